@@ -1,0 +1,64 @@
+"""Run the benchmarks on a private node: ``python -m benchmarks [--small]``.
+
+The full run writes RESULTS.md beside this file; the small one, in `make test`, only checks.
+Exits with 1 when a bound is not met.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import cluster
+from benchmarks.measure import Result
+from tasktools.testing import RabbitMQNode
+
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
+    yield cluster.import_time(rounds=3 if small else 11)
+    yield cluster.publish_many(
+        node, tasks=5_000 if small else 20_000, one_by_one=500 if small else 5_000
+    )
+    yield from cluster.topics(node, count=200 if small else 1_000, rounds=3 if small else 7)
+
+
+def main() -> int:
+    """Run, print and (in full) write down."""
+    small = "--small" in sys.argv[1:]
+    version = os.environ.get("TASKTOOLS_RABBITMQ")
+    rows = []
+    with RabbitMQNode(version=version) as node:
+        for result in _results(node, small=small):
+            rows.append(result)
+            verdict = "ok  " if result.met else "MISS"
+            print(f"{verdict} {result.name}: {result.ratio:.2f} ({result.bound}); {result.detail}")
+    missed = sum(not result.met for result in rows)
+    if not small:
+        _write(rows, version or "the system's")
+    print(f"{len(rows) - missed} passed, {missed} failed")
+    return 1 if missed else 0
+
+
+def _write(rows: list[Result], version: str) -> None:
+    lines = [
+        "# Benchmark results",
+        "",
+        "Ratios within one run, as seen; the times behind them are of one machine and noisy.",
+        f"RabbitMQ {version}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{datetime.now(UTC):%Y-%m-%d}. Made by `make bench`.",
+        "",
+        "| what | ratio | bound | behind it |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [f"| {r.name} | {r.ratio:.2f} | {r.bound} | {r.detail} |" for r in rows]
+    _RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

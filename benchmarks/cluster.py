@@ -1,0 +1,135 @@
+"""What an operator waits for: publishing a batch, listing topics, importing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+import pika
+import requests
+
+import tasktools as tt
+from benchmarks.measure import Result, at_least, at_most, in_turns
+from tasktools.testing import RabbitMQNode
+
+_BODY = 650
+_COLUMNS = (
+    "name,type,arguments,effective_policy_definition,messages_ready,messages_unacknowledged,"
+    "consumers,message_stats.publish_details.rate,message_stats.ack_details.rate"
+)
+
+
+def publish_many(node: RabbitMQNode, *, tasks: int, one_by_one: int) -> Result:
+    """`publish_many` of a frame against a loop of one-by-one confirmed publishes."""
+    with tt.connect(node.dsn, management_url=node.management_url) as cluster:
+        cluster.publish("bench", "bench_tasks:send", create=True)
+        frame = pd.DataFrame(
+            {
+                "topic": "bench",
+                "task_name": "bench_tasks:send",
+                "kwargs": [{"number": n, "text": "x" * 150} for n in range(tasks)],
+            }
+        )
+        body = cluster.broker.composer.compose(
+            "bench", {"task_name": "bench_tasks:send", "kwargs": frame["kwargs"][0]}
+        ).body
+        body = body.ljust(_BODY)
+
+        def ours() -> None:
+            assert set(cluster.publish_many(frame)["outcome"]) == {"confirmed"}
+
+        began = time.perf_counter()
+        ours()
+        rate = tasks / (time.perf_counter() - began)
+        cluster.broker.purge("bench")
+        began = time.perf_counter()
+        _one_by_one(node.dsn, body, one_by_one)
+        loop_rate = one_by_one / (time.perf_counter() - began)
+        cluster.broker.purge("bench")
+    return at_least(
+        f"publish_many of {tasks:,} tasks of {len(body)} bytes, against one-by-one confirms",
+        rate / loop_rate,
+        5,
+        f"{rate:,.0f} against {loop_rate:,.0f} a second",
+    )
+
+
+def _one_by_one(dsn: str, body: bytes, count: int) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(dsn))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    properties = pika.BasicProperties(delivery_mode=2, message_id="bench")
+    for _ in range(count):
+        channel.basic_publish("fp.tasks", "bench", body, properties, mandatory=True)
+    connection.close()
+
+
+def topics(node: RabbitMQNode, *, count: int, rounds: int) -> Iterator[Result]:
+    """`topics()` against one plain management request, and against raw passive declares."""
+    names = [f"bench.topic.{n:04}" for n in range(count)]
+    with tt.connect(node.dsn, management_url=node.management_url) as cluster:
+        for name in names:
+            cluster.broker.ensure_topic(name)
+        time.sleep(8)  # until the management API's statistics know them
+
+        def plain_request() -> None:
+            answer = requests.get(
+                f"{node.management_url}/api/queues/%2F",
+                params={"columns": _COLUMNS},
+                auth=("guest", "guest"),
+                timeout=60,
+            )
+            assert len(answer.json()) >= 2 * count
+
+        ours, other = in_turns(_shows(cluster, count), plain_request, rounds)
+        yield at_most(
+            f"topics() of {count:,} topics, against one plain management request",
+            ours / other,
+            2,
+            f"{ours:.3f} s against {other:.3f} s",
+        )
+    with tt.connect(node.dsn, management_url=False, topics=names) as cluster:
+        queues = [*names, *(f"{name}.dead" for name in names)]
+        connection = pika.BlockingConnection(pika.URLParameters(node.dsn))
+        channel = connection.channel()
+
+        def raw() -> None:
+            for queue in queues:
+                channel.queue_declare(queue, passive=True)
+
+        ours, other = in_turns(_shows(cluster, count), raw, rounds)
+        connection.close()
+        yield at_most(
+            f"topics() of {count:,} topics without it, against the raw passive declares",
+            ours / other,
+            1.5,
+            f"{ours:.3f} s against {other:.3f} s",
+        )
+
+
+def _shows(cluster: tt.Cluster, count: int) -> Callable[[], None]:
+    def show() -> None:
+        frame = cluster.topics()
+        assert len(frame) >= count
+        assert frame["queued"].notna().all()
+
+    return show
+
+
+def import_time(*, rounds: int) -> Result:
+    """`import tasktools` against `import pandas`, each in a fresh interpreter."""
+
+    def importing(module: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+    importing("tasktools")()  # compiled and in the file cache from here on
+    ours, other = in_turns(importing("tasktools"), importing("pandas"), rounds)
+    return at_most(
+        "import tasktools, against import pandas",
+        ours / other,
+        1.3,
+        f"{ours:.2f} s against {other:.2f} s",
+    )

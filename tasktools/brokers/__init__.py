@@ -1,0 +1,1 @@
+"""The broker contract (`base`) and the two backends that keep it."""

@@ -1,0 +1,129 @@
+"""Looking at a queue: take messages with one consumer, show them, give all of them back.
+
+What this costs was decided before (`core.peek`). Whatever happens on the way, nothing taken
+is acknowledged, with one exception: a message that giving back would make the broker drop
+(its delivery limit is reached) is first published again, byte for byte and confirmed, to the
+end of its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pika
+from pika import spec
+
+from tasktools.brokers.rabbitmq import topology
+from tasktools.brokers.rabbitmq.channel import Channel
+from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.translate import RawProperties
+from tasktools.core.errors import QueueNotFound
+from tasktools.core.peek import Verdict
+
+MOST: Final = 65_535
+"""Messages that one look can hold: the largest prefetch."""
+_IDLE: Final = 1.0  # seconds without a delivery after which no more are expected
+_SETTLE: Final = 1.0  # seconds that a queue may need until all that was given back is ready
+
+Receive = Callable[[pika.BasicProperties, bytes, bool], None]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a look took and gave back. `deliveries`: highest delivery count, after it."""
+
+    ready_before: int
+    ready_after: int = 0
+    count: int = 0
+    rescued: int = 0
+    deliveries: int | None = None
+
+
+@dataclass(slots=True)
+class _Held:
+    taken: Taken
+    drop_at: int | None
+    at_limit: dict[int, tuple[pika.BasicProperties, bytes]] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hold(self, tag: int, properties: pika.BasicProperties, body: bytes) -> None:
+        self.taken.count += 1
+        deliveries = (properties.headers or {}).get("x-delivery-count")
+        if isinstance(deliveries, int):
+            self.taken.deliveries = max(self.taken.deliveries or 0, deliveries + 1)
+            if self.drop_at is not None and deliveries >= self.drop_at:
+                self.at_limit[tag] = (properties, body)
+        self.news.set()
+
+
+async def look(
+    session: Session,
+    verdict: Verdict,
+    limit: int,
+    receive: Receive,
+    *,
+    drop_at: int | None,
+) -> Taken:
+    """Show up to *limit* messages of the verdict's queue to *receive*, and give them back.
+
+    A message delivered *drop_at* times already would be dropped when given back.
+    """
+    queue = verdict.queue
+    before = await topology.queue_ok(session, queue)
+    if before is None:
+        raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
+    taken = Taken(ready_before=before.ready)
+    wanted = min(limit, before.ready)
+    if wanted:
+        async with session.own_channel() as channel:
+            held = _Held(taken, drop_at)
+            try:
+                await _take(channel, queue, wanted, held, receive)
+                await _rescue(session, channel, queue, held)
+            finally:
+                if verdict.give_back == "nack" and channel.is_open:
+                    channel.raw.basic_nack(0, multiple=True, requeue=True)
+    taken.ready_after = await _settled(session, queue, before.ready)
+    return taken
+
+
+async def _take(channel: Channel, queue: str, wanted: int, held: _Held, receive: Receive) -> None:
+    await channel.call(channel.raw.basic_qos, prefetch_count=wanted)
+
+    def message(method: spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
+        held.hold(method.delivery_tag, properties, body)
+        receive(properties, body, method.redelivered)
+
+    tag = await channel.consume(queue, message)
+    while held.taken.count < wanted:
+        held.news.clear()
+        try:
+            await asyncio.wait_for(held.news.wait(), _IDLE)
+        except TimeoutError:
+            break  # a consumer took the rest, or the queue is gone
+    await channel.call(channel.raw.basic_cancel, tag)
+
+
+async def _rescue(session: Session, channel: Channel, queue: str, held: _Held) -> None:
+    if not held.at_limit:
+        return
+    publisher = await session.publisher()
+    for tag, (properties, body) in held.at_limit.items():
+        copy = RawProperties(properties.raw)
+        if await publisher.publish("", queue, body, copy) == "confirmed":
+            channel.raw.basic_ack(tag)
+            held.taken.rescued += 1
+
+
+async def _settled(session: Session, queue: str, expected: int) -> int:
+    """Return the ready messages, once as many as before are there again (or time is up)."""
+    deadline = asyncio.get_running_loop().time() + _SETTLE
+    while True:
+        ok = await topology.queue_ok(session, queue)
+        ready = 0 if ok is None else ok.ready
+        if ready >= expected or asyncio.get_running_loop().time() >= deadline:
+            return ready
+        await asyncio.sleep(0.02)

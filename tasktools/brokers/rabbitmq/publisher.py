@@ -1,0 +1,163 @@
+"""Confirmed, mandatory, pipelined publishing.
+
+RabbitMQ answers each publish with an ack or a nack. A message that no queue takes is
+returned first, and the very next ack is its own (and never covers others), so no marker is
+needed to tell which one it was. Measured on 3.10, 4.0 and 4.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+import pika
+from pika import spec
+
+from tasktools.brokers.rabbitmq import topology, translate
+from tasktools.brokers.rabbitmq.channel import Channel, resolve
+from tasktools.core.errors import BrokerError, PermissionDenied
+from tasktools.core.models import Outgoing, PublishResult
+
+if TYPE_CHECKING:
+    from tasktools.brokers.rabbitmq.connection import Session
+
+Outcome = Literal["confirmed", "unroutable", "refused", "in doubt"]
+
+WINDOW: Final = 1000
+"""Messages in flight at most: enough to keep the broker busy, few to be in doubt."""
+_TURN: Final = 50  # messages written between two looks at the socket
+
+
+class Publisher:
+    """Publishes on one channel in confirm mode and tells each message's outcome."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._next = 1
+        self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self.closed_by: BrokerError | None = None
+        self._returned = False
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @classmethod
+    async def on(cls, channel: Channel) -> Publisher:
+        """Put *channel* into confirm mode and publish on it."""
+        self = cls(channel)
+        raw = channel.raw
+        raw.add_on_return_callback(lambda *_: setattr(self, "_returned", True))
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        raw.confirm_delivery(self._answered, callback=lambda _: resolve(opened, None))
+        await opened
+        channel.on_close = self._lost
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still publish."""
+        return self._channel.is_open
+
+    def send(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: pika.BasicProperties,
+        settled: Callable[[Outcome], None],
+    ) -> None:
+        """Publish one message; *settled* is called once, with what became of it."""
+        self._channel.raw.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        self._waiting[self._next] = settled
+        self._next += 1
+        if len(self._waiting) >= WINDOW:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Wait until another message may be in flight."""
+        await self._room.wait()
+
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
+    ) -> Outcome:
+        """Publish one message and wait for its outcome."""
+        await self.room()
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        settled = functools.partial(resolve, outcome)
+        self.send(exchange, routing_key, body, properties, settled)
+        return await outcome
+
+    def _answered(self, frame: object) -> None:
+        method = frame.method  # type: ignore[attr-defined]
+        if isinstance(method, spec.Basic.Nack):
+            outcome: Outcome = "refused"
+        else:
+            outcome = "unroutable" if self._returned else "confirmed"
+            self._returned = False
+        tag = method.delivery_tag
+        if method.multiple:
+            for earlier in [t for t in self._waiting if t <= tag]:
+                self._waiting.pop(earlier)(outcome)
+        else:
+            self._waiting.pop(tag)(outcome)
+        if len(self._waiting) <= WINDOW // 2:  # not at once: one wake-up for many messages
+            self._room.set()
+
+    def _lost(self, why: BrokerError) -> None:
+        self.closed_by = why
+        waiting, self._waiting = self._waiting, {}
+        for settled in waiting.values():
+            settled("in doubt")
+        self._room.set()
+
+
+class Batch:
+    """Messages on their way to the task exchange, and what has become of each so far.
+
+    `results` and `settled` may be read from any thread while it runs.
+    """
+
+    def __init__(self, messages: Sequence[Outgoing], exchange: str) -> None:
+        self.results: list[PublishResult] = ["not sent"] * len(messages)
+        self.settled = 0
+        self._messages = messages
+        self._exchange = exchange
+        self._done = asyncio.Event()
+
+    async def publish(self, session: Session) -> None:
+        """Send all messages and wait until each has been answered, or the connection is lost."""
+        missing = {
+            topic
+            for topic in {message.topic for message in self._messages}
+            if await topology.queue_ok(session, topic) is None
+        }
+        publisher = await session.publisher()
+        for index, message in enumerate(self._messages):
+            if message.topic in missing:  # a tap on the exchange would get it confirmed
+                self._settle(index, "unroutable")
+                continue
+            await publisher.room()
+            if not publisher.is_open:
+                break
+            self.results[index] = "in doubt"
+            publisher.send(
+                self._exchange,
+                message.topic,
+                message.body,
+                translate.properties_out(message.properties),
+                functools.partial(self._settle, index),
+            )
+            if index % _TURN == 0:
+                await asyncio.sleep(0)  # let what was written go out, and answers come in
+        else:
+            if self.settled < len(self._messages):
+                await self._done.wait()
+        if isinstance(publisher.closed_by, PermissionDenied) and "confirmed" not in self.results:
+            raise publisher.closed_by  # the very first message was refused for all of them
+
+    def _settle(self, index: int, outcome: Outcome) -> None:
+        self.results[index] = outcome
+        self.settled += 1
+        if self.settled == len(self._messages):
+            self._done.set()

@@ -1,0 +1,153 @@
+"""Statistics of topics, from the management API where there is one, else by asking queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from tasktools.brokers.rabbitmq import topology
+from tasktools.brokers.rabbitmq.channel import Channel, QueueOk
+from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.management import STATISTICS_AGE
+from tasktools.brokers.rabbitmq.topology import QueueArguments
+from tasktools.core import values
+from tasktools.core.errors import PermissionDenied, QueueNotFound
+from tasktools.core.layout import Layout
+from tasktools.core.models import Source, TopicReport, TopicStats
+
+EXACT_UP_TO: Final = 200
+"""With the management API, so many queues are also asked one by one, for exact counts."""
+_CHANNELS: Final = 4
+_NOT_TOPICS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
+
+Listed = Mapping[str, Mapping[str, Any]]
+Counts = Mapping[str, QueueOk | None]
+
+
+def topics_among(layout: Layout, listed: Listed) -> set[str]:
+    """Return which of the *listed* queues are topics: those that dead-letter as topics do,
+    or have a dead-letter queue."""
+    return {
+        name
+        for name, queue in listed.items()
+        if not name.startswith(_NOT_TOPICS)
+        and (layout.dead_queue(name) in listed or _dead_letters_like(layout, name, queue))
+    }
+
+
+def _dead_letters_like(layout: Layout, name: str, queue: Mapping[str, Any]) -> bool:
+    arguments = values.mapping(queue.get("arguments"))
+    return arguments.get("x-dead-letter-routing-key") == layout.dead_key(name)
+
+
+async def count_queues(session: Session, names: Iterable[str]) -> dict[str, QueueOk | None]:
+    """Ask every queue for its counts, over a few channels (a distant broker answers slowly).
+
+    `None`: it does not exist; not in the answer: the user may not know.
+    """
+    todo = iter(list(names))
+    counts: dict[str, QueueOk | None] = {}
+
+    async def ask() -> None:
+        channel: Channel | None = None
+        for name in todo:
+            if channel is None or not channel.is_open:
+                channel = await session.channel()
+            try:
+                counts[name] = await channel.queue(name, passive=True)
+            except QueueNotFound:
+                counts[name] = None
+            except PermissionDenied:
+                pass  # stays unknown
+        if channel is not None:
+            await channel.close()
+
+    await asyncio.gather(*(ask() for _ in range(_CHANNELS)))
+    return counts
+
+
+def build(
+    layout: Layout,
+    topics: Iterable[str],
+    counts: Counts,
+    listed: Listed,
+    arguments: Mapping[str, QueueArguments],
+    *,
+    no_management: str | None,
+) -> TopicReport:
+    """Put the report together; *no_management* says why there is no list."""
+    rows = tuple(
+        _row(layout, topic, counts, listed, arguments.get(topic)) for topic in sorted(topics)
+    )
+    exact = bool(counts) or not listed
+    from_broker = ("queued", "dead_letter", "consumers", "exists")
+    from_list = ("unacked", "publish_rate", "ack_rate", "queue_type", "dead_lettering")
+    broker = Source(name="broker", ok=True, columns=from_broker if exact else (), age=0.0)
+    if no_management is not None:
+        note = f"{no_management}; unacked and the rates are missing, and so is what was not probed"
+        management = Source(name="management", ok=False, columns=from_list, note=note)
+    else:
+        columns = from_list if exact else (*from_broker, *from_list)
+        management = Source(name="management", ok=True, columns=columns, age=STATISTICS_AGE)
+    return TopicReport(topics=rows, sources=(broker, management))
+
+
+def _row(
+    layout: Layout,
+    topic: str,
+    counts: Counts,
+    listed: Listed,
+    arguments: QueueArguments | None,
+) -> TopicStats:
+    queue, dead = (
+        _Counted(topic, counts, listed),
+        _Counted(layout.dead_queue(topic), counts, listed),
+    )
+    entry = listed.get(topic, {})
+    rates = values.mapping(entry.get("message_stats"))
+    return TopicStats(
+        topic=topic,
+        exists=queue.exists,
+        queued=queue.ready,
+        consumers=queue.consumers,
+        dead_letter=dead.ready,
+        unacked=values.count(entry.get("messages_unacknowledged")),
+        publish_rate=_rate(rates, "publish_details", entry),
+        ack_rate=_rate(rates, "ack_details", entry),
+        queue_type=values.text(entry.get("type"))
+        or (None if arguments is None else arguments.queue_type),
+        dead_lettering=_dead_lettering(entry, arguments) if queue.exists else None,
+    )
+
+
+class _Counted:
+    """Counts of one queue: asked if it was asked, else as listed."""
+
+    def __init__(self, name: str, counts: Counts, listed: Listed) -> None:
+        entry = listed.get(name, {})
+        ok = counts.get(name)
+        if name in counts:
+            self.exists = ok is not None
+            self.ready = None if ok is None else ok.ready
+            self.consumers = None if ok is None else ok.consumers
+        else:
+            self.exists = name in listed if listed else None
+            self.ready = values.count(entry.get("messages_ready"))
+            self.consumers = values.count(entry.get("consumers"))
+
+
+def _rate(rates: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> float | None:
+    if not entry:
+        return None
+    return values.number(values.mapping(rates.get(name)).get("rate", 0.0))
+
+
+def _dead_lettering(entry: Mapping[str, Any], arguments: QueueArguments | None) -> bool | None:
+    if entry:
+        by_argument = values.mapping(entry.get("arguments")).get("x-dead-letter-exchange")
+        policy = values.mapping(entry.get("effective_policy_definition"))
+        return by_argument is not None or policy.get("dead-letter-exchange") is not None
+    if arguments is None or arguments.dead_letter_exchange is not None:
+        return None if arguments is None else True
+    return None  # no argument, but a policy that we cannot see may do it

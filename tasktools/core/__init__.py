@@ -1,0 +1,1 @@
+"""Values and decisions: no sockets, threads, files or widgets."""

@@ -1,0 +1,143 @@
+"""Task messages: bytes to values and back.
+
+Three forms are read: the native one (`fastpluggy-tasks-worker`), the document's (the same
+envelope, whose payload has only `task_name`, `args` and `kwargs`) and Celery's protocol 2 with
+a JSON body. Anything else stays bytes, with a `problem`. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from tasktools.core import values
+from tasktools.core.models import Properties, TaskMessage
+
+ENVELOPE: Final = ("id", "topic", "payload", "created_at")
+"""Fields without which a peer redelivers a message forever."""
+
+_loads = msgspec.json.Decoder().decode
+
+
+def decode(body: bytes, properties: Properties) -> TaskMessage:
+    """Return what *body* says about its task; never raises."""
+    if isinstance(properties.headers.get("task"), str):
+        return _celery(body, properties)
+    try:
+        data = _json(body)
+    except ValueError as error:
+        return _undecodable(properties, str(error))
+    if not isinstance(data, dict):
+        return _undecodable(properties, "the body is JSON, but not an object")
+    missing = [name for name in ENVELOPE if name not in data]
+    if missing:
+        return _undecodable(properties, f"the body lacks {', '.join(missing)}")
+    if not isinstance(data["payload"], dict):
+        return _undecodable(properties, "the payload is not an object")
+    if values.time(data["created_at"]) is None:
+        return _undecodable(properties, "created_at is not a time")
+    return _native(data, properties)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return _loads(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    except RecursionError:
+        raise ValueError("the body is JSON nested too deeply") from None
+    try:  # peers write with the standard library, which also writes NaN
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("the body is not JSON") from None
+
+
+def _undecodable(properties: Properties, problem: str) -> TaskMessage:
+    return TaskMessage(
+        form="unknown",
+        message_id=properties.message_id,
+        published_at=properties.timestamp,
+        problem=problem,
+    )
+
+
+def _native(data: Mapping[str, Any], properties: Properties) -> TaskMessage:
+    payload: Mapping[str, Any] = data["payload"]
+    message_id = values.text(data["id"]) or properties.message_id
+    task_id, func_name = values.text(payload.get("task_id")), values.text(payload.get("func_name"))
+    args, kwargs = payload.get("args", []), payload.get("kwargs", {})
+    problem = None
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        problem = "args is not an array or kwargs not an object"
+    return TaskMessage(
+        form="document" if task_id is None and func_name is None else "native",
+        message_id=message_id,
+        task_id=task_id or message_id,
+        task_name=values.text(payload.get("task_name")) or func_name,
+        func_name=func_name,
+        topic=values.text(data["topic"]),
+        args=args if problem is None else None,
+        kwargs=kwargs if problem is None else None,
+        headers=dict(values.mapping(data.get("headers"))),
+        attempts=values.count(data.get("attempts", 0)),
+        published_at=values.time(payload.get("created_at"))
+        or values.time(data["created_at"])
+        or properties.timestamp,
+        problem=problem,
+    )
+
+
+def _celery(body: bytes, properties: Properties) -> TaskMessage:
+    headers = properties.headers
+    name = headers["task"]
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    problem = None
+    if "json" not in (properties.content_type or "application/json"):
+        problem = f"a Celery body of type {properties.content_type}, which is never unpickled"
+    else:
+        try:
+            args, kwargs = _celery_arguments(_json(body))
+        except ValueError as error:
+            problem = str(error)
+    return TaskMessage(
+        form="celery",
+        message_id=properties.message_id or properties.correlation_id,
+        task_id=values.text(headers.get("id")) or properties.correlation_id,
+        task_name=name,
+        func_name=None,
+        args=args,
+        kwargs=kwargs,
+        headers={
+            k: v for k, v in headers.items() if k not in ("x-death", "argsrepr", "kwargsrepr")
+        },
+        attempts=values.count(headers.get("retries")),
+        published_at=properties.timestamp,
+        problem=problem,
+    )
+
+
+def _celery_arguments(data: Any) -> tuple[list[Any], dict[str, Any]]:
+    match data:
+        case [list() as args, dict() as kwargs, *_]:
+            return args, kwargs
+        case _:
+            raise ValueError("the Celery body is not [args, kwargs, embed]")
+
+
+def count_attempt(body: bytes) -> bytes | None:
+    """Return *body* with `attempts` raised by one, else as it was; `None` if it is no task.
+
+    This is how a peer requeues: a new publish of the body, then an ack of the original.
+    """
+    try:
+        data = _json(body)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or any(name not in data for name in ENVELOPE):
+        return None
+    data["attempts"] = (values.count(data.get("attempts", 0)) or 0) + 1
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -1,0 +1,86 @@
+"""`x-death`: how often, where and why a message died."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from tasktools.core import values
+from tasktools.core.models import Death
+
+OWN_QUEUES: Final = "tasktools."
+"""Queues named so are ours; a hop through our delay queue is no death."""
+
+
+def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
+    """Return the deaths in the `x-death` header, newest first.
+
+    An entry's `time` is the first death of its queue and reason; RabbitMQ does not refresh it
+    when the count grows. Entries that are none, and hops through our own queues, are left out.
+    """
+    entries = headers.get("x-death")
+    if not isinstance(entries, list):
+        return ()
+    return tuple(
+        death
+        for entry in entries
+        if (death := _death(values.mapping(entry))) is not None
+        and not death.queue.startswith(OWN_QUEUES)
+    )
+
+
+def _death(entry: Mapping[str, Any]) -> Death | None:
+    queue, reason = values.text(entry.get("queue")), values.text(entry.get("reason"))
+    if queue is None or reason is None:
+        return None
+    died = entry.get("time")
+    return Death(
+        queue=queue,
+        reason=reason,
+        count=values.count(entry.get("count")) or 1,
+        time=_utc(died) if isinstance(died, datetime) else None,
+        exchange=values.text(entry.get("exchange")),
+        routing_keys=values.names(entry.get("routing-keys")),
+    )
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def record(
+    headers: Mapping[str, Any],
+    *,
+    queue: str,
+    reason: str,
+    at: datetime,
+    exchange: str,
+    routing_key: str,
+) -> dict[str, Any]:
+    """Return *headers* after one more death, in the shape that RabbitMQ writes.
+
+    The memory broker dead-letters with this: the same queue and reason counts up and moves
+    to the front, and `x-first-death-*` is written once.
+    """
+    told = headers.get("x-death")
+    entries = [dict(e) for e in told if isinstance(e, dict)] if isinstance(told, list) else []
+    same = next((e for e in entries if (e.get("queue"), e.get("reason")) == (queue, reason)), None)
+    if same is None:
+        same = {
+            "count": 0,
+            "reason": reason,
+            "queue": queue,
+            "time": at.replace(microsecond=0),
+            "exchange": exchange,
+            "routing-keys": [routing_key],
+        }
+    else:
+        entries.remove(same)
+    same["count"] = (values.count(same.get("count")) or 0) + 1
+    first = {
+        "x-first-death-exchange": exchange,
+        "x-first-death-queue": queue,
+        "x-first-death-reason": reason,
+    }
+    return first | dict(headers) | {"x-death": [same, *entries]}

@@ -1,0 +1,104 @@
+"""Every error an operator can meet, as one tree.
+
+Each class is documented by its message: one sentence with what happened, what was or was
+not changed, and what to do next. No message ever holds a password.
+"""
+
+from __future__ import annotations
+
+
+class TaskToolsError(Exception):
+    """Something went wrong in tasktools."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+# --- reaching a broker ---------------------------------------------------------------
+
+
+class NotConfigured(TaskToolsError):
+    """No broker is configured: set BROKER_DSN, or pass a DSN to connect()."""
+
+
+class MalformedDSN(TaskToolsError, ValueError):
+    """The DSN cannot be read; it looks like amqp://user:password@host:5672/vhost."""
+
+
+class BrokerError(TaskToolsError):
+    """The broker could not do what was asked."""
+
+
+class Unreachable(BrokerError, ConnectionError):
+    """No RabbitMQ answers there; nothing was changed."""
+
+
+class TLSFailed(Unreachable):
+    """The TLS handshake failed; nothing was changed."""
+
+
+class AuthenticationFailed(BrokerError):
+    """RabbitMQ refused the user name or password; nothing was changed."""
+
+
+class VhostNotFound(BrokerError):
+    """The virtual host does not exist on this RabbitMQ; nothing was changed."""
+
+
+class PermissionDenied(BrokerError, PermissionError):
+    """The user lacks a permission for this; nothing was changed."""
+
+
+class ConnectionLost(BrokerError, ConnectionError):
+    """The connection was lost while the answer was outstanding; the next call reconnects."""
+
+
+class BrokerTimeout(BrokerError, TimeoutError):
+    """The broker did not answer in time; the next call tries again."""
+
+
+class Closed(BrokerError):
+    """This cluster was closed; call connect() for a new one."""
+
+
+# --- publishing and queues -----------------------------------------------------------
+
+
+class UnknownTopic(BrokerError, LookupError):
+    """The topic has no queue; nothing was published. Pass create=True to create it."""
+
+
+class QueueNotFound(BrokerError, LookupError):
+    """The queue does not exist; nothing was changed."""
+
+
+class UnknownTask(TaskToolsError, LookupError):
+    """The task's function is not known; nothing was published. Name it as module:function."""
+
+
+class InvalidTask(TaskToolsError, ValueError):
+    """The task cannot be published like this; nothing was published."""
+
+
+class Unroutable(BrokerError):
+    """RabbitMQ returned the message, because no queue takes it; nothing was queued."""
+
+
+class PublishRefused(BrokerError):
+    """RabbitMQ refused the message (the queue is full or unavailable); nothing was queued."""
+
+
+class WouldBeLost(BrokerError):
+    """The queue does not dead-letter, so RabbitMQ would drop the message; it is still ours."""
+
+
+class UnknownDelivery(BrokerError, LookupError):
+    """This delivery is not (or no longer) ours to settle; the broker redelivers it."""
+
+
+class LookRefused(TaskToolsError):
+    """Looking at this queue could drop a message; it was not touched."""
+
+
+class ReadOnly(TaskToolsError, PermissionError):
+    """This cluster was opened with read_only=True; nothing was changed."""

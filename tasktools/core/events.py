@@ -1,0 +1,423 @@
+"""Cluster events: what workers say on the fanout exchange, in the peer's format.
+
+`parse` never raises and never trusts: a field with the wrong type is missing, an event
+without what makes it one is `Malformed`, and one of a kind we do not know is `Unknown`.
+`encode` writes exactly what the peer writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from tasktools.core import values
+from tasktools.core.clock import moment
+from tasktools.core.models import TopicSettings
+
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOnWorker:
+    """A task that a heartbeat lists as running."""
+
+    task_id: str
+    task_name: str | None = None
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """What a worker says about itself. Times are by the worker's own clock.
+
+    `running` is the truth of `running_hint` or the telemetry (the peer's own `running` is
+    always 0); `running_tasks` is `None` when the report carries no telemetry.
+    """
+
+    worker_id: str
+    host: str | None = None
+    pid: int | None = None
+    role: str | None = None
+    capacity: int | None = None
+    running: int | None = None
+    topics: tuple[str, ...] = ()
+    started_at: float | None = None
+    last_heartbeat: float | None = None
+    running_tasks: tuple[TaskOnWorker, ...] | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+    finished_per_topic: Mapping[str, int] = field(default_factory=dict)
+    """Finished tasks by topic, failed ones included, since the worker started."""
+    failed_per_topic: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEvent:
+    """A worker speaks of itself."""
+
+    kind: Literal["register", "heartbeat", "unregister"]
+    sender_id: str
+    worker: WorkerReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A node asks: who is alive, or which settings do topics have."""
+
+    kind: Literal["who_is_alive", "config_request"]
+    sender_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerList:
+    """A node's answer to `who_is_alive`: all workers it has heard of. Hearsay."""
+
+    sender_id: str
+    workers: tuple[WorkerReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEvent:
+    """A task started or ended."""
+
+    kind: Literal["task_started", "task_completed", "task_failed"]
+    sender_id: str
+    task_id: str
+    worker_id: str | None = None
+    topic: str | None = None
+    started_at: float | None = None
+    duration: float | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockEvent:
+    """A lock was taken or given back. `acquired_at` is by the holder's clock."""
+
+    kind: Literal["lock_acquired", "lock_released"]
+    sender_id: str
+    lock: str
+    task_id: str | None = None
+    locked_by: str | None = None
+    acquired_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsUpdate:
+    """A topic has new settings."""
+
+    sender_id: str
+    topic: str
+    settings: TopicSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReply:
+    """A node's answer to `config_request`: what it believes. Often mere defaults."""
+
+    sender_id: str
+    settings: Mapping[str, TopicSettings]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterDelta:
+    """A node counted messages: `completed` means acknowledged, failed tasks included;
+    `error` requeued; `skipped` dead-lettered."""
+
+    sender_id: str
+    topic: str
+    counter: Literal["completed", "error", "skipped"]
+    delta: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """An event of a kind we do not know."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """Something that is no event."""
+
+    why: str
+
+
+Event = (
+    WorkerEvent
+    | Question
+    | WorkerList
+    | TaskEvent
+    | LockEvent
+    | SettingsUpdate
+    | SettingsReply
+    | CounterDelta
+)
+
+
+def parse(body: bytes) -> Event | Unknown | Malformed:
+    """Return the event in *body*."""
+    try:
+        data = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Malformed(why="the body is not JSON")
+    if not isinstance(data, dict):
+        return Malformed(why="the body is not a JSON object")
+    name = data.get("event")
+    if not isinstance(name, str):
+        return Malformed(why="the event has no name")
+    event = _parse_known(name, values.text(data.get("sender_id")) or "", data)
+    return Malformed(why=f"the {name} event lacks what makes it one") if event is None else event
+
+
+def _parse_known(  # noqa: PLR0911 - one return a kind of event reads best
+    name: str, sender: str, data: Mapping[str, Any]
+) -> Event | Unknown | None:
+    match name:
+        case "register" | "heartbeat" | "unregister":
+            worker = _report(data.get("worker"))
+            if worker is None:
+                return None
+            return WorkerEvent(kind=name, sender_id=sender, worker=worker)
+        case "who_is_alive" | "config_request":
+            return Question(kind=name, sender_id=sender)
+        case "worker_list":
+            listed = data.get("workers")
+            reports = map(_report, listed) if isinstance(listed, list) else ()
+            return WorkerList(sender_id=sender, workers=tuple(r for r in reports if r))
+        case "task_started" | "task_completed" | "task_failed":
+            return _task_event(name, sender, values.mapping(data.get("task_info")))
+        case "lock_acquired" | "lock_released":
+            return _lock_event(name, sender, values.mapping(data.get("lock")))
+        case "config_update":
+            topic = values.text(data.get("topic"))
+            if topic is None:
+                return None
+            settings = _settings(data.get("config"))
+            return SettingsUpdate(sender_id=sender, topic=topic, settings=settings)
+        case "config_reply":
+            told = values.mapping(data.get("configs"))
+            return SettingsReply(
+                sender_id=sender, settings={t: _settings(c) for t, c in told.items() if t}
+            )
+        case "counter_delta":
+            return _counter_delta(sender, data)
+        case _:
+            return Unknown(name=name)
+
+
+def _report(data: object) -> WorkerReport | None:
+    worker = values.mapping(data)
+    worker_id = values.text(worker.get("worker_id"))
+    if worker_id is None:
+        return None
+    beat = values.mapping(values.mapping(worker.get("meta")).get("hb"))
+    telemetry = values.mapping(beat.get("telemetry"))
+    running = values.count(telemetry.get("running"))
+    if running is None:
+        running = values.count(worker.get("running_hint"))
+    return WorkerReport(
+        worker_id=worker_id,
+        host=values.text(worker.get("host")),
+        pid=values.count(worker.get("pid")),
+        role=values.text(worker.get("role")),
+        capacity=values.count(worker.get("capacity")),
+        running=running,
+        topics=values.names(worker.get("topics")),
+        started_at=values.epoch(worker.get("started_at")),
+        last_heartbeat=values.epoch(worker.get("last_heartbeat")),
+        running_tasks=_running_tasks(telemetry.get("running_tasks")),
+        succeeded=_succeeded(telemetry),
+        failed=values.count(telemetry.get("failed_total")),
+        finished_per_topic=_counts(telemetry.get("completed_per_topic")),
+        failed_per_topic=_counts(telemetry.get("failed_per_topic")),
+    )
+
+
+def _succeeded(telemetry: Mapping[str, Any]) -> int | None:
+    # `completed_total` includes failed and rejected tasks; the status counts tell them apart,
+    # and a status that never occurred is not in them.
+    by_status = telemetry.get("events_by_status")
+    return values.count(by_status.get("success", 0)) if isinstance(by_status, dict) else None
+
+
+def _running_tasks(listed: object) -> tuple[TaskOnWorker, ...] | None:
+    if not isinstance(listed, list):
+        return None
+    tasks = (values.mapping(entry) for entry in listed)
+    return tuple(
+        TaskOnWorker(
+            task_id=task_id,
+            task_name=values.text(task.get("task_name")),
+            topic=values.text(task.get("topic")),
+        )
+        for task in tasks
+        if (task_id := values.text(task.get("task_id"))) is not None
+    )
+
+
+def _counts(data: object) -> dict[str, int]:
+    told = values.mapping(data)
+    return {k: n for k, v in told.items() if (n := values.count(v)) is not None}
+
+
+def _task_event(
+    kind: Literal["task_started", "task_completed", "task_failed"],
+    sender: str,
+    info: Mapping[str, Any],
+) -> TaskEvent | None:
+    task_id = values.text(info.get("task_id"))
+    if task_id is None:
+        return None
+    return TaskEvent(
+        kind=kind,
+        sender_id=sender,
+        task_id=task_id,
+        worker_id=values.text(info.get("worker_id")),
+        topic=values.text(info.get("topic")),
+        started_at=values.epoch(info.get("started_at")),
+        duration=values.number(info.get("duration")),
+        error=values.text(info.get("error")),
+        error_type=values.text(info.get("error_type")),
+    )
+
+
+def _lock_event(
+    kind: Literal["lock_acquired", "lock_released"], sender: str, lock: Mapping[str, Any]
+) -> LockEvent | None:
+    name = values.text(lock.get("task_name"))
+    if name is None:
+        return None
+    return LockEvent(
+        kind=kind,
+        sender_id=sender,
+        lock=name,
+        task_id=values.text(lock.get("task_id")),
+        locked_by=values.text(lock.get("locked_by")),
+        acquired_at=values.epoch(lock.get("acquired_at")),
+    )
+
+
+def _settings(data: object) -> TopicSettings:
+    told = values.mapping(data)
+    enabled = told.get("dead_letter_enabled")
+    return TopicSettings(
+        concurrency_limit=values.count(told.get("concurrency_limit")),
+        max_retries=values.count(told.get("max_retries")),
+        dead_letter_enabled=enabled if isinstance(enabled, bool) else None,
+        retention_seconds=values.count(told.get("retention_seconds")),
+    )
+
+
+def _counter_delta(sender: str, data: Mapping[str, Any]) -> CounterDelta | None:
+    topic, counter = values.text(data.get("topic")), data.get("counter")
+    delta = values.count(data.get("delta", 1))
+    if topic is None or delta is None or counter not in ("completed", "error", "skipped"):
+        return None
+    return CounterDelta(sender_id=sender, topic=topic, counter=counter, delta=delta)
+
+
+def encode(event: Event) -> bytes:
+    """Return *event* as the peer would have written it."""
+    return json.dumps(_as_json(event)).encode()
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    sender = {"sender_id": event.sender_id}
+    match event:
+        case WorkerEvent():
+            return {"event": event.kind, **sender, "worker": _report_json(event.worker)}
+        case Question():
+            return {"event": event.kind, **sender}
+        case WorkerList():
+            workers = [_report_json(worker) for worker in event.workers]
+            return {"event": "worker_list", **sender, "workers": workers}
+        case TaskEvent():
+            return {"event": event.kind, **sender, "task_info": _task_json(event)}
+        case LockEvent():
+            lock = {
+                "task_name": event.lock,
+                "task_id": event.task_id,
+                "locked_by": event.locked_by,
+                "acquired_at": _iso(event.acquired_at),
+                "instance_id": event.sender_id,
+            }
+            return {"event": event.kind, **sender, "lock": lock}
+        case SettingsUpdate():
+            config = _settings_json(event.settings)
+            return {"event": "config_update", **sender, "topic": event.topic, "config": config}
+        case SettingsReply():
+            configs = {topic: _settings_json(s) for topic, s in event.settings.items()}
+            return {"event": "config_reply", **sender, "configs": configs}
+        case CounterDelta():
+            counted = {"topic": event.topic, "counter": event.counter, "delta": event.delta}
+            return {"event": "counter_delta", **sender, **counted}
+
+
+def _report_json(report: WorkerReport) -> dict[str, Any]:
+    meta: dict[str, Any] = {"wildcard_topics": False, "requested_topics": list(report.topics)}
+    if report.running_tasks is not None:
+        meta["hb"] = {"telemetry": _telemetry_json(report, report.running_tasks)}
+    return {
+        "worker_id": report.worker_id,
+        "host": report.host,
+        "pid": report.pid,
+        "capacity": report.capacity,
+        "running": 0,
+        "running_hint": report.running,
+        "topics": list(report.topics),
+        "started_at": _iso(report.started_at),
+        "last_heartbeat": _iso(report.last_heartbeat),
+        "meta": meta,
+        "role": report.role or "",
+    }
+
+
+def _telemetry_json(report: WorkerReport, tasks: tuple[TaskOnWorker, ...]) -> dict[str, Any]:
+    running_tasks = [
+        {"task_id": t.task_id, "task_name": t.task_name, "topic": t.topic} for t in tasks
+    ]
+    return {
+        "running": report.running,
+        "running_tasks": running_tasks,
+        "completed_per_topic": dict(report.finished_per_topic),
+        "failed_total": report.failed,
+        "failed_per_topic": dict(report.failed_per_topic),
+        "events_by_status": {} if report.succeeded is None else {"success": report.succeeded},
+    }
+
+
+def _task_json(event: TaskEvent) -> dict[str, Any]:
+    info: dict[str, Any] = {
+        "task_id": event.task_id,
+        "worker_id": event.worker_id,
+        "topic": event.topic,
+    }
+    match event.kind:
+        case "task_started":
+            info["started_at"] = _iso(event.started_at)
+        case "task_completed":
+            info["duration"] = event.duration
+        case "task_failed":
+            info |= {"error": event.error, "error_type": event.error_type}
+            info["duration"] = event.duration
+    return info
+
+
+def _settings_json(settings: TopicSettings) -> dict[str, Any]:
+    return {
+        "concurrency_limit": settings.concurrency_limit,
+        "max_retries": settings.max_retries,
+        "dead_letter_enabled": settings.dead_letter_enabled is not False,
+        "retention_seconds": settings.retention_seconds,
+    }
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else moment(seconds).isoformat()

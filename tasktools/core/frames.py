@@ -1,0 +1,44 @@
+"""Rows to DataFrames with exactly their schema, and the notes that travel with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from tasktools.core.models import Source
+from tasktools.core.schemas import DTYPES, Schema
+
+
+def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> pd.DataFrame:
+    """Return *rows* (values in the schema's order) as a frame of exactly *schema*."""
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema.columns)
+    frame = pd.DataFrame(
+        {
+            column.name: _series(list(values), DTYPES[column.kind])
+            for column, values in zip(schema.columns, columns, strict=True)
+        }
+    )
+    frame.attrs.update(attrs)
+    return frame
+
+
+def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
+    if dtype.startswith("timedelta"):  # given in seconds
+        values = list(pd.to_timedelta(pd.array(values, dtype="Float64"), unit="s"))
+    return pd.Series(values, dtype=dtype)
+
+
+def sources_attr(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
+    """Return `attrs["sources"]`: for each source its columns, whether it answered (`ok`),
+    how old it is (`age`, seconds) and what is wrong with it (`note`)."""
+    return {
+        source.name: {
+            "ok": source.ok,
+            "columns": list(source.columns),
+            "age": source.age,
+            "note": source.note,
+        }
+        for source in sources
+    }

@@ -1,0 +1,223 @@
+"""The values that layers hand to each other. All are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+WorkerState = Literal["alive", "late", "gone", "stopped"]
+PublishResult = Literal["confirmed", "unroutable", "refused", "in doubt", "not sent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Properties:
+    """AMQP message properties. `None` means: not set on the message."""
+
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    message_id: str | None = None
+    timestamp: datetime | None = None
+    priority: int | None = None
+    expiration: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
+    delivery_mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMessage:
+    """What a message says about its task, after decoding.
+
+    When `problem` is set, the body could not be read as a task and the fields that
+    depend on it are `None`; the bytes themselves are never altered.
+    """
+
+    form: Literal["native", "document", "celery", "unknown"]
+    message_id: str | None = None
+    task_id: str | None = None
+    task_name: str | None = None
+    func_name: str | None = None
+    topic: str | None = None
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+    attempts: int | None = None
+    published_at: datetime | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One encoded message on its way to a topic."""
+
+    topic: str
+    message_id: str
+    body: bytes
+    properties: Properties
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message claimed from a topic; settle it with `ack(id)` or `nack(id)`."""
+
+    id: str
+    topic: str
+    body: bytes
+    properties: Properties
+    task: TaskMessage
+    redelivered: bool
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The task's name and arguments, as the document's API has them."""
+        return {
+            "task_name": self.task.task_name,
+            "args": self.task.args,
+            "kwargs": self.task.kwargs,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """One entry of `x-death`. `time` is the first death for this queue and reason."""
+
+    queue: str
+    reason: str
+    count: int
+    time: datetime | None = None
+    exchange: str | None = None
+    routing_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMessage:
+    """A message seen in a queue by a look, without its body."""
+
+    key: str
+    position: int
+    task: TaskMessage
+    properties: Properties
+    deaths: tuple[Death, ...]
+    redelivered: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """A task that a worker says it is executing. `started_at` is by our clock."""
+
+    task_id: str
+    worker_id: str
+    topic: str | None = None
+    task_name: str | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker as our own clock and its events show it."""
+
+    worker_id: str
+    state: WorkerState
+    uncertain: bool
+    role: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    running: int | None = None
+    capacity: int | None = None
+    topics: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    last_seen: datetime | None = None
+    silence: float | None = None
+    clock_offset: float | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A lock that somebody announced. `orphaned`: its holder is gone or has stopped."""
+
+    lock: str
+    task_id: str | None = None
+    worker_id: str | None = None
+    acquired_at: datetime | None = None
+    orphaned: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSettings:
+    """Settings of a topic; `None` means: no limit, not said."""
+
+    concurrency_limit: int | None = None
+    max_retries: int | None = None
+    dead_letter_enabled: bool | None = None
+    retention_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicCounters:
+    """What workers counted. `requeued` and `dead_lettered` only since we listen."""
+
+    succeeded: int | None = None
+    failed: int | None = None
+    requeued: int | None = None
+    dead_lettered: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where columns of an answer came from. `age` in seconds; `note` says what is wrong."""
+
+    name: Literal["events", "broker", "management", "look"]
+    ok: bool
+    columns: tuple[str, ...] = ()
+    age: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """Everything the worker events have told, at one moment.
+
+    `events` says whether we are subscribed and how far behind the answer is.
+    """
+
+    at: datetime
+    events: Source
+    workers: tuple[Worker, ...] = ()
+    running: tuple[RunningTask, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    settings: Mapping[str, TopicSettings] = field(default_factory=dict)
+    counters: Mapping[str, TopicCounters] = field(default_factory=dict)
+    topics: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicStats:
+    """The broker's side of a topic. A field the broker could not tell is `None`."""
+
+    topic: str
+    exists: bool | None
+    queued: int | None = None
+    unacked: int | None = None
+    dead_letter: int | None = None
+    consumers: int | None = None
+    publish_rate: float | None = None
+    ack_rate: float | None = None
+    queue_type: str | None = None
+    dead_lettering: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicReport:
+    """Statistics of topics with the sources they came from."""
+
+    topics: tuple[TopicStats, ...]
+    sources: tuple[Source, ...]

@@ -1,0 +1,187 @@
+"""Every frame has a written schema, the same when it is empty.
+
+Times are UTC, spans are timedeltas, counts may be missing; what a source cannot tell is
+missing, never 0 or False. `sources` of a column: *events* (the workers' own), *broker* (AMQP),
+*management* (the HTTP API), *look* (messages seen in a queue).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal["name", "count", "ratio", "flag", "time", "span", "object"]
+
+DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
+    {
+        "name": "string",
+        "count": "Int64",
+        "ratio": "Float64",
+        "flag": "boolean",
+        "time": "datetime64[us, UTC]",
+        "span": "timedelta64[us]",
+        "object": "object",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its kind, what it means, with its unit, and where it comes from."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A frame's name, its columns in order, and what one row is."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+WORKERS: Final = Schema(
+    "workers",
+    "one worker process",
+    (
+        Column("worker_id", "name", "the worker's own name", "events"),
+        Column("role", "name", "what it says it is, mostly `worker`", "events"),
+        Column("host", "name", "host name, as it says", "events"),
+        Column("pid", "count", "process id on that host", "events"),
+        Column(
+            "state",
+            "name",
+            "`alive`: heard within 10 s; `late`: silent for 10 to 30 s; `gone`: longer; "
+            "`stopped`: said goodbye. The last two are shown for an hour",
+            "events",
+        ),
+        Column("uncertain", "flag", "known only from what another node said of it", "events"),
+        Column("running", "count", "tasks it is executing; 0 when gone or stopped", "events"),
+        Column("capacity", "count", "tasks it can execute at once", "events"),
+        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
+        Column("topics", "object", "list of topics it consumes, as it says", "events"),
+        Column("started_at", "time", "start of the process, by the worker's clock", "events"),
+        Column("last_seen", "time", "arrival of its last own event, by our clock", "events"),
+        Column("silence", "span", "time since then", "events"),
+        Column(
+            "clock_offset",
+            "span",
+            "how far its clock is ahead of ours (negative: behind), to about half a second",
+            "events",
+        ),
+        Column("succeeded", "count", "tasks that succeeded since it started", "events"),
+        Column("failed", "count", "tasks that failed since it started", "events"),
+    ),
+)
+
+TOPICS: Final = Schema(
+    "topics",
+    "one topic",
+    (
+        Column("topic", "name", "name of the topic and of its queue", "events, broker"),
+        Column("queued", "count", "messages ready in the queue", "broker"),
+        Column("unacked", "count", "messages delivered to workers, not settled", "management"),
+        Column("running", "count", "tasks that workers are executing", "events"),
+        Column("dead_letter", "count", "messages ready in the dead-letter queue", "broker"),
+        Column("consumers", "count", "consumers of the queue, by the broker", "broker"),
+        Column("subscribers", "count", "live workers that say they consume it", "events"),
+        Column("publish_rate", "ratio", "messages published a second", "management"),
+        Column("ack_rate", "ratio", "messages acknowledged a second", "management"),
+        Column("concurrency_limit", "count", "limit of running tasks; missing: none", "events"),
+        Column("succeeded", "count", "tasks succeeded since the known workers started", "events"),
+        Column("failed", "count", "tasks failed since the known workers started", "events"),
+        Column("requeued", "count", "messages requeued since we listen", "events"),
+        Column("dead_lettered", "count", "messages dead-lettered by workers since then", "events"),
+        Column("queue_type", "name", "`classic`, `quorum` or `stream`", "broker, management"),
+        Column(
+            "dead_lettering",
+            "flag",
+            "whether rejected messages are kept: an argument or policy says so. "
+            "False: what workers reject is lost; missing: not known",
+            "broker, management",
+        ),
+        Column("exists", "flag", "whether the queue exists", "broker"),
+    ),
+)
+
+ACTIVE_TASKS: Final = Schema(
+    "active_tasks",
+    "one running or queued task",
+    (
+        Column("key", "name", "names a queued message as it lies in its queue", "look"),
+        Column("task_id", "name", "identity of the task", "events, look"),
+        Column("task_name", "name", "name of the task", "events, look"),
+        Column("topic", "name", "topic it belongs to", "events, look"),
+        Column("state", "name", "`running` or `queued`", "events, look"),
+        Column("worker_id", "name", "worker that is executing it", "events"),
+        Column("attempts", "count", "earlier attempts; 0 at first", "look"),
+        Column("published_at", "time", "publication, by the publisher's clock", "look"),
+        Column("started_at", "time", "arrival of its start event, by our clock", "events"),
+        Column("age", "span", "running: since started_at; queued: since published_at", "-"),
+        Column("args", "object", "positional arguments; of a running task if seen before", "look"),
+        Column("kwargs", "object", "keyword arguments; of a running task if seen before", "look"),
+        Column("headers", "object", "the task's headers; of a running task if seen before", "look"),
+        Column("problem", "name", "why a queued message is no task, else missing", "look"),
+    ),
+)
+
+LOCKS: Final = Schema(
+    "locks",
+    "one lock that is held",
+    (
+        Column("lock", "name", "name of the lock", "events"),
+        Column("task_id", "name", "task that holds it", "events"),
+        Column("worker_id", "name", "worker that holds it", "events"),
+        Column("acquired_at", "time", "arrival of the event, by our clock", "events"),
+        Column("held_for", "span", "time since then", "events"),
+        Column("orphaned", "flag", "whether its holder is gone; missing: not known", "events"),
+    ),
+)
+
+STATS: Final = Schema(
+    "stats",
+    "the cluster",
+    (
+        Column("workers", "count", "workers alive or late", "events"),
+        Column("late", "count", "workers silent for 10 to 30 s", "events"),
+        Column("gone", "count", "workers silent for longer, within the last hour", "events"),
+        Column("capacity", "count", "tasks that live workers can execute at once", "events"),
+        Column("running", "count", "tasks being executed", "events"),
+        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
+        Column("topics", "count", "topics known", "events, broker"),
+        Column("queued", "count", "messages ready in all topics", "broker"),
+        Column("dead_letter", "count", "messages ready in all dead-letter queues", "broker"),
+        Column("locks", "count", "locks held", "events"),
+    ),
+)
+
+PUBLISHED: Final = Schema(
+    "published",
+    "one task of a batch, in the order given",
+    (
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("message_id", "name", "id of its message", "-"),
+        Column("topic", "name", "topic it was published to", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column(
+            "outcome",
+            "name",
+            "`confirmed`; `unroutable`: no such queue; `refused`: queue full; "
+            "`in doubt`: the connection went before the answer came; "
+            "`not sent`: it went before this one",
+            "broker",
+        ),
+    ),
+)
+
+SCHEMAS: Final = (WORKERS, TOPICS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED)

@@ -1,0 +1,295 @@
+"""`Cluster`: the facade for people. It answers in DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Self
+
+import pandas as pd
+
+from tasktools.brokers.base import Broker
+from tasktools.core import frames, schemas
+from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.models import ClusterState, Source, Worker
+from tasktools.ops import publishing, tasks
+from tasktools.ops.seen import SeenTasks
+
+_ONE_HEARTBEAT: Final = 3.5
+"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
+
+
+class Cluster:
+    """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
+
+    Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
+    what could not be told; schemas are in `tasktools.core.schemas`. Secrets in arguments and
+    headers are masked, unless the cluster was opened with ``reveal=True``.
+
+    >>> import tasktools as tt
+    >>> with tt.connect("memory://") as cluster:
+    ...     task_id = cluster.publish("emails", "send", kwargs={"to": "a@b"}, create=True)
+    ...     cluster.topics()[["topic", "queued"]]
+        topic  queued
+    0  emails       1
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        topics: Iterable[str] = (),
+        reveal: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.broker = broker
+        self._clock = clock or SystemClock()
+        self._named = set(topics)
+        self._seen = SeenTasks()
+        self._reveal = reveal
+
+    def __repr__(self) -> str:
+        broker = self.broker
+        words = ["DEMO" if broker.demo else None, broker.address, f"layout {broker.layout.name}"]
+        words += [f"RabbitMQ {broker.server_version}" if broker.server_version else None]
+        words += ["read_only" if broker.read_only else None]
+        return f"<Cluster {', '.join(word for word in words if word)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether everything that changes the cluster is refused."""
+        return self.broker.read_only
+
+    def close(self) -> None:
+        """Let go of connections and threads; idempotent."""
+        self.broker.close()
+
+    # --- looking --------------------------------------------------------------------
+
+    def workers(self) -> pd.DataFrame:
+        """Return one row a worker, dead ones of the last hour included (schema `WORKERS`).
+
+        The first call waits for up to 3.5 s, one heartbeat, if no worker has been heard of.
+        """
+        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        rows = [_worker_row(worker) for worker in sorted(state.workers, key=_by_name)]
+        return self._frame(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
+
+    def topics(self) -> pd.DataFrame:
+        """Return one row a topic (schema `TOPICS`).
+
+        Topics are those the workers speak of, those named so far (``connect(topics=…)``,
+        published to, asked for) and, with the management API, all others; AMQP alone cannot
+        list queues. Counts of queued messages are exact for up to 100 topics, and without the
+        management API for all.
+        """
+        state = self.broker.cluster_state()
+        report = self.broker.topic_report(state.topics | self._named)
+        running = tasks.count_by_topic(state.running)
+        subscribers = tasks.subscribers_by_topic(state.workers)
+        rows = []
+        for stats in report.topics:
+            topic = stats.topic
+            counted, settings = state.counters.get(topic), state.settings.get(topic)
+            rows.append(
+                (
+                    topic,
+                    stats.queued,
+                    stats.unacked,
+                    running[topic] if state.events.ok else None,
+                    stats.dead_letter,
+                    stats.consumers,
+                    subscribers[topic] if state.events.ok else None,
+                    stats.publish_rate,
+                    stats.ack_rate,
+                    settings and settings.concurrency_limit,
+                    counted and counted.succeeded,
+                    counted and counted.failed,
+                    counted and counted.requeued,
+                    counted and counted.dead_lettered,
+                    stats.queue_type,
+                    stats.dead_lettering,
+                    stats.exists,
+                )
+            )
+        return self._frame(schemas.TOPICS, rows, (_events(state, schemas.TOPICS), *report.sources))
+
+    def active_tasks(
+        self, topic: str | None = None, *, queued: bool = True, limit: int = 1000
+    ) -> pd.DataFrame:
+        """Return one row a running or queued task (schema `ACTIVE_TASKS`), running ones first.
+
+        Of *topic*, or of all topics. Queued tasks are seen by looking at the queue, at up to
+        *limit* messages a topic, which marks them redelivered and can cost more
+        (`tasktools.core.peek`): what was looked at, at what cost, and where a look was refused
+        is in ``attrs["looks"]``. ``queued=False`` never looks. Tasks that a worker has fetched
+        but not begun are in neither state. Raises `UnknownTopic`.
+        """
+        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        looks: list[tasks.LookReport] = []
+        waiting: list[tasks.Waiting] = []
+        if topic is not None:
+            tasks.check_known(self.broker, state, topic)
+            self._named.add(topic)
+        if queued:
+            where = [topic] if topic is not None else self._topics_with_messages(state)
+            waiting, looks = tasks.look_at_queues(self.broker, where, limit)
+            self._seen.remember(message.task for _, message in waiting)
+        running = [run for run in state.running if topic in (None, run.topic)]
+        now = self._clock.time()
+        rows = [tasks.running_row(run, self._seen.get(run.task_id), now) for run in running]
+        rows += [tasks.queued_row(name, message, now) for name, message in waiting]
+        shown = rows if self._reveal else [tasks.masked(row) for row in rows]
+        sources = (_events(state, schemas.ACTIVE_TASKS), *tasks.look_source(looks, queued=queued))
+        frame = self._frame(schemas.ACTIVE_TASKS, shown, sources)
+        frame.attrs["looks"] = [look.as_dict() for look in looks]
+        return frame
+
+    def _topics_with_messages(self, state: ClusterState) -> list[str]:
+        report = self.broker.topic_report(state.topics | self._named)
+        return [stats.topic for stats in report.topics if stats.queued]
+
+    def locks(self) -> pd.DataFrame:
+        """Return one row a lock that was announced and not released (schema `LOCKS`)."""
+        state = self.broker.cluster_state()
+        now = self._clock.time()
+        rows = [
+            (
+                lock.lock,
+                lock.task_id,
+                lock.worker_id,
+                lock.acquired_at,
+                None if lock.acquired_at is None else now - lock.acquired_at.timestamp(),
+                lock.orphaned,
+            )
+            for lock in state.locks
+        ]
+        return self._frame(schemas.LOCKS, rows, _events(state, schemas.LOCKS))
+
+    def stats(self) -> pd.DataFrame:
+        """Return the cluster in one row (schema `STATS`)."""
+        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        report = self.broker.topic_report(state.topics | self._named)
+        live = [worker for worker in state.workers if worker.state in ("alive", "late")]
+        capacity = sum(worker.capacity or 0 for worker in live)
+        running = sum(worker.running or 0 for worker in live)
+        row = (
+            len(live),
+            sum(worker.state == "late" for worker in live),
+            sum(worker.state == "gone" for worker in state.workers),
+            capacity,
+            running,
+            _ratio(running, capacity),
+            len(report.topics),
+            sum(stats.queued or 0 for stats in report.topics),
+            sum(stats.dead_letter or 0 for stats in report.topics),
+            len(state.locks),
+        )
+        return self._frame(schemas.STATS, [row], (_events(state, schemas.STATS), *report.sources))
+
+    # --- publishing -----------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        task: str,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        create: bool = False,
+    ) -> str:
+        """Publish one task, wait until RabbitMQ has confirmed it, and return its task id.
+
+        *task* is ``module:function``, or the bare name of a task that was seen on this cluster.
+        *headers* go into the message's body, *priority* (0 to 255) is AMQP's and needs a queue
+        that has priorities. ``create=True`` creates a topic that does not exist. Raises
+        `UnknownTopic`, `UnknownTask`, `InvalidTask`, `Unroutable`, `PublishRefused`, `ReadOnly`,
+        and `ConnectionLost` when it is in doubt whether it was queued.
+        """
+        request = publishing.Request(topic, task, args, kwargs or {}, headers or {}, priority)
+        published = publishing.publish(self.broker, [request], create=create, progress=None)
+        published.raise_unless_confirmed()
+        self._named.add(topic)
+        self._seen.remember(published.tasks)
+        return published.task_ids[0]
+
+    def publish_many(
+        self,
+        frame: pd.DataFrame,
+        *,
+        create: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> pd.DataFrame:
+        """Publish one task a row of *frame* and return what became of each (`PUBLISHED`).
+
+        Columns of *frame*: `topic` and `task_name`, and optionally `args` (lists), `kwargs` and
+        `headers` (dicts) and `priority`. All rows are checked before the first is sent; sending
+        is pipelined and confirmed. *progress* is called with the number of tasks settled since
+        its last call. Raises as `publish` does for bad input, but not for what happens to a
+        single message: that is its `outcome`.
+        """
+        requests = publishing.requests_from(frame)
+        published = publishing.publish(self.broker, requests, create=create, progress=progress)
+        self._named.update(request.topic for request in requests)
+        return self._frame(schemas.PUBLISHED, published.rows(), ())
+
+    # --- frames ---------------------------------------------------------------------
+
+    def _frame(
+        self,
+        schema: schemas.Schema,
+        rows: Sequence[Sequence[Any]],
+        sources: Source | Iterable[Source],
+    ) -> pd.DataFrame:
+        told = (sources,) if isinstance(sources, Source) else tuple(sources)
+        frame = frames.frame_from(schema, rows)
+        frame.attrs["cluster"] = repr(self)
+        frame.attrs["sources"] = frames.sources_attr(told)
+        notes = [f"{source.name}: {source.note}" for source in told if source.note]
+        frame.attrs["notes"] = [*([self.broker.note] if self.broker.note else []), *notes]
+        if self.broker.demo:
+            frame.attrs["demo"] = "DEMO"
+        return frame
+
+
+def _events(state: ClusterState, schema: schemas.Schema) -> Source:
+    """Return the events as a source of those columns of *schema* that come from them."""
+    columns = tuple(column.name for column in schema.columns if "events" in column.source)
+    return replace(state.events, columns=columns)
+
+
+def _by_name(worker: Worker) -> str:
+    return worker.worker_id
+
+
+def _worker_row(worker: Worker) -> tuple[Any, ...]:
+    return (
+        worker.worker_id,
+        worker.role,
+        worker.host,
+        worker.pid,
+        worker.state,
+        worker.uncertain,
+        worker.running,
+        worker.capacity,
+        _ratio(worker.running, worker.capacity),
+        list(worker.topics),
+        worker.started_at,
+        worker.last_seen,
+        worker.silence,
+        worker.clock_offset,
+        worker.succeeded,
+        worker.failed,
+    )
+
+
+def _ratio(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None

@@ -1,0 +1,146 @@
+"""Publishing by an operator's hand: everything is checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from tasktools.brokers.base import Broker, raise_unless_confirmed
+from tasktools.core import codec
+from tasktools.core.errors import InvalidTask
+from tasktools.core.models import Outgoing, PublishResult, TaskMessage
+from tasktools.ops.tasks import unknown_topic
+
+_NEEDED: Final = ("topic", "task_name")
+_OPTIONAL: Final = ("args", "kwargs", "headers", "priority")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One task to be published."""
+
+    topic: str
+    task_name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    headers: Mapping[str, Any]
+    priority: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was sent and what became of it."""
+
+    messages: Sequence[Outgoing]
+    tasks: Sequence[TaskMessage]
+    results: Sequence[PublishResult]
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids of the tasks, in order."""
+        return [task.task_id or "" for task in self.tasks]
+
+    def raise_unless_confirmed(self) -> None:
+        """Raise the error of the first message that was not confirmed."""
+        for message, result in zip(self.messages, self.results, strict=True):
+            raise_unless_confirmed(result, message.topic)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return the rows of the `PUBLISHED` frame."""
+        return [
+            (task.task_id, message.message_id, message.topic, task.task_name, result)
+            for message, task, result in zip(self.messages, self.tasks, self.results, strict=True)
+        ]
+
+
+def requests_from(frame: pd.DataFrame) -> list[Request]:
+    """Read a frame of tasks. Raises `InvalidTask` for columns or values that make none."""
+    unknown = [str(name) for name in frame.columns if name not in (*_NEEDED, *_OPTIONAL)]
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    if unknown or missing:
+        what = [f"has no column {name}" for name in missing]
+        what += [f"has an unknown column {name}" for name in unknown]
+        raise InvalidTask(
+            f"The frame {' and '.join(what)}; nothing was published. It has {', '.join(_NEEDED)}, "
+            f"and optionally {', '.join(_OPTIONAL)}."
+        )
+    columns = [_values(frame, name) for name in (*_NEEDED, *_OPTIONAL)]
+    return [_request(number, row) for number, row in enumerate(zip(*columns, strict=True))]
+
+
+def _values(frame: pd.DataFrame, name: str) -> Iterator[Any]:
+    if name not in frame.columns:
+        return iter([None] * len(frame))
+    return (None if _is_missing(value) else value for value in frame[name].tolist())
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (not isinstance(value, list | tuple | dict) and bool(pd.isna(value)))
+
+
+def _request(number: int, row: Sequence[Any]) -> Request:
+    topic, task_name, args, kwargs, headers, priority = row
+    for name, value, wanted in (
+        ("topic", topic, str),
+        ("task_name", task_name, str),
+        ("args", args or [], (list, tuple)),
+        ("kwargs", kwargs or {}, dict),
+        ("headers", headers or {}, dict),
+        ("priority", priority or 0, (int, float)),
+    ):
+        if not isinstance(value, wanted):
+            raise InvalidTask(
+                f"{name} in row {number} is {type(value).__name__}; nothing was published. "
+                "topic and task_name are text, args a list, kwargs and headers dicts, priority "
+                "a whole number."
+            )
+    if priority is not None and priority != int(priority):
+        raise InvalidTask(f"priority in row {number} is {priority}; nothing was published.")
+    return Request(
+        topic=topic,
+        task_name=task_name,
+        args=args or [],
+        kwargs=kwargs or {},
+        headers=headers or {},
+        priority=None if priority is None else int(priority),
+    )
+
+
+def publish(
+    broker: Broker,
+    requests: Sequence[Request],
+    *,
+    create: bool,
+    progress: Callable[[int], object] | None,
+) -> Published:
+    """Compose and check all *requests*, make sure of their topics, and publish them."""
+    if broker.read_only:
+        broker.publish_many([])  # refuses, in the one place that decides it
+    messages = [
+        broker.composer.compose(
+            request.topic,
+            {
+                "task_name": request.task_name,
+                "args": list(request.args),
+                "kwargs": dict(request.kwargs),
+            },
+            request.headers,
+            priority=request.priority,
+        )
+        for request in requests
+    ]
+    _make_sure(broker, dict.fromkeys(request.topic for request in requests), create=create)
+    results = broker.publish_many(messages, progress)
+    tasks = [codec.decode(message.body, message.properties) for message in messages]
+    return Published(messages, tasks, results)
+
+
+def _make_sure(broker: Broker, topics: Iterable[str], *, create: bool) -> None:
+    for topic in topics:
+        if create:
+            broker.ensure_topic(topic)
+        elif not broker.topic_exists(topic):
+            raise unknown_topic(broker, topic)

@@ -1,0 +1,159 @@
+"""A cluster on a fresh vhost, and plain pika beside it to check what really happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pika
+import pytest
+from pika.exceptions import AMQPError
+
+import tasktools as tt
+
+
+class Raw:
+    """Plain pika on the same vhost."""
+
+    def __init__(self, dsn: str) -> None:
+        self.connection = pika.BlockingConnection(pika.URLParameters(dsn))
+        self.channel = self.connection.channel()
+        self.channel.confirm_delivery()
+
+    def declare(self, queue: str, **arguments: Any) -> str:
+        """Declare a durable queue; `x_queue_type="quorum"` and so on."""
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self.channel.queue_declare(queue, durable=True, arguments=named)
+        return queue
+
+    def put(self, queue: str, body: bytes, **properties: Any) -> None:
+        """Put one persistent message into *queue*, confirmed."""
+        self.channel.basic_publish(
+            "", queue, body, pika.BasicProperties(delivery_mode=2, **properties), mandatory=True
+        )
+
+    def fill(self, queue: str, count: int) -> list[bytes]:
+        """Put *count* distinct messages of all kinds into *queue*; returns their bodies."""
+        bodies = [
+            json.dumps({"kwargs": "lies", "n": n}).encode() if n % 3 else b"\xff no JSON %d" % n
+            for n in range(count)
+        ]
+        for n, body in enumerate(bodies):
+            self.put(queue, body, message_id=f"m{n}", headers={"n": n} if n % 2 else None)
+        return bodies
+
+    def depth(self, queue: str) -> int:
+        """Return the number of ready messages of *queue*."""
+        return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def read_all(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
+        """Take every ready message of *queue*, in order."""
+        found = []
+        while True:
+            method, properties, body = self.channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                return found
+            found.append((properties, body))
+
+    def bodies(self, queue: str) -> list[bytes]:
+        """Take every ready message of *queue*, in order, and return the bodies."""
+        return [body for _, body in self.read_all(queue)]
+
+
+class Proxy:
+    """Passes bytes between a client and the broker, until it is told to cut the line."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            broker = socket.create_connection(("127.0.0.1", self._target))
+            self._open += [client, broker]
+            for source, sink in ((client, broker), (broker, client)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            return
+
+    def cut(self) -> None:
+        """Cut all connections; new ones are passed on again."""
+        while self._open:
+            line = self._open.pop()
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+            line.close()
+
+    def close(self) -> None:
+        """Cut everything and listen no more."""
+        self._server.close()
+        self.cut()
+
+
+@pytest.fixture
+def proxy(vhost: Any) -> Iterator[Proxy]:
+    """A proxy before the broker."""
+    proxy = Proxy(urlsplit(vhost.dsn).port or 5672)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def cut_cluster(connect: Callable[..., tt.Cluster], vhost: Any, proxy: Proxy) -> tt.Cluster:
+    """A cluster whose line to the broker goes through the proxy."""
+    parts = urlsplit(vhost.dsn)
+    return connect(vhost.dsn.replace(f":{parts.port}", f":{proxy.port}"))
+
+
+@pytest.fixture
+def connect(vhost: Any) -> Iterator[Callable[..., tt.Cluster]]:
+    """Connect to the vhost; every cluster is closed at the end."""
+    opened: list[tt.Cluster] = []
+
+    def connect(dsn: str | None = None, **options: Any) -> tt.Cluster:
+        options.setdefault("management_url", vhost.management_url)
+        cluster = tt.connect(dsn or vhost.dsn, **options)
+        opened.append(cluster)
+        return cluster
+
+    yield connect
+    for cluster in opened:
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(connect: Callable[..., tt.Cluster]) -> tt.Cluster:
+    return connect()
+
+
+@pytest.fixture
+def raw(vhost: Any) -> Iterator[Raw]:
+    """Plain pika on the same vhost."""
+    raw = Raw(vhost.dsn)
+    yield raw
+    with contextlib.suppress(AMQPError):  # a test may have restarted the broker
+        raw.connection.close()
+
+
+@pytest.fixture
+def version(cluster: tt.Cluster) -> tuple[int, int]:
+    """Major and minor version of the server under test."""
+    major, minor, *_ = (cluster.broker.server_version or "").split(".")
+    return int(major), int(minor)

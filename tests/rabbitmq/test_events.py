@@ -1,0 +1,171 @@
+"""Worker events over a real fanout exchange: liars, floods, restarts."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import pika
+import pytest
+
+
+def beat(worker_id: str, **fields: Any) -> bytes:
+    """Return a heartbeat as the peer sends it."""
+    telemetry = {"running": 1, "running_tasks": [{"task_id": f"task of {worker_id}"}]}
+    worker = {
+        "worker_id": worker_id,
+        "capacity": 4,
+        "running": 0,
+        "running_hint": 1,
+        "topics": ["emails"],
+        "meta": {"hb": {"telemetry": telemetry}},
+        **fields,
+    }
+    return json.dumps({"event": "heartbeat", "sender_id": "peer", "worker": worker}).encode()
+
+
+@pytest.fixture
+def say(raw: Any, cluster: Any) -> Any:
+    """Send raw bytes to the fanout exchange, after the cluster has subscribed."""
+    cluster.broker.cluster_state()
+    return lambda body: raw.channel.basic_publish("fp.workers", "", body)
+
+
+def test_an_event_is_seen_by_the_very_next_call(cluster: Any, say: Any) -> None:
+    for n in range(20):
+        say(beat(f"w{n}"))
+        assert f"w{n}" in set(cluster.workers()["worker_id"])
+    assert cluster.workers().attrs["sources"]["events"]["ok"]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"",
+        b"\xff\x00",
+        b"[]",
+        b'{"event": 7}',
+        b'{"event": "heartbeat", "worker": "me"}',
+        b'{"event": "heartbeat", "worker": {"worker_id": ["x"]}}',
+        b'{"event": "worker_list", "workers": {"a": 1}}',
+        b'{"event": "task_started", "task_info": [1]}',
+        b'{"event": "counter_delta", "topic": "t", "counter": "completed", "delta": "many"}',
+        b'{"event": "config_reply", "configs": {"t": 7}}',
+        b"[" * 100_000,
+        beat("liar", capacity="many", pid=-1, topics=7, started_at=12, last_heartbeat="soon"),
+        beat("liar", capacity=1e999, running_hint=10**30, host={"a": 1}, role=None),
+    ],
+)
+def test_an_event_that_lies_does_no_harm(lie: bytes, cluster: Any, say: Any) -> None:
+    say(lie)
+    say(beat("honest"))
+    workers = cluster.workers().set_index("worker_id")
+    assert workers.loc["honest", "running"] == 1
+    assert workers.loc["honest", "capacity"] == 4
+    assert cluster.active_tasks(queued=False)["task_id"].tolist().count("task of honest") == 1
+
+
+def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
+    cluster: Any, vhost: Any, say: Any
+) -> None:
+    say(beat("w"))
+    stop, sent = threading.Event(), [0]
+
+    def flood() -> None:
+        connection = pika.BlockingConnection(pika.URLParameters(vhost.dsn))
+        channel = connection.channel()
+        body = json.dumps({"event": "novelty", "sender_id": "x", "data": "y" * 60}).encode()
+        began = time.monotonic()
+        while not stop.is_set():
+            channel.basic_publish("fp.workers", "", body)
+            sent[0] += 1
+            if sent[0] % 500 == 0:
+                connection.process_data_events(0)
+                stop.wait(max(0.0, began + sent[0] / 10_000 - time.monotonic()))
+        connection.close()
+
+    flooding = threading.Thread(target=flood, name="flood")
+    flooding.start()
+    try:
+        slowest, stale = 0.0, 0
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            began = time.monotonic()
+            frame = cluster.workers()
+            slowest = max(slowest, time.monotonic() - began)
+            source = frame.attrs["sources"]["events"]
+            assert frame["worker_id"].tolist() == ["w"]
+            if not source["ok"]:
+                stale += 1
+                assert "behind" in source["note"]
+    finally:
+        stop.set()
+        flooding.join()
+    assert sent[0] > 20_000
+    assert slowest < 5
+    deadline = time.monotonic() + 10  # and when it is over, all is well again
+    while not cluster.workers().attrs["sources"]["events"]["ok"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_broker_restart_and_the_next_call_works(cluster: Any, rabbitmq: Any, raw: Any) -> None:
+    cluster.publish("emails", "shop:send", create=True)
+    raw.channel.basic_publish("fp.workers", "", beat("w"))
+    assert cluster.workers()["state"].tolist() == ["alive"]
+    rabbitmq.restart()
+    assert cluster.topics()["queued"].tolist() == [1]
+    cluster.publish("emails", "shop:send")
+    frame = cluster.workers()
+    # We were deaf meanwhile, so nobody's silence counts against them.
+    assert frame["state"].tolist() == ["alive"]
+    deadline = time.monotonic() + 10
+    while not cluster.workers().attrs["sources"]["events"]["ok"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any, raw: Any) -> None:
+    cluster.broker.cluster_state()
+    raw.channel.basic_publish("fp.workers", "", beat("w"))
+    assert len(cluster.workers()) == 1
+    rabbitmq.stop()
+    try:
+        deadline = time.monotonic() + 10
+        while (frame := cluster.workers()).attrs["sources"]["events"]["ok"]:
+            assert time.monotonic() < deadline
+        assert frame["worker_id"].tolist() == ["w"]
+        assert "no events for" in frame.attrs["sources"]["events"]["note"]
+    finally:
+        rabbitmq.start()
+
+
+def test_the_queue_for_events_is_ours_bounded_and_gone_with_us(connect: Any, raw: Any) -> None:
+    cluster = connect()
+    cluster.workers()
+    ours = [name for name in cluster.broker._facts._management.queues() if "events" in name]
+    assert len(ours) == 1
+    assert ours[0].startswith("tasktools.events.")
+    with pytest.raises(Exception, match="RESOURCE_LOCKED"):
+        raw.channel.queue_declare(ours[0], passive=True)
+    cluster.close()
+    deadline = time.monotonic() + 5
+    while any("events" in name for name in connect(read_only=True).topics()["topic"]):
+        assert time.monotonic() < deadline
+
+
+def test_two_clusters_hear_each_other(connect: Any) -> None:
+    from tasktools.core.events import SettingsUpdate
+    from tasktools.core.models import TopicSettings
+
+    one, other = connect(), connect()
+    one.broker.cluster_state()
+    update = SettingsUpdate(
+        sender_id="a", topic="emails", settings=TopicSettings(concurrency_limit=3)
+    )
+    other.broker.broadcast(update)
+    deadline = time.monotonic() + 5
+    while one.topics()["concurrency_limit"].tolist() != [3]:
+        assert time.monotonic() < deadline
