@@ -53,10 +53,14 @@ class FunctionNames:
     def learn(self, task: TaskMessage) -> None:
         """Remember the function of *task*."""
         if task.task_name and task.func_name and _FUNCTION.fullmatch(task.func_name):
-            self._functions.setdefault(task.task_name, set()).add(task.func_name)
-            self._functions.move_to_end(task.task_name)
-            while len(self._functions) > _MAX_NAMES:
-                self._functions.popitem(last=False)
+            self.note(task.task_name, task.func_name)
+
+    def note(self, task_name: str, func_name: str) -> None:
+        """Remember that *task_name* stands for *func_name*."""
+        self._functions.setdefault(task_name, set()).add(func_name)
+        self._functions.move_to_end(task_name)
+        while len(self._functions) > _MAX_NAMES:
+            self._functions.popitem(last=False)
 
     def resolve(self, task_name: str) -> str:
         """Return `module:function` for *task_name*; raises `UnknownTask`."""
@@ -128,6 +132,7 @@ class Composer:
             done["task_name"] = name.rpartition(":")[2]
             done = {**_peer_defaults(topic, created_at), **done}
             _check_for_peer(done)
+            self.functions.note(done["task_name"], done["func_name"])
         _check(done, ("task_id", "args", "kwargs"))
         return done
 

@@ -16,7 +16,8 @@ def user(rabbitmq: Any, vhost: Any, connect: Any) -> Any:
     """Connect as a user of the vhost with exactly these rights."""
 
     def user(name: str, **rights: Any) -> tt.Cluster:
-        rabbitmq.add_user(name, "pw", vhost=vhost.name, **rights)
+        rabbitmq.add_user(name, "pw")
+        rabbitmq.allow(name, vhost.name, **rights)
         dsn = vhost.dsn.replace("guest:guest@", f"{name}:pw@")
         cluster: tt.Cluster = connect(dsn, topics=["emails"])
         return cluster

@@ -1,4 +1,4 @@
-"""A cluster on a fresh vhost, and plain pika beside it to check what really happened."""
+"""Plain pika and a proxy, to check what really happened and to make things go wrong."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pika
-import pytest
-from pika.exceptions import AMQPError
-
-import tasktools as tt
 
 
 class Raw:
@@ -105,55 +99,3 @@ class Proxy:
         """Cut everything and listen no more."""
         self._server.close()
         self.cut()
-
-
-@pytest.fixture
-def proxy(vhost: Any) -> Iterator[Proxy]:
-    """A proxy before the broker."""
-    proxy = Proxy(urlsplit(vhost.dsn).port or 5672)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def cut_cluster(connect: Callable[..., tt.Cluster], vhost: Any, proxy: Proxy) -> tt.Cluster:
-    """A cluster whose line to the broker goes through the proxy."""
-    parts = urlsplit(vhost.dsn)
-    return connect(vhost.dsn.replace(f":{parts.port}", f":{proxy.port}"))
-
-
-@pytest.fixture
-def connect(vhost: Any) -> Iterator[Callable[..., tt.Cluster]]:
-    """Connect to the vhost; every cluster is closed at the end."""
-    opened: list[tt.Cluster] = []
-
-    def connect(dsn: str | None = None, **options: Any) -> tt.Cluster:
-        options.setdefault("management_url", vhost.management_url)
-        cluster = tt.connect(dsn or vhost.dsn, **options)
-        opened.append(cluster)
-        return cluster
-
-    yield connect
-    for cluster in opened:
-        cluster.close()
-
-
-@pytest.fixture
-def cluster(connect: Callable[..., tt.Cluster]) -> tt.Cluster:
-    return connect()
-
-
-@pytest.fixture
-def raw(vhost: Any) -> Iterator[Raw]:
-    """Plain pika on the same vhost."""
-    raw = Raw(vhost.dsn)
-    yield raw
-    with contextlib.suppress(AMQPError):  # a test may have restarted the broker
-        raw.connection.close()
-
-
-@pytest.fixture
-def version(cluster: tt.Cluster) -> tuple[int, int]:
-    """Major and minor version of the server under test."""
-    major, minor, *_ = (cluster.broker.server_version or "").split(".")
-    return int(major), int(minor)

@@ -1,0 +1,71 @@
+# `make help` lists the targets. Two environments, made when needed: .venv for the demo,
+# .venv-test for everything else.
+.PHONY: help demo test lint types unit conformance peer chaos-sample notebooks browser \
+	bench-sample bench chaos test-versions clean
+.SILENT:
+.DELETE_ON_ERROR:
+
+BIN := .venv-test/bin
+PYTEST := $(BIN)/python -m pytest -q
+LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
+
+help: ## Show this
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or BROKER_DSN)
+	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 01_quickstart.ipynb
+
+test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser; under 20 minutes
+	scripts/system-deps
+	$(MAKE) lint types unit conformance peer chaos-sample notebooks bench-sample browser
+
+lint: .venv-test/ready ## Style, layers, and notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+types: .venv-test/ready ## mypy --strict
+	$(BIN)/mypy
+
+unit: .venv-test/ready ## Without any server
+	$(PYTEST) tests/unit tasktools --doctest-modules --cov --cov-report=
+
+conformance: .venv-test/ready ## Both backends, on a private node; reports the coverage so far
+	$(PYTEST) tests/conformance tests/rabbitmq --cov --cov-append --cov-report=term:skip-covered
+
+peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
+	$(PYTEST) tests/peer
+
+notebooks: .venv-test/ready ## Every notebook, by nbval, on the demo and on a private node
+	$(PYTEST) tests/notebooks
+
+browser: .venv-test/ready ## The stories of the notebooks in JupyterLab, in Chromium
+	$(PYTEST) tests/browser
+
+chaos-sample: .venv-test/ready
+	$(PYTEST) tests/rabbitmq/chaos.py
+
+chaos: .venv-test/ready ## Lines cut at random, many times
+	TASKTOOLS_CHAOS_ROUNDS=40 $(PYTEST) --timeout 1800 tests/rabbitmq/chaos.py
+
+bench-sample: .venv-test/ready
+	$(BIN)/python -m benchmarks --small
+
+bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 4.3 (needs root)
+	for version in 4.0 4.3; do \
+	  root=$$(scripts/rabbitmq-root $$version) && echo "RabbitMQ $$version" && \
+	  TASKTOOLS_RABBITMQ_ROOT=$$root $(PYTEST) tests/conformance tests/rabbitmq tests/peer || exit 1; \
+	done
+
+clean: ## Remove the environments and what tools left
+	rm -rf .venv .venv-test .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+
+.venv/ready: pyproject.toml
+	scripts/venv .venv notebooks
+
+.venv-test/ready: pyproject.toml
+	scripts/venv .venv-test dev

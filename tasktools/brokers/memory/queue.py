@@ -1,0 +1,127 @@
+"""One queue of the memory server: what is ready, in the order RabbitMQ would deliver it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from tasktools.core.models import Properties
+
+_WINDOW: Final = 5.0
+_STEP: Final = 0.1
+
+
+@dataclass(slots=True)
+class Message:
+    """A message as it lies in a queue.
+
+    `number` is its place: a message that is given back keeps it. `exchange` and `key` are those
+    it was published with; a death record names them.
+    """
+
+    number: int
+    body: bytes
+    properties: Properties
+    exchange: str
+    key: str
+    expires_at: float | None = None
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Where a queue sends what it rejects or lets expire."""
+
+    exchange: str
+    key: str
+
+
+class Queue:
+    """Ready messages, highest priority first, then in order. The server locks; this does not."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dead_letter: DeadLetter | None = None,
+        max_length: int | None = None,
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        self.name = name
+        self.dead_letter = dead_letter
+        self.message_ttl = message_ttl
+        self.consumers = 0
+        self.held = 0
+        self.published = Rate()
+        self.acknowledged = Rate()
+        self._max_length = max_length
+        self._max_priority = max_priority or 0
+        self._ready: list[tuple[int, int, Message]] = []
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a publish is refused (`x-overflow=reject-publish`)."""
+        return self._max_length is not None and len(self._ready) >= self._max_length
+
+    def put(self, message: Message) -> None:
+        """Add a message, or give one back to its old place."""
+        priority = min(message.properties.priority or 0, self._max_priority)
+        heapq.heappush(self._ready, (-priority, message.number, message))
+
+    def take(self) -> Message | None:
+        """Remove and return the next message."""
+        return heapq.heappop(self._ready)[2] if self._ready else None
+
+    def first(self, limit: int) -> list[Message]:
+        """Return the next *limit* messages, which stay."""
+        return [message for *_, message in heapq.nsmallest(limit, self._ready)]
+
+    def clear(self) -> int:
+        """Remove all ready messages; returns how many."""
+        count = len(self._ready)
+        self._ready.clear()
+        return count
+
+    def take_expired(self, now: float) -> Iterator[Message]:
+        """Remove and return what has expired at the head.
+
+        As in RabbitMQ, a message that expired behind one that did not stays until its turn.
+        """
+        while self._ready:
+            message = self._ready[0][2]
+            if message.expires_at is None or message.expires_at > now:
+                return
+            heapq.heappop(self._ready)
+            yield message
+
+
+class Rate:
+    """Events a second, over the last five."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, int]] = deque()
+
+    def count(self, now: float) -> None:
+        """Count one event."""
+        began, n = self._steps[-1] if self._steps else (float("-inf"), 0)
+        if now - began < _STEP:
+            self._steps[-1] = (began, n + 1)
+        else:
+            self._steps.append((now, 1))
+            self._forget(now)
+
+    def per_second(self, now: float) -> float:
+        """Return the rate at *now*."""
+        self._forget(now)
+        return sum(n for _, n in self._steps) / _WINDOW
+
+    def _forget(self, now: float) -> None:
+        while self._steps and self._steps[0][0] <= now - _WINDOW:
+            self._steps.popleft()

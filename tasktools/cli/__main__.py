@@ -1,0 +1,5 @@
+"""``python -m tasktools.cli`` is ``tasktools``."""
+
+from tasktools.cli import main
+
+main(prog_name="tasktools")

@@ -1,0 +1,111 @@
+"""Where answers go: tables and JSON to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import click
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tasktools.cli import show
+from tasktools.core.schemas import Schema
+
+DEMO: Final = "DEMO: a made-up cluster"
+
+_PIPE_WIDTH: Final = 20_000
+
+
+Render = Callable[..., tuple[RenderableType, tuple[str, ...]]]
+
+
+def answer(
+    frame: pd.DataFrame, schema: Schema, *, as_json: bool, render: Render = show.table
+) -> None:
+    """Print *frame* as JSON, or as a table with its notes under it, on stderr."""
+    if as_json:
+        write(show.document(frame))
+        return
+    width = _width()
+    if "demo" in frame.attrs:
+        write(DEMO)
+    elif width is not None:
+        write(show.harmless(str(frame.attrs.get("cluster", "")).strip("<>")))
+    drawn, left_out = render(frame, schema, width=width)
+    draw(drawn)
+    if frame.empty:
+        remark([f"There are no {schema.name.replace('_', ' ')}."])
+    if left_out:
+        remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
+    remark([f"note: {remark}" for remark in show.remarks(frame)])
+
+
+def tally(outcomes: Mapping[str, int], *, demo: bool) -> None:
+    """Print how many tasks had which outcome."""
+    if demo:
+        write(DEMO)
+    draw(show.counts(outcomes, width=_width()))
+
+
+def draw(renderable: RenderableType) -> None:
+    """Print something of rich's; in a pipe it gets all the room it wants."""
+    console = Console(width=_width() or _PIPE_WIDTH)
+    with console.capture() as captured:
+        console.print(renderable)
+    lines = captured.get().splitlines()
+    write("\n".join(line.rstrip() for line in lines))
+
+
+def _width() -> int | None:
+    """Return the width of the terminal; `None` when stdout is none."""
+    return Console().width if sys.stdout.isatty() else None
+
+
+def write(text: str) -> None:
+    """Print *text* to stdout; what its encoding cannot say is written out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    readable = text.encode(encoding, "backslashreplace").decode(encoding)
+    # rich has left colours out already where they are not wanted
+    click.echo(readable, color=True)
+
+
+def remark(lines: Iterable[str]) -> None:
+    """Print *lines* to stderr."""
+    for line in lines:
+        click.echo(line, err=True)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, when that is a terminal; an interrupt says how far it got."""
+    columns = (
+        TextColumn("publishing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    settled = 0
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("publishing", total=total)
+
+        def advance(n: int) -> None:
+            nonlocal settled
+            settled += n
+            bar.advance(task, n)
+
+        try:
+            yield advance
+        except KeyboardInterrupt:
+            raise click.ClickException(
+                f"Interrupted after {settled:,} of {total:,} tasks were settled; whether others "
+                "were queued is in doubt. Look before you publish them again."
+            ) from None

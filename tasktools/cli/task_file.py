@@ -1,0 +1,79 @@
+"""Tasks in a file, CSV or JSON lines, as the frame that `Cluster.publish_many` takes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from tasktools.core.errors import InvalidTask
+
+COLUMNS: Final = ("topic", "task_name", "args", "kwargs", "headers", "priority")
+_JSON: Final[Mapping[str, type]] = {"args": list, "kwargs": dict, "headers": dict}
+
+
+def read(text: str) -> pd.DataFrame:
+    """Return the tasks in *text*; its first character tells JSON lines from CSV.
+
+    Raises `InvalidTask`, with the line's number, for anything that makes no task.
+    """
+    is_json = text.lstrip()[:1] in ("{", "[")
+    rows = [_task(*numbered) for numbered in (_lines(text) if is_json else _records(text))]
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
+def _lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            task = _parsed(number, "the line", line)
+            if not isinstance(task, dict):
+                raise _wrong(number, "is not a JSON object")
+            yield number, task
+
+
+def _records(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for record in reader:
+            if None in record:
+                raise _wrong(reader.line_num, "has more cells than there are columns")
+            given = {name: cell for name, cell in record.items() if cell}
+            for name in given.keys() & {*_JSON, "priority"}:
+                given[name] = _parsed(reader.line_num, name, given[name])
+            yield reader.line_num, given
+    except csv.Error as error:
+        raise _wrong(reader.line_num, f"is not CSV ({error})") from error
+
+
+def _task(number: int, task: dict[str, Any]) -> dict[str, Any]:
+    unknown = [str(name) for name in task if name not in COLUMNS]
+    if unknown:
+        raise _wrong(
+            number, f"has an unknown column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
+        )
+    for name in ("topic", "task_name"):
+        if not isinstance(task.get(name), str) or not task[name]:
+            raise _wrong(number, f"has no {name}")
+    for name, wanted in _JSON.items():
+        if task.get(name) is not None and not isinstance(task[name], wanted):
+            what = "array" if wanted is list else "object"
+            raise _wrong(number, f"has {name} that are no JSON {what}")
+    priority = task.get("priority")
+    if priority is not None and (type(priority) is not int or not 0 <= priority <= 255):
+        raise _wrong(number, "has a priority that is no whole number from 0 to 255")
+    return task
+
+
+def _parsed(number: int, what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(number, f"cannot be read: {what} is not JSON ({error})") from error
+
+
+def _wrong(number: int, why: str) -> InvalidTask:
+    return InvalidTask(f"Line {number} of the file {why}; nothing was published.")

@@ -1,0 +1,204 @@
+"""The demo cluster in motion: a step function of simulated time, the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from tasktools.brokers.base import Broker
+from tasktools.core import events
+from tasktools.core.events import Question, SettingsReply, SettingsUpdate, WorkerReport
+from tasktools.core.models import Outgoing, TopicSettings
+from tasktools.demo import world
+from tasktools.demo.worker import SimulatedWorker
+
+STEP: Final = 0.5
+"""Seconds of simulated time in one step."""
+
+_HOUR_AT_START: Final = 8.0
+_BURST_AT: Final = 12.0
+_LOOK_EVERY: Final = 4  # steps between two looks at how long the queues are
+_SILENT_AT: Final = 108.0  # seconds after the start at which a worker is killed
+_LIVES: Final = 900.0  # seconds that those live who come in its place
+_NOTICED_AFTER: Final = 4.0  # seconds until the broker notices
+_BACK_AFTER: Final = 240.0  # seconds until another takes its place
+_QUESTIONS: Final = (b"who_is_alive", b"config_request")
+_ADMIN: Final = "ad3150ff"
+
+
+class Server(Protocol):
+    """What the simulation needs of the server beyond what its clients can do."""
+
+    def set_consumers(self, queue: str, count: int) -> None:
+        """Let *queue* have *count* consumers."""
+
+
+class Simulation:
+    """A cluster that lives as long as it is told to. Not for several threads at once."""
+
+    def __init__(
+        self,
+        server: Server,
+        connect: Callable[[], Broker],
+        *,
+        seed: int,
+        speed: float,
+        start: float,
+    ) -> None:
+        self.now = start
+        self.workers: list[SimulatedWorker] = []
+        self._server = server
+        self._connect = connect
+        self._broker = connect()
+        self._dice = random.Random(seed)  # noqa: S311 - a demo
+        self._speed = speed
+        self._start = start
+        self._steps = 0
+        self._published = 0
+        self._waiting: dict[str, int] = {}
+        self._questions: deque[str] = deque(maxlen=100)
+        self._open()
+
+    # --- time -----------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Go on by `STEP` seconds."""
+        self.now += STEP
+        self._steps += 1
+        if self._steps % _LOOK_EVERY == 0:
+            self._look()
+        self._arrive()
+        self._answer()
+        self._silence()
+        for worker in self._alive():
+            worker.step(self.now)
+
+    def hear(self, body: bytes) -> None:
+        """Take in what somebody said, from any thread; it is answered in the next step."""
+        if any(question in body for question in _QUESTIONS):
+            event = events.parse(body)
+            if isinstance(event, Question):
+                self._questions.append(event.kind)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        for worker in self.workers:
+            worker.disconnect()
+        self._broker.close()
+
+    # --- what happens ---------------------------------------------------------------
+
+    def _open(self) -> None:
+        for topic in world.TOPICS:
+            self._broker.ensure_topic(topic.name)
+        for node in world.NODES:
+            self._join(node)
+        for name, settings in self._settings().items():
+            self._broker.broadcast(SettingsUpdate(sender_id=_ADMIN, topic=name, settings=settings))
+        self._publish(
+            [task for topic in world.TOPICS for task in self._tasks(topic, topic.at_start)]
+        )
+        self._publish([world.poison(self.now)])
+
+    def _join(self, node: world.Node) -> None:
+        worker = SimulatedWorker(
+            node, self._connect, self, self.now, dice=self._dice, speed=self._speed
+        )
+        # Not all at the same moment: each has a heartbeat of its own.
+        worker.last_beat -= self._dice.uniform(0.0, 3.0)
+        self.workers.append(worker)
+
+    def _arrive(self) -> None:
+        hour = self._hour(self.now)
+        arriving: list[Outgoing] = []
+        for topic in world.TOPICS:
+            waiting = self._waiting.get(topic.name, 0)
+            if topic.chain:
+                number = int(self._steps % _LOOK_EVERY == 0 and self._is_idle(topic.name))
+            else:
+                rate = topic.rate * world.rhythm(hour) * self._speed
+                number = min(self._round(rate * STEP), max(topic.at_most - waiting, 0))
+            if topic.burst and self._hour(self.now - STEP) < _BURST_AT <= hour:
+                number += topic.burst
+            arriving += self._tasks(topic, number)
+        self._publish(arriving)
+
+    def _is_idle(self, topic: str) -> bool:
+        return self._waiting.get(topic, 0) == 0 and self._running(topic) == 0
+
+    def _round(self, expected: float) -> int:
+        whole = int(expected)
+        return whole + (self._dice.random() < expected - whole)
+
+    def _hour(self, at: float) -> float:
+        days = (at - self._start) * self._speed / world.DAY
+        return (_HOUR_AT_START + days * 24.0) % 24.0
+
+    def _tasks(self, topic: world.Topic, number: int) -> list[Outgoing]:
+        tasks = []
+        for _ in range(number):
+            self._published += 1
+            tasks.append(world.message(topic, self._published, self.now, self._dice))
+        return tasks
+
+    def _publish(self, tasks: list[Outgoing]) -> None:
+        if tasks:
+            self._broker.publish_many(tasks)
+
+    def _look(self) -> None:
+        """See how long the queues are, and let workers for any topic find new ones."""
+        report = self._broker.topic_report()
+        self._waiting = {stats.topic: stats.queued or 0 for stats in report.topics if stats.exists}
+        for worker in self.workers:
+            if worker.node.any_topic:
+                worker.topics += [name for name in self._waiting if name not in worker.topics]
+        for topic in self._waiting:
+            count = sum(topic in worker.topics and worker.connected for worker in self.workers)
+            self._server.set_consumers(topic, count)
+
+    def _answer(self) -> None:
+        questions = {self._questions.popleft() for _ in range(len(self._questions))}
+        if "who_is_alive" in questions:
+            for worker in self._alive():
+                worker.answer(self.now)
+        if "config_request" in questions:
+            self._broker.broadcast(SettingsReply(sender_id=_ADMIN, settings=self._settings()))
+
+    def _silence(self) -> None:
+        """Kill one worker, let the broker notice, and much later start another for it."""
+        for worker in list(self.workers):
+            if not worker.node.goes_silent:
+                continue
+            if worker.died is None:
+                first = worker.started == self._start
+                if self.now - worker.started >= (_SILENT_AT if first else _LIVES):
+                    worker.kill(self.now)
+            elif self.now - worker.died >= _BACK_AFTER:
+                self.workers.remove(worker)
+                self._join(worker.node)
+            elif self.now - worker.died >= _NOTICED_AFTER:
+                worker.disconnect()
+
+    # --- what workers ask -----------------------------------------------------------
+
+    def may_start(self, topic: str) -> bool:
+        """Whether the concurrency limit of *topic* allows one more."""
+        settings = self._settings().get(topic)
+        limit = None if settings is None else settings.concurrency_limit
+        return limit is None or self._running(topic) < limit
+
+    def reports(self, now: float) -> tuple[WorkerReport, ...]:
+        """What all workers heard of within 30 s would say."""
+        return tuple(w.report() for w in self.workers if now - w.last_beat <= 30.0)
+
+    def _running(self, topic: str) -> int:
+        return sum(run.delivery.topic == topic for w in self._alive() for run in w.runs)
+
+    def _alive(self) -> list[SimulatedWorker]:
+        return [worker for worker in self.workers if worker.died is None]
+
+    @staticmethod
+    def _settings() -> dict[str, TopicSettings]:
+        return {topic.name: topic.settings for topic in world.TOPICS if topic.settings}

@@ -1,0 +1,63 @@
+"""For tests of one's own: what a broker must do, messages to do it with, a scene, a node."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from tasktools.testing.eventually import eventually
+from tasktools.testing.factories import (
+    PUBLISHED,
+    celery_message,
+    death,
+    document_body,
+    lock_event,
+    outgoing,
+    peer_heartbeat,
+    properties,
+    task_body,
+    task_event,
+    task_payload,
+    worker_event,
+    worker_report,
+)
+from tasktools.testing.seed import Seeded, seed
+
+if TYPE_CHECKING:
+    from tasktools.testing.conformance import Backdoor, BrokerConformance
+    from tasktools.testing.node import RabbitMQNode
+
+__all__ = (
+    "PUBLISHED",
+    "Backdoor",
+    "BrokerConformance",
+    "RabbitMQNode",
+    "Seeded",
+    "celery_message",
+    "death",
+    "document_body",
+    "eventually",
+    "lock_event",
+    "outgoing",
+    "peer_heartbeat",
+    "properties",
+    "seed",
+    "task_body",
+    "task_event",
+    "task_payload",
+    "worker_event",
+    "worker_report",
+)
+
+# The suite needs pytest, which a notebook that only calls `seed` need not have.
+_LATER: Final = {
+    "Backdoor": "tasktools.testing.conformance",
+    "BrokerConformance": "tasktools.testing.conformance",
+    "RabbitMQNode": "tasktools.testing.node",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -1,0 +1,257 @@
+"""A private RabbitMQ node for tests: an installed server, on free loopback ports, gone afterwards."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import urllib.request
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+_STARTS_WITHIN: Final = 90.0
+_STOPS_WITHIN: Final = 30.0
+_PLUGINS: Final = "[rabbitmq_management]."
+_NOT_INSTALLED: Final = (
+    "No rabbitmq-server is installed; no node was started. Install the package rabbitmq-server "
+    "(apt-get install rabbitmq-server, brew install rabbitmq, or conda-forge's)."
+)
+
+
+class RabbitMQNode:
+    """A node of an installed rabbitmq-server, as a context manager.
+
+    *config* are lines of `rabbitmq.conf`. *tls* are the paths of CA, certificate and key; the
+    node then also listens at `tls_dsn`. *root* is a system root (a chroot) in which the server
+    is installed, for versions other than the system's; it takes root rights. Data and logs are
+    in `folder`; they are removed when the node was stopped without an error, else kept.
+
+    >>> with RabbitMQNode() as node:  # doctest: +SKIP
+    ...     cluster = tasktools.connect(node.dsn, management_url=node.management_url)
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Iterable[str] = (),
+        tls: tuple[Path, Path, Path] | None = None,
+        root: Path | None = None,
+    ) -> None:
+        self._root = root
+        self._binaries = _find_binaries(root)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._name = f"tasktools-{uuid.uuid4().hex[:8]}"
+        self.port, self._tls_port, management_port, self._dist_port = _free_ports(4)
+        self.dsn = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.tls_dsn = f"amqps://guest:guest@127.0.0.1:{self._tls_port}/"
+        self.management_url = f"http://127.0.0.1:{management_port}"
+        temporary = None if root is None else root / "tmp"
+        self.folder = Path(tempfile.mkdtemp(prefix="tasktools-node-", dir=temporary))
+        self._write_config(management_port, tls, config)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
+        self.stop()
+        if failed is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_config(
+        self, management_port: int, tls: tuple[Path, Path, Path] | None, more: Iterable[str]
+    ) -> None:
+        lines = [
+            f"listeners.tcp.default = 127.0.0.1:{self.port}",
+            "management.tcp.ip = 127.0.0.1",
+            f"management.tcp.port = {management_port}",
+            "disk_free_limit.absolute = 50MB",
+            *more,
+        ]
+        if tls is not None:
+            lines.append(f"listeners.ssl.default = 127.0.0.1:{self._tls_port}")
+            for option, path in zip(("cacertfile", "certfile", "keyfile"), tls, strict=True):
+                lines.append(f"ssl_options.{option} = {path}")
+        (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        (self.folder / "enabled_plugins").write_text(_PLUGINS)
+
+    # --- lifecycle ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it and wait until it answers; `RuntimeError` names the logs if it does not."""
+        with (self.folder / "out").open("ab") as out:
+            self._process = subprocess.Popen(
+                self._command("rabbitmq-server"),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _STARTS_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._end()
+                raise RuntimeError(f"The node {self._name} did not start; see {self.folder}.")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            self.request("GET", "/api/overview")
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Stop it in good order; data and ports stay, so that it can be started again."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(_STOPS_WITHIN)
+            except subprocess.TimeoutExpired:
+                pass
+        self._end()
+
+    def restart(self) -> None:
+        """Stop it and start it again, with the same data and ports."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._end()
+
+    def _end(self) -> None:
+        """Kill what is left of the process group that we started."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait(_STOPS_WITHIN)
+        self._process = None
+
+    # --- administration -------------------------------------------------------------
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl against it and return what it prints."""
+        done = subprocess.run(
+            self._command("rabbitmqctl", *arguments),
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the management API as guest; returns its JSON."""
+        asked = urllib.request.Request(  # noqa: S310 - our own node, over http
+            self.management_url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def add_vhost(self, name: str) -> str:
+        """Create a vhost, open to guest; returns its DSN."""
+        self.request("PUT", f"/api/vhosts/{quote(name, safe='')}")
+        self.allow("guest", name)
+        return self.dsn + quote(name, safe="")
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a vhost with all that is in it."""
+        self.request("DELETE", f"/api/vhosts/{quote(name, safe='')}")
+
+    def add_user(self, name: str, password: str, *, tags: str = "") -> None:
+        """Create a user who may nothing yet; *tags* such as ``management``."""
+        self.request("PUT", f"/api/users/{quote(name)}", {"password": password, "tags": tags})
+
+    def allow(
+        self, user: str, vhost: str, *, configure: str = ".*", write: str = ".*", read: str = ".*"
+    ) -> None:
+        """Give a user permissions (regular expressions) on a vhost."""
+        rights = {"configure": configure, "write": write, "read": read}
+        path = f"/api/permissions/{quote(vhost, safe='')}/{quote(user)}"
+        self.request("PUT", path, rights)
+
+    # --- how to run the binaries ----------------------------------------------------
+
+    def _command(self, binary: str, *arguments: str) -> list[str]:
+        inside = str(self._binaries / binary)
+        if self._root is None:
+            return [inside, *arguments]
+        return [
+            "chroot",
+            str(self._root),
+            "/" + str(Path(inside).relative_to(self._root)),
+            *arguments,
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        if self._root is not None:
+            folder = "/" + str(self.folder.relative_to(self._root))
+        return {
+            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "LANG": "C.UTF-8",
+            "HOME": folder,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"{self._name}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
+            "RABBITMQ_FEATURE_FLAGS_FILE": f"{folder}/feature_flags",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_LOGS": f"{folder}/log/node.log",
+            "RABBITMQ_MNESIA_BASE": f"{folder}/data",
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_PLUGINS_EXPAND_DIR": f"{folder}/plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
+        }
+
+
+def _find_binaries(root: Path | None) -> Path:
+    """Return the folder of the server's own scripts.
+
+    Debian's /usr/sbin/rabbitmq-server changes to its own user and wants the system's node;
+    the scripts below /usr/lib do neither.
+    """
+    base = root or Path("/")
+    for folder in sorted(base.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"), reverse=True):
+        return folder
+    found = shutil.which("rabbitmq-server") if root is None else None
+    if found is None:
+        raise RuntimeError(_NOT_INSTALLED)
+    return Path(found).resolve().parent
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -1,0 +1,287 @@
+"""The demo cluster: what is there at once, and that the same seed shows the same."""
+
+import gc
+import threading
+import time
+
+import pandas as pd
+import pytest
+
+import tasktools as tt
+from tasktools.core.clock import ManualClock
+from tasktools.core.errors import MalformedDSN, ReadOnly
+from tasktools.core.events import Question
+from tasktools.demo import DemoBroker, world
+from tasktools.demo.simulation import STEP
+from tasktools.ops.cluster import Cluster
+from tasktools.testing import eventually
+
+
+def demo(seed: int = 7, speed: float = 1.0) -> tuple[DemoBroker, Cluster, ManualClock]:
+    clock = ManualClock()
+    broker = DemoBroker(seed=seed, speed=speed, clock=clock)
+    return broker, Cluster(broker, clock=clock), clock
+
+
+def live(broker: DemoBroker, clock: ManualClock, seconds: float) -> None:
+    clock.advance(seconds)
+    broker.catch_up()
+
+
+def picture(cluster: Cluster) -> list[pd.DataFrame]:
+    return [cluster.workers(), cluster.topics(), cluster.active_tasks(), cluster.locks()]
+
+
+def dead_letters(broker: DemoBroker) -> list[str | None]:
+    return [message.task.problem for message in broker.peek("orders.dead", 1000).messages]
+
+
+def test_everything_is_there_at_once() -> None:
+    broker, cluster, _ = demo()
+
+    workers, topics = cluster.workers(), cluster.topics()
+
+    assert workers["state"].value_counts().to_dict() == {"alive": 7, "late": 1}
+    assert set(topics["topic"]) == set(world.BY_TOPIC)
+    assert topics.set_index("topic")["queued"]["reports"] >= 20
+    assert topics.set_index("topic")["concurrency_limit"]["reports"] == 2
+    assert topics["running"].sum() == workers["running"].sum() > 10
+    assert cluster.locks()["lock"].tolist() == ["ledger"]
+    assert not cluster.locks()["orphaned"].any()
+    broker.close()
+
+
+def test_it_is_there_within_half_a_second() -> None:
+    before = time.process_time()
+    demo()[0].close()
+    assert time.process_time() - before < 0.5
+
+
+def test_one_clock_is_wrong_by_two_hours_and_its_worker_is_alive() -> None:
+    broker, cluster, _ = demo()
+
+    ahead = cluster.workers().query("clock_offset > '1h'")
+
+    assert ahead["clock_offset"].tolist() == [pd.Timedelta(hours=2)]
+    assert ahead["state"].tolist() == ["alive"]
+    broker.close()
+
+
+def test_a_poison_message_and_failed_tasks_are_dead_letters() -> None:
+    broker, cluster, _ = demo()
+
+    problems = dead_letters(broker)
+    failed = cluster.topics().set_index("topic")["failed"]
+
+    assert problems.count("the body is not JSON") == 1
+    assert len(problems) == failed["orders"] + 1 > 2
+    assert failed.drop("orders").sum() == 0
+    broker.close()
+
+
+def test_the_silent_worker_is_gone_later_and_its_tasks_run_elsewhere() -> None:
+    broker, cluster, clock = demo()
+    silent = cluster.workers().query("state == 'late'")["worker_id"].item()
+
+    live(broker, clock, 30)
+
+    workers = cluster.workers().set_index("worker_id")
+    assert workers["state"][silent] == "gone"
+    assert silent not in set(cluster.active_tasks()["worker_id"].dropna())
+    assert workers["state"].drop(silent).eq("alive").all()
+    broker.close()
+
+
+def test_its_tasks_stay_unacknowledged_for_a_moment_and_are_redelivered() -> None:
+    broker, _, clock = demo()
+    simulation = broker._simulation
+    victim = simulation.workers[0]
+    held = {run.task_id for run in victim.runs}
+
+    victim.kill(simulation.now)
+    live(broker, clock, 1)
+    unacked = {stats.topic: stats.unacked or 0 for stats in broker.topic_report().topics}
+    running = sum(len(worker.runs) for worker in simulation.workers if worker is not victim)
+    assert held
+    assert sum(unacked.values()) == running + len(held)
+
+    victim.disconnect()
+    live(broker, clock, STEP)
+
+    runs = [run for worker in simulation.workers for run in worker.runs]
+    again = {run.task_id for run in runs if run.delivery.redelivered}
+    waiting = {
+        message.task.task_id
+        for topic in victim.topics
+        for message in broker.peek(topic, 1000).messages
+    }
+    assert held <= again | waiting
+    broker.close()
+
+
+def test_the_same_seed_shows_the_same() -> None:
+    (one, first, clock), (two, second, other) = demo(), demo()
+    for _ in range(4):
+        live(one, clock, 15)
+    live(two, other, 60)
+
+    for left, right in zip(picture(first), picture(second), strict=True):
+        pd.testing.assert_frame_equal(left, right)
+    assert dead_letters(one) == dead_letters(two)
+    one.close()
+    two.close()
+
+
+def test_another_seed_shows_something_else() -> None:
+    (one, first, _), (two, second, _) = demo(seed=7), demo(seed=8)
+
+    assert not first.workers().equals(second.workers())
+    one.close()
+    two.close()
+
+
+def test_faster_means_more_done_and_the_heartbeats_stay() -> None:
+    (slow, first, _), (fast, second, _) = demo(), demo(speed=4.0)
+
+    assert second.workers()["succeeded"].sum() > 2 * first.workers()["succeeded"].sum()
+    assert second.workers()["state"].eq("alive").sum() == 7
+    slow.close()
+    fast.close()
+
+
+def test_a_day_has_quiet_and_busy_hours() -> None:
+    assert world.rhythm(14.0) == pytest.approx(1.7)
+    assert world.rhythm(2.0) == pytest.approx(0.3)
+
+
+@pytest.mark.slow
+def test_no_queue_grows_without_end() -> None:
+    broker, cluster, clock = demo()
+
+    for _ in range(30):
+        live(broker, clock, 60)
+
+    assert cluster.topics()["queued"].sum() < 500
+    assert len(cluster.workers()) < 13
+    broker.close()
+
+
+def test_a_published_task_of_any_name_is_executed_in_a_new_topic() -> None:
+    broker, cluster, clock = demo()
+    task_id = cluster.publish("mine", "no.such:function", kwargs={"a": 1}, create=True)
+    states: list[str] = []
+
+    for _ in range(30):
+        tasks = cluster.active_tasks("mine")
+        states += tasks[tasks["task_id"] == task_id]["state"].tolist()
+        live(broker, clock, 0.5)
+
+    assert states[0] == "queued"
+    assert 2 <= states.count("running") <= 9  # 1 to 4 seconds, in steps of half a second
+    assert cluster.active_tasks("mine").empty
+    assert cluster.topics().set_index("topic")["subscribers"]["mine"] == 1
+    broker.close()
+
+
+def test_functions_are_known_by_their_names() -> None:
+    broker, cluster, _ = demo()
+    cluster.active_tasks()
+
+    assert cluster.publish("reports", "build_report", kwargs={"report": "sales", "shop": 1})
+    broker.close()
+
+
+def test_a_concurrency_limit_is_kept() -> None:
+    broker, cluster, clock = demo()
+
+    for _ in range(20):
+        live(broker, clock, 3)
+        assert cluster.topics().set_index("topic")["running"]["reports"] <= 2
+    broker.close()
+
+
+def test_workers_answer_who_is_alive() -> None:
+    broker, _, clock = demo()
+    heard: list[bytes] = []
+    stop = broker.server.listen(heard.append)
+
+    broker.broadcast(Question(kind="who_is_alive", sender_id="me"))
+    live(broker, clock, 0.5)
+
+    assert sum(b'"worker_list"' in body for body in heard) == 7
+    stop()
+    broker.close()
+
+
+def test_after_a_long_pause_it_goes_on_from_now() -> None:
+    broker, cluster, clock = demo()
+
+    live(broker, clock, 86_400)
+
+    assert cluster.workers()["state"].eq("alive").sum() >= 7
+    assert cluster.active_tasks()["age"].max() < pd.Timedelta(days=2)
+    broker.close()
+
+
+def test_connect_lets_it_live_and_close_ends_it() -> None:
+    with tt.connect("demo://?seed=3&speed=2") as cluster:
+        before = cluster.workers()["succeeded"].sum()
+        assert "tasktools-demo" in [thread.name for thread in threading.enumerate()]
+        eventually(lambda: cluster.workers()["succeeded"].sum() > before)
+    assert "tasktools-demo" not in [thread.name for thread in threading.enumerate()]
+    cluster.close()  # twice is fine
+
+
+def test_a_demo_that_is_dropped_ends() -> None:
+    broker = DemoBroker.from_dsn("demo://")
+    broker.connect()
+    thread = broker._thread
+    assert thread is not None
+
+    del broker
+    gc.collect()
+
+    eventually(lambda: not thread.is_alive())
+
+
+def test_a_demo_that_fails_says_that_what_is_shown_is_old() -> None:
+    broker = DemoBroker.from_dsn("demo://")
+    broker.connect()
+
+    broker._simulation.step = None  # type: ignore[method-assign, assignment]
+
+    eventually(lambda: broker.note)
+    assert "DEMO has stopped" in str(broker.note)
+    assert "DEMO has stopped" in Cluster(broker).workers().attrs["notes"][0]
+    broker.close()
+
+
+def test_everything_says_demo() -> None:
+    broker, cluster, _ = demo()
+
+    assert broker.address == "demo://"
+    assert "DEMO" in repr(cluster)
+    assert all(frame.attrs["demo"] == "DEMO" for frame in picture(cluster))
+    broker.close()
+
+
+def test_read_only_holds_and_the_cluster_lives_all_the_same() -> None:
+    with tt.connect("demo://", read_only=True) as cluster:
+        with pytest.raises(ReadOnly):
+            cluster.publish("emails", "shop.emails:send_email")
+        assert cluster.workers()["running"].sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("dsn", "why"),
+    [
+        ("demo://?sped=2", "'sped'"),
+        ("demo://?seed=x", "seed"),
+        ("demo://?speed=nan", "speed"),
+        ("demo://?speed=0", "speed"),
+        ("demo://host/", "host"),
+    ],
+)
+def test_a_malformed_dsn_says_what_is_wrong(dsn: str, why: str) -> None:
+    with pytest.raises(MalformedDSN, match=why):
+        DemoBroker.from_dsn(dsn)
