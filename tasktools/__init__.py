@@ -34,7 +34,7 @@ from tasktools.core.errors import (
 )
 from tasktools.ops.cluster import Cluster
 
-__all__ = (
+__all__ = (  # noqa: RUF022 - grouped
     # the way in
     "Cluster",
     "connect",

@@ -84,7 +84,7 @@ def _broker(
         )
     match _TYPES.get(_scheme(dsn)):
         case "rabbitmq":
-            from tasktools.brokers.rabbitmq import RabbitMQBroker  # noqa: PLC0415 - loads pika
+            from tasktools.brokers.rabbitmq import RabbitMQBroker
 
             return RabbitMQBroker(
                 dsn,
@@ -94,11 +94,11 @@ def _broker(
                 timeout=timeout,
             )
         case "memory":
-            from tasktools.brokers.memory import MemoryBroker  # noqa: PLC0415
+            from tasktools.brokers.memory import MemoryBroker
 
             return MemoryBroker(read_only=read_only)
         case "demo":
-            from tasktools.demo import DemoBroker  # noqa: PLC0415
+            from tasktools.demo import DemoBroker
 
             return DemoBroker.from_dsn(dsn, read_only=read_only)
         case _:

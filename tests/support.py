@@ -47,7 +47,7 @@ class Raw:
 
     def read_all(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
         """Take every ready message of *queue*, in order."""
-        found = []
+        found: list[tuple[pika.BasicProperties, bytes]] = []
         while True:
             method, properties, body = self.channel.basic_get(queue, auto_ack=True)
             if method is None:

@@ -60,7 +60,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "workers": ("succeeded", "failed", "utilisation", "clock_offset", "topics"),
+        "workers": ("succeeded", "failed", "utilisation", "clock_offset", "topics", "silence"),
         "topics": (
             "exists",
             "queue_type",

@@ -65,7 +65,7 @@ def _task(number: int, task: dict[str, Any]) -> dict[str, Any]:
     priority = task.get("priority")
     if priority is not None and (type(priority) is not int or not 0 <= priority <= 255):
         raise _wrong(number, "has a priority that is no whole number from 0 to 255")
-    return task
+    return {name: task.get(name) for name in COLUMNS}
 
 
 def _parsed(number: int, what: str, text: str) -> Any:

@@ -21,9 +21,11 @@ class SystemClock:
     """The clock of this machine."""
 
     def time(self) -> float:
+        """Return seconds since the epoch."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
+        """Wait."""
         time.sleep(seconds)
 
 
@@ -34,9 +36,11 @@ class ManualClock:
         self._now = start
 
     def time(self) -> float:
+        """Return seconds since the epoch."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
+        """Move forward at once."""
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:

@@ -99,7 +99,9 @@ class ClusterView:
             known.beat is not None or known.stopped is not None for known in self._workers.values()
         )
 
-    def fold(self, arrived: float, event: Event | Unknown | Malformed) -> None:
+    def fold(  # noqa: C901, PLR0912 - one branch a kind of event
+        self, arrived: float, event: Event | Unknown | Malformed
+    ) -> None:
         """Take in *event*, which arrived at *arrived* (seconds since the epoch, our clock)."""
         match event:
             case WorkerEvent(kind="unregister"):
@@ -191,6 +193,8 @@ class ClusterView:
                 if run.task.task_name is None and told.task_name is not None:
                     named = replace(run.task, task_name=told.task_name)
                     self._running[told.task_id] = _Run(named, run.seen)
+            elif run is not None and self._is_alive(run.task.worker_id, arrived):
+                continue  # both execute it: it was redelivered, and the last start counts
             elif self._ended.get(told.task_id, float("-inf")) <= arrived - _RACE:
                 task = RunningTask(
                     task_id=told.task_id,
@@ -199,6 +203,10 @@ class ClusterView:
                     task_name=told.task_name,
                 )
                 self._run(arrived, task)
+
+    def _is_alive(self, worker_id: str, now: float) -> bool:
+        known = self._workers.get(worker_id)
+        return known is not None and known.state(now) == "alive"
 
     def _limit_workers(self) -> None:
         while len(self._workers) > _MAX_WORKERS:

@@ -22,6 +22,7 @@ from tasktools.core.layout import Layout
 from tasktools.core.models import Outgoing, Properties, TaskMessage
 
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 _MAX_NAMES: Final = 10_000
 
 PAYLOAD_FIELDS: Final[dict[str, tuple[type, ...]]] = {
@@ -179,7 +180,8 @@ def _check(payload: Mapping[str, Any], fields: tuple[str, ...]) -> None:
 
 def check_topic(topic: str) -> None:
     """Raise `InvalidTask` unless *topic* can be a queue: 1 to 250 bytes, no wildcard."""
-    if not topic or topic == "*" or len(topic.encode()) > 250 or topic.startswith("amq."):
+    usable = topic and topic != "*" and not topic.startswith("amq.") and not _NO_UTF8.search(topic)
+    if not usable or len(topic.encode()) > 250:
         raise InvalidTask(f"{topic!r} cannot be a topic; nothing was published.")
 
 

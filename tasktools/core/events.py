@@ -176,7 +176,7 @@ def parse(body: bytes) -> Event | Unknown | Malformed:
     return Malformed(why=f"the {name} event lacks what makes it one") if event is None else event
 
 
-def _parse_known(  # noqa: PLR0911 - one return a kind of event reads best
+def _parse_known(  # noqa: C901, PLR0911 - one branch a kind of event
     name: str, sender: str, data: Mapping[str, Any]
 ) -> Event | Unknown | None:
     match name:
@@ -328,7 +328,9 @@ def encode(event: Event) -> bytes:
     return json.dumps(_as_json(event)).encode()
 
 
-def _as_json(event: Event) -> dict[str, Any]:
+def _as_json(  # noqa: PLR0911 - one branch a kind of event
+    event: Event,
+) -> dict[str, Any]:
     sender = {"sender_id": event.sender_id}
     match event:
         case WorkerEvent():
@@ -389,7 +391,7 @@ def _telemetry_json(report: WorkerReport, tasks: tuple[TaskOnWorker, ...]) -> di
         "completed_per_topic": dict(report.finished_per_topic),
         "failed_total": report.failed,
         "failed_per_topic": dict(report.failed_per_topic),
-        "events_by_status": {} if report.succeeded is None else {"success": report.succeeded},
+        "events_by_status": None if report.succeeded is None else {"success": report.succeeded},
     }
 
 

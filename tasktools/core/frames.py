@@ -27,7 +27,8 @@ def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> p
 def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
     if dtype.startswith("timedelta"):  # given in seconds
         values = list(pd.to_timedelta(pd.array(values, dtype="Float64"), unit="s"))
-    return pd.Series(values, dtype=dtype)
+    series: pd.Series[Any] = pd.Series(values, dtype=dtype)
+    return series
 
 
 def sources_attr(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:

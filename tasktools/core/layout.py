@@ -46,7 +46,7 @@ def named(name: str) -> Layout:
         return LAYOUTS[name]
     except KeyError:
         raise MalformedDSN(
-            f"There is no layout {name!r}; it is one of {', '.join(LAYOUTS)}. Nothing was contacted."
+            f"There is no layout {name!r}, only {' and '.join(LAYOUTS)}; nothing was contacted."
         ) from None
 
 

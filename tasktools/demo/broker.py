@@ -18,7 +18,7 @@ _AHEAD: Final = 120.0
 _MOST_BEHIND: Final = 60.0
 """Seconds that are caught up with after a pause (a laptop that slept); what is longer is lost."""
 _SEED: Final = 7
-_SPEEDS: Final = (0.1, 20.0)
+_SPEEDS: Final = (0.1, 5.0)
 
 
 class DemoBroker(MemoryBroker):

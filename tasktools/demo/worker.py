@@ -56,7 +56,7 @@ class Run:
 class SimulatedWorker:
     """A worker of the demo. Time is told to it; it keeps none itself."""
 
-    def __init__(  # noqa: PLR0913 - what makes a worker
+    def __init__(
         self,
         node: Node,
         connect: Callable[[], Broker],

@@ -123,12 +123,10 @@ def outgoing(topic: str = "emails", body: bytes | None = None, **overrides: Any)
     )
 
 
-def death(
-    queue: str = "emails", reason: str = "rejected", count: int = 1, **overrides: Any
-) -> dict[str, Any]:
+def death(queue: str = "emails", reason: str = "rejected", **overrides: Any) -> dict[str, Any]:
     """Return one entry of an `x-death` header."""
     return {
-        "count": count,
+        "count": 1,
         "reason": reason,
         "queue": queue,
         "time": PUBLISHED,
@@ -159,15 +157,21 @@ def worker_event(
     kind: Literal["register", "heartbeat", "unregister"] = "heartbeat",
     worker_id: str = "worker-1",
     *,
-    running: Sequence[str | TaskOnWorker] = (),
+    running: Sequence[str | TaskOnWorker] | int = (),
     **report: Any,
 ) -> WorkerEvent:
-    """Return an event in which a worker speaks of itself; *running* are tasks, or their ids."""
-    tasks = tuple(
-        TaskOnWorker(task_id=task, topic="emails") if isinstance(task, str) else task
-        for task in running
-    )
-    told: dict[str, Any] = {"running": len(tasks), "running_tasks": tasks} | report
+    """Return an event in which a worker speaks of itself.
+
+    *running* are its tasks, or their ids; a mere number comes without telemetry.
+    """
+    told: dict[str, Any] = {"running": running, "running_tasks": None}
+    if not isinstance(running, int):
+        tasks = tuple(
+            TaskOnWorker(task_id=task, topic="emails") if isinstance(task, str) else task
+            for task in running
+        )
+        told = {"running": len(tasks), "running_tasks": tasks}
+    told |= report
     return WorkerEvent(
         kind=kind, sender_id=f"node-of-{worker_id}", worker=worker_report(worker_id, **told)
     )

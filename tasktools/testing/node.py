@@ -1,8 +1,9 @@
-"""A private RabbitMQ node for tests: an installed server, on free loopback ports, gone afterwards."""
+"""A private RabbitMQ node for tests: on free loopback ports, and gone afterwards."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ import socket
 import subprocess
 import tempfile
 import time
-
 import urllib.request
 import uuid
 from collections.abc import Iterable
@@ -121,10 +121,8 @@ class RabbitMQNode:
         """Stop it in good order; data and ports stay, so that it can be started again."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOPS_WITHIN)
-            except subprocess.TimeoutExpired:
-                pass
         self._end()
 
     def restart(self) -> None:
@@ -140,10 +138,8 @@ class RabbitMQNode:
         """Kill what is left of the process group that we started."""
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait(_STOPS_WITHIN)
         self._process = None
 

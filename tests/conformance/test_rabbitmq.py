@@ -1,110 +1,89 @@
-"""The RabbitMQ backend keeps the contract, on a real server."""
+"""The RabbitMQ backend keeps the contract, on a private node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import pika
 import pytest
 
 from tasktools.brokers.rabbitmq import RabbitMQBroker
+from tasktools.brokers.rabbitmq.translate import properties_out
+from tasktools.core.layout import FP, TASKWORKER, Layout
 from tasktools.core.models import Properties
 from tasktools.testing import BrokerConformance
+from tests.conftest import Vhost
+from tests.support import Raw
 
 
-class PikaBackdoor:
-    """Reaches a vhost with plain pika."""
+class RabbitMQBackdoor:
+    """Reaches the vhost with plain pika."""
 
-    def __init__(self, dsn: str, worker_exchange: str) -> None:
-        self._connection = pika.BlockingConnection(pika.URLParameters(dsn))
-        self._channel = self._connection.channel()
-        self._channel.confirm_delivery()
-        self._worker_exchange = worker_exchange
-
-    def close(self) -> None:
-        self._connection.close()
+    def __init__(self, raw: Raw, names: Layout) -> None:
+        self._raw = raw
+        self._names = names
 
     def put(self, queue: str, body: bytes, properties: Properties | None = None) -> None:
-        told = properties or Properties()
-        self._channel.basic_publish(
-            "",
-            queue,
-            body,
-            pika.BasicProperties(
-                headers=dict(told.headers) or None,
-                message_id=told.message_id,
-                correlation_id=told.correlation_id,
-                content_type=told.content_type,
-                content_encoding=told.content_encoding,
-                delivery_mode=told.delivery_mode,
-            ),
-            mandatory=True,
-        )
+        sent = properties_out(properties or Properties())
+        self._raw.channel.basic_publish("", queue, body, sent, mandatory=True)
 
     def say(self, body: bytes) -> None:
-        self._channel.basic_publish(self._worker_exchange, "", body)
+        self._raw.channel.basic_publish(self._names.worker_exchange, "", body)
 
     def declare_plain_queue(self, name: str) -> None:
-        self._declare(name, {})
+        self._raw.declare(name)
 
     def declare_full_queue(self, name: str, max_length: int) -> None:
-        self._declare(name, {"x-max-length": max_length, "x-overflow": "reject-publish"})
+        self._raw.declare(name, x_max_length=max_length, x_overflow="reject-publish")
+        exchange = self._names.task_exchange
+        self._raw.channel.exchange_declare(exchange, "topic", durable=True)
+        self._raw.channel.queue_bind(name, exchange, name)
 
     def declare_loop(self, first: str, second: str) -> None:
-        for name, other in ((first, second), (second, first)):
-            to_other = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": other}
-            self._declare(name, to_other)
+        for queue, target in ((first, second), (second, first)):
+            self._raw.declare(queue, x_dead_letter_exchange="", x_dead_letter_routing_key=target)
 
     def declare_quorum_queue(self, name: str) -> None:
-        self._declare(name, {"x-queue-type": "quorum"})
-
-    def _declare(self, name: str, arguments: dict[str, Any]) -> None:
-        self._channel.queue_declare(name, durable=True, arguments=arguments)
+        self._raw.declare(name, x_queue_type="quorum")
 
     def depth(self, queue: str) -> int:
-        return int(self._channel.queue_declare(queue, passive=True).method.message_count)
+        return self._raw.depth(queue)
 
     def bodies(self, queue: str) -> list[bytes]:
-        found = []
-        while True:
-            method, _, body = self._channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                return found
-            found.append(body)
+        return self._raw.bodies(queue)
 
 
 class TestRabbitMQBroker(BrokerConformance):
     lacks = frozenset({"layout taskworker"})
-    names = "fp"
+    names: Layout = FP
 
-    @pytest.fixture
-    def broker(self, vhost: Any) -> Iterator[RabbitMQBroker]:
-        with self._client(vhost) as broker:
-            yield broker
-
-    @pytest.fixture
-    def second_broker(self, vhost: Any) -> Iterator[RabbitMQBroker]:
-        with self._client(vhost) as broker:
-            yield broker
-
-    @pytest.fixture
-    def read_only_broker(self, vhost: Any) -> Iterator[RabbitMQBroker]:
-        with self._client(vhost, read_only=True) as broker:
-            yield broker
-
-    def _client(self, vhost: Any, **options: Any) -> RabbitMQBroker:
+    def connect(self, vhost: Vhost, *, read_only: bool = False) -> RabbitMQBroker:
         return RabbitMQBroker(
-            vhost.dsn, layout=self.names, management_url=vhost.management_url, **options
+            vhost.dsn,
+            layout=self.names.name,
+            management_url=vhost.management_url,
+            read_only=read_only,
         )
 
     @pytest.fixture
-    def backdoor(self, vhost: Any, broker: RabbitMQBroker) -> Iterator[PikaBackdoor]:
-        backdoor = PikaBackdoor(vhost.dsn, broker.layout.worker_exchange)
-        yield backdoor
-        backdoor.close()
+    def broker(self, vhost: Vhost) -> Iterator[RabbitMQBroker]:
+        with self.connect(vhost) as broker:
+            yield broker
+
+    @pytest.fixture
+    def second_broker(self, vhost: Vhost) -> Iterator[RabbitMQBroker]:
+        with self.connect(vhost) as broker:
+            yield broker
+
+    @pytest.fixture
+    def read_only_broker(self, vhost: Vhost) -> Iterator[RabbitMQBroker]:
+        with self.connect(vhost, read_only=True) as broker:
+            yield broker
+
+    @pytest.fixture
+    def backdoor(self, raw: Raw) -> RabbitMQBackdoor:
+        return RabbitMQBackdoor(raw, self.names)
 
 
 class TestRabbitMQBrokerOfTheDocument(TestRabbitMQBroker):
     lacks = frozenset({"layout fp"})
-    names = "taskworker"
+    names = TASKWORKER

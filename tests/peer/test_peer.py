@@ -61,9 +61,8 @@ def test_queued_tasks_show_their_arguments(busy: Any, connect: Any) -> None:
     assert tasks.attrs["looks"][0]["cost"] == "reorders"
 
 
-def test_a_task_of_ours_is_executed_by_the_peer(
-    peer: Any, connect: Any, within: Any
-) -> None:
+@pytest.mark.usefixtures("peer")
+def test_a_task_of_ours_is_executed_by_the_peer(connect: Any, within: Any) -> None:
     cluster = connect()
     within(30, lambda: len(cluster.workers()) == 2)
     task_id = cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "a@b", "delay": 1.5})
@@ -82,8 +81,9 @@ def test_a_task_of_ours_is_executed_by_the_peer(
     within(10, lambda: cluster.workers()["succeeded"].sum() == 2)
 
 
+@pytest.mark.usefixtures("peer")
 def test_no_message_of_ours_is_published_again_by_the_peer(
-    peer: Any, connect: Any, within: Any, raw: Any
+    connect: Any, within: Any, raw: Any
 ) -> None:
     """Everything our API lets through, with a tap on the exchange: each is seen exactly once."""
     cluster = connect()

@@ -10,6 +10,9 @@ from typing import Any
 import pika
 import pytest
 
+from tasktools.core.events import SettingsUpdate
+from tasktools.core.models import TopicSettings
+
 
 def beat(worker_id: str, **fields: Any) -> bytes:
     """Return a heartbeat as the peer sends it."""
@@ -157,9 +160,6 @@ def test_the_queue_for_events_is_ours_bounded_and_gone_with_us(connect: Any, raw
 
 
 def test_two_clusters_hear_each_other(connect: Any) -> None:
-    from tasktools.core.events import SettingsUpdate
-    from tasktools.core.models import TopicSettings
-
     one, other = connect(), connect()
     one.broker.cluster_state()
     update = SettingsUpdate(

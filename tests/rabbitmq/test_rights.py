@@ -85,7 +85,7 @@ def test_read_only_sends_nothing_that_changes(connect: Any, raw: Any) -> None:
         lambda: cluster.publish("new", "shop:send", create=True),
         lambda: cluster.broker.purge("emails"),
         lambda: cluster.broker.claim("emails", "w"),
-        lambda: cluster.broker.setup(),
+        cluster.broker.setup,
         lambda: cluster.broker.ensure_topic("new"),
     ):
         with pytest.raises(tt.ReadOnly, match="nothing was changed"):

@@ -19,7 +19,10 @@ DLX = {"x-dead-letter-exchange": "fp.dlx", "x-dead-letter-routing-key": "dlx.q"}
         ({"x-max-priority": 5, "x-message-ttl": 60_000}, ("classic", None, None, None)),
         (DLX, ("classic", "fp.dlx", "dlx.q", None)),
         ({"x-queue-type": "quorum"}, ("quorum", None, None, None)),
-        ({"x-queue-type": "quorum", "x-delivery-limit": 3, **DLX}, ("quorum", "fp.dlx", "dlx.q", 3)),
+        (
+            {"x-queue-type": "quorum", "x-delivery-limit": 3, **DLX},
+            ("quorum", "fp.dlx", "dlx.q", 3),
+        ),
         ({"x-queue-type": "stream"}, ("stream", None, None, None)),
     ],
 )

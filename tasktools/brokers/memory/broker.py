@@ -1,7 +1,5 @@
 """The memory broker: a client of a `MemoryServer`, with the whole contract."""
 
-# ruff: noqa: D102 - the methods are documented by the contract, `tasktools.brokers.base`
-
 from __future__ import annotations
 
 import secrets
@@ -64,7 +62,7 @@ class MemoryBroker:
     note: str | None = None
     server_version: str | None = None
 
-    def __init__(  # noqa: PLR0913 - all but the server are options
+    def __init__(
         self,
         server: MemoryServer | None = None,
         *,

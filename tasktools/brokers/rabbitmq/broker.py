@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,6 +79,8 @@ class RabbitMQBroker:
         self._feed = Feed(self._listening, self._clock, declare=not read_only)
         self._facts = Facts(self._main, management, may_probe=not read_only)
         self._functions = FunctionNames()
+        self._composer: Composer | None = None
+        self._composing = threading.Lock()
         self._claims = Claims()
         self._server_version: str | None = None
         self._note: str | None = None
@@ -122,7 +125,6 @@ class RabbitMQBroker:
 
     def connect(self) -> None:
         self._main.run(self._find_out)
-        self._composer = Composer(self.layout, self._clock, self._functions)
         self._listening.start(self._feed.follow(self.layout))
 
     async def _find_out(self, session: Session) -> None:
@@ -144,9 +146,11 @@ class RabbitMQBroker:
 
     @property
     def composer(self) -> Composer:
-        if self._layout is None or self._server_version is None:
-            self.connect()
-        return self._composer
+        layout = self.layout
+        with self._composing:
+            if self._composer is None:
+                self._composer = Composer(layout, self._clock, self._functions)
+            return self._composer
 
     @changes
     def publish(
@@ -312,7 +316,12 @@ class _Seen:
         self._functions = functions
         self._keys = Keys()
 
-    def receive(self, raw: pika.BasicProperties, body: bytes, redelivered: bool) -> None:
+    def receive(
+        self,
+        raw: pika.BasicProperties,
+        body: bytes,
+        redelivered: bool,  # noqa: FBT001 - a callback
+    ) -> None:
         properties = translate.properties_in(raw)
         task = codec.decode(body, properties)
         died = deaths.parse(properties.headers)
@@ -339,8 +348,8 @@ def _note(taken: look.Taken) -> str | None:
         )
     if taken.rescued:
         notes.append(
-            f"{taken.rescued} messages had reached their delivery limit and would have been dropped; "
-            "they were published again, unchanged, to the end of the queue"
+            f"{taken.rescued} messages had reached their delivery limit and would have been "
+            "dropped; they were published again, unchanged, to the end of the queue"
         )
     return "; ".join(notes) or None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
@@ -15,7 +16,6 @@ import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import pika
@@ -33,6 +33,10 @@ T = TypeVar("T")
 _HEARTBEAT: Final = 20
 _THREADS: Final = "tasktools-rabbitmq"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+def _whoami() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _is_not_ours(_record: logging.LogRecord) -> bool:
@@ -78,6 +82,7 @@ class Session:
 
     @property
     def is_open(self) -> bool:
+        """Whether it can be used."""
         return bool(self._raw.is_open)
 
     @property
@@ -110,7 +115,7 @@ class Session:
         channel.on_close = None
         return channel
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def own_channel(self) -> AsyncIterator[Channel]:
         """Give a channel of its own for one piece of work, and close it afterwards."""
         channel = await self.channel()
@@ -119,7 +124,7 @@ class Session:
         finally:
             await channel.close()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[Channel]:
         """Give the channel for questions, which a refusal may close; one user at a time."""
         async with self._asking:
@@ -185,7 +190,7 @@ class Connection:
         future = self.start(self._work(work, limit, again=again))
         try:
             return future.result(limit + 1)
-        except (TimeoutError, concurrent.futures.TimeoutError):
+        except TimeoutError:
             future.cancel()
             raise self._timeout(limit) from None
 
@@ -211,10 +216,8 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        try:
+        with contextlib.suppress(TimeoutError):  # no answer: the thread ends all the same
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
-        except (concurrent.futures.TimeoutError, TimeoutError):
-            pass  # the broker does not answer; the thread ends all the same
         self._loop.call_soon_threadsafe(self._loop.stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(5)
@@ -257,20 +260,28 @@ class Connection:
 
     async def _connect(self, limit: float) -> Session:
         opened: asyncio.Future[None] = self._loop.create_future()
+        given_up = asyncio.Event()
+
+        def failed(_raw: object, error: BaseException) -> None:
+            fail(opened, translate.connect_error(error, self._dsn))
+            given_up.set()
+
         raw = _Raw(
             self._parameters(limit),
             on_open_callback=lambda _: resolve(opened, None),
-            on_open_error_callback=lambda _, error: fail(
-                opened, translate.connect_error(error, self._dsn)
-            ),
+            on_open_error_callback=failed,
             custom_ioloop=self._loop,
         )
         try:
             async with asyncio.timeout(limit):
                 await opened
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if not (raw.is_closing or raw.is_closed):
-                raw.close()  # ends the attempt; nobody waits for it any more
+                raw.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(given_up.wait(), 1)  # until its socket is closed
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise translate.connect_error(TimeoutError(), self._dsn) from None
         return Session(raw, self._dsn)
 
@@ -287,7 +298,7 @@ class Connection:
             stack_timeout=limit,
             client_properties={
                 "product": "tasktools",
-                "connection_name": f"tasktools {self._purpose} {socket.gethostname()}:{os.getpid()}",
+                "connection_name": f"tasktools {self._purpose} {_whoami()}",
             },
         )
 

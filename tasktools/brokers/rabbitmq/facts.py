@@ -95,7 +95,10 @@ class Facts:
         arguments = {}
         if no_management is not None:
             arguments = self._arguments_of(name for name in named if counts.get(name) is not None)
-        return report.build(layout, named, counts, listed, arguments, no_management=no_management)
+        found = report.Findings(
+            counts=counts, listed=listed, arguments=arguments, no_management=no_management
+        )
+        return report.build(layout, named, found)
 
     def _arguments_of(self, queues: Iterable[str]) -> dict[str, QueueArguments]:
         """Return the arguments that are known or can be probed now; the rest another time."""

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import Callable
 from typing import Final
 
 import pika
@@ -47,6 +46,7 @@ class Feed:
         self._view = ClusterView()
         self._queue = f"tasktools.events.{secrets.token_hex(8)}"
         self._markers: dict[str, asyncio.Future[None]] = {}
+        self._news = asyncio.Event()
         self._can_mark = True
         self._subscribed: asyncio.Event | None = None
         self._since = clock.time()
@@ -71,14 +71,18 @@ class Feed:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(subscribed.wait(), limit)
         lag = await self._catch_up() if self._deaf_since is None else None
-        while (
-            self._deaf_since is None
-            and not self._view.is_settled
-            and self._clock.time() < self._since + settle
-        ):
-            await asyncio.sleep(0.05)
+        if self._deaf_since is None:
+            await self._settle(self._since + settle - self._clock.time())
         now = self._clock.time() if self._deaf_since is None else self._deaf_since
         return self._view.state(now, self._source(lag))
+
+    async def _settle(self, limit: float) -> None:
+        """Wait until workers are known and each has spoken itself, for *limit* s at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(limit, 0.0)):
+                while not self._view.is_settled:
+                    self._news.clear()
+                    await self._news.wait()
 
     def _source(self, lag: float | None) -> Source:
         notes = []
@@ -195,3 +199,4 @@ class Feed:
                 resolve(marker, None)
             return
         self._view.fold(self._clock.time(), events.parse(body))
+        self._news.set()

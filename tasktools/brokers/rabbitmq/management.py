@@ -74,13 +74,15 @@ class Management:
             with self._lock:
                 answer = self._session.get(self.url + path, params=params, timeout=self._timeout)
         except requests.RequestException as error:
-            raise self._unavailable(f"no management API answers at {self.url} ({_short(error)})")
+            why = f"no management API answers at {self.url} ({_short(error)})"
+            raise self._unavailable(why) from None
         if answer.status_code == requests.codes.ok:
             self._failure = None
             try:
                 return answer.json()
             except ValueError:
-                raise self._unavailable(f"what answers at {self.url} is no management API")
+                why = f"what answers at {self.url} is no management API"
+                raise self._unavailable(why) from None
         if answer.status_code == requests.codes.not_found and missing_is_none:
             return None
         raise self._unavailable(self._refusal(answer.status_code))

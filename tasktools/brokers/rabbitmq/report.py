@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel, QueueOk
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.management import STATISTICS_AGE
@@ -67,45 +67,42 @@ async def count_queues(session: Session, names: Iterable[str]) -> dict[str, Queu
     return counts
 
 
-def build(
-    layout: Layout,
-    topics: Iterable[str],
-    counts: Counts,
-    listed: Listed,
-    arguments: Mapping[str, QueueArguments],
-    *,
-    no_management: str | None,
-) -> TopicReport:
-    """Put the report together; *no_management* says why there is no list."""
-    rows = tuple(
-        _row(layout, topic, counts, listed, arguments.get(topic)) for topic in sorted(topics)
-    )
-    exact = bool(counts) or not listed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was found out: queues that were asked, queues as listed, arguments as probed.
+
+    *no_management* says why there is no list, else it is `None`.
+    """
+
+    counts: Counts
+    listed: Listed
+    arguments: Mapping[str, QueueArguments]
+    no_management: str | None
+
+
+def build(layout: Layout, topics: Iterable[str], found: Findings) -> TopicReport:
+    """Put the report of *topics* together."""
+    rows = tuple(_row(layout, topic, found) for topic in sorted(topics))
+    return TopicReport(topics=rows, sources=_sources(found))
+
+
+def _sources(found: Findings) -> tuple[Source, Source]:
+    exact = bool(found.counts) or not found.listed
     from_broker = ("queued", "dead_letter", "consumers", "exists")
     from_list = ("unacked", "publish_rate", "ack_rate", "queue_type", "dead_lettering")
     broker = Source(name="broker", ok=True, columns=from_broker if exact else (), age=0.0)
-    if no_management is not None:
-        note = f"{no_management}; unacked and the rates are missing, and so is what was not probed"
-        management = Source(name="management", ok=False, columns=from_list, note=note)
-    else:
-        columns = from_list if exact else (*from_broker, *from_list)
-        management = Source(name="management", ok=True, columns=columns, age=STATISTICS_AGE)
-    return TopicReport(topics=rows, sources=(broker, management))
+    if found.no_management is not None:
+        note = f"{found.no_management}; unacked and rates are missing, and what was not probed"
+        return broker, Source(name="management", ok=False, columns=from_list, note=note)
+    columns = from_list if exact else (*from_broker, *from_list)
+    return broker, Source(name="management", ok=True, columns=columns, age=STATISTICS_AGE)
 
 
-def _row(
-    layout: Layout,
-    topic: str,
-    counts: Counts,
-    listed: Listed,
-    arguments: QueueArguments | None,
-) -> TopicStats:
-    queue, dead = (
-        _Counted(topic, counts, listed),
-        _Counted(layout.dead_queue(topic), counts, listed),
-    )
-    entry = listed.get(topic, {})
+def _row(layout: Layout, topic: str, found: Findings) -> TopicStats:
+    queue, dead = _Counted(topic, found), _Counted(layout.dead_queue(topic), found)
+    entry, arguments = found.listed.get(topic, {}), found.arguments.get(topic)
     rates = values.mapping(entry.get("message_stats"))
+    probed_type = None if arguments is None else arguments.queue_type
     return TopicStats(
         topic=topic,
         exists=queue.exists,
@@ -115,8 +112,7 @@ def _row(
         unacked=values.count(entry.get("messages_unacknowledged")),
         publish_rate=_rate(rates, "publish_details", entry),
         ack_rate=_rate(rates, "ack_details", entry),
-        queue_type=values.text(entry.get("type"))
-        or (None if arguments is None else arguments.queue_type),
+        queue_type=values.text(entry.get("type")) or probed_type,
         dead_lettering=_dead_lettering(entry, arguments) if queue.exists else None,
     )
 
@@ -124,15 +120,18 @@ def _row(
 class _Counted:
     """Counts of one queue: asked if it was asked, else as listed."""
 
-    def __init__(self, name: str, counts: Counts, listed: Listed) -> None:
-        entry = listed.get(name, {})
-        ok = counts.get(name)
-        if name in counts:
+    def __init__(self, name: str, found: Findings) -> None:
+        self.exists: bool | None = None
+        self.ready: int | None = None
+        self.consumers: int | None = None
+        if name in found.counts:
+            ok = found.counts[name]
             self.exists = ok is not None
-            self.ready = None if ok is None else ok.ready
-            self.consumers = None if ok is None else ok.consumers
-        else:
-            self.exists = name in listed if listed else None
+            if ok is not None:
+                self.ready, self.consumers = ok.ready, ok.consumers
+        elif found.listed:
+            entry = found.listed.get(name, {})
+            self.exists = name in found.listed
             self.ready = values.count(entry.get("messages_ready"))
             self.consumers = values.count(entry.get("consumers"))
 
@@ -148,6 +147,6 @@ def _dead_lettering(entry: Mapping[str, Any], arguments: QueueArguments | None) 
         by_argument = values.mapping(entry.get("arguments")).get("x-dead-letter-exchange")
         policy = values.mapping(entry.get("effective_policy_definition"))
         return by_argument is not None or policy.get("dead-letter-exchange") is not None
-    if arguments is None or arguments.dead_letter_exchange is not None:
-        return None if arguments is None else True
-    return None  # no argument, but a policy that we cannot see may do it
+    if arguments is not None and arguments.dead_letter_exchange is not None:
+        return True
+    return None  # without an argument, a policy that we cannot see may do it

@@ -133,7 +133,7 @@ async def _probe(session: Session, queue: str) -> QueueArguments | None:
     for _ in range(_MAX_ROUNDS):
         if await queue_ok(session, queue) is None:
             return None
-        conflict = await _conflict(session, queue, durable, arguments)
+        conflict = await _conflict(session, queue, arguments, durable=durable)
         if conflict is None:
             break  # these are exactly the queue's own
         name, value = conflict
@@ -157,7 +157,7 @@ async def _probe(session: Session, queue: str) -> QueueArguments | None:
 
 
 async def _conflict(
-    session: Session, queue: str, durable: bool, arguments: Mapping[str, Any]
+    session: Session, queue: str, arguments: Mapping[str, Any], *, durable: bool
 ) -> tuple[str, Any] | None:
     """Declare *queue* so; return the argument that is refused and its current value."""
     async with session.asking() as channel:

@@ -71,6 +71,7 @@ class RawProperties(pika.BasicProperties):
         self._raw = raw
 
     def encode(self) -> list[bytes]:
+        """Return the bytes, as pika wants them."""
         return [self._raw]
 
 

@@ -1,0 +1,41 @@
+"""One JupyterLab and one Chromium for the session; a page, and so a kernel, for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.lab import Lab, Outside, launch_chromium, running_lab
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch_chromium(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def outside() -> Outside:
+    """The requests of the page that would have left the machine."""
+    return Outside()
+
+
+@pytest.fixture
+def page(browser: Browser, outside: Outside) -> Iterator[Page]:
+    """A page without cookies or storage of another test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    outside.watch(page)
+    yield page
+    context.close()

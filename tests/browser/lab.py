@@ -1,0 +1,202 @@
+"""A JupyterLab of the tests' own, and what they do in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Locator, Page, Playwright
+
+from tests.jupyter import NOTEBOOKS, jupyter_environment
+
+CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+_STARTS_WITHIN: Final = 90.0
+_STOPS_WITHIN: Final = 20.0
+_NO_OUTSIDE: Final = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+_LOCAL: Final = ("127.0.0.1", None, "")  # None: data: and blob:, which are in the page itself
+_SETTINGS: Final = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    # All cells are in the page, not only those in sight.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+# The indicator of the notebook says "idle" before the kernel listens: ask the kernel itself.
+_READY: Final = """async () => {
+  const sleep = ms => new Promise(done => setTimeout(done, ms));
+  let widget;
+  while (!(widget = window.jupyterapp?.shell.currentWidget) || !widget.sessionContext)
+    await sleep(50);
+  await widget.context.ready;
+  await widget.sessionContext.ready;
+  const kernel = () => widget.sessionContext.session?.kernel;
+  while (!(kernel() && kernel().connectionStatus === 'connected')) await sleep(50);
+  await kernel().info;
+  while (kernel().status !== 'idle') await sleep(50);
+}"""
+_RUN_ALL: Final = """async () => {
+  await window.jupyterapp.commands.execute('notebook:run-all-cells');
+  return window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount);
+}"""
+_RUN_CODE: Final = """async source => {
+  const {commands, shell} = window.jupyterapp, notebook = shell.currentWidget.content;
+  notebook.activeCellIndex = notebook.widgets.length - 1;
+  await commands.execute('notebook:insert-cell-below');
+  notebook.activeCell.model.sharedModel.setSource(source);
+  await commands.execute('notebook:run-cell');
+  return notebook.activeCellIndex;
+}"""
+_HEIGHT: Final = """() => {
+  const notebook = window.jupyterapp.shell.currentWidget.content.node;
+  const parts = [notebook, ...notebook.querySelectorAll('.jp-WindowedPanel-outer')];
+  return Math.max(...parts.map(part => part.scrollHeight));
+}"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that is running; its notebooks are copies."""
+
+    base: str
+    root: Path
+    log: Path
+
+
+@contextlib.contextmanager
+def running_lab(home: Path) -> Iterator[Lab]:
+    """Start a JupyterLab with everything of its own in *home*, and stop it by its process."""
+    root, settings, log = home / "notebooks", home / "settings", home / "jupyterlab.log"
+    shutil.copytree(NOTEBOOKS, root)
+    for name, values in _SETTINGS.items():
+        file = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values), encoding="utf-8")
+    port = _free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    command += [f"--ServerApp.root_dir={root}", "--expose-app-in-browser", "--allow-root"]
+    command += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=jupyter_environment(home, JUPYTERLAB_SETTINGS_DIR=str(settings)),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    lab = Lab(f"http://127.0.0.1:{port}", root, log)
+    try:
+        _wait_until_it_answers(lab, process)
+        yield lab
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_until_it_answers(lab: Lab, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while time.monotonic() < deadline and process.poll() is None:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{lab.base}/api/status", timeout=5),  # noqa: S310 - loopback
+        ):
+            return
+        time.sleep(0.1)
+    said = lab.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+    raise AssertionError(f"JupyterLab did not start within {_STARTS_WITHIN:.0f} s:\n{said}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)  # it shuts its kernels down
+    try:
+        process.wait(_STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """Start the system's Chromium, for which no name but the loopback exists."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        raise AssertionError(
+            "No Chromium is installed; the notebooks were not looked at. Install the package "
+            "chromium (apt-get install chromium, brew install chromium), or Google Chrome."
+        )
+    return playwright.chromium.launch(executable_path=found, args=["--no-sandbox", _NO_OUTSIDE])
+
+
+@dataclass
+class Outside:
+    """The requests of a page that would have left the machine."""
+
+    urls: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        page.on("request", lambda request: self._note(request.url))
+        page.on("websocket", lambda socket: self._note(socket.url))
+
+    def _note(self, url: str) -> None:
+        if urlsplit(url).hostname not in _LOCAL:
+            self.urls.append(url)
+
+
+def open_notebook(page: Page, base: str, name: str) -> None:
+    """Open the notebook *name* on a kernel that is ready."""
+    page.goto(f"{base}/doc/tree/{name}", wait_until="domcontentloaded")
+    page.evaluate(_READY)
+
+
+def run_all(page: Page) -> list[int | None]:
+    """Run all cells and return the execution counts of the code cells."""
+    counts: list[int | None] = page.evaluate(_RUN_ALL)
+    return counts
+
+
+def run_code(page: Page, source: str) -> Locator:
+    """Run *source* in a new cell at the end and return that cell."""
+    index = page.evaluate(_RUN_CODE, source)
+    return cells(page).nth(index)
+
+
+def cells(page: Page) -> Locator:
+    """Return all cells of the notebook, in order."""
+    return page.locator(".jp-Notebook .jp-Cell")
+
+
+def errors(page: Page) -> list[str]:
+    """Return what the notebook shows as errors: tracebacks, and anything on stderr."""
+    kinds = ("error", "stderr")
+    shown = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in kinds)
+    return page.locator(f".jp-OutputArea-output:is({shown})").all_inner_texts()
+
+
+def screenshot(page: Page, name: str, fallback: Path) -> Path:
+    """Take a picture of the whole notebook into `TASKTOOLS_SCREENSHOTS`, or *fallback*."""
+    folder = Path(os.environ.get("TASKTOOLS_SCREENSHOTS") or fallback)
+    folder.mkdir(parents=True, exist_ok=True)
+    size = page.viewport_size or {"width": 1280, "height": 800}
+    page.set_viewport_size({"width": size["width"], "height": page.evaluate(_HEIGHT) + 120})
+    page.wait_for_timeout(300)  # JupyterLab lays itself out anew
+    file = folder / f"{name}.png"
+    page.screenshot(path=file)
+    return file

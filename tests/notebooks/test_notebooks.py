@@ -1,0 +1,125 @@
+"""Every notebook, run from top to bottom by nbval: its `assert` cells check what was shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import nbformat
+import pytest
+
+import tasktools as tt
+from tasktools.testing import seed
+from tests.jupyter import NOTEBOOKS, jupyter_environment
+
+ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
+QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_SETTINGS: Final = "[pytest]\nmarkers = none: of ours\n"
+_BREAK: Final = """
+import tasktools.ops.cluster as module
+
+whole = module.Cluster.{method}
+module.Cluster.{method} = lambda *args, **kwargs: whole(*args, **kwargs).iloc[:0]
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What nbval said: one case a code cell."""
+
+    returncode: int
+    passed: int
+    output: str
+
+
+def run_nbval(
+    notebooks: list[Path],
+    tmp_path: Path,
+    *options: str,
+    first_on_path: tuple[Path, ...] = (),
+    **variables: str,
+) -> Run:
+    """Run *notebooks* under a pytest of its own, which has nbval and none of our settings."""
+    settings, report = tmp_path / "pytest.ini", tmp_path / "report.xml"
+    settings.write_text(_SETTINGS, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", f"-c{settings}", f"--rootdir={NOTEBOOKS}"]
+    command += ["-pno:cacheprovider", "--noconftest", f"--junitxml={report}"]
+    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"]
+    done = subprocess.run(
+        [*command, *options, *map(str, notebooks)],
+        env=jupyter_environment(tmp_path / "home", *first_on_path, **variables),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    output = _COLOURS.sub("", done.stdout + done.stderr)
+    if not report.exists():
+        pytest.fail(f"nbval did not get as far as a report:\n{output}")
+    cases = list(ET.parse(report).iter("testcase"))  # noqa: S314 - written a moment ago, by pytest
+    return Run(done.returncode, sum(not len(case) for case in cases), output)
+
+
+def read(notebook: Path) -> Any:
+    return nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
+
+
+def code_cells(notebook: Path) -> list[Any]:
+    return [cell for cell in read(notebook).cells if cell.cell_type == "code"]
+
+
+def assert_every_cell_passed(run: Run) -> None:
+    assert run.returncode == 0, run.output
+    assert run.passed == sum(len(code_cells(notebook)) for notebook in ALL)
+
+
+def test_there_is_a_quick_start() -> None:
+    assert QUICKSTART in ALL
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_a_notebook_is_valid_and_stored_without_outputs(notebook: Path) -> None:
+    found = read(notebook)
+    nbformat.validate(found)
+    assert len({cell.id for cell in found.cells}) == len(found.cells)
+    for cell in code_cells(notebook):
+        assert cell.source.strip()
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+def test_every_notebook_runs_on_the_demo_cluster_without_any_server(tmp_path: Path) -> None:
+    assert_every_cell_passed(run_nbval(ALL, tmp_path))
+
+
+def test_every_notebook_runs_on_a_rabbitmq_with_work_on_it(
+    cluster: tt.Cluster, vhost: Any, tmp_path: Path
+) -> None:
+    with seed(cluster) as seeded:
+        run = run_nbval(
+            ALL, tmp_path, BROKER_DSN=vhost.dsn, BROKER_MANAGEMENT_URL=vhost.management_url
+        )
+    assert seeded.error is None
+    assert_every_cell_passed(run)
+
+
+@pytest.mark.parametrize("method", ["workers", "topics", "active_tasks"])
+def test_the_quick_start_complains_where_what_it_shows_is_empty(
+    method: str, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(_BREAK.format(method=method), encoding="utf-8")
+    run = run_nbval([QUICKSTART], tmp_path, "-x", first_on_path=(broken,))
+    assert run.returncode == 1, run.output
+    assert "AssertionError" in run.output

@@ -1,0 +1,71 @@
+"""Tasks in a file: what is read, and how what is wrong is told."""
+
+import pytest
+
+from tasktools.cli import task_file
+from tasktools.core.errors import InvalidTask
+
+CSV = """topic,task_name,args,kwargs,headers,priority
+emails,shop:send,"[1, 2]","{""to"": ""a@b""}",,7
+orders,shop:charge,,,"{""trace"": ""x""}",
+"""
+LINES = """
+{"topic": "emails", "task_name": "shop:send", "args": [1,2], "priority": 7, "kwargs": {"to": "a@b"}}
+
+{"topic": "orders", "task_name": "shop:charge", "headers": {"trace": "x"}}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [CSV, LINES, CSV.replace("\n", "\r\n")], ids=["csv", "json", "crlf"]
+)
+def test_csv_and_json_lines_say_the_same(text: str) -> None:
+    frame = task_file.read(text)
+
+    assert frame["topic"].tolist() == ["emails", "orders"]
+    assert frame["args"].tolist() == [[1, 2], None]
+    assert frame["kwargs"].tolist() == [{"to": "a@b"}, None]
+    assert frame["headers"].tolist() == [None, {"trace": "x"}]
+    assert frame["priority"].tolist() == [7, None]
+
+
+def test_columns_may_be_left_out_and_stand_in_any_order() -> None:
+    frame = task_file.read("task_name,topic\nshop:send,emails\n")
+
+    assert list(frame.columns) == list(task_file.COLUMNS)
+    assert frame["topic"].tolist() == ["emails"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "topic,task_name\n"])
+def test_a_file_without_tasks_has_none(text: str) -> None:
+    assert task_file.read(text).empty
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("topic,task_name,kwargs\na,b,{x}\n", "Line 2 .* kwargs is not JSON"),
+        ("topic,task_name,kwargs\na,b,[1]\n", "Line 2 .* kwargs that are no JSON object"),
+        ("topic,task_name,args\na,b,{}\n", "Line 2 .* args that are no JSON array"),
+        ("topic,task_name,priority\na,b,1.5\n", "Line 2 .* priority"),
+        ("topic,task_name,priority\na,b,256\n", "Line 2 .* priority"),
+        ("topic,task_name,priority\na,b,true\n", "Line 2 .* priority"),
+        ("topic,task_name\na,b,c\n", "Line 2 .* more cells"),
+        ("topic,task\na,b\n", "Line 2 .* unknown column task"),
+        ("topic,task_name\na,b\n,c\n", "Line 3 .* no topic"),
+        ("topic;task_name\na;b\n", "Line 2 .* unknown column topic;task_name"),
+        ('topic,task_name\na,"b\n', "is not CSV"),
+        ('{"topic": "a", "task_name": "b"}\n{"topic": "a"\n', "Line 2 .* not JSON"),
+        ('{"topic": "a", "task_name": 5}\n', "Line 1 .* no task_name"),
+        ('{"topic": "a", "task_name": "b"}\n[]\n', "Line 2 .* not a JSON object"),
+        ('{"topic": "a", "task_name": "b", "x": 1}\n', "unknown column x"),
+        ("[" * 100_000, "Line 1 .* not JSON"),
+    ],
+)
+def test_what_makes_no_task_is_told_with_its_line_and_nothing_is_published(
+    text: str, why: str
+) -> None:
+    with pytest.raises(InvalidTask, match=why) as told:
+        task_file.read(text)
+
+    assert str(told.value).endswith("nothing was published.")

@@ -1,0 +1,181 @@
+"""Composing messages that no peer can choke on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tasktools.core import codec
+from tasktools.core.clock import ManualClock, moment
+from tasktools.core.compose import PAYLOAD_FIELDS, Composer, FunctionNames, check_topic
+from tasktools.core.errors import InvalidTask, UnknownTask
+from tasktools.core.layout import FP, TASKWORKER
+from tasktools.core.models import Outgoing, Properties, TaskMessage
+from tasktools.testing import task_body, task_payload
+
+TASK = "demo_tasks:send_email"
+
+
+@pytest.fixture
+def composer() -> Composer:
+    return Composer(FP, ManualClock(), FunctionNames())
+
+
+def of_document() -> Composer:
+    return Composer(TASKWORKER, ManualClock(), FunctionNames())
+
+
+def payload_of(message: Outgoing) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads(message.body)["payload"]
+    return payload
+
+
+def learn(functions: FunctionNames, func_name: Any) -> None:
+    body = task_body(payload=task_payload() | {"func_name": func_name})
+    functions.learn(codec.decode(body, Properties()))
+
+
+def test_a_message_for_a_peer_has_exactly_its_fields(composer: Composer) -> None:
+    assert payload_of(composer.compose("emails", {"task_name": TASK})).keys() == (
+        PAYLOAD_FIELDS.keys()
+    )
+
+
+def test_a_message_is_read_again_as_it_was_meant(composer: Composer) -> None:
+    message = composer.compose("emails", {"task_name": TASK, "args": [1], "kwargs": {"a": "ä"}})
+    task = codec.decode(message.body, message.properties)
+    assert (task.form, task.problem, task.topic) == ("native", None, "emails")
+    assert (task.func_name, task.task_name) == (TASK, "send_email")
+    assert (task.args, task.kwargs, task.attempts) == ([1], {"a": "ä"}, 0)
+    assert task.published_at == moment(ManualClock().time())
+    assert task.message_id == message.message_id == message.properties.message_id
+
+
+def test_a_full_payload_of_a_peer_passes_unchanged(composer: Composer) -> None:
+    payload = task_payload()
+    assert payload_of(composer.compose("emails", payload)) == payload
+
+
+def test_headers_are_in_the_body_and_never_in_the_payload(composer: Composer) -> None:
+    message = composer.compose("emails", {"task_name": TASK}, {"priority": "high"})
+    assert json.loads(message.body)["headers"] == {"priority": "high"}
+    assert message.properties.headers == {}
+
+
+def test_message_ids_count_up_and_differ_between_composers(composer: Composer) -> None:
+    ids = {composer.compose("emails", {"task_name": TASK}).message_id for _ in range(3)}
+    other = Composer(FP, ManualClock(), FunctionNames())
+    ids.add(other.compose("emails", {"task_name": TASK}).message_id)
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("key", ["colour", "retries", "id", "x-priority"])
+def test_a_key_that_a_peer_does_not_know_is_refused(composer: Composer, key: str) -> None:
+    with pytest.raises(InvalidTask, match=key):
+        composer.compose("emails", {"task_name": TASK, key: 1})
+
+
+@pytest.mark.parametrize("field", PAYLOAD_FIELDS)
+def test_a_field_of_the_wrong_type_is_refused(composer: Composer, field: str) -> None:
+    with pytest.raises(InvalidTask):
+        composer.compose("emails", task_payload() | {field: {1, 2}})
+
+
+@pytest.mark.parametrize("field", ["max_retries", "retry_delay"])
+def test_true_is_no_number(composer: Composer, field: str) -> None:
+    with pytest.raises(InvalidTask, match=field):
+        composer.compose("emails", {"task_name": TASK, field: True})
+
+
+@pytest.mark.parametrize("func_name", ["send_email", "demo_tasks:", ":x", "a b:c", "m:f; drop"])
+def test_a_function_that_is_no_module_and_name_is_refused(
+    composer: Composer, func_name: str
+) -> None:
+    with pytest.raises(InvalidTask, match="module:function"):
+        composer.compose("emails", {"task_name": "send_email", "func_name": func_name})
+
+
+def test_an_unknown_name_is_refused_for_a_peer(composer: Composer) -> None:
+    with pytest.raises(UnknownTask, match="send_email"):
+        composer.compose("emails", {"task_name": "send_email"})
+
+
+def test_a_name_that_was_seen_is_known(composer: Composer) -> None:
+    learn(composer.functions, TASK)
+    message = composer.compose("emails", {"task_name": "send_email"})
+    assert payload_of(message)["func_name"] == TASK
+
+
+def test_a_name_of_two_functions_is_refused(composer: Composer) -> None:
+    learn(composer.functions, TASK)
+    learn(composer.functions, "other:send_email")
+    with pytest.raises(UnknownTask, match="any of demo_tasks:send_email, other:send_email"):
+        composer.compose("emails", {"task_name": "send_email"})
+
+
+@pytest.mark.parametrize("func_name", ["not a function", "", None, 5])
+def test_nothing_is_learned_from_a_message_without_a_function(func_name: Any) -> None:
+    functions = FunctionNames()
+    learn(functions, func_name)
+    with pytest.raises(UnknownTask):
+        functions.resolve("send_email")
+
+
+def test_only_so_many_names_are_remembered() -> None:
+    functions = FunctionNames()
+    for n in range(10_001):
+        functions.learn(TaskMessage(form="native", task_name=f"t{n}", func_name=f"tasks:t{n}"))
+    assert functions.resolve("t10000") == "tasks:t10000"
+    with pytest.raises(UnknownTask):
+        functions.resolve("t0")
+
+
+def test_the_document_takes_any_name_and_any_key() -> None:
+    payload = payload_of(of_document().compose("emails", {"task_name": "send", "colour": "red"}))
+    assert payload.pop("task_id")
+    assert payload == {"task_name": "send", "args": [], "kwargs": {}, "colour": "red"}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"task_name": ""},
+        {"task_name": TASK, "args": (1,)},
+        {"task_name": TASK, "kwargs": None},
+        {"task_name": TASK, "task_id": ""},
+        {"task_name": TASK, "kwargs": {"when": object()}},
+        {"task_name": TASK, "kwargs": {"ratio": float("inf")}},
+        {"task_name": TASK, "kwargs": {"broken": "\ud800"}},
+    ],
+)
+def test_what_is_no_task_is_refused_in_both_layouts(
+    composer: Composer, payload: dict[str, Any]
+) -> None:
+    for each in (composer, of_document()):
+        with pytest.raises(InvalidTask):
+            each.compose("emails", payload)
+
+
+@pytest.mark.parametrize("topic", ["", "*", "amq.x", "x" * 251, "ä" * 126, "\ud800"])
+def test_a_name_that_can_be_no_queue_is_no_topic(topic: str) -> None:
+    with pytest.raises(InvalidTask):
+        check_topic(topic)
+
+
+def test_a_name_of_250_bytes_is_a_topic() -> None:
+    check_topic("ä" * 125)
+
+
+@pytest.mark.parametrize("priority", [-1, 256])
+def test_a_priority_out_of_range_is_refused(composer: Composer, priority: int) -> None:
+    with pytest.raises(InvalidTask, match="priority"):
+        composer.compose("emails", {"task_name": TASK}, priority=priority)
+
+
+@pytest.mark.parametrize("priority", [None, 0, 255])
+def test_a_priority_is_a_property(composer: Composer, priority: int | None) -> None:
+    message = composer.compose("emails", {"task_name": TASK}, priority=priority)
+    assert message.properties.priority == priority
