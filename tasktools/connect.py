@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from tasktools.brokers.base import Broker
+from tasktools.core import layout as layouts
 from tasktools.core.errors import MalformedDSN, NotConfigured
 from tasktools.ops.cluster import Cluster
 
@@ -96,7 +97,8 @@ def _broker(
         case "memory":
             from tasktools.brokers.memory import MemoryBroker
 
-            return MemoryBroker(read_only=read_only)
+            names = layouts.TASKWORKER if layout is None else layouts.named(layout)
+            return MemoryBroker(layout=names, read_only=read_only)
         case "demo":
             from tasktools.demo import DemoBroker
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 import secrets
+import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from tasktools.core.models import Outgoing, Properties, TaskMessage
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 _MAX_NAMES: Final = 10_000
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 PAYLOAD_FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "task_id": (str,),
@@ -49,7 +51,8 @@ class FunctionNames:
     """Which function a task name stands for, learned from the messages that were seen."""
 
     def __init__(self) -> None:
-        self._functions: OrderedDict[str, set[str]] = OrderedDict()
+        self._functions: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def learn(self, task: TaskMessage) -> None:
         """Remember the function of *task*."""
@@ -58,10 +61,11 @@ class FunctionNames:
 
     def note(self, task_name: str, func_name: str) -> None:
         """Remember that *task_name* stands for *func_name*."""
-        self._functions.setdefault(task_name, set()).add(func_name)
-        self._functions.move_to_end(task_name)
-        while len(self._functions) > _MAX_NAMES:
-            self._functions.popitem(last=False)
+        with self._lock:
+            self._functions[task_name] = self._functions.get(task_name, frozenset()) | {func_name}
+            self._functions.move_to_end(task_name)
+            while len(self._functions) > _MAX_NAMES:
+                self._functions.popitem(last=False)
 
     def resolve(self, task_name: str) -> str:
         """Return `module:function` for *task_name*; raises `UnknownTask`."""
@@ -101,14 +105,15 @@ class Composer:
         0 to 255) and `UnknownTask` (layout `fp`: the function is not known).
         """
         check_topic(topic)
-        if priority is not None and not 0 <= priority <= 255:
-            raise InvalidTask(f"priority {priority} is not 0 to 255; nothing was published.")
+        if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 255):
+            raise InvalidTask(f"priority {priority!r} is not 0 to 255; nothing was published.")
         now = moment(self._clock.time())
         message_id = f"tt:{self._instance}:{next(self._numbers)}"
+        complete = self._complete(topic, payload, str(now.replace(tzinfo=None)))
         envelope = {
             "id": message_id,
             "topic": topic,
-            "payload": self._complete(topic, payload, str(now.replace(tzinfo=None))),
+            "payload": complete,
             "headers": dict(headers or {}),
             "attempts": 0,
             "created_at": now.isoformat(),
@@ -120,6 +125,8 @@ class Composer:
             properties=Properties(
                 message_id=message_id, timestamp=now, delivery_mode=2, priority=priority
             ),
+            task_id=complete["task_id"],
+            task_name=complete["task_name"],
         )
 
     def _complete(self, topic: str, payload: Mapping[str, Any], created_at: str) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def check_topic(topic: str) -> None:
 
 def _dumps(envelope: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(envelope, ensure_ascii=False, allow_nan=False).encode()
+        return _encode(envelope).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(
             f"the task cannot be written as JSON ({error}); nothing was published."

@@ -54,12 +54,14 @@ class TaskMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One encoded message on its way to a topic."""
+    """One encoded message on its way to a topic, and the task that is in it."""
 
     topic: str
     message_id: str
     body: bytes
     properties: Properties
+    task_id: str | None = None
+    task_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

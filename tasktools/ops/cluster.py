@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import pandas as pd
 
 from tasktools.brokers.base import Broker
-from tasktools.core import frames, schemas
+from tasktools.core import codec, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.ops import publishing, tasks
@@ -218,8 +218,9 @@ class Cluster:
         published = publishing.publish(self.broker, [request], create=create, progress=None)
         published.raise_unless_confirmed()
         self._named.add(topic)
-        self._seen.remember(published.tasks)
-        return published.task_ids[0]
+        (message,) = published.messages
+        self._seen.remember([codec.decode(message.body, message.properties)])
+        return message.task_id or message.message_id
 
     def publish_many(
         self,

@@ -9,9 +9,8 @@ from typing import Any, Final
 import pandas as pd
 
 from tasktools.brokers.base import Broker, raise_unless_confirmed
-from tasktools.core import codec
 from tasktools.core.errors import InvalidTask
-from tasktools.core.models import Outgoing, PublishResult, TaskMessage
+from tasktools.core.models import Outgoing, PublishResult
 from tasktools.ops.tasks import unknown_topic
 
 _NEEDED: Final = ("topic", "task_name")
@@ -35,13 +34,7 @@ class Published:
     """What was sent and what became of it."""
 
     messages: Sequence[Outgoing]
-    tasks: Sequence[TaskMessage]
     results: Sequence[PublishResult]
-
-    @property
-    def task_ids(self) -> list[str]:
-        """The ids of the tasks, in order."""
-        return [task.task_id or "" for task in self.tasks]
 
     def raise_unless_confirmed(self) -> None:
         """Raise the error of the first message that was not confirmed."""
@@ -51,8 +44,8 @@ class Published:
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the rows of the `PUBLISHED` frame."""
         return [
-            (task.task_id, message.message_id, message.topic, task.task_name, result)
-            for message, task, result in zip(self.messages, self.tasks, self.results, strict=True)
+            (message.task_id, message.message_id, message.topic, message.task_name, result)
+            for message, result in zip(self.messages, self.results, strict=True)
         ]
 
 
@@ -134,8 +127,7 @@ def publish(
     ]
     _make_sure(broker, dict.fromkeys(request.topic for request in requests), create=create)
     results = broker.publish_many(messages, progress)
-    tasks = [codec.decode(message.body, message.properties) for message in messages]
-    return Published(messages, tasks, results)
+    return Published(messages, results)
 
 
 def _make_sure(broker: Broker, topics: Iterable[str], *, create: bool) -> None:

@@ -111,10 +111,10 @@ def test_a_process_that_knows_nothing_of_earlier_looks_loses_nothing(
 
 
 def test_a_rescued_message_is_the_same_byte_for_byte(connect: Any, raw: Any) -> None:
-    queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=1)
+    queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=2)
     headers = {"whole": 7, "text": "käse", "flag": True, "nested": {"a": [1, "b"]}}
     raw.put(queue, b"\x00body", message_id="m1", headers=headers, priority=3, app_id="app")
-    for _ in range(4):
+    for _ in range(5):
         connect().broker.peek(queue, 10)
     ((properties, body),) = raw.read_all(queue)
     assert body == b"\x00body"

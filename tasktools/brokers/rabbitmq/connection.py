@@ -15,12 +15,13 @@ import os
 import random
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import pika
 from pika import frame
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
 
 from tasktools.brokers.rabbitmq import translate
 from tasktools.brokers.rabbitmq.channel import Channel, fail, resolve
@@ -56,7 +57,28 @@ for _name in (
 
 
 class _Raw(AsyncioConnection):
-    """Keeps the properties of each message as they came, as `properties.raw`."""
+    """Keeps the properties of each message as they came, as `properties.raw`, and writes all
+    frames of one turn of the loop together (pika makes three system calls of each publish)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._turn: list[bytes] = []
+        super().__init__(*args, **kwargs)
+
+    def _on_connection_workflow_done(self, result: Any) -> None:
+        # When we gave the attempt up, pika 1.4 passes the class instead of an instance, and
+        # then trips over it; nobody is waiting for that attempt any more.
+        if result is not AMQPConnectionWorkflowAborted:
+            super()._on_connection_workflow_done(result)
+
+    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._turn += marshaled_frames
+
+    def _end_turn(self) -> None:
+        written, self._turn = b"".join(self._turn), []
+        if not self.is_closed:
+            super()._output_marshaled_frames([written])
 
     def _read_frame(self) -> Any:
         consumed, value = super()._read_frame()
@@ -260,30 +282,30 @@ class Connection:
 
     async def _connect(self, limit: float) -> Session:
         opened: asyncio.Future[None] = self._loop.create_future()
-        given_up = asyncio.Event()
-
-        def failed(_raw: object, error: BaseException) -> None:
-            fail(opened, translate.connect_error(error, self._dsn))
-            given_up.set()
-
         raw = _Raw(
             self._parameters(limit),
             on_open_callback=lambda _: resolve(opened, None),
-            on_open_error_callback=failed,
+            on_open_error_callback=lambda _, error: fail(
+                opened, translate.connect_error(error, self._dsn)
+            ),
             custom_ioloop=self._loop,
         )
+        session = Session(raw, self._dsn)
         try:
+            # Not cancelled with us: pika leaks its socket when an attempt is cut short.
             async with asyncio.timeout(limit):
-                await opened
-        except (TimeoutError, asyncio.CancelledError) as error:
+                await asyncio.shield(opened)
+        except TimeoutError:
+            opened.cancel()
             if not (raw.is_closing or raw.is_closed):
                 raw.close()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(given_up.wait(), 1)  # until its socket is closed
-            if isinstance(error, asyncio.CancelledError):
-                raise
             raise translate.connect_error(TimeoutError(), self._dsn) from None
-        return Session(raw, self._dsn)
+        except asyncio.CancelledError:
+            with contextlib.suppress(BrokerError, TimeoutError):
+                await asyncio.wait_for(opened, limit)
+                await session.close()
+            raise
+        return session
 
     def _parameters(self, limit: float) -> pika.ConnectionParameters:
         dsn = self._dsn
@@ -295,7 +317,7 @@ class Connection:
             ssl_options=pika.SSLOptions(dsn.tls_context(), dsn.host) if dsn.tls else None,
             heartbeat=_HEARTBEAT,
             socket_timeout=limit,
-            stack_timeout=limit,
+            stack_timeout=2 * limit,  # ours comes first: pika's own ends in an assertion
             client_properties={
                 "product": "tasktools",
                 "connection_name": f"tasktools {self._purpose} {_whoami()}",
