@@ -1,7 +1,7 @@
 # `make help` lists the targets. Two environments, made when needed: .venv for the demo,
 # .venv-test for everything else.
 .PHONY: help demo test lint types unit conformance peer chaos-sample notebooks browser \
-	bench-sample bench chaos test-versions clean
+	bench-sample bench chaos test-versions docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 
@@ -60,6 +60,9 @@ test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 
 	  root=$$(scripts/rabbitmq-root $$version) && echo "RabbitMQ $$version" && \
 	  TASKTOOLS_RABBITMQ_ROOT=$$root $(PYTEST) tests/conformance tests/rabbitmq tests/peer || exit 1; \
 	done
+
+docs: .venv-test/ready ## Write docs/frames.md from the schemas
+	$(BIN)/python -c 'from tasktools.core.schemas import as_markdown; print(as_markdown(), end="")' > docs/frames.md
 
 clean: ## Remove the environments and what tools left
 	rm -rf .venv .venv-test .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

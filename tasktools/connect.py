@@ -33,8 +33,9 @@ def connect(
 
     *read_only* refuses everything that changes the cluster. *layout* is ``fp`` or
     ``taskworker``, where the found one is not meant. *management_url* is where the management
-    API is (`BROKER_MANAGEMENT_URL`), when not at port 15672 of the same host; `False` goes
-    without. *topics* names topics that nobody speaks of. *reveal* shows secrets.
+    API is (`BROKER_MANAGEMENT_URL`), when not at port 15672 of the same host; `False` (in the
+    environment: ``off``) goes without. *topics* names topics that nobody speaks of. *reveal*
+    shows secrets.
 
     Raises `MalformedDSN`, `Unreachable`, `TLSFailed`, `AuthenticationFailed`, `VhostNotFound`,
     `PermissionDenied`; none of them ever holds the password.
@@ -43,9 +44,7 @@ def connect(
         dsn or _from_environment() or default,
         read_only=read_only,
         layout=layout,
-        management_url=(
-            os.environ.get("BROKER_MANAGEMENT_URL") if management_url is None else management_url
-        ),
+        management_url=_management_url() if management_url is None else management_url,
         timeout=timeout,
     )
     try:
@@ -64,6 +63,11 @@ def _from_environment() -> str | None:
             "contacted. Unset one of them."
         )
     return dsn or ("memory://" if kind == "memory" else None)
+
+
+def _management_url() -> str | Literal[False] | None:
+    url = os.environ.get("BROKER_MANAGEMENT_URL")
+    return False if url == "off" else url or None
 
 
 def _scheme(dsn: str) -> str:

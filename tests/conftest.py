@@ -65,7 +65,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def _is_ours(thread: threading.Thread) -> bool:
-    return thread.name.startswith("tasktools") or not thread.daemon
+    return thread.name.startswith("tasktools")
 
 
 @pytest.fixture(autouse=True)

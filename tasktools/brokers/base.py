@@ -214,9 +214,9 @@ class Workers(Protocol):
         """Fold in all events the broker held for us when called, and return the picture.
 
         The first call subscribes and asks `who_is_alive`. Waits up to *settle* seconds, counted
-        from the subscription, until workers are known and each has spoken itself (what others
-        say of them is up to a heartbeat old). When the events lag behind or cannot be had,
-        `events.ok` is false and `events.note` says why.
+        from the subscription, until a node has listed the workers and each of them has spoken
+        itself (what others say of them is up to a heartbeat old). When the events lag behind or
+        cannot be had, `events.ok` is false and `events.note` says why.
         """
 
 

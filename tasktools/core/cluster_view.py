@@ -82,6 +82,7 @@ class ClusterView:
         self.unknown = 0
         self.malformed = 0
         self.forgotten = 0
+        self._heard_list = False
         self._workers: dict[str, _Known] = {}
         self._running: OrderedDict[str, _Run] = OrderedDict()
         self._tasks_of: defaultdict[str, set[str]] = defaultdict(set)
@@ -94,8 +95,8 @@ class ClusterView:
 
     @property
     def is_settled(self) -> bool:
-        """Whether workers are known and each of them has spoken itself."""
-        return bool(self._workers) and all(
+        """Whether a node has listed the workers, and each that is known has spoken itself."""
+        return self._heard_list and all(
             known.beat is not None or known.stopped is not None for known in self._workers.values()
         )
 
@@ -109,6 +110,7 @@ class ClusterView:
             case WorkerEvent():
                 self._beat(arrived, event.worker)
             case WorkerList():
+                self._heard_list = True
                 for report in event.workers:
                     self._hearsay(arrived, report)
             case TaskEvent(kind="task_started"):

@@ -185,3 +185,22 @@ PUBLISHED: Final = Schema(
 )
 
 SCHEMAS: Final = (WORKERS, TOPICS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED)
+
+
+def as_markdown() -> str:
+    """Return the page that documents all frames (`docs/frames.md`)."""
+    lines = [
+        "# Frames",
+        "",
+        "Made from `tasktools/core/schemas.py` by `make docs`. Every frame has exactly these",
+        "columns, also when it is empty; what a source cannot tell is missing. `attrs` holds",
+        "`sources` (for each source its columns, `ok`, `age` in seconds, `note`), `notes` (what an",
+        "operator should know), `cluster`, for the demo `demo`, and for active tasks `looks`.",
+    ]
+    for schema in SCHEMAS:
+        lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]
+        lines += ["| column | dtype | meaning | source |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {c.name} | {DTYPES[c.kind]} | {c.meaning} | {c.source} |" for c in schema.columns
+        ]
+    return "\n".join(lines) + "\n"

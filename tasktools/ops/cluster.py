@@ -132,28 +132,29 @@ class Cluster:
         but not begun are in neither state. Raises `UnknownTopic`.
         """
         state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        sources = [_events(state, schemas.ACTIVE_TASKS)]
         looks: list[tasks.LookReport] = []
         waiting: list[tasks.Waiting] = []
         if topic is not None:
             tasks.check_known(self.broker, state, topic)
             self._named.add(topic)
         if queued:
-            where = [topic] if topic is not None else self._topics_with_messages(state)
+            where = [] if topic is None else [topic]
+            if topic is None:
+                report = self.broker.topic_report(state.topics | self._named)
+                where = [stats.topic for stats in report.topics if stats.queued]
+                sources += [replace(source, columns=()) for source in report.sources]
             waiting, looks = tasks.look_at_queues(self.broker, where, limit)
+            sources.append(tasks.look_source(looks))
             self._seen.remember(message.task for _, message in waiting)
         running = [run for run in state.running if topic in (None, run.topic)]
         now = self._clock.time()
         rows = [tasks.running_row(run, self._seen.get(run.task_id), now) for run in running]
         rows += [tasks.queued_row(name, message, now) for name, message in waiting]
         shown = rows if self._reveal else [tasks.masked(row) for row in rows]
-        sources = (_events(state, schemas.ACTIVE_TASKS), *tasks.look_source(looks, queued=queued))
         frame = self._frame(schemas.ACTIVE_TASKS, shown, sources)
         frame.attrs["looks"] = [look.as_dict() for look in looks]
         return frame
-
-    def _topics_with_messages(self, state: ClusterState) -> list[str]:
-        report = self.broker.topic_report(state.topics | self._named)
-        return [stats.topic for stats in report.topics if stats.queued]
 
     def locks(self) -> pd.DataFrame:
         """Return one row a lock that was announced and not released (schema `LOCKS`)."""

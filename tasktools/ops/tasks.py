@@ -105,10 +105,8 @@ def _refused(queue: str, why: str) -> LookReport:
     return LookReport(queue=queue, cost=None, why=why, shown=0, ready=None, refused=True)
 
 
-def look_source(reports: Sequence[LookReport], *, queued: bool) -> tuple[Source, ...]:
-    """Return the looks as a source; none when none was asked for."""
-    if not queued:
-        return ()
+def look_source(reports: Sequence[LookReport]) -> Source:
+    """Return the looks as a source."""
     notes = [report.why for report in reports if report.refused]
     notes += [
         f"{report.queue}: {report.shown} of {report.ready} queued messages are shown"
@@ -116,14 +114,12 @@ def look_source(reports: Sequence[LookReport], *, queued: bool) -> tuple[Source,
         if report.ready is not None and report.shown < report.ready
     ]
     notes += [f"{report.queue}: {report.note}" for report in reports if report.note]
-    return (
-        Source(
-            name="look",
-            ok=not any(report.refused for report in reports),
-            columns=tuple(c.name for c in ACTIVE_TASKS.columns if "look" in c.source),
-            age=0.0,
-            note="; ".join(notes) or None,
-        ),
+    return Source(
+        name="look",
+        ok=not any(report.refused for report in reports),
+        columns=tuple(c.name for c in ACTIVE_TASKS.columns if "look" in c.source),
+        age=0.0,
+        note="; ".join(notes) or None,
     )
 
 

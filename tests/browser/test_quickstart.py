@@ -14,7 +14,8 @@ NOTEBOOK: Final = "01_quickstart.ipynb"
 MARKUP: Final = "<script>window.pwned=1</script>"
 IMAGE: Final = "<img src=x onerror=window.pwned=1>"
 
-_EMPTY: Final = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+_EMPTY: Final = """{"cells": [], "metadata": {"kernelspec": {"name": "python3",
+"display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}"""
 _CONTROL: Final = "from IPython.display import HTML\nHTML('<script>window.control=1</script>')"
 _HOSTILE: Final = f"""import tasktools as tt
 hostile = tt.connect("memory://")

@@ -399,9 +399,21 @@ def test_a_client_waits_no_longer_than_until_workers_have_spoken(
     broker.connect()
     began = clock.time()
     with MemoryBroker(server) as other:
+        other.broadcast(WorkerList(sender_id="node", workers=(worker_report(),)))
         other.broadcast(worker_event())
         broker.cluster_state(settle=60)
     assert clock.time() == began
+
+
+def test_a_client_waits_for_more_workers_when_no_node_has_listed_them(
+    server: MemoryServer, broker: MemoryBroker, clock: ManualClock
+) -> None:
+    broker.connect()
+    began = clock.time()
+    with MemoryBroker(server) as other:
+        other.broadcast(worker_event())
+        broker.cluster_state(settle=3)
+    assert clock.time() >= began + 3
 
 
 def test_a_client_hears_nothing_from_before_its_subscription(

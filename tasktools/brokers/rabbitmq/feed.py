@@ -77,7 +77,7 @@ class Feed:
         return self._view.state(now, self._source(lag))
 
     async def _settle(self, limit: float) -> None:
-        """Wait until workers are known and each has spoken itself, for *limit* s at most."""
+        """Wait until the picture is complete, for *limit* s at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(limit, 0.0)):
                 while not self._view.is_settled:

@@ -1,0 +1,48 @@
+"""Every frame keeps its schema, and the page about them is up to date."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasktools.core import schemas
+from tasktools.core.frames import frame_from
+from tasktools.core.schemas import DTYPES, Schema
+
+ROOT = Path(__file__).parents[2]
+VALUES: dict[str, Any] = {
+    "name": "x",
+    "count": 3,
+    "ratio": 0.5,
+    "flag": True,
+    "time": datetime(2026, 1, 1, tzinfo=UTC),
+    "span": 1.25,
+    "object": ["a"],
+}
+
+
+@pytest.mark.parametrize("schema", schemas.SCHEMAS, ids=lambda schema: schema.name)
+@pytest.mark.parametrize("rows", ["none", "all missing", "full", "mixed"])
+def test_a_frame_has_exactly_its_schema(schema: Schema, rows: str) -> None:
+    full = [VALUES[column.kind] for column in schema.columns]
+    missing = [None] * len(schema.columns)
+    given = {"none": [], "all missing": [missing], "full": [full], "mixed": [full, missing]}[rows]
+    frame = frame_from(schema, given)
+    assert len(frame) == len(given)
+    assert dict(frame.dtypes.astype(str)) == {c.name: DTYPES[c.kind] for c in schema.columns}
+    if rows == "mixed":
+        assert frame.iloc[1].isna().all()
+        assert frame.iloc[0].notna().all()
+
+
+def test_column_names_are_unique_and_documented() -> None:
+    for schema in schemas.SCHEMAS:
+        assert len(set(schema.names)) == len(schema.names)
+        assert all(column.meaning and column.source for column in schema.columns)
+
+
+def test_the_page_about_frames_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "frames.md").read_text(encoding="utf-8") == schemas.as_markdown()
