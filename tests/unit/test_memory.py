@@ -18,10 +18,11 @@ from tasktools.core.errors import (
     Unroutable,
     WouldBeLost,
 )
+from tasktools.core.events import WorkerList
 from tasktools.core.layout import FP
 from tasktools.core.models import Properties, TopicStats
 from tasktools.core.peek import Cost
-from tasktools.testing import outgoing, task_body, worker_event
+from tasktools.testing import outgoing, task_body, worker_event, worker_report
 
 SEND = {"task_name": "send", "kwargs": {}}
 
