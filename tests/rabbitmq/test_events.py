@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
-import pika
 import pytest
 
 from tasktools.core.events import SettingsUpdate
@@ -74,25 +75,13 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
     cluster: Any, vhost: Any, say: Any
 ) -> None:
     say(beat("w"))
-    stop, sent = threading.Event(), [0]
-
-    def flood() -> None:
-        connection = pika.BlockingConnection(pika.URLParameters(vhost.dsn))
-        channel = connection.channel()
-        body = json.dumps({"event": "novelty", "sender_id": "x", "data": "y" * 60}).encode()
-        began = time.monotonic()
-        while not stop.is_set():
-            channel.basic_publish("fp.workers", "", body)
-            sent[0] += 1
-            if sent[0] % 500 == 0:
-                connection.process_data_events(0)
-                stop.wait(max(0.0, began + sent[0] / 10_000 - time.monotonic()))
-        connection.close()
-
-    flooding = threading.Thread(target=flood, name="flood")
-    flooding.start()
+    flood = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("flood.py"), vhost.dsn, "10000"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    slowest = 0.0
     try:
-        slowest, stale = 0.0, 0
         until = time.monotonic() + 6
         while time.monotonic() < until:
             began = time.monotonic()
@@ -100,13 +89,10 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
             slowest = max(slowest, time.monotonic() - began)
             source = frame.attrs["sources"]["events"]
             assert frame["worker_id"].tolist() == ["w"]
-            if not source["ok"]:
-                stale += 1
-                assert "behind" in source["note"]
+            assert source["ok"] or "behind" in source["note"]
     finally:
-        stop.set()
-        flooding.join()
-    assert sent[0] > 20_000
+        told, _ = flood.communicate(timeout=30)
+    assert int(told) > 20_000  # 10,000 a second on a quiet machine
     assert slowest < 5
     deadline = time.monotonic() + 10  # and when it is over, all is well again
     while not cluster.workers().attrs["sources"]["events"]["ok"]:

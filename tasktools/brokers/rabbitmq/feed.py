@@ -168,7 +168,7 @@ class Feed:
         await channel.consume(self._queue, self._arrived, auto_ack=True)
         if self._deaf_since is not None:
             self._view.forgive(self._clock.time() - self._deaf_since)
-        self._deaf_since, self._since = None, self._clock.time()
+        self._deaf_since, self._since, self._can_mark = None, self._clock.time(), True
         await self._ask(session, exchange)
         return channel
 
