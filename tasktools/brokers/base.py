@@ -153,7 +153,8 @@ class Queues(Protocol):
         Never raises for a message's sake: `unroutable` (no such queue), `refused` (nacked),
         `in doubt` (the connection went before the confirm came), `not sent` (before it).
         *progress* is called with the number of messages settled since its last call.
-        Does not create topics.
+        Does not create topics. Raises only when the broker cannot be reached at all, or refuses
+        this user, and then nothing was sent.
         """
 
     def claim(self, topic: str, worker_id: str) -> Delivery | None:

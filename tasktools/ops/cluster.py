@@ -256,9 +256,12 @@ class Cluster:
         frame.attrs["cluster"] = repr(self)
         frame.attrs["sources"] = frames.sources_attr(told)
         notes = [f"{source.name}: {source.note}" for source in told if source.note]
-        frame.attrs["notes"] = [*([self.broker.note] if self.broker.note else []), *notes]
+        if self.broker.note:
+            notes.insert(0, self.broker.note)
         if self.broker.demo:
             frame.attrs["demo"] = "DEMO"
+            notes.insert(0, "DEMO: everything here is made up")
+        frame.attrs["notes"] = notes
         return frame
 
 

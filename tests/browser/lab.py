@@ -36,16 +36,18 @@ _SETTINGS: Final = {
 
 # The indicator of the notebook says "idle" before the kernel listens: ask the kernel itself.
 _READY: Final = """async () => {
-  const sleep = ms => new Promise(done => setTimeout(done, ms));
-  let widget;
-  while (!(widget = window.jupyterapp?.shell.currentWidget) || !widget.sessionContext)
-    await sleep(50);
-  await widget.context.ready;
-  await widget.sessionContext.ready;
-  const kernel = () => widget.sessionContext.session?.kernel;
-  while (!(kernel() && kernel().connectionStatus === 'connected')) await sleep(50);
+  const until = async (what, check) => {
+    for (const end = Date.now() + 60000; !(await check());) {
+      if (Date.now() > end) throw new Error(`after 60 s still waiting for ${what}`);
+      await new Promise(done => setTimeout(done, 50));
+    }
+  };
+  const widget = () => window.jupyterapp?.shell.currentWidget;
+  const kernel = () => widget().sessionContext.session?.kernel;
+  await until('the notebook', () => widget()?.sessionContext && widget().context.isReady);
+  await until('a kernel', () => kernel()?.connectionStatus === 'connected');
   await kernel().info;
-  while (kernel().status !== 'idle') await sleep(50);
+  await until('the kernel to be idle', () => kernel().status === 'idle');
 }"""
 _RUN_ALL: Final = """async () => {
   await window.jupyterapp.commands.execute('notebook:run-all-cells');
@@ -61,9 +63,8 @@ _RUN_CODE: Final = """async source => {
   return notebook.activeCellIndex;
 }"""
 _HEIGHT: Final = """() => {
-  const notebook = window.jupyterapp.shell.currentWidget.content.node;
-  const parts = [notebook, ...notebook.querySelectorAll('.jp-WindowedPanel-outer')];
-  return Math.max(...parts.map(part => part.scrollHeight));
+  const all = window.jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.node);
+  return all.at(-1).getBoundingClientRect().bottom - all[0].getBoundingClientRect().top;
 }"""
 
 
@@ -195,8 +196,8 @@ def screenshot(page: Page, name: str, fallback: Path) -> Path:
     folder = Path(os.environ.get("TASKTOOLS_SCREENSHOTS") or fallback)
     folder.mkdir(parents=True, exist_ok=True)
     size = page.viewport_size or {"width": 1280, "height": 800}
-    page.set_viewport_size({"width": size["width"], "height": page.evaluate(_HEIGHT) + 120})
+    page.set_viewport_size({"width": size["width"], "height": round(page.evaluate(_HEIGHT)) + 160})
     page.wait_for_timeout(300)  # JupyterLab lays itself out anew
     file = folder / f"{name}.png"
-    page.screenshot(path=file)
+    file.write_bytes(page.screenshot())  # with a path, playwright leaves a thread behind
     return file

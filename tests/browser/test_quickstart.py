@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,12 @@ NOTEBOOK: Final = "01_quickstart.ipynb"
 MARKUP: Final = "<script>window.pwned=1</script>"
 IMAGE: Final = "<img src=x onerror=window.pwned=1>"
 
-_EMPTY: Final = """{"cells": [], "metadata": {"kernelspec": {"name": "python3",
-"display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}"""
+_EMPTY: Final = {
+    "cells": [],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 _CONTROL: Final = "from IPython.display import HTML\nHTML('<script>window.control=1</script>')"
 _HOSTILE: Final = f"""import tasktools as tt
 hostile = tt.connect("memory://")
@@ -48,7 +53,7 @@ def test_the_quick_start_runs_top_to_bottom_and_shows_the_demo_cluster(
 def test_markup_in_a_message_is_shown_as_text_and_never_runs(
     lab: Lab, page: Page, outside: Outside, tmp_path: Path
 ) -> None:
-    (lab.root / "empty.ipynb").write_text(_EMPTY, encoding="utf-8")
+    (lab.root / "empty.ipynb").write_text(json.dumps(_EMPTY), encoding="utf-8")
     open_notebook(page, lab.base, "empty.ipynb")
 
     # In this page a script of an output does run: else the test would prove nothing.

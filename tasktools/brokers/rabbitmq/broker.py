@@ -177,7 +177,9 @@ class RabbitMQBroker:
         messages: Sequence[Outgoing],
         progress: Callable[[int], object] | None = None,
     ) -> list[PublishResult]:
-        batch = Batch(messages, self.layout.task_exchange)
+        topics = {message.topic for message in messages}
+        missing = self._main.run(lambda session: topology.missing(session, topics))
+        batch = Batch(messages, self.layout.task_exchange, missing=missing)
         future = self._main.start(self._main.once(batch.publish))
         reported, heard = 0, time.monotonic()
         while not future.done():
@@ -299,8 +301,11 @@ class RabbitMQBroker:
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         layout, limit = self.layout, self._timeout
         future = self._listening.start(self._feed.state(layout, settle, limit))
-        state: ClusterState = future.result(settle + 2 * limit + 1)
-        return state
+        try:
+            return future.result(settle + 3 * limit)
+        except TimeoutError:
+            future.cancel()
+            raise self._listening.no_answer(settle + 3 * limit) from None
 
     def _version(self) -> str:
         if self._server_version is None:

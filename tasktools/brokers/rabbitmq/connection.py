@@ -214,7 +214,7 @@ class Connection:
             return future.result(limit + 1)
         except TimeoutError:
             future.cancel()
-            raise self._timeout(limit) from None
+            raise self.no_answer(limit) from None
 
     async def once(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run *work* with a session, without a time limit and never twice (for `start`)."""
@@ -332,7 +332,8 @@ class Connection:
         if self._session is not None:
             await self._session.close()
 
-    def _timeout(self, limit: float) -> BrokerTimeout:
+    def no_answer(self, limit: float) -> BrokerTimeout:
+        """Return the error for a call that was not answered within *limit* seconds."""
         because = f": it blocks publishers ({self.blocked})" if self.blocked else ""
         return BrokerTimeout(
             f"RabbitMQ at {self._dsn.place} did not answer within {limit:g} s{because}; "

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import pika
 from pika import spec
 
-from tasktools.brokers.rabbitmq import topology, translate
+from tasktools.brokers.rabbitmq import translate
 from tasktools.brokers.rabbitmq.channel import Channel, resolve
-from tasktools.core.errors import BrokerError, PermissionDenied
+from tasktools.core.errors import BrokerError, ConnectionLost, PermissionDenied
 from tasktools.core.models import Outgoing, PublishResult
 
 if TYPE_CHECKING:
@@ -46,12 +46,9 @@ class Publisher:
     async def on(cls, channel: Channel) -> Publisher:
         """Put *channel* into confirm mode and publish on it."""
         self = cls(channel)
-        raw = channel.raw
-        raw.add_on_return_callback(lambda *_: setattr(self, "_returned", True))
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        raw.confirm_delivery(self._answered, callback=lambda _: resolve(opened, None))
-        await opened
         channel.on_close = self._lost
+        channel.raw.add_on_return_callback(lambda *_: setattr(self, "_returned", True))
+        await channel.call(channel.raw.confirm_delivery, self._answered)
         return self
 
     @property
@@ -115,26 +112,28 @@ class Publisher:
 class Batch:
     """Messages on their way to the task exchange, and what has become of each so far.
 
-    `results` and `settled` may be read from any thread while it runs.
+    Messages for a topic that is *missing* are not sent: where a tap is bound to the exchange,
+    they would be confirmed. `results` and `settled` may be read from any thread meanwhile.
     """
 
-    def __init__(self, messages: Sequence[Outgoing], exchange: str) -> None:
+    def __init__(
+        self, messages: Sequence[Outgoing], exchange: str, *, missing: Collection[str]
+    ) -> None:
         self.results: list[PublishResult] = ["not sent"] * len(messages)
         self.settled = 0
         self._messages = messages
         self._exchange = exchange
+        self._missing = missing
         self._done = asyncio.Event()
 
     async def publish(self, session: Session) -> None:
         """Send all messages and wait until each has been answered, or the connection is lost."""
-        missing = {
-            topic
-            for topic in {message.topic for message in self._messages}
-            if await topology.queue_ok(session, topic) is None
-        }
-        publisher = await session.publisher()
+        try:
+            publisher = await session.publisher()
+        except ConnectionLost:
+            return
         for index, message in enumerate(self._messages):
-            if message.topic in missing:  # a tap on the exchange would get it confirmed
+            if message.topic in self._missing:
                 self._settle(index, "unroutable")
                 continue
             await publisher.room()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -68,6 +68,11 @@ async def queue_ok(session: Session, name: str) -> QueueOk | None:
             return await channel.queue(name, passive=True)
         except QueueNotFound:
             return None
+
+
+async def missing(session: Session, queues: Iterable[str]) -> set[str]:
+    """Return which of *queues* do not exist."""
+    return {name for name in queues if await queue_ok(session, name) is None}
 
 
 async def declare_exchanges(session: Session, layout: Layout) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import pika
 from pika import exceptions as amqp
@@ -59,6 +60,11 @@ def properties_out(properties: Properties) -> pika.BasicProperties:
     )
 
 
+# pika 1.4 keeps the broker's own words as text only, wrapped in a guess of its own; a guess
+# without them ("probable access denied") may just as well be a line that was cut.
+_CLOSED: Final = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) '(?P<text>.*)'")
+
+
 class RawProperties(pika.BasicProperties):
     """Properties that go back exactly as they came, byte for byte.
 
@@ -78,41 +84,36 @@ class RawProperties(pika.BasicProperties):
 def connect_error(error: BaseException, dsn: DSN) -> BrokerError:
     """Return why no connection came about."""
     chain = _chain(error)
-    place = dsn.place
-    # The broker's own words first: pika also wraps them in guesses ("probable … error").
-    for cause in sorted(chain, key=lambda each: not isinstance(each, amqp.ConnectionClosed)):
+    reply = next((found for cause in chain if (found := _CLOSED.search(str(cause)))), None)
+    if reply is not None:
+        return _closed_while_opening(int(reply["code"]), reply["text"], dsn)
+    for cause in chain:
         match cause:
             case ssl.SSLError():
                 return TLSFailed(
-                    f"The TLS handshake with {place} failed ({_tls_reason(cause)}); nothing was "
-                    "changed. Check the port, and cafile= in the DSN."
+                    f"The TLS handshake with {dsn.place} failed ({_tls_reason(cause)}); nothing "
+                    "was changed. Check the port, and cafile= in the DSN."
                 )
-            case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
-                return _refused(dsn)
-            case amqp.ProbableAccessDeniedError():  # keeps the broker's words as text only
-                return _no_vhost(dsn, missing="not found" in str(cause))
-            case amqp.ConnectionClosed():
-                return _closed_while_opening(cause, dsn)
             case amqp.IncompatibleProtocolError():
                 return Unreachable(
-                    f"What answers at {place} does not speak AMQP 0-9-1; nothing was changed. "
+                    f"What answers at {dsn.place} does not speak AMQP 0-9-1; nothing was changed. "
                     "Check the port, and whether it wants amqps://."
                 )
     reason = next((_os_reason(cause) for cause in chain if isinstance(cause, OSError)), None)
     return Unreachable(
-        f"No RabbitMQ answers at {place}{f' ({reason})' if reason else ''}; nothing was changed. "
-        "Check host and port, and whether it is running."
+        f"No RabbitMQ answers at {dsn.place}{f' ({reason})' if reason else ''}; nothing was "
+        "changed. Check host and port, and whether it is running."
     )
 
 
-def _closed_while_opening(closed: amqp.ConnectionClosed, dsn: DSN) -> BrokerError:
-    if closed.reply_code == 403:
+def _closed_while_opening(code: int, text: str, dsn: DSN) -> BrokerError:
+    if code == 403:
         return _refused(dsn)
-    if closed.reply_code == 530:
-        return _no_vhost(dsn, missing="not found" in closed.reply_text)
+    if code == 530:
+        return _no_vhost(dsn, missing="not found" in text)
     return Unreachable(
         f"RabbitMQ at {dsn.place} closed the connection while it was opened "
-        f"({closed.reply_text}); nothing was changed."
+        f"({_reason(text)}); nothing was changed."
     )
 
 
