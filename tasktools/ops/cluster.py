@@ -260,7 +260,6 @@ class Cluster:
             notes.insert(0, self.broker.note)
         if self.broker.demo:
             frame.attrs["demo"] = "DEMO"
-            notes.insert(0, "DEMO: everything here is made up")
         frame.attrs["notes"] = notes
         return frame
 

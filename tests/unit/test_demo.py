@@ -252,7 +252,7 @@ def test_a_demo_that_fails_says_that_what_is_shown_is_old() -> None:
 
     eventually(lambda: broker.note)
     assert "DEMO has stopped" in str(broker.note)
-    assert "DEMO has stopped" in Cluster(broker).workers().attrs["notes"][0]
+    assert "DEMO has stopped" in str(Cluster(broker).workers().attrs["notes"])
     broker.close()
 
 

@@ -62,7 +62,9 @@ def properties_out(properties: Properties) -> pika.BasicProperties:
 
 # pika 1.4 keeps the broker's own words as text only, wrapped in a guess of its own; a guess
 # without them ("probable access denied") may just as well be a line that was cut.
-_CLOSED: Final = re.compile(r"ConnectionClosedByBroker: \((?P<code>\d+)\) '(?P<text>.*)'")
+_CLOSED: Final = re.compile(
+    r"""ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<quote>['"])(?P<text>.*)(?P=quote)"""
+)
 
 
 class RawProperties(pika.BasicProperties):
