@@ -59,8 +59,8 @@ def _from_environment() -> str | None:
     dsn, kind = os.environ.get("BROKER_DSN"), os.environ.get("BROKER_TYPE")
     if dsn and kind and _TYPES.get(_scheme(dsn)) != kind:
         raise MalformedDSN(
-            f"BROKER_TYPE is {kind!r}, but BROKER_DSN begins with {_scheme(dsn)}://; nothing was "
-            "contacted. Unset one of them."
+            f"BROKER_TYPE is {kind!r}, but BROKER_DSN does not begin as one of that type does; "
+            "nothing was contacted. Unset one of them."
         )
     return dsn or ("memory://" if kind == "memory" else None)
 

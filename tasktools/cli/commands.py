@@ -76,7 +76,7 @@ def topics(access: Access, names: tuple[str, ...], *, as_json: bool) -> None:
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 65_535),
     default=1000,
     show_default=True,
     metavar="N",

@@ -46,6 +46,8 @@ KEPT_FOR: Final = 3600.0
 """Seconds for which a worker that is gone or has stopped is still shown."""
 
 _RACE: Final = 2.0  # a heartbeat may have been written this long before an event it follows
+_LONGEST_NAME: Final = 250  # bytes; a queue's name can have no more
+_MAX_COUNT: Final = 2**62
 _MAX_WORKERS, _MAX_TASKS, _MAX_TOPICS, _MAX_LOCKS = 20_000, 100_000, 20_000, 20_000
 
 
@@ -127,7 +129,8 @@ class ClusterView:
                 self._hearsay_settings.update(known)
             case CounterDelta():
                 if self._note_topic(event.topic):
-                    self._counted[event.topic, event.counter] += event.delta
+                    total = self._counted[event.topic, event.counter] + event.delta
+                    self._counted[event.topic, event.counter] = min(total, _MAX_COUNT)
             case Question():
                 pass
             case Unknown():
@@ -285,7 +288,7 @@ class ClusterView:
 
     def _note_topic(self, topic: str | None) -> bool:
         """Remember *topic*; says whether it is one we keep figures of."""
-        if topic is None or topic == "*":
+        if topic is None or topic == "*" or len(topic.encode("utf-8", "replace")) > _LONGEST_NAME:
             return False
         if topic not in self._topics and len(self._topics) >= _MAX_TOPICS:
             self.forgotten += 1

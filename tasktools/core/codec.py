@@ -52,7 +52,9 @@ def _json(body: bytes) -> Any:
     except RecursionError:
         raise ValueError("the body is JSON nested too deeply") from None
     try:  # peers write with the standard library, which also writes NaN
-        return json.loads(body)
+        # ... and lone surrogates, which nothing can print
+        printable = json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
+        return json.loads(printable)
     except (ValueError, RecursionError):
         raise ValueError("the body is not JSON") from None
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import secrets
 import threading
 import uuid
 from collections import OrderedDict
@@ -25,6 +24,8 @@ from tasktools.core.models import Outgoing, Properties, TaskMessage
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 _MAX_NAMES: Final = 10_000
+_MOST_FUNCTIONS: Final = 5  # of one name; it is ambiguous from the second on
+_MOST_BYTES: Final = 16 * 1024 * 1024
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 PAYLOAD_FIELDS: Final[dict[str, tuple[type, ...]]] = {
@@ -62,7 +63,10 @@ class FunctionNames:
     def note(self, task_name: str, func_name: str) -> None:
         """Remember that *task_name* stands for *func_name*."""
         with self._lock:
-            self._functions[task_name] = self._functions.get(task_name, frozenset()) | {func_name}
+            known = self._functions.get(task_name, frozenset())
+            if len(known) < _MOST_FUNCTIONS:
+                known |= {func_name}
+            self._functions[task_name] = known
             self._functions.move_to_end(task_name)
             while len(self._functions) > _MAX_NAMES:
                 self._functions.popitem(last=False)
@@ -88,7 +92,7 @@ class Composer:
         self.functions = functions
         self._layout = layout
         self._clock = clock
-        self._instance = secrets.token_hex(4)
+        self._instance = uuid.uuid4().hex[:8]
         self._numbers = itertools.count(1)
 
     def compose(
@@ -194,8 +198,14 @@ def check_topic(topic: str) -> None:
 
 def _dumps(envelope: Mapping[str, Any]) -> bytes:
     try:
-        return _encode(envelope).encode()
+        body = _encode(envelope).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(
             f"the task cannot be written as JSON ({error}); nothing was published."
         ) from error
+    if len(body) > _MOST_BYTES:
+        raise InvalidTask(
+            f"the task is {len(body):,} bytes long, and RabbitMQ 4 takes 16 MiB; nothing was "
+            "published. Put the data elsewhere and its address into the task."
+        )
+    return body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tasktools.core.models import Source
@@ -26,7 +27,7 @@ def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> p
 
 def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
     if dtype.startswith("timedelta"):  # given in seconds
-        values = list(pd.to_timedelta(pd.array(values, dtype="Float64"), unit="s"))
+        values = [None if v is None else np.timedelta64(round(v * 1e6), "us") for v in values]
     series: pd.Series[Any] = pd.Series(values, dtype=dtype)
     return series
 

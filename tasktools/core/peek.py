@@ -7,7 +7,7 @@ every branch were measured on RabbitMQ 3.10.8, 4.0.5 and 4.3.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -88,6 +88,9 @@ class Verdict:
     remedy: str | None = None
     give_back: Literal["nack", "close"] = "nack"
     """How to return the messages: one multiple nack, or by closing the channel."""
+    drop_at: int | None = None
+    """Deliveries after which a message would be dropped when given back, if there is a limit;
+    such a message has to be published again, which takes the right to."""
 
 
 def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
@@ -95,7 +98,13 @@ def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
     if verdict.cost is Cost.COULD_DROP and not force:
         raise LookRefused(
             f"Looking at {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
-            f"To look all the same, {verdict.remedy}, or pass force=True."
+            f"To look, {verdict.remedy}; broker.peek(…, force=True) looks all the same."
+        )
+    if read_only and verdict.drop_at is not None:
+        raise LookRefused(
+            f"Looking at {verdict.queue!r} was refused, because this cluster is read_only and the "
+            "queue has a delivery limit: a message that has reached it would have to be published "
+            "again. The queue was not touched."
         )
     if verdict.cost is not Cost.HARMLESS and read_only:
         raise LookRefused(
@@ -110,6 +119,10 @@ def judge(facts: QueueFacts) -> Verdict:
     Unknown facts take the careful side: an unknown type is treated as quorum, an unknown
     delivery limit as one that may be used up.
     """
+    return replace(_judge(facts), drop_at=facts.drop_at)
+
+
+def _judge(facts: QueueFacts) -> Verdict:
     match facts.queue_type:
         case "classic":
             return _with_order(facts, Cost.HARMLESS, "marks the messages redelivered, no more")
@@ -134,8 +147,7 @@ def _judge_quorum(facts: QueueFacts) -> Verdict:
             cost=Cost.COULD_DROP,
             why=f"the delivery limit of this {kind} cannot be seen ({unknown} not visible), and a "
             "message at its limit is dropped when it is given back",
-            remedy="look as a user with the management tag, or "
-            + (_policy(facts.queue) if facts.server >= (4, 0) else "use a classic queue"),
+            remedy="look as a user with the management tag, who can see it",
         )
     if facts.server >= (4, 3):
         return _judge_4_3(facts, limit)
@@ -157,7 +169,7 @@ def _judge_4_3(facts: QueueFacts, limit: int) -> Verdict:
             cost=Cost.COULD_DROP,
             why=f"this quorum dead-letter queue has a delivery limit of {limit}, and RabbitMQ 4.3 "
             "carries delivery counts into it: the first look can delete a poison message",
-            remedy=_policy(facts.queue),
+            remedy=_policy(facts),
         )
     # From 4.3 on, a nack that requeues no longer counts against the delivery limit.
     return _with_order(facts, Cost.HARMLESS, "marks the messages redelivered, no more")
@@ -173,7 +185,7 @@ def _judge_counting(facts: QueueFacts, limit: int, give_back: Literal["nack", "c
             why=f"every look uses up the delivery limit of {limit} of this quorum queue, and "
             f"{left} {'look is' if left == 1 else 'looks are'} left before RabbitMQ drops messages",
             looks_left=left,
-            remedy=_policy(facts.queue) if facts.server >= (4, 0) else "raise its delivery limit",
+            remedy=_policy(facts) if facts.server >= (4, 0) else "raise its delivery limit",
         )
     return Verdict(
         queue=facts.queue,
@@ -190,10 +202,12 @@ def _with_order(facts: QueueFacts, cost: Cost, why: str) -> Verdict:
     return Verdict(queue=facts.queue, cost=cost, why=why)
 
 
-def _policy(queue: str) -> str:
+def _policy(facts: QueueFacts) -> str:
+    if facts.limit_argument is not None:  # the lower of argument and policy wins
+        return "move it to a queue declared without x-delivery-limit"
     return (
-        f"lift the limit: rabbitmqctl set_operator_policy --apply-to queues tasktools-look "
-        f"'^{_escaped(queue)}$' '{{\"delivery-limit\": -1}}'"
+        f"lift the limit: rabbitmqctl set_operator_policy -p VHOST --apply-to queues "
+        f"'tasktools-look {facts.queue}' '^{_escaped(facts.queue)}$' '{{\"delivery-limit\": -1}}'"
     )
 
 

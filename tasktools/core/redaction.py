@@ -7,7 +7,7 @@ from typing import Any, Final
 
 _SECRET_KEY: Final = re.compile(
     r"passw|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|authori[sz]ation"
-    r"|credential|cookie|session[-_]?id|\bauth\b|dsn",
+    r"|passphrase|\bpass\b|\bjwt\b|bearer|credential|cookie|session[-_]?id|\bauth\b|dsn",
     re.IGNORECASE,
 )
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s:/@]*):([^\s@]+)@")

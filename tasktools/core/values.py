@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-_MAX_COUNT = 2**53
+_MAX_COUNT = 2**40  # thousands of them still add up to an Int64
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from tasktools.brokers.base import Broker
 from tasktools.core import codec, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.compose import check_topic
 from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.ops import publishing, tasks
 from tasktools.ops.seen import SeenTasks
@@ -136,6 +137,7 @@ class Cluster:
         looks: list[tasks.LookReport] = []
         waiting: list[tasks.Waiting] = []
         if topic is not None:
+            check_topic(topic)
             tasks.check_known(self.broker, state, topic)
             self._named.add(topic)
         if queued:
@@ -180,17 +182,21 @@ class Cluster:
         live = [worker for worker in state.workers if worker.state in ("alive", "late")]
         capacity = sum(worker.capacity or 0 for worker in live)
         running = sum(worker.running or 0 for worker in live)
-        row = (
+        heard = state.events.ok or bool(state.workers)
+        by_events = (
             len(live),
             sum(worker.state == "late" for worker in live),
             sum(worker.state == "gone" for worker in state.workers),
             capacity,
             running,
             _ratio(running, capacity),
+        )
+        row = (
+            *(by_events if heard else [None] * len(by_events)),
             len(report.topics),
-            sum(stats.queued or 0 for stats in report.topics),
-            sum(stats.dead_letter or 0 for stats in report.topics),
-            len(state.locks),
+            _total(stats.queued for stats in report.topics),
+            _total(stats.dead_letter for stats in report.topics),
+            len(state.locks) if heard else None,
         )
         return self._frame(schemas.STATS, [row], (_events(state, schemas.STATS), *report.sources))
 
@@ -215,7 +221,7 @@ class Cluster:
         `UnknownTopic`, `UnknownTask`, `InvalidTask`, `Unroutable`, `PublishRefused`, `ReadOnly`,
         and `ConnectionLost` when it is in doubt whether it was queued.
         """
-        request = publishing.Request(topic, task, args, kwargs or {}, headers or {}, priority)
+        request = publishing.request((topic, task, args, kwargs, headers, priority))
         published = publishing.publish(self.broker, [request], create=create, progress=None)
         published.raise_unless_confirmed()
         self._named.add(topic)
@@ -293,6 +299,13 @@ def _worker_row(worker: Worker) -> tuple[Any, ...]:
         worker.succeeded,
         worker.failed,
     )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Add up what is known; `None` when there is something and none of it is known."""
+    told = list(counts)
+    known = [count for count in told if count is not None]
+    return sum(known) if known or not told else None
 
 
 def _ratio(part: int | None, whole: int | None) -> float | None:

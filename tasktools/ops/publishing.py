@@ -61,7 +61,9 @@ def requests_from(frame: pd.DataFrame) -> list[Request]:
             f"and optionally {', '.join(_OPTIONAL)}."
         )
     columns = [_values(frame, name) for name in (*_NEEDED, *_OPTIONAL)]
-    return [_request(number, row) for number, row in enumerate(zip(*columns, strict=True))]
+    return [
+        request(row, f" in row {number}") for number, row in enumerate(zip(*columns, strict=True))
+    ]
 
 
 def _values(frame: pd.DataFrame, name: str) -> Iterator[Any]:
@@ -74,7 +76,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, list | tuple | dict) and bool(pd.isna(value)))
 
 
-def _request(number: int, row: Sequence[Any]) -> Request:
+def request(row: Sequence[Any], where: str = "") -> Request:
+    """Check topic, task name, args, kwargs, headers and priority; raises `InvalidTask`."""
     topic, task_name, args, kwargs, headers, priority = row
     for name, value, wanted in (
         ("topic", topic, str),
@@ -86,12 +89,12 @@ def _request(number: int, row: Sequence[Any]) -> Request:
     ):
         if not isinstance(value, wanted):
             raise InvalidTask(
-                f"{name} in row {number} is {type(value).__name__}; nothing was published. "
+                f"{name}{where} is {type(value).__name__}; nothing was published. "
                 "topic and task_name are text, args a list, kwargs and headers dicts, priority "
                 "a whole number."
             )
-    if priority is not None and priority != int(priority):
-        raise InvalidTask(f"priority in row {number} is {priority}; nothing was published.")
+    if priority is not None and not float(priority).is_integer():
+        raise InvalidTask(f"priority{where} is {priority}; nothing was published.")
     return Request(
         topic=topic,
         task_name=task_name,

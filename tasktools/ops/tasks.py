@@ -10,7 +10,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from tasktools.brokers.base import Broker
-from tasktools.core.errors import LookRefused, QueueNotFound, UnknownTopic
+from tasktools.core.errors import (
+    BrokerError,
+    BrokerTimeout,
+    Closed,
+    ConnectionLost,
+    LookRefused,
+    UnknownTopic,
+    Unreachable,
+)
 from tasktools.core.models import (
     ClusterState,
     RunningTask,
@@ -84,8 +92,10 @@ def look_at_queues(
         except LookRefused as refusal:
             reports.append(_refused(topic, str(refusal)))
             continue
-        except QueueNotFound:
-            reports.append(_refused(topic, f"there is no queue {topic!r}"))
+        except (ConnectionLost, Unreachable, BrokerTimeout, Closed):
+            raise
+        except BrokerError as error:  # this queue only: missing, exclusive, no right to read
+            reports.append(_refused(topic, f"{topic}: {error}"))
             continue
         waiting += [(topic, message) for message in look.messages]
         reports.append(

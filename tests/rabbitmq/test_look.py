@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import pika
 import pytest
 
 import tasktools as tt
@@ -182,19 +183,14 @@ def test_even_a_forced_look_at_a_poison_message_loses_nothing(
     assert raw.bodies(poison) == [b"poison"]
 
 
-def test_a_read_only_cluster_looks_only_where_it_is_harmless(
-    connect: Any, raw: Any, version: tuple[int, int]
-) -> None:
+def test_a_read_only_cluster_looks_only_where_it_is_harmless(connect: Any, raw: Any) -> None:
     cluster = connect(read_only=True)
     raw.fill(raw.declare("plain", x_queue_type="classic"), 3)
     raw.fill(raw.declare("counting", x_queue_type="quorum", x_delivery_limit=5), 3)
     assert len(cluster.active_tasks("plain")) == 3
     frame = cluster.active_tasks("counting")
-    if version < (4, 3):
-        assert frame.empty
-        assert "read_only" in looks(frame)["why"]
-    else:
-        assert len(frame) == 3
+    assert frame.empty
+    assert "read_only" in looks(frame)["why"]
     assert raw.depth("counting") == 3
 
 
@@ -222,3 +218,39 @@ def test_a_queue_deleted_between_is_said_and_no_crash(cluster: Any, raw: Any) ->
         cluster.active_tasks("emails")
     with pytest.raises(tt.QueueNotFound, match="emails"):
         cluster.broker.peek("emails", 1)
+
+
+def test_a_message_with_hostile_properties_is_shown_and_nothing_breaks(
+    cluster: Any, raw: Any
+) -> None:
+    """pika cannot decode these; the connection and all claims on it must live."""
+    cluster.broker.ensure_topic("claimed")
+    cluster.broker.publish("claimed", {"task_name": "shop:send"})
+    delivery = cluster.broker.claim("claimed", "w")
+    raw.declare("emails")
+    odd_id = pika.BasicProperties(message_id="x")
+    odd_id.encode = lambda: [b"\x00\x80" + b"\x02\xff\xfe"]
+    year = pika.BasicProperties()
+    table = b"\x01tT" + (2**62).to_bytes(8, "big")
+    year.encode = lambda: [b"\x20\x00" + len(table).to_bytes(4, "big") + table]
+    for properties in (odd_id, year):
+        raw.channel.basic_publish("", "emails", b"odd", properties, mandatory=True)
+    for _ in range(2):
+        assert len(cluster.active_tasks("emails")) == 2
+    assert raw.depth("emails") == 2
+    cluster.broker.ack(delivery.id)
+
+
+def test_no_look_where_a_message_at_its_limit_could_not_be_saved(
+    raw: Any, connect: Any, rabbitmq: Any, vhost: Any
+) -> None:
+    queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=5)
+    bodies = raw.fill(queue, 3)
+    rabbitmq.request("PUT", "/api/users/looker", {"password": "pw", "tags": "management"})
+    rabbitmq.allow("looker", vhost.name, configure="^tasktools", write="^tasktools", read=".*")
+    looker = connect(vhost.dsn.replace("guest:guest@", "looker:pw@"))
+    with pytest.raises(tt.LookRefused, match=r"write permission on amq\.default"):
+        looker.broker.peek(queue, 10)
+    with pytest.raises(tt.LookRefused, match="read_only"):
+        connect(read_only=True).broker.peek(queue, 10)
+    assert raw.bodies(queue) == bodies

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
@@ -121,3 +123,46 @@ def test_a_line_cut_in_the_middle_of_a_batch_accounts_for_every_task(
     assert confirmed <= queued <= confirmed + in_doubt
     cut_cluster.publish("emails", "shop:send")
     assert raw.depth("emails") == queued + 1
+
+
+def test_an_interrupted_batch_sends_nothing_more(cluster: Any, raw: Any) -> None:
+    cluster.broker.ensure_topic("emails")
+    frame = pd.DataFrame(
+        {"topic": "emails", "task_name": "shop:send", "args": [[n] for n in range(20_000)]}
+    )
+
+    def interrupt(_settled: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster.publish_many(frame, progress=interrupt)
+    time.sleep(0.5)
+    queued = raw.depth("emails")
+    time.sleep(0.5)
+    assert raw.depth("emails") == queued < 20_000
+
+
+def test_a_slow_progress_callback_is_not_taken_for_a_silent_broker(connect: Any) -> None:
+    cluster = connect(timeout=0.5)
+    cluster.broker.ensure_topic("emails")
+    frame = pd.DataFrame(
+        {"topic": "emails", "task_name": "shop:send", "args": [[n] for n in range(5_000)]}
+    )
+    published = cluster.publish_many(frame, progress=lambda _settled: time.sleep(0.7))
+    assert set(published["outcome"]) == {"confirmed"}
+
+
+def test_threads_may_claim_at_once(cluster: Any, raw: Any) -> None:
+    cluster.broker.ensure_topic("emails")
+    raw.fill("emails", 80)
+    with ThreadPoolExecutor(4) as pool:
+        claims = list(pool.map(lambda _: cluster.broker.claim("emails", "w"), range(80)))
+    assert len({claim.id for claim in claims}) == 80
+    assert cluster.broker.claim("emails", "w") is None
+
+
+@pytest.mark.parametrize("wrong", [{"args": "hello"}, {"kwargs": "hello"}, {"priority": "5"}])
+def test_arguments_of_the_wrong_kind_are_refused(cluster: Any, wrong: dict[str, Any]) -> None:
+    cluster.broker.ensure_topic("emails")
+    with pytest.raises(tt.InvalidTask, match="nothing was published"):
+        cluster.publish("emails", "shop:send", **wrong)

@@ -55,11 +55,24 @@ def test_a_type_that_contradicts_the_dsn_is_told(monkeypatch: pytest.MonkeyPatch
         f"amqp://ops:{SECRET}@rabbit/?cafile=x",
         f"amqps://ops:{SECRET}@rabbit/?cafile=/no/such/file",
         "demo://?no=such",
+        f"ops:{SECRET}@rabbit:5672/prod",
+        f"amqp:/ops:{SECRET}@rabbit/",
+        f"amqp://ops:12/{SECRET}@rabbit/",
+        f"amqp://ops:99?{SECRET}@rabbit/prod",
+        f"amqp://ops:99#{SECRET}@rabbit/prod",
     ],
 )
 def test_a_malformed_dsn_is_told_without_its_password(dsn: str) -> None:
     with pytest.raises(tt.MalformedDSN, match=r"nothing was (contacted|opened)") as caught:
         tt.connect(dsn)
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
+def test_a_dsn_without_a_scheme_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "rabbitmq")
+    monkeypatch.setenv("BROKER_DSN", f"ops:{SECRET}@rabbit:5672/prod")
+    with pytest.raises(tt.MalformedDSN) as caught:
+        tt.connect()
     assert SECRET not in f"{caught.value!r} {caught.value}"
 
 

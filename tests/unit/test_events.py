@@ -96,7 +96,7 @@ LIES: st.SearchStrategy[Any] = st.recursive(
 )
 
 NAMES = st.text(min_size=1, max_size=8)
-COUNTS = st.integers(0, 2**53)
+COUNTS = st.integers(0, 2**40)
 TIMES = st.integers(0, 4_000_000_000).map(float)
 TASKS = st.builds(TaskOnWorker, task_id=NAMES, task_name=st.none() | NAMES, topic=st.none() | NAMES)
 PER_TOPIC = st.dictionaries(NAMES, COUNTS, max_size=3)

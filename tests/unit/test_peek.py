@@ -153,9 +153,14 @@ def test_a_message_is_dropped_after_so_many_deliveries(
     assert facts(server, queue_type, **more).drop_at == drop_at
 
 
+def test_a_policy_is_not_proposed_against_an_argument_that_wins() -> None:
+    told = judge(NEW, "quorum", dead_letters=True, limit_argument=5)
+    assert "without x-delivery-limit" in (told.remedy or "")
+
+
 @pytest.mark.parametrize("server", [MIDDLE, NEW])
 def test_the_remedy_is_one_line_with_the_queue_named_exactly(server: tuple[int, int]) -> None:
-    told = facts(server, "quorum", dead_letters=True, limit_argument=1)
+    told = facts(server, "quorum", dead_letters=True, policy_limit=1)
     remedy = peek.judge(replace(told, queue="a.b")).remedy or ""
     assert r"'^a\.b$'" in remedy
     assert '"delivery-limit": -1' in remedy

@@ -46,3 +46,9 @@ def test_column_names_are_unique_and_documented() -> None:
 
 def test_the_page_about_frames_is_up_to_date() -> None:
     assert (ROOT / "docs" / "frames.md").read_text(encoding="utf-8") == schemas.as_markdown()
+
+
+def test_a_span_of_ten_thousand_years_is_a_span() -> None:
+    schema = Schema("s", "x", (schemas.Column("silence", "span", "m", "-"),))
+    frame = frame_from(schema, [[3.2e11], [-3.2e11], [None]])
+    assert frame["silence"].isna().tolist() == [False, False, True]

@@ -25,13 +25,13 @@ ANYTHING: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("told", "read"), [(0, 0), (7, 7), (7.0, 7), (2**53, 2**53)])
+@pytest.mark.parametrize(("told", "read"), [(0, 0), (7, 7), (7.0, 7), (2**40, 2**40)])
 def test_a_whole_number_of_things_is_a_count(told: float, read: int) -> None:
     assert values.count(told) == read
 
 
 @pytest.mark.parametrize(
-    "told", [-1, 0.5, True, "7", None, math.nan, math.inf, 2**53 + 2, 10**400, [1]]
+    "told", [-1, 0.5, True, "7", None, math.nan, math.inf, 2**40 + 2, 10**400, [1]]
 )
 def test_anything_else_is_no_count(told: object) -> None:
     assert values.count(told) is None

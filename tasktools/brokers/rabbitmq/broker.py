@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 import time
 import weakref
@@ -25,6 +26,7 @@ from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
 from tasktools.core.errors import (
+    Closed,
     ConnectionLost,
     QueueNotFound,
     WouldBeLost,
@@ -180,23 +182,43 @@ class RabbitMQBroker:
         topics = {message.topic for message in messages}
         missing = self._main.run(lambda session: topology.missing(session, topics))
         batch = Batch(messages, self.layout.task_exchange, missing=missing)
-        future = self._main.start(self._main.once(batch.publish))
+        ended = threading.Event()
+
+        async def work() -> None:
+            try:
+                await self._main.once(batch.publish)
+            finally:
+                ended.set()
+
+        future = self._main.start(work())
+        try:
+            self._wait_for(batch, future, progress or (lambda _settled: None))
+        finally:
+            # Also when interrupted: once this returns or raises, nothing more is sent.
+            future.cancel()
+            ended.wait(self._timeout)
+        return list(batch.results)
+
+    def _wait_for(
+        self,
+        batch: Batch,
+        future: concurrent.futures.Future[None],
+        progress: Callable[[int], object],
+    ) -> None:
+        """Return when *batch* is through, or when RabbitMQ has said nothing for too long."""
         reported, heard = 0, time.monotonic()
         while not future.done():
-            if time.monotonic() - heard > self._timeout:
-                future.cancel()
-                break
             concurrent.futures.wait([future], _PROGRESS_EVERY)
-            if batch.settled > reported:
-                heard = time.monotonic()
-                if progress is not None:
-                    progress(batch.settled - reported)
-                reported = batch.settled
-        else:
-            future.result()
-        if progress is not None and batch.settled > reported:
+            settled = batch.settled
+            if settled > reported:
+                progress(settled - reported)
+                reported, heard = settled, time.monotonic()
+            elif time.monotonic() - heard > self._timeout:
+                return
+        if batch.settled > reported:
             progress(batch.settled - reported)
-        return list(batch.results)
+        with contextlib.suppress(concurrent.futures.CancelledError):  # closed meanwhile
+            future.result()
 
     @changes
     def claim(self, topic: str, worker_id: str) -> Delivery | None:
@@ -250,12 +272,11 @@ class RabbitMQBroker:
 
     def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
         _check_limit(limit)
-        facts = self._facts.of_queue(queue, self._version())
-        verdict = peek.judge(facts)
+        verdict = peek.judge(self._facts.of_queue(queue, self._version()))
         peek.check(verdict, read_only=self._read_only, force=force)
         seen = _Seen(self._functions)
         taken = self._main.run(
-            lambda session: look.look(session, verdict, limit, seen.receive, drop_at=facts.drop_at),
+            lambda session: look.look(session, verdict, limit, seen.receive),
             timeout=max(_LOOK_TIMEOUT, self._timeout),
             again=False,
         )
@@ -303,6 +324,8 @@ class RabbitMQBroker:
         future = self._listening.start(self._feed.state(layout, settle, limit))
         try:
             return future.result(settle + 3 * limit)
+        except concurrent.futures.CancelledError:
+            raise Closed from None
         except TimeoutError:
             future.cancel()
             raise self._listening.no_answer(settle + 3 * limit) from None
@@ -350,6 +373,11 @@ def _note(taken: look.Taken) -> str | None:
         notes.append(
             f"{taken.ready_before} messages were ready before and {taken.ready_after} after: "
             "somebody else used the queue meanwhile"
+        )
+    if taken.lost:
+        notes.append(
+            f"{taken.lost} messages had reached their delivery limit and could not be published "
+            "again, so RabbitMQ may have dropped them"
         )
     if taken.rescued:
         notes.append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -31,16 +33,22 @@ class Claims:
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
+        self._getting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._held: dict[str, _Held] = {}
 
     async def claim(self, session: Session, topic: str) -> Delivery | None:
         """Take the next message of *topic*."""
         if await topology.queue_ok(session, topic) is None:
             raise QueueNotFound(f"There is no queue {topic!r}; nothing was changed.")
-        channel = self._channels.get(topic)
-        if channel is None or not channel.is_open:
-            channel = self._channels[topic] = await session.channel()
-        got = await channel.get(topic)
+        async with self._getting[topic]:
+            channel = self._channels.get(topic)
+            if channel is None or not channel.is_open:
+                channel = self._channels[topic] = await session.channel()
+            try:
+                got = await channel.get(topic)
+            except asyncio.CancelledError:
+                channel.raw.close()  # what may still come goes back to the queue
+                raise
         if got is None:
             return None
         properties = translate.properties_in(got.properties)

@@ -14,12 +14,13 @@ import logging
 import os
 import random
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import pika
-from pika import frame
+from pika import frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
 
@@ -64,6 +65,15 @@ class _Raw(AsyncioConnection):
         self._turn: list[bytes] = []
         super().__init__(*args, **kwargs)
 
+    def _undecodable_header(self) -> tuple[int, Any]:
+        """Read a header frame whose properties pika cannot decode as one without any.
+
+        The message stays readable, and the connection with all that depends on it open.
+        """
+        _, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
+        (body_size,) = struct.unpack_from(">Q", self._frame_buffer, 11)
+        return 8 + size, frame.Header(channel, body_size, pika.BasicProperties())
+
     def _on_connection_workflow_done(self, result: Any) -> None:
         # When we gave the attempt up, pika 1.4 passes the class instead of an instance, and
         # then trips over it; nobody is waiting for that attempt any more.
@@ -81,7 +91,12 @@ class _Raw(AsyncioConnection):
             super()._output_marshaled_frames([written])
 
     def _read_frame(self) -> Any:
-        consumed, value = super()._read_frame()
+        try:
+            consumed, value = super()._read_frame()
+        except Exception:  # whatever a stranger's headers make pika raise
+            if self._frame_buffer[0] != spec.FRAME_HEADER:
+                raise
+            consumed, value = self._undecodable_header()
         if isinstance(value, frame.Header):
             # 7 bytes of frame header and 12 of content header before, 1 end byte behind
             value.properties.raw = bytes(self._frame_buffer[19 : consumed - 1])
@@ -212,6 +227,8 @@ class Connection:
         future = self.start(self._work(work, limit, again=again))
         try:
             return future.result(limit + 1)
+        except concurrent.futures.CancelledError:
+            raise Closed from None
         except TimeoutError:
             future.cancel()
             raise self.no_answer(limit) from None

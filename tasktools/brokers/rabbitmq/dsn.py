@@ -42,6 +42,8 @@ class DSN:
             raise MalformedDSN(_say("it does not begin with amqp:// or amqps://"))
         if not parts.hostname:
             raise MalformedDSN(_say("it names no host"))
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise MalformedDSN(_say("a / ? or # in its password is written %2F, %3F or %23"))
         vhost = unquote(parts.path[1:]) or "/"
         if "/" in parts.path[1:]:
             raise MalformedDSN(_say("its vhost has a slash, which is written %2F"))
@@ -83,7 +85,8 @@ def _files(scheme: str, query: str) -> dict[str, Path]:
     files = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _TLS_OPTIONS:
-            raise MalformedDSN(_say(f"it has an unknown option {name!r}"))
+            options = ", ".join(_TLS_OPTIONS)
+            raise MalformedDSN(_say(f"it has an unknown option (there are {options})"))
         if scheme != "amqps":
             raise MalformedDSN(_say(f"its option {name!r} is for amqps:// only"))
         path = Path(value)

@@ -44,6 +44,8 @@ class Facts:
         ok = self._main.run(lambda session: topology.queue_ok(session, queue))
         if ok is None:
             raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
+        if ok.ready == 0:  # what was counted is gone
+            self._deliveries.pop(queue, None)
         policy_limit, policies_known = None, False
         try:
             entry = self._management.queue(queue)

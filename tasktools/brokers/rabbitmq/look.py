@@ -20,7 +20,7 @@ from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.translate import RawProperties
-from tasktools.core.errors import QueueNotFound
+from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.peek import Verdict
 
 MOST: Final = 65_535
@@ -39,6 +39,7 @@ class Taken:
     ready_after: int = 0
     count: int = 0
     rescued: int = 0
+    lost: int = 0
     deliveries: int | None = None
 
 
@@ -64,12 +65,10 @@ async def look(
     verdict: Verdict,
     limit: int,
     receive: Receive,
-    *,
-    drop_at: int | None,
 ) -> Taken:
     """Show up to *limit* messages of the verdict's queue to *receive*, and give them back.
 
-    A message delivered *drop_at* times already would be dropped when given back.
+    Raises `LookRefused` where a message may have to be rescued and we have no right to publish.
     """
     queue = verdict.queue
     before = await topology.queue_ok(session, queue)
@@ -78,8 +77,10 @@ async def look(
     taken = Taken(ready_before=before.ready)
     wanted = min(limit, before.ready)
     if wanted:
+        if verdict.drop_at is not None:
+            await _check_rescue(session, queue)
         async with session.own_channel() as channel:
-            held = _Held(taken, drop_at)
+            held = _Held(taken, verdict.drop_at)
             try:
                 await _take(channel, queue, wanted, held, receive)
                 await _rescue(session, channel, queue, held)
@@ -107,6 +108,18 @@ async def _take(channel: Channel, queue: str, wanted: int, held: _Held, receive:
     await channel.call(channel.raw.basic_cancel, tag)
 
 
+async def _check_rescue(session: Session, queue: str) -> None:
+    """Make sure that we may publish to the default exchange, with a message nobody gets."""
+    publisher = await session.publisher()
+    nowhere = "tasktools.no-such-name"
+    if await publisher.publish("", nowhere, b"", pika.BasicProperties()) != "unroutable":
+        raise LookRefused(
+            f"Looking at {queue!r} was refused: the queue has a delivery limit, and a message that "
+            "has reached it would be dropped, since this user may not publish it again. It was not "
+            "touched. Look as a user with write permission on amq.default."
+        )
+
+
 async def _rescue(session: Session, channel: Channel, queue: str, held: _Held) -> None:
     if not held.at_limit:
         return
@@ -116,6 +129,8 @@ async def _rescue(session: Session, channel: Channel, queue: str, held: _Held) -
         if await publisher.publish("", queue, body, copy) == "confirmed":
             channel.raw.basic_ack(tag)
             held.taken.rescued += 1
+        else:
+            held.taken.lost += 1
 
 
 async def _settled(session: Session, queue: str, expected: int) -> int:

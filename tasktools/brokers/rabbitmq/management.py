@@ -50,7 +50,10 @@ class Management:
     def queues(self) -> dict[str, Mapping[str, Any]]:
         """Return all queues of the vhost, by name. Raises `ManagementUnavailable`."""
         listed = self._get(f"/api/queues/{self._vhost}", columns=",".join(_COLUMNS))
-        return {queue["name"]: queue for queue in listed}
+        try:
+            return {queue["name"]: queue for queue in listed}
+        except (TypeError, KeyError):
+            raise self._unavailable(f"what answers at {self.url} is no management API") from None
 
     def queue(self, name: str) -> Mapping[str, Any] | None:
         """Return one queue, or `None` when it does not exist. Raises `ManagementUnavailable`."""

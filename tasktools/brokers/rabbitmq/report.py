@@ -11,6 +11,7 @@ from tasktools.brokers.rabbitmq.channel import Channel, QueueOk
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.management import STATISTICS_AGE
 from tasktools.brokers.rabbitmq.topology import QueueArguments
+from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.core import values
 from tasktools.core.errors import PermissionDenied, QueueNotFound
 from tasktools.core.layout import Layout
@@ -58,8 +59,8 @@ async def count_queues(session: Session, names: Iterable[str]) -> dict[str, Queu
                 counts[name] = await channel.queue(name, passive=True)
             except QueueNotFound:
                 counts[name] = None
-            except PermissionDenied:
-                pass  # stays unknown
+            except (PermissionDenied, Refused):
+                pass  # no right to know, or another connection's own queue: stays unknown
         if channel is not None:
             await channel.close()
 

@@ -45,8 +45,12 @@ def properties_in(raw: pika.BasicProperties) -> Properties:
         timestamp = None if stamp is None else datetime.fromtimestamp(stamp, UTC)
     except (OverflowError, ValueError, OSError):
         timestamp = None
-    fields: dict[str, Any] = {name: getattr(raw, name) for name in _FIELDS}
+    fields: dict[str, Any] = {name: _readable(getattr(raw, name)) for name in _FIELDS}
     return Properties(headers=raw.headers or {}, timestamp=timestamp, **fields)
+
+
+def _readable(value: Any) -> Any:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def properties_out(properties: Properties) -> pika.BasicProperties:
