@@ -23,7 +23,7 @@ _RESULTS = Path(__file__).with_name("RESULTS.md")
 def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield cluster.import_time(rounds=3 if small else 11)
     yield cluster.publish_many(
-        node, tasks=5_000 if small else 20_000, one_by_one=500 if small else 5_000
+        node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
     yield from cluster.topics(node, count=200 if small else 1_000, rounds=3 if small else 7)
 

@@ -62,6 +62,8 @@ class FunctionNames:
 
     def note(self, task_name: str, func_name: str) -> None:
         """Remember that *task_name* stands for *func_name*."""
+        if func_name in self._functions.get(task_name, ()):
+            return
         with self._lock:
             known = self._functions.get(task_name, frozenset())
             if len(known) < _MOST_FUNCTIONS:
