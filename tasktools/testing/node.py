@@ -36,8 +36,10 @@ class RabbitMQNode:
     is installed, for versions other than the system's; it takes root rights. Data and logs are
     in `folder`; they are removed when the node was stopped without an error, else kept.
 
-    >>> with RabbitMQNode() as node:  # doctest: +SKIP
-    ...     cluster = tasktools.connect(node.dsn, management_url=node.management_url)
+    ::
+
+        with RabbitMQNode() as node:
+            cluster = tasktools.connect(node.dsn, management_url=node.management_url)
     """
 
     def __init__(

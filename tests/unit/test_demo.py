@@ -51,10 +51,10 @@ def test_everything_is_there_at_once() -> None:
     broker.close()
 
 
-def test_it_is_there_within_half_a_second() -> None:
+def test_it_is_there_within_two_seconds_of_cpu() -> None:
     before = time.process_time()
     demo()[0].close()
-    assert time.process_time() - before < 0.5
+    assert time.process_time() - before < 2.0
 
 
 def test_one_clock_is_wrong_by_two_hours_and_its_worker_is_alive() -> None:
