@@ -32,10 +32,13 @@ from tasktools.core.layout import Layout
 from tasktools.core.models import (
     ClusterState,
     Delivery,
+    Failure,
     Outgoing,
     PublishResult,
+    QueueType,
     SeenMessage,
     TopicReport,
+    TopicSettings,
 )
 from tasktools.core.peek import Verdict
 
@@ -123,6 +126,55 @@ def raise_unless_confirmed(result: PublishResult, topic: str) -> None:
             assert_never(result)
 
 
+class Consumer(Protocol):
+    """Deliveries of one topic that come by themselves; made by `Queues.consume`."""
+
+    @property
+    def topic(self) -> str:
+        """The topic that is consumed."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can come at present, in words (no connection, the queue was deleted);
+        `None` while it consumes or waits for a permit."""
+
+    def adjust(self, *, prefetch: int, limit: int | None) -> None:
+        """Change how many deliveries may be unsettled. Counts for deliveries from now on."""
+
+    def cancel(self) -> None:
+        """End it: once this returns nothing more is received. Idempotent.
+
+        What was received stays ours until it is settled, and so do the permits for it.
+        """
+
+
+class HeldLock(Protocol):
+    """A lock that is ours; made by `Locks.acquire_lock`. Always true; a context manager."""
+
+    @property
+    def name(self) -> str:
+        """What is locked."""
+
+    @property
+    def fence(self) -> int:
+        """A number greater than that of every earlier holder of any lock of this cluster.
+
+        What the lock protects can refuse writes with a number lower than one it has seen: no
+        lock can keep a holder that was cut off from believing, for a moment, that it holds.
+        """
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still ours: not released, and the connection it lives on not lost."""
+
+    def release(self) -> None:
+        """Let others have it. Idempotent, also when it is lost already."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
 class Queues(Protocol):
     """Messages: putting in, taking out, looking."""
 
@@ -133,12 +185,17 @@ class Queues(Protocol):
         headers: Mapping[str, Any] | None = None,
         *,
         priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
     ) -> str:
         """Publish one task and return its message id, once the broker has confirmed it.
 
         Creates the topic when it does not exist. *payload* is completed for the layout
         (`tasktools.core.compose`); one that would send a peer into its requeue loop
         raises `InvalidTask` or `UnknownTask` and is not sent. *headers* go into the body.
+        *priority* is AMQP's, 0 to 255, and obeyed by queues that have priorities. A message that
+        is not delivered within *ttl* seconds expires: it is dead-lettered. It is queued after
+        *delay* seconds (rounded to two digits); *ttl* with *delay* is an `InvalidTask`.
         Raises `Unroutable`, `PublishRefused`, or `ConnectionLost` when it is in doubt
         whether the message was queued.
         """
@@ -153,29 +210,82 @@ class Queues(Protocol):
         Never raises for a message's sake: `unroutable` (no such queue), `refused` (nacked),
         `in doubt` (the connection went before the confirm came), `not sent` (before it).
         *progress* is called with the number of messages settled since its last call.
-        Does not create topics. Raises only when the broker cannot be reached at all, or refuses
-        this user, and then nothing was sent.
+        Does not create topics. A message with a `delay` is confirmed when it is parked. Raises
+        only when the broker cannot be reached at all, or refuses this user, and then nothing was
+        sent.
         """
 
     def claim(self, topic: str, worker_id: str) -> Delivery | None:
-        """Take the next message of *topic*, or `None` when none is ready.
+        """Take the next message of *topic* now, or `None` when none is ready.
 
-        On a topic that does not exist: `QueueNotFound`. A body that is no task is delivered
-        all the same, with `task.problem` set; the caller decides.
+        ``"*"`` is any topic of `known_topics` that exists, in turn. On a topic that does not
+        exist, or when none of ``"*"`` does: `QueueNotFound`. A body that is no task is delivered
+        all the same, with `task.problem` set; the caller decides. A program that works through a
+        queue does not poll with this, it uses `consume`.
+        """
+
+    def consume(
+        self,
+        topic: str,
+        receive: Callable[[Delivery], object],
+        *,
+        prefetch: int,
+        limit: int | None = None,
+    ) -> Consumer:
+        """Call *receive* with each message of *topic* as it comes, until cancelled or closed.
+
+        At most *prefetch* deliveries are unsettled at any time. With *limit*, so are at most
+        *limit* of this topic in the whole cluster, counting all consumers that were given a
+        limit: each holds a permit for every delivery; a permit is free at once when its holder
+        dies. (A holder that is cut off from the broker goes on until it notices: the one
+        exception.) A *limit* of 0 pauses. Consumers whose limit was lowered keep within it from
+        their next delivery on.
+
+        *receive* runs in a thread of the backend's and must return quickly; it may call `ack`,
+        nothing else of this contract. Raises `QueueNotFound`. Later troubles do not raise: the
+        consumer goes on by itself once it can, and says in `problem` why it cannot. Deliveries
+        from before a lost connection come again, to somebody; settling them raises
+        `UnknownDelivery`.
         """
 
     def ack(self, delivery_id: str) -> None:
-        """Settle a delivery as done: the message is gone. `UnknownDelivery` if not ours."""
+        """Settle a delivery as done: the message is gone. `UnknownDelivery` if not ours.
 
-    def nack(self, delivery_id: str, *, requeue: bool = True, count_attempt: bool = True) -> None:
+        Does not wait; if the connection is lost before the broker knows, it delivers again.
+        """
+
+    def nack(
+        self,
+        delivery_id: str,
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        count_attempt: bool = True,
+    ) -> bool:
         """Give a delivery back. `UnknownDelivery` if it is not ours (or settled already).
 
         ``requeue=True, count_attempt=True`` publishes the body again with `attempts` raised
         by one, at the end of the queue, and then settles the original (publish before ack: a
         crash between the two doubles, never loses). A body that is no task cannot be counted
         and goes back as with ``count_attempt=False``: to its old place, marked redelivered.
+        With a *delay* in seconds it is published so that it is queued after that time.
         ``requeue=False`` dead-letters it, when the queue has dead-letter arguments; without
         them RabbitMQ would drop it, so that raises `WouldBeLost` and the delivery stays ours.
+
+        Returns whether a *delay* was honoured: true if there was one and it is queued later,
+        false if there was none to honour (and for dead letters).
+        """
+
+    def dead_letter(
+        self, delivery_id: str, failure: Failure, *, retention: float | None = None
+    ) -> None:
+        """Put a delivery into the dead-letter queue together with what went wrong, and settle it.
+
+        The body is unchanged; *failure* goes into AMQP headers (`tasktools.core.failures`).
+        Publishes to ``T.dead``, which is created if missing, and settles the original only when
+        that is confirmed. With *retention* in seconds it expires there. Whether the queue has
+        dead-letter arguments does not matter. Raises `PublishRefused` or `ConnectionLost`; the
+        delivery then stays ours, or is delivered again.
         """
 
     def purge(self, queue: str) -> int:
@@ -198,18 +308,61 @@ class Topics(Protocol):
     def ensure_topic(self, topic: str) -> None:
         """Create what is missing of *topic*; what exists is used as it is. Idempotent."""
 
+    def create_topic(
+        self,
+        topic: str,
+        *,
+        queue_type: QueueType = "classic",
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        """Create *topic* with what is fixed at its creation.
+
+        *max_priority* (1 to 255) gives a classic queue priorities; quorum queues have their own.
+        Messages expire *message_ttl* seconds after they were queued. The dead-letter queue is
+        classic. On a topic that exists and is exactly so this does nothing; on one that is not,
+        it raises `TopicConflict`, which names the difference, and the queue stays as it is.
+        Raises `InvalidTopic` for what no queue can have.
+        """
+
     def topic_exists(self, topic: str) -> bool:
         """Whether the topic's queue exists."""
 
     def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
         """Statistics of *topics* and of every topic the broker itself can list."""
 
+    def known_topics(self) -> frozenset[str]:
+        """Return every topic that can be known: those the broker can list, those workers speak
+        of, those with settings, those this client made sure of, and always ``default``.
+
+        Over AMQP alone, a queue that nobody ever named cannot be found.
+        """
+
+    def topic_settings(self) -> Mapping[str, TopicSettings]:
+        """Return the settings that were made with `configure_topic`, by topic.
+
+        They are kept by the broker and outlive every process.
+        """
+
+    def configure_topic(self, topic: str, settings: TopicSettings) -> None:
+        """Keep *settings* for *topic*, and tell all workers (`config_update`).
+
+        Replaces all earlier settings of the topic; concurrent calls for different topics do not
+        lose each other's. Raises `InvalidTopic` for values below 0.
+        """
+
 
 class Workers(Protocol):
     """The cluster as its worker events show it."""
 
-    def broadcast(self, event: Event) -> None:
-        """Send *event* to every subscriber of the worker exchange, ourselves included."""
+    def broadcast(self, *events: Event) -> None:
+        """Send *events*, in order, to every subscriber of the worker exchange, also ourselves."""
+
+    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *callback* with every event from now on, also our own; returns what ends that.
+
+        It runs in a thread of the backend's and must return quickly; what it raises is logged.
+        """
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         """Fold in all events the broker held for us when called, and return the picture.
@@ -221,7 +374,30 @@ class Workers(Protocol):
         """
 
 
-class Broker(Queues, Topics, Workers, Protocol):
+class Locks(Protocol):
+    """Exclusive locks, across processes and hosts."""
+
+    def acquire_lock(
+        self, name: str, task_id: str | None = None, worker_id: str | None = None
+    ) -> HeldLock | None:
+        """Take the lock *name*, or return `None` at once when somebody has it.
+
+        It is held until released, for hours if need be, and free at once when its holder
+        closes, dies, or loses its connection. A second call for a lock that we hold returns
+        `None` as well: whoever needs it twice passes the object on. Announced to all as
+        `lock_acquired` with *task_id* and *worker_id*.
+        """
+
+    def force_release_lock(self, name: str) -> bool:
+        """Take the lock *name* away from whoever has it; says whether anybody had.
+
+        What it protects may go on being used by the old holder, whose lock says
+        ``is_held == False`` from then on. Raises `BrokerTimeout` if the holder is one of ours
+        and does not let go.
+        """
+
+
+class Broker(Queues, Topics, Workers, Locks, Protocol):
     """A client of one cluster."""
 
     capabilities: Capabilities

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 from tasktools.core.clock import moment
 from tasktools.core.events import (
+    Command,
     CounterDelta,
     Event,
     LockEvent,
@@ -90,6 +91,7 @@ class ClusterView:
         self._tasks_of: defaultdict[str, set[str]] = defaultdict(set)
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._locks: OrderedDict[str, Lock] = OrderedDict()
+        self._lock_heard: OrderedDict[str, float] = OrderedDict()
         self._settings: dict[str, TopicSettings] = {}
         self._hearsay_settings: dict[str, TopicSettings] = {}
         self._counted: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -131,7 +133,7 @@ class ClusterView:
                 if self._note_topic(event.topic):
                     total = self._counted[event.topic, event.counter] + event.delta
                     self._counted[event.topic, event.counter] = min(total, _MAX_COUNT)
-            case Question():
+            case Question() | Command():
                 pass
             case Unknown():
                 self.unknown += 1
@@ -269,8 +271,16 @@ class ClusterView:
 
     # --- locks and topics -----------------------------------------------------------
 
+    def lock_heard(self, name: str) -> float | None:
+        """When anybody was last heard to take or to give back the lock *name* (our clock)."""
+        return self._lock_heard.get(name)
+
     def _lock(self, arrived: float, event: LockEvent) -> None:
         self._locks.pop(event.lock, None)
+        self._lock_heard[event.lock] = arrived
+        self._lock_heard.move_to_end(event.lock)
+        while len(self._lock_heard) > _MAX_LOCKS:
+            self._lock_heard.popitem(last=False)
         if event.kind == "lock_acquired":
             self._locks[event.lock] = Lock(
                 lock=event.lock,
@@ -395,6 +405,8 @@ def _worker(known: _Known, tasks: int, now: float) -> Worker:
         clock_offset=offset,
         succeeded=report.succeeded,
         failed=report.failed,
+        ours=report.tasktools is not None,
+        draining=report.draining,
     )
 
 

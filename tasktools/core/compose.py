@@ -26,6 +26,8 @@ _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 _MAX_NAMES: Final = 10_000
 _MOST_FUNCTIONS: Final = 5  # of one name; it is ambiguous from the second on
 _MOST_BYTES: Final = 16 * 1024 * 1024
+LONGEST: Final = 30 * 24 * 3600
+"""Seconds that a ttl or a delay may be long."""
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 PAYLOAD_FIELDS: Final[dict[str, tuple[type, ...]]] = {
@@ -104,15 +106,16 @@ class Composer:
         headers: Mapping[str, Any] | None = None,
         *,
         priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
     ) -> Outgoing:
         """Return the message for *payload*; *headers* go into the body.
 
         Raises `InvalidTask` (a key or type that a peer chokes on, not JSON, a priority outside
-        0 to 255) and `UnknownTask` (layout `fp`: the function is not known).
+        0 to 255, a time that is none) and `UnknownTask` (layout `fp`: the function is not known).
         """
         check_topic(topic)
-        if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 255):
-            raise InvalidTask(f"priority {priority!r} is not 0 to 255; nothing was published.")
+        _check_delivery(priority, ttl, delay)
         now = moment(self._clock.time())
         message_id = f"tt:{self._instance}:{next(self._numbers)}"
         complete = self._complete(topic, payload, str(now.replace(tzinfo=None)))
@@ -129,10 +132,15 @@ class Composer:
             message_id=message_id,
             body=_dumps(envelope),
             properties=Properties(
-                message_id=message_id, timestamp=now, delivery_mode=2, priority=priority
+                message_id=message_id,
+                timestamp=now,
+                delivery_mode=2,
+                priority=priority,
+                expiration=None if ttl is None else str(max(round(ttl * 1000), 1)),
             ),
             task_id=complete["task_id"],
             task_name=complete["task_name"],
+            delay=delay,
         )
 
     def _complete(self, topic: str, payload: Mapping[str, Any], created_at: str) -> dict[str, Any]:
@@ -189,6 +197,20 @@ def _check(payload: Mapping[str, Any], fields: tuple[str, ...]) -> None:
             raise InvalidTask(
                 f"{name} is {type(value).__name__}, not {expected}; nothing was published."
             )
+
+
+def _check_delivery(priority: int | None, ttl: float | None, delay: float) -> None:
+    if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 255):
+        raise InvalidTask(f"priority {priority!r} is not 0 to 255; nothing was published.")
+    if ttl is not None and not 0 < ttl <= LONGEST:
+        raise InvalidTask(f"ttl is {ttl:g} s, not 0 to {LONGEST:,}; nothing was published.")
+    if not 0 <= delay <= LONGEST:
+        raise InvalidTask(f"delay is {delay:g} s, not 0 to {LONGEST:,}; nothing was published.")
+    if ttl is not None and delay:
+        raise InvalidTask(
+            "a task has a ttl or a delay, not both, since RabbitMQ forgets the ttl of a message "
+            "that was parked; nothing was published."
+        )
 
 
 def check_topic(topic: str) -> None:

@@ -72,6 +72,22 @@ class QueueNotFound(BrokerError, LookupError):
     """The queue does not exist; nothing was changed."""
 
 
+class InvalidTopic(TaskToolsError, ValueError):
+    """A topic cannot be like this; nothing was changed."""
+
+
+class TopicConflict(BrokerError):
+    """The topic exists and is different; it was not changed and is used as it is."""
+
+
+class UnsafePeerCommand(TaskToolsError):
+    """The command would make a peer run tasks twice; it was not sent. Pass force=True to send."""
+
+
+class UnknownWorker(TaskToolsError, LookupError):
+    """No such worker is alive; nothing was sent."""
+
+
 class UnknownTask(TaskToolsError, LookupError):
     """The task's function is not known; nothing was published. Name it as module:function."""
 

@@ -53,6 +53,12 @@ class WorkerReport:
     finished_per_topic: Mapping[str, int] = field(default_factory=dict)
     """Finished tasks by topic, failed ones included, since the worker started."""
     failed_per_topic: Mapping[str, int] = field(default_factory=dict)
+    requested_topics: tuple[str, ...] = ()
+    """The topics it was started with; ``*`` stands for all."""
+    tasktools: str | None = None
+    """The version of tasktools that it is a worker of, which makes it obey commands."""
+    draining: bool | None = None
+    """It takes no new tasks; only workers of tasktools tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,23 @@ class CounterDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """An order: to a worker (`drain`, `join_topic`, `leave_topic`, `update_prefetch`), or to
+    whoever holds a lock (`release_lock`, which has no target).
+
+    Every peer that has *heard* of the target of a `worker_command` obeys it, at the cost of
+    running tasks twice; so our workers are commanded by a `tasktools_command`, which peers do
+    not know. Our workers obey both.
+    """
+
+    kind: Literal["worker_command", "tasktools_command"]
+    sender_id: str
+    target: str | None
+    action: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
     """An event of a kind we do not know."""
 
@@ -158,6 +181,7 @@ Event = (
     | SettingsUpdate
     | SettingsReply
     | CounterDelta
+    | Command
 )
 
 
@@ -176,7 +200,7 @@ def parse(body: bytes) -> Event | Unknown | Malformed:
     return Malformed(why=f"the {name} event lacks what makes it one") if event is None else event
 
 
-def _parse_known(  # noqa: C901, PLR0911 - one branch a kind of event
+def _parse_known(  # noqa: C901, PLR0911, PLR0912 - one branch a kind of event
     name: str, sender: str, data: Mapping[str, Any]
 ) -> Event | Unknown | None:
     match name:
@@ -199,15 +223,26 @@ def _parse_known(  # noqa: C901, PLR0911 - one branch a kind of event
             topic = values.text(data.get("topic"))
             if topic is None:
                 return None
-            settings = _settings(data.get("config"))
+            settings = settings_from(data.get("config"))
             return SettingsUpdate(sender_id=sender, topic=topic, settings=settings)
         case "config_reply":
             told = values.mapping(data.get("configs"))
             return SettingsReply(
-                sender_id=sender, settings={t: _settings(c) for t, c in told.items() if t}
+                sender_id=sender, settings={t: settings_from(c) for t, c in told.items() if t}
             )
         case "counter_delta":
             return _counter_delta(sender, data)
+        case "worker_command" | "tasktools_command":
+            action = values.text(data.get("action"))
+            if action is None:
+                return None
+            return Command(
+                kind=name,
+                sender_id=sender,
+                target=values.text(data.get("target_worker_id")),
+                action=action,
+                params=values.mapping(data.get("params")),
+            )
         case _:
             return Unknown(name=name)
 
@@ -217,7 +252,8 @@ def _report(data: object) -> WorkerReport | None:
     worker_id = values.text(worker.get("worker_id"))
     if worker_id is None:
         return None
-    beat = values.mapping(values.mapping(worker.get("meta")).get("hb"))
+    meta = values.mapping(worker.get("meta"))
+    beat = values.mapping(meta.get("hb"))
     telemetry = values.mapping(beat.get("telemetry"))
     running = values.count(telemetry.get("running"))
     if running is None:
@@ -237,7 +273,14 @@ def _report(data: object) -> WorkerReport | None:
         failed=values.count(telemetry.get("failed_total")),
         finished_per_topic=_counts(telemetry.get("completed_per_topic")),
         failed_per_topic=_counts(telemetry.get("failed_per_topic")),
+        requested_topics=values.names(meta.get("requested_topics")),
+        tasktools=values.text(meta.get("tasktools")),
+        draining=_flag(meta.get("draining")),
     )
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _succeeded(telemetry: Mapping[str, Any]) -> int | None:
@@ -304,13 +347,13 @@ def _lock_event(
     )
 
 
-def _settings(data: object) -> TopicSettings:
+def settings_from(data: object) -> TopicSettings:
+    """Return the settings of a topic in *data*, decoded JSON."""
     told = values.mapping(data)
-    enabled = told.get("dead_letter_enabled")
     return TopicSettings(
         concurrency_limit=values.count(told.get("concurrency_limit")),
         max_retries=values.count(told.get("max_retries")),
-        dead_letter_enabled=enabled if isinstance(enabled, bool) else None,
+        dead_letter_enabled=_flag(told.get("dead_letter_enabled")),
         retention_seconds=values.count(told.get("retention_seconds")),
     )
 
@@ -352,18 +395,26 @@ def _as_json(  # noqa: PLR0911 - one branch a kind of event
             }
             return {"event": event.kind, **sender, "lock": lock}
         case SettingsUpdate():
-            config = _settings_json(event.settings)
+            config = settings_json(event.settings)
             return {"event": "config_update", **sender, "topic": event.topic, "config": config}
         case SettingsReply():
-            configs = {topic: _settings_json(s) for topic, s in event.settings.items()}
+            configs = {topic: settings_json(s) for topic, s in event.settings.items()}
             return {"event": "config_reply", **sender, "configs": configs}
         case CounterDelta():
             counted = {"topic": event.topic, "counter": event.counter, "delta": event.delta}
             return {"event": "counter_delta", **sender, **counted}
+        case Command():
+            order = {"action": event.action, "params": dict(event.params)}
+            return {"event": event.kind, **sender, "target_worker_id": event.target, **order}
 
 
 def _report_json(report: WorkerReport) -> dict[str, Any]:
-    meta: dict[str, Any] = {"wildcard_topics": False, "requested_topics": list(report.topics)}
+    meta: dict[str, Any] = {
+        "wildcard_topics": "*" in report.requested_topics,
+        "requested_topics": list(report.requested_topics),
+    }
+    if report.tasktools is not None:
+        meta |= {"tasktools": report.tasktools, "draining": report.draining}
     if report.running_tasks is not None:
         meta["hb"] = {"telemetry": _telemetry_json(report, report.running_tasks)}
     return {
@@ -388,6 +439,7 @@ def _telemetry_json(report: WorkerReport, tasks: tuple[TaskOnWorker, ...]) -> di
     return {
         "running": report.running,
         "running_tasks": running_tasks,
+        "completed_total": sum(report.finished_per_topic.values()),
         "completed_per_topic": dict(report.finished_per_topic),
         "failed_total": report.failed,
         "failed_per_topic": dict(report.failed_per_topic),
@@ -412,7 +464,8 @@ def _task_json(event: TaskEvent) -> dict[str, Any]:
     return info
 
 
-def _settings_json(settings: TopicSettings) -> dict[str, Any]:
+def settings_json(settings: TopicSettings) -> dict[str, Any]:
+    """Return *settings* as the peer writes them."""
     return {
         "concurrency_limit": settings.concurrency_limit,
         "max_retries": settings.max_retries,

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 WorkerState = Literal["alive", "late", "gone", "stopped"]
 PublishResult = Literal["confirmed", "unroutable", "refused", "in doubt", "not sent"]
+QueueType = Literal["classic", "quorum"]
+FailureReason = Literal["failed", "timed out", "invalid", "unknown task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,10 @@ class TaskMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One encoded message on its way to a topic, and the task that is in it."""
+    """One encoded message on its way to a topic, and the task that is in it.
+
+    It is queued after *delay* seconds.
+    """
 
     topic: str
     message_id: str
@@ -62,6 +67,24 @@ class Outgoing:
     properties: Properties
     task_id: str | None = None
     task_name: str | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a message was dead-lettered by a worker of ours.
+
+    *reason*: the task ``failed`` (it raised) or ``timed out``, the message was ``invalid`` (no
+    task in it), or it named an ``unknown task``. *attempts* counts the tries, this one included.
+    """
+
+    reason: FailureReason
+    error_type: str
+    error: str
+    failed_at: datetime
+    traceback: str | None = None
+    worker_id: str | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +163,9 @@ class Worker:
     clock_offset: float | None = None
     succeeded: int | None = None
     failed: int | None = None
+    ours: bool = False
+    """It is a worker of tasktools, and obeys commands without running anything twice."""
+    draining: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +181,13 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSettings:
-    """Settings of a topic; `None` means: no limit, not said."""
+    """Settings of a topic; `None` means: no limit, not said.
+
+    *concurrency_limit*: tasks that run at once, in the whole cluster. *max_retries*: tries after
+    the first, for tasks that do not say it themselves. *dead_letter_enabled*: false drops what
+    failed for good, after its `task_failed` event. *retention_seconds*: for how long dead letters
+    are kept.
+    """
 
     concurrency_limit: int | None = None
     max_retries: int | None = None
