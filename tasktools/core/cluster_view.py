@@ -104,6 +104,11 @@ class ClusterView:
             known.beat is not None or known.stopped is not None for known in self._workers.values()
         )
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that anybody spoke of."""
+        return frozenset(self._topics)
+
     def fold(  # noqa: C901, PLR0912 - one branch a kind of event
         self, arrived: float, event: Event | Unknown | Malformed
     ) -> None:
@@ -324,7 +329,7 @@ class ClusterView:
             locks=tuple(_lock_now(lock, states) for lock in self._locks.values()),
             settings=self._hearsay_settings | self._settings,
             counters=self._counters(),
-            topics=frozenset(self._topics),
+            topics=self.topics,
         )
 
     def _expire(self, now: float) -> None:

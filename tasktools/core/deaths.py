@@ -30,6 +30,27 @@ def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
     )
 
 
+def without_hops(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *headers* without what a hop through a delay queue of ours left in them.
+
+    Deaths of another kind stay, all of them.
+    """
+    entries = headers.get("x-death")
+    if not isinstance(entries, list) or not all(_is_hop(entry) for entry in entries):
+        return headers
+    return {name: value for name, value in headers.items() if not is_of_broker(name)}
+
+
+def is_of_broker(name: str) -> bool:
+    """Whether the broker itself writes the header *name* when a message dies."""
+    return name == "x-death" or name.startswith(("x-first-death-", "x-last-death-"))
+
+
+def _is_hop(entry: object) -> bool:
+    queue = values.text(values.mapping(entry).get("queue"))
+    return queue is not None and queue.startswith(OWN_QUEUES)
+
+
 def _death(entry: Mapping[str, Any]) -> Death | None:
     queue, reason = values.text(entry.get("queue")), values.text(entry.get("reason"))
     if queue is None or reason is None:

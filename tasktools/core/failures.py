@@ -7,7 +7,6 @@ with any tool, and bounded, since a header frame may have 128 KiB at most.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final, get_args
 
 from tasktools.core import values
@@ -43,8 +42,9 @@ def to_headers(failure: Failure) -> dict[str, str]:
 
 def from_headers(headers: Mapping[str, Any]) -> Failure | None:
     """Return the failure in *headers*, or `None` when no worker of ours wrote one."""
-    reason, failed_at = headers.get(REASON), values.time(headers.get(FAILED_AT))
-    if reason not in get_args(FailureReason) or not isinstance(failed_at, datetime):
+    reason: Any = headers.get(REASON)
+    failed_at = values.time(headers.get(FAILED_AT))
+    if reason not in get_args(FailureReason) or failed_at is None:
         return None
     attempts = values.text(headers.get(ATTEMPTS)) or ""
     return Failure(

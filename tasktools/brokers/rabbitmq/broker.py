@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 import time
 import weakref
@@ -14,13 +15,16 @@ import pika
 
 from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
 from tasktools.brokers.rabbitmq import look, topology, translate
+from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
+from tasktools.brokers.rabbitmq.consumers import RabbitMQConsumer
 from tasktools.brokers.rabbitmq.dsn import DSN
 from tasktools.brokers.rabbitmq.facts import Facts
 from tasktools.brokers.rabbitmq.feed import Feed
+from tasktools.brokers.rabbitmq.locks import Locks, RabbitMQLock
 from tasktools.brokers.rabbitmq.management import Management
-from tasktools.brokers.rabbitmq.publisher import Batch
+from tasktools.brokers.rabbitmq.store import Store
 from tasktools.core import codec, deaths, events, peek
 from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
@@ -37,12 +41,16 @@ from tasktools.core.layout import Layout
 from tasktools.core.models import (
     ClusterState,
     Delivery,
+    Failure,
     Outgoing,
     PublishResult,
+    QueueType,
     SeenMessage,
     TopicReport,
+    TopicSettings,
 )
 from tasktools.core.peek import Verdict
+from tasktools.core.topics import check_settings, queue_arguments
 
 _PROGRESS_EVERY: Final = 0.05
 _LOOK_TIMEOUT: Final = 300.0
@@ -83,10 +91,19 @@ class RabbitMQBroker:
         self._functions = FunctionNames()
         self._composer: Composer | None = None
         self._composing = threading.Lock()
-        self._claims = Claims()
+        self._claims = Claims(self._main, self._functions)
+        self._locks = Locks(
+            self._main,
+            sender_id=self._feed.sender_id,
+            broadcast=self.broadcast,
+            heard=self._feed.lock_heard,
+            clock=self._clock,
+        )
+        self._feed.listen(self._locks.obey)
         self._server_version: str | None = None
         self._note: str | None = None
         self._ensured: set[str] = set()
+        self._turn = 0
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
         self._let_go = weakref.finalize(self, _let_go, self._main, self._listening, management)
 
@@ -114,6 +131,10 @@ class RabbitMQBroker:
     @property
     def note(self) -> str | None:
         return self._note
+
+    @functools.cached_property
+    def _settings(self) -> Store:
+        return Store(f"settings.{self.layout.name}")
 
     @property
     def layout(self) -> Layout:
@@ -162,8 +183,12 @@ class RabbitMQBroker:
         headers: Mapping[str, Any] | None = None,
         *,
         priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
     ) -> str:
-        message = self.composer.compose(topic, payload, headers, priority=priority)
+        message = self.composer.compose(
+            topic, payload, headers, priority=priority, ttl=ttl, delay=delay
+        )
         if topic not in self._ensured:
             self.ensure_topic(topic)
         result = self.publish_many([message])[0]
@@ -181,7 +206,7 @@ class RabbitMQBroker:
     ) -> list[PublishResult]:
         topics = {message.topic for message in messages}
         missing = self._main.run(lambda session: topology.missing(session, topics))
-        batch = Batch(messages, self.layout.task_exchange, missing=missing)
+        batch = Batch(messages, self.layout, missing=missing)
         ended = threading.Event()
 
         async def work() -> None:
@@ -223,29 +248,75 @@ class RabbitMQBroker:
     @changes
     def claim(self, topic: str, worker_id: str) -> Delivery | None:
         del worker_id  # what a worker holds shows in its own heartbeats
-        delivery = self._main.run(lambda session: self._claims.claim(session, topic), again=False)
-        if delivery is not None:
-            self._functions.learn(delivery.task)
-        return delivery
+        if topic == "*":
+            return self._claim_any()
+        return self._main.run(lambda session: self._claims.claim(session, topic), again=False)
+
+    def _claim_any(self) -> Delivery | None:
+        topics = sorted(filter(self.topic_exists, self.known_topics()))
+        if not topics:
+            raise QueueNotFound("No topic is known that exists; nothing was changed. Name one.")
+        self._turn += 1
+        first = self._turn % len(topics)
+        for topic in (*topics[first:], *topics[:first]):
+            delivery = self.claim(topic, "")
+            if delivery is not None:
+                return delivery
+        return None
+
+    @changes
+    def consume(
+        self,
+        topic: str,
+        receive: Callable[[Delivery], object],
+        *,
+        prefetch: int,
+        limit: int | None = None,
+    ) -> RabbitMQConsumer:
+        consumer = RabbitMQConsumer(
+            self._main, self._claims, topic, receive, prefetch=prefetch, limit=limit
+        )
+        consumer.start()
+        return consumer
 
     @changes
     def ack(self, delivery_id: str) -> None:
-        async def work(_session: Session) -> None:
-            self._claims.ack(delivery_id)
-
-        self._main.run(work, again=False)
+        self._claims.ack(delivery_id)
 
     @changes
-    def nack(self, delivery_id: str, *, requeue: bool = True, count_attempt: bool = True) -> None:
-        async def give_back(session: Session) -> None:
-            if requeue and count_attempt:
-                await self._claims.publish_again(session, delivery_id)
-            else:
-                self._claims.give_back(delivery_id, requeue=requeue)
-
+    def nack(
+        self,
+        delivery_id: str,
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        count_attempt: bool = True,
+    ) -> bool:
         if not requeue:
             self._check_kept(delivery_id)
-        self._main.run(give_back, again=False)
+        if requeue and (delay or count_attempt):
+            layout = self.layout
+            published = self._main.run(
+                lambda session: self._claims.publish_again(
+                    session, layout, delivery_id, delay=delay, count=count_attempt
+                ),
+                again=False,
+            )
+            return published and delay > 0
+        self._claims.give_back(delivery_id, requeue=requeue)
+        return False
+
+    @changes
+    def dead_letter(
+        self, delivery_id: str, failure: Failure, *, retention: float | None = None
+    ) -> None:
+        layout = self.layout
+        self._main.run(
+            lambda session: self._claims.dead_letter(
+                session, layout, delivery_id, failure, retention
+            ),
+            again=False,
+        )
 
     def _check_kept(self, delivery_id: str) -> None:
         topic = self._claims.topic_of(delivery_id)
@@ -300,24 +371,74 @@ class RabbitMQBroker:
         self._main.run(lambda session: topology.declare_topic(session, layout, topic))
         self._ensured.add(topic)
 
+    @changes
+    def create_topic(
+        self,
+        topic: str,
+        *,
+        queue_type: QueueType = "classic",
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        layout = self.layout
+        arguments = queue_arguments(topic, queue_type, max_priority, message_ttl)
+        self._main.run(lambda session: topology.create_topic(session, layout, topic, arguments))
+        self._ensured.add(topic)
+
     def topic_exists(self, topic: str) -> bool:
         return self._main.run(lambda session: topology.queue_ok(session, topic)) is not None
 
     def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
         return self._facts.report(self.layout, topics)
 
+    def known_topics(self) -> frozenset[str]:
+        layout = self.layout
+        listed = self._facts.listed_topics(layout)
+        heard = self._listening.start(self._feed.topics()).result(self._timeout)
+        return frozenset({"default", *listed, *heard, *self._ensured, *self.topic_settings()})
+
+    def topic_settings(self) -> Mapping[str, TopicSettings]:
+        kept = self._main.run(self._settings.read)
+        return {topic: events.settings_from(told) for topic, told in kept.items()}
+
+    @changes
+    def configure_topic(self, topic: str, settings: TopicSettings) -> None:
+        check_settings(topic, settings)
+        told = {topic: events.settings_json(settings)}
+        self._main.run(lambda session: self._settings.change(session, lambda kept: kept | told))
+        self.broadcast(
+            events.SettingsUpdate(sender_id=self._feed.sender_id, topic=topic, settings=settings)
+        )
+
+    # --- locks ----------------------------------------------------------------------
+
+    @changes
+    def acquire_lock(
+        self, name: str, task_id: str | None = None, worker_id: str | None = None
+    ) -> RabbitMQLock | None:
+        return self._locks.acquire(self.layout, name, task_id, worker_id)
+
+    @changes
+    def force_release_lock(self, name: str) -> bool:
+        return self._locks.force_release(self.layout, name)
+
     # --- workers --------------------------------------------------------------------
 
     @changes
-    def broadcast(self, event: Event) -> None:
-        exchange = self.layout.worker_exchange
+    def broadcast(self, *event: Event) -> None:
+        exchange, bodies = self.layout.worker_exchange, [events.encode(one) for one in event]
 
         async def work(session: Session) -> None:
             await topology.declare_worker_exchange(session, exchange)
             async with session.asking() as channel:
-                channel.raw.basic_publish(exchange, "", events.encode(event))
+                for body in bodies:
+                    channel.raw.basic_publish(exchange, "", body)
 
-        self._main.run(work, again=False)
+        self._listening.run(work, again=False)
+
+    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        self._listening.start(self._feed.follow(self.layout)).result(self._timeout)
+        return self._feed.listen(callback)
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         layout, limit = self.layout, self._timeout

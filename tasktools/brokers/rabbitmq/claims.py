@@ -1,49 +1,66 @@
-"""Deliveries that are ours until they are settled."""
+"""Deliveries that are ours until they are settled, however they came."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tasktools.brokers.rabbitmq import topology, translate
-from tasktools.brokers.rabbitmq.channel import Channel, Got
-from tasktools.brokers.rabbitmq.connection import Session
-from tasktools.core import codec
+import pika
+
+from tasktools.brokers.rabbitmq import parking, rawprops, topology, translate
+from tasktools.brokers.rabbitmq.channel import Channel
+from tasktools.brokers.rabbitmq.connection import Connection, Session
+from tasktools.core import codec, deaths, failures
+from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import (
+    BrokerError,
     ConnectionLost,
     PublishRefused,
     QueueNotFound,
     UnknownDelivery,
 )
-from tasktools.core.models import Delivery
+from tasktools.core.layout import Layout
+from tasktools.core.models import Delivery, Failure
+
+Settled = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     channel: Channel
     topic: str
-    got: Got
+    tag: int
+    properties: pika.BasicProperties
+    body: bytes
+    settled: Settled | None
 
 
 class Claims:
-    """What was claimed, by delivery id. One channel a topic, so that none can spoil another's."""
+    """What was delivered to us, by delivery id. Coroutines run on the connection's loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection, functions: FunctionNames) -> None:
+        self._connection = connection
+        self._functions = functions
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
         self._channels: dict[str, Channel] = {}
         self._getting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._held: dict[str, _Held] = {}
+
+    # --- taking ---------------------------------------------------------------------
 
     async def claim(self, session: Session, topic: str) -> Delivery | None:
-        """Take the next message of *topic*."""
+        """Take the next message of *topic* now."""
         if await topology.queue_ok(session, topic) is None:
             raise QueueNotFound(f"There is no queue {topic!r}; nothing was changed.")
         async with self._getting[topic]:
             channel = self._channels.get(topic)
             if channel is None or not channel.is_open:
-                channel = self._channels[topic] = await session.channel()
+                channel = self._channels[topic] = await self.channel(session)
             try:
                 got = await channel.get(topic)
             except asyncio.CancelledError:
@@ -51,76 +68,185 @@ class Claims:
                 raise
         if got is None:
             return None
-        properties = translate.properties_in(got.properties)
-        task = codec.decode(got.body, properties)
-        delivery_id = self._new_id(task.message_id or f"{topic}/{got.tag}")
-        self._held[delivery_id] = _Held(channel, topic, got)
+        return self.hold(
+            channel, topic, got.tag, got.properties, got.body, redelivered=got.redelivered
+        )
+
+    async def channel(
+        self, session: Session, lost: Callable[[BrokerError], object] = lambda _why: None
+    ) -> Channel:
+        """Open a channel whose deliveries are forgotten when it is *lost*."""
+        channel = await session.channel()
+
+        def closed(why: BrokerError) -> None:
+            self._forget(channel)
+            lost(why)
+
+        channel.on_close = closed
+        return channel
+
+    def hold(
+        self,
+        channel: Channel,
+        topic: str,
+        tag: int,
+        properties: pika.BasicProperties,
+        body: bytes,
+        *,
+        redelivered: bool,
+        settled: Settled | None = None,
+    ) -> Delivery:
+        """Take in one message; *settled* is called on the loop when it is settled or lost."""
+        known = translate.properties_in(properties)
+        task = codec.decode(body, known)
+        self._functions.learn(task)
+        held = _Held(channel, topic, tag, properties, body, settled)
+        with self._lock:
+            delivery_id = self._free_id(task.message_id or f"{topic}/{tag}")
+            self._held[delivery_id] = held
         return Delivery(
             id=delivery_id,
             topic=topic,
-            body=got.body,
-            properties=properties,
+            body=body,
+            properties=known,
             task=task,
-            redelivered=got.redelivered,
+            redelivered=redelivered,
         )
 
-    def _new_id(self, name: str) -> str:
+    def _free_id(self, name: str) -> str:
         """Return *name*, numbered when a message of that name is already ours."""
-        self._forget_lost()
-        numbered = itertools.chain([name], (f"{name}#{n}" for n in itertools.count(2)))
+        if name not in self._held:
+            return name
+        numbered = (f"{name}#{n}" for n in itertools.count(2))
         return next(candidate for candidate in numbered if candidate not in self._held)
 
-    def _forget_lost(self) -> None:
-        lost = [name for name, held in self._held.items() if not held.channel.is_open]
-        for name in lost:
-            del self._held[name]
+    def _forget(self, channel: Channel) -> None:
+        with self._lock:
+            lost = [name for name, held in self._held.items() if held.channel is channel]
+            forgotten = [self._held.pop(name) for name in lost]
+        for held in forgotten:
+            if held.settled is not None:
+                held.settled()
+
+    # --- settling -------------------------------------------------------------------
 
     def topic_of(self, delivery_id: str) -> str:
         """Return the topic of a delivery that is ours."""
         return self._get(delivery_id).topic
 
     def ack(self, delivery_id: str) -> None:
-        """Settle a delivery as done."""
-        held = self._get(delivery_id)
-        held.channel.raw.basic_ack(held.got.tag)
-        del self._held[delivery_id]
+        """Settle a delivery as done; from any thread, does not wait."""
+        held = self._take(delivery_id)
+        self._connection.post(lambda: _settle(held, lambda: held.channel.raw.basic_ack(held.tag)))
 
     def give_back(self, delivery_id: str, *, requeue: bool) -> None:
-        """Return a delivery to its place, or dead-letter it."""
-        held = self._get(delivery_id)
-        held.channel.raw.basic_nack(held.got.tag, requeue=requeue)
-        del self._held[delivery_id]
+        """Return a delivery to its place, or dead-letter it; from any thread, does not wait."""
+        held = self._take(delivery_id)
+        self._connection.post(
+            lambda: _settle(held, lambda: held.channel.raw.basic_nack(held.tag, requeue=requeue))
+        )
 
-    async def publish_again(self, session: Session, delivery_id: str) -> None:
-        """Publish the body with `attempts` raised by one, and then settle the original."""
+    async def publish_again(
+        self, session: Session, layout: Layout, delivery_id: str, *, delay: float, count: bool
+    ) -> bool:
+        """Publish the body again, after *delay* seconds and with one attempt more if it is to be
+        *counted*, and then settle the original; says whether it was published."""
         held = self._get(delivery_id)
-        body = codec.count_attempt(held.got.body)
-        if body is None:
+        counted = codec.count_attempt(held.body) if count else None
+        if counted is None and not delay:
             self.give_back(delivery_id, requeue=True)
-            return
+            return False
+        raw, expiration = held.properties.raw, held.properties.expiration
+        exchange, key = "", held.topic
+        if delay:
+            await topology.bind(session, held.topic, layout.task_exchange, held.topic)
+            exchange = await parking.prepare(session, layout, delay)
+            expiration = None  # it would leave the parking queue too early
+        hopped = held.properties.headers and not deaths.parse(held.properties.headers)
+        properties = rawprops.edited(
+            raw,
+            without=deaths.is_of_broker if hopped else lambda _name: False,
+            expiration=expiration,
+        )
+        body = held.body if counted is None else counted
+        await self._publish(session, held, (exchange, key), body, properties)
+        self.ack(delivery_id)
+        return True
+
+    async def dead_letter(
+        self,
+        session: Session,
+        layout: Layout,
+        delivery_id: str,
+        failure: Failure,
+        retention: float | None,
+    ) -> None:
+        """Publish the delivery to the dead-letter queue with its *failure*, and then settle it."""
+        held = self._get(delivery_id)
+        dead = layout.dead_queue(held.topic)
+        properties = rawprops.edited(
+            held.properties.raw,
+            without=lambda name: name in failures.HEADERS,
+            added=failures.to_headers(failure),
+            expiration=None if retention is None else str(max(round(retention * 1000), 1)),
+        )
+        try:
+            await self._publish(session, held, ("", dead), held.body, properties)
+        except Unrouted:
+            await topology.declare_topic(session, layout, held.topic)
+            await self._publish(session, held, ("", dead), held.body, properties)
+        self.ack(delivery_id)
+
+    async def _publish(
+        self,
+        session: Session,
+        held: _Held,
+        to: tuple[str, str],
+        body: bytes,
+        properties: pika.BasicProperties,
+    ) -> None:
         publisher = await session.publisher()
-        outcome = await publisher.publish("", held.topic, body, held.got.properties)
+        outcome = await publisher.publish(*to, body, properties)
         if outcome != "confirmed":
             _raise(outcome, held.topic)
-        self.ack(delivery_id)
 
     def _get(self, delivery_id: str) -> _Held:
         held = self._held.get(delivery_id)
-        if held is None or not held.channel.is_open:
-            self._held.pop(delivery_id, None)
-            raise UnknownDelivery(
-                f"Delivery {delivery_id!r} is not (or no longer) ours: it was settled before, or "
-                "the connection was lost and RabbitMQ delivers it again; nothing was changed."
-            )
+        if held is None:
+            _unknown(delivery_id)
         return held
+
+    def _take(self, delivery_id: str) -> _Held:
+        with self._lock:
+            held = self._held.pop(delivery_id, None)
+        if held is None:
+            _unknown(delivery_id)
+        return held
+
+
+class Unrouted(PublishRefused):
+    """No queue took the message; it is still ours."""
+
+
+def _settle(held: _Held, settle: Callable[[], object]) -> None:
+    if held.channel.is_open:  # else it is lost, and RabbitMQ delivers it again
+        settle()
+    if held.settled is not None:
+        held.settled()
+
+
+def _unknown(delivery_id: str) -> NoReturn:
+    raise UnknownDelivery(
+        f"Delivery {delivery_id!r} is not (or no longer) ours: it was settled before, or "
+        "the connection was lost and RabbitMQ delivers it again; nothing was changed."
+    )
 
 
 def _raise(outcome: str, topic: str) -> NoReturn:
     if outcome == "in doubt":
         raise ConnectionLost(
-            f"The connection was lost while a message was requeued to {topic!r}; the original is "
-            "delivered again, and the copy may be there as well."
+            f"The connection was lost while a message of {topic!r} was published again; the "
+            "original is delivered again, and the copy may be there as well."
         )
-    raise PublishRefused(
-        f"RabbitMQ did not take the message back into {topic!r} ({outcome}); it is still ours."
-    )
+    error = Unrouted if outcome == "unroutable" else PublishRefused
+    raise error(f"RabbitMQ did not take the message of {topic!r} ({outcome}); it is still ours.")

@@ -16,6 +16,7 @@ import random
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -33,6 +34,7 @@ from tasktools.core.errors import BrokerError, BrokerTimeout, Closed, Connection
 T = TypeVar("T")
 
 _HEARTBEAT: Final = 20
+_LOCKED: Final = 405  # RESOURCE_LOCKED: another connection's exclusive queue
 _THREADS: Final = "tasktools-rabbitmq"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
@@ -114,6 +116,7 @@ class Session:
         self._ask: Channel | None = None
         self._publishing = asyncio.Lock()
         self._publisher: Publisher | None = None
+        self._names: set[str] = set()
         raw.add_on_connection_blocked_callback(self._on_blocked)
         raw.add_on_connection_unblocked_callback(self._on_unblocked)
 
@@ -176,6 +179,33 @@ class Session:
                 self._publisher = await Publisher.on(await self.channel())
             return self._publisher
 
+    async def take_name(self, name: str) -> bool:
+        """Take *name* as an exclusive queue; false when somebody has it, we ourselves included.
+
+        It is ours until we free it, and free within milliseconds of our end. RabbitMQ logs each
+        refusal as an error.
+        """
+        if name in self._names:
+            return False
+        self._names.add(name)
+        try:
+            async with self.asking() as channel:
+                arguments = {"x-queue-type": "classic"}
+                await channel.queue(name, exclusive=True, arguments=arguments)
+        except BaseException as error:
+            self._names.discard(name)
+            if isinstance(error, translate.Refused) and error.code == _LOCKED:
+                return False
+            raise
+        return True
+
+    async def free_name(self, name: str) -> None:
+        """Give *name* up, if it is ours."""
+        if name in self._names and self.is_open:
+            async with self.asking() as channel:
+                await channel.call(channel.raw.queue_delete, name)
+        self._names.discard(name)
+
     async def close(self) -> None:
         """Close the connection, and wait until it is."""
         if not self.is_open:
@@ -197,6 +227,8 @@ class Connection:
         self._connecting: asyncio.Lock | None = None
         self._was_connected = False
         self._closed = False
+        self._posted: deque[Callable[[], object]] = deque()
+        self._posting = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._serve, name=f"{_THREADS}-{purpose}", daemon=True
@@ -242,6 +274,21 @@ class Connection:
         """Why the broker blocks publishers now (a memory or disk alarm), else `None`."""
         session = self._session
         return session.blocked if session is not None and session.is_open else None
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* run on the loop soon, in the order posted; does not wait."""
+        if self._closed:
+            raise Closed
+        self._posted.append(call)
+        if not self._posting:  # one wake-up for all that is posted until the loop turns
+            self._posting = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed just now
+                self._loop.call_soon_threadsafe(self._run_posted)
+
+    def _run_posted(self) -> None:
+        self._posting = False  # before the first call: what is posted from now on wakes us again
+        while self._posted:
+            self._posted.popleft()()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run *coroutine* on the thread's loop; the future holds its result."""
@@ -342,6 +389,7 @@ class Connection:
         )
 
     async def _close(self) -> None:
+        self._run_posted()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -74,6 +74,13 @@ class Facts:
         rows = self.report(layout, [topic], only_these=True).topics
         return rows[0].dead_lettering is True
 
+    def listed_topics(self, layout: Layout) -> set[str]:
+        """Return the topics that the management API lists; none without it."""
+        try:
+            return report.topics_among(layout, self._management.queues())
+        except ManagementUnavailable:
+            return set()
+
     def report(
         self, layout: Layout, topics: Iterable[str], *, only_these: bool = False
     ) -> TopicReport:

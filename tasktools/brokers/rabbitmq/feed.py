@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import pika
@@ -24,8 +26,11 @@ from tasktools.core import events
 from tasktools.core.clock import Clock
 from tasktools.core.cluster_view import ClusterView
 from tasktools.core.errors import BrokerError, ConnectionLost, PermissionDenied, TaskToolsError
+from tasktools.core.events import Event
 from tasktools.core.layout import Layout
 from tasktools.core.models import ClusterState, Source
+
+_log = logging.getLogger("tasktools.events")
 
 _MOST_EVENTS: Final = 20_000
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -44,6 +49,7 @@ class Feed:
         self._clock = clock
         self._declare = declare
         self._view = ClusterView()
+        self._listeners: list[Callable[[Event], object]] = []
         self._queue = f"tasktools.events.{secrets.token_hex(8)}"
         self._markers: dict[str, asyncio.Future[None]] = {}
         self._news = asyncio.Event()
@@ -53,6 +59,22 @@ class Feed:
         self._deaf_since: float | None = clock.time()
         self._why_deaf = "not subscribed yet"
         self._following: asyncio.Task[None] | None = None
+
+    # --- from any thread ------------------------------------------------------------
+
+    def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *listener* with every event from now on; returns what ends that."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return stop
+
+    def lock_heard(self, name: str) -> float | None:
+        """When anybody was last heard to take or to give back the lock *name*."""
+        return self._view.lock_heard(name)
 
     # --- asked from other threads, on the loop --------------------------------------
 
@@ -64,6 +86,10 @@ class Feed:
             exchange = layout.worker_exchange
             self._following = asyncio.create_task(self._follow(exchange, self._subscribed))
         return self._subscribed
+
+    async def topics(self) -> frozenset[str]:
+        """Return the topics that the workers speak of, as far as was heard."""
+        return self._view.topics
 
     async def state(self, layout: Layout, settle: float, limit: float) -> ClusterState:
         """Return the picture, up to date as far as the events could be read in *limit* s."""
@@ -198,5 +224,15 @@ class Feed:
             if marker is not None:
                 resolve(marker, None)
             return
-        self._view.fold(self._clock.time(), events.parse(body))
+        event = events.parse(body)
+        self._view.fold(self._clock.time(), event)
         self._news.set()
+        if not isinstance(event, events.Unknown | events.Malformed):
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a stranger's code; the events go on
+                _log.exception("a listener to the worker events failed")

@@ -19,7 +19,7 @@ from pika import spec
 from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Session
-from tasktools.brokers.rabbitmq.translate import RawProperties
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.peek import Verdict
 

@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 import pika
 from pika import spec
 
-from tasktools.brokers.rabbitmq import translate
 from tasktools.brokers.rabbitmq.channel import Channel, resolve
-from tasktools.core.errors import BrokerError, ConnectionLost, PermissionDenied
-from tasktools.core.models import Outgoing, PublishResult
-
-if TYPE_CHECKING:
-    from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.core.errors import BrokerError
 
 Outcome = Literal["confirmed", "unroutable", "refused", "in doubt"]
 
 WINDOW: Final = 1000
 """Messages in flight at most: enough to keep the broker busy, few to be in doubt."""
-_TURN: Final = 50  # messages written between two looks at the socket
 
 
 class Publisher:
@@ -107,56 +101,3 @@ class Publisher:
         for settled in waiting.values():
             settled("in doubt")
         self._room.set()
-
-
-class Batch:
-    """Messages on their way to the task exchange, and what has become of each so far.
-
-    Messages for a topic that is *missing* are not sent: where a tap is bound to the exchange,
-    they would be confirmed. `results` and `settled` may be read from any thread meanwhile.
-    """
-
-    def __init__(
-        self, messages: Sequence[Outgoing], exchange: str, *, missing: Collection[str]
-    ) -> None:
-        self.results: list[PublishResult] = ["not sent"] * len(messages)
-        self.settled = 0
-        self._messages = messages
-        self._exchange = exchange
-        self._missing = missing
-        self._done = asyncio.Event()
-
-    async def publish(self, session: Session) -> None:
-        """Send all messages and wait until each has been answered, or the connection is lost."""
-        try:
-            publisher = await session.publisher()
-        except ConnectionLost:
-            return
-        for index, message in enumerate(self._messages):
-            if message.topic in self._missing:
-                self._settle(index, "unroutable")
-                continue
-            await publisher.room()
-            if not publisher.is_open:
-                break
-            self.results[index] = "in doubt"
-            publisher.send(
-                self._exchange,
-                message.topic,
-                message.body,
-                translate.properties_out(message.properties),
-                functools.partial(self._settle, index),
-            )
-            if index % _TURN == 0:
-                await asyncio.sleep(0)  # let what was written go out, and answers come in
-        else:
-            if self.settled < len(self._messages):
-                await self._done.wait()
-        if isinstance(publisher.closed_by, PermissionDenied) and "confirmed" not in self.results:
-            raise publisher.closed_by  # the very first message was refused for all of them
-
-    def _settle(self, index: int, outcome: Outcome) -> None:
-        self.results[index] = outcome
-        self.settled += 1
-        if self.settled == len(self._messages):
-            self._done.set()

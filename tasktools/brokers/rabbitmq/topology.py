@@ -17,7 +17,7 @@ from tasktools.brokers.rabbitmq.channel import QueueOk
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.core import layout as layouts
-from tasktools.core.errors import PermissionDenied, QueueNotFound
+from tasktools.core.errors import PermissionDenied, QueueNotFound, TopicConflict
 from tasktools.core.layout import Layout
 
 QueueType = Literal["classic", "quorum", "stream"]
@@ -98,10 +98,30 @@ async def declare_topic(session: Session, layout: Layout, topic: str) -> None:
     """Declare what is missing of *topic*: its queue, its dead-letter queue, their bindings."""
     await declare_exchanges(session, layout)
     await _declare(session, topic, layout.queue_arguments(topic))
-    await _bind(session, topic, layout.task_exchange, topic)
+    await bind(session, topic, layout.task_exchange, topic)
     dead = layout.dead_queue(topic)
     await _declare(session, dead, {})
-    await _bind(session, dead, layout.dead_letter_exchange, layout.dead_key(topic))
+    await bind(session, dead, layout.dead_letter_exchange, layout.dead_key(topic))
+
+
+async def create_topic(
+    session: Session, layout: Layout, topic: str, arguments: Mapping[str, Any]
+) -> None:
+    """Declare *topic*, whose queue has these *arguments* besides; raises `TopicConflict`."""
+    declared = {**layout.queue_arguments(topic), **arguments}
+    async with session.asking() as channel:
+        try:
+            await channel.queue(topic, durable=True, arguments=declared)
+        except Refused as refused:
+            match = _CONFLICT.search(refused.text)
+            if match is None:
+                raise
+            name, current = match["name"], match["value"]
+            raise TopicConflict(
+                f"The topic {topic!r} exists and has {name} {current or 'none'} instead of "
+                f"{declared.get(name, 'none')}; it was not changed and is used as it is."
+            ) from refused
+    await declare_topic(session, layout, topic)
 
 
 async def _declare(session: Session, queue: str, arguments: Mapping[str, Any]) -> None:
@@ -110,7 +130,8 @@ async def _declare(session: Session, queue: str, arguments: Mapping[str, Any]) -
             await channel.queue(queue, durable=True, arguments=dict(arguments) or None)
 
 
-async def _bind(session: Session, queue: str, exchange: str, key: str) -> None:
+async def bind(session: Session, queue: str, exchange: str, key: str) -> None:
+    """Bind *queue* to *exchange*; idempotent."""
     async with session.asking() as channel:
         await channel.call(channel.raw.queue_bind, queue, exchange, routing_key=key)
 

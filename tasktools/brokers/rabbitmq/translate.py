@@ -11,6 +11,7 @@ import pika
 from pika import exceptions as amqp
 
 from tasktools.brokers.rabbitmq.dsn import DSN
+from tasktools.core import deaths
 from tasktools.core.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -46,7 +47,8 @@ def properties_in(raw: pika.BasicProperties) -> Properties:
     except (OverflowError, ValueError, OSError):
         timestamp = None
     fields: dict[str, Any] = {name: _readable(getattr(raw, name)) for name in _FIELDS}
-    return Properties(headers=raw.headers or {}, timestamp=timestamp, **fields)
+    headers = deaths.without_hops(raw.headers or {})
+    return Properties(headers=headers, timestamp=timestamp, **fields)
 
 
 def _readable(value: Any) -> Any:
@@ -69,22 +71,6 @@ def properties_out(properties: Properties) -> pika.BasicProperties:
 _CLOSED: Final = re.compile(
     r"""ConnectionClosedByBroker: \((?P<code>\d+)\) (?P<quote>['"])(?P<text>.*)(?P=quote)"""
 )
-
-
-class RawProperties(pika.BasicProperties):
-    """Properties that go back exactly as they came, byte for byte.
-
-    pika decodes and encodes headers with losses (a float becomes a whole number), so a message
-    that is only moved must not pass through its codec.
-    """
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__()
-        self._raw = raw
-
-    def encode(self) -> list[bytes]:
-        """Return the bytes, as pika wants them."""
-        return [self._raw]
 
 
 def connect_error(error: BaseException, dsn: DSN) -> BrokerError:
