@@ -11,10 +11,8 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
-import pika
-
 from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
-from tasktools.brokers.rabbitmq import look, topology, translate
+from tasktools.brokers.rabbitmq import look, topology
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
@@ -24,8 +22,9 @@ from tasktools.brokers.rabbitmq.facts import Facts
 from tasktools.brokers.rabbitmq.feed import Feed
 from tasktools.brokers.rabbitmq.locks import Locks, RabbitMQLock
 from tasktools.brokers.rabbitmq.management import Management
+from tasktools.brokers.rabbitmq.seen import Seen
 from tasktools.brokers.rabbitmq.store import Store
-from tasktools.core import codec, deaths, events, peek
+from tasktools.core import events, peek
 from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
@@ -36,7 +35,6 @@ from tasktools.core.errors import (
     WouldBeLost,
 )
 from tasktools.core.events import Event
-from tasktools.core.keys import Keys
 from tasktools.core.layout import Layout
 from tasktools.core.models import (
     ClusterState,
@@ -45,7 +43,6 @@ from tasktools.core.models import (
     Outgoing,
     PublishResult,
     QueueType,
-    SeenMessage,
     TopicReport,
     TopicSettings,
 )
@@ -53,7 +50,6 @@ from tasktools.core.peek import Verdict
 from tasktools.core.topics import check_settings, queue_arguments
 
 _PROGRESS_EVERY: Final = 0.05
-_LOOK_TIMEOUT: Final = 300.0
 _BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
 
 
@@ -338,29 +334,21 @@ class RabbitMQBroker:
         return self._main.run(work, again=False)
 
     def look_verdict(self, queue: str, limit: int) -> Verdict:
-        _check_limit(limit)
+        look.check_limit(limit)
         return peek.judge(self._facts.of_queue(queue, self._version()))
 
     def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
-        _check_limit(limit)
-        verdict = peek.judge(self._facts.of_queue(queue, self._version()))
+        verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
-        seen = _Seen(self._functions)
+        seen = Seen(self._functions)
         taken = self._main.run(
             lambda session: look.look(session, verdict, limit, seen.receive),
-            timeout=max(_LOOK_TIMEOUT, self._timeout),
+            timeout=max(look.TIMEOUT, self._timeout),
             again=False,
         )
         if taken.deliveries is not None:
             self._facts.saw_deliveries(queue, taken.deliveries)
-        return Look(
-            queue=queue,
-            verdict=verdict,
-            messages=tuple(seen.messages),
-            ready_before=taken.ready_before,
-            ready_after=taken.ready_after,
-            note=_note(taken),
-        )
+        return seen.as_look(verdict, taken)
 
     # --- topics ---------------------------------------------------------------------
 
@@ -455,62 +443,6 @@ class RabbitMQBroker:
         if self._server_version is None:
             self.connect()
         return self._server_version or ""
-
-
-class _Seen:
-    """Turns messages into `SeenMessage`s as they come, so that no body is kept."""
-
-    def __init__(self, functions: FunctionNames) -> None:
-        self.messages: list[SeenMessage] = []
-        self._functions = functions
-        self._keys = Keys()
-
-    def receive(
-        self,
-        raw: pika.BasicProperties,
-        body: bytes,
-        redelivered: bool,  # noqa: FBT001 - a callback
-    ) -> None:
-        properties = translate.properties_in(raw)
-        task = codec.decode(body, properties)
-        died = deaths.parse(properties.headers)
-        self._functions.learn(task)
-        self.messages.append(
-            SeenMessage(
-                key=self._keys.next(properties, body, died),
-                position=len(self.messages),
-                task=task,
-                properties=properties,
-                deaths=died,
-                redelivered=redelivered,
-                size=len(body),
-            )
-        )
-
-
-def _note(taken: look.Taken) -> str | None:
-    notes = []
-    if taken.ready_after != taken.ready_before:
-        notes.append(
-            f"{taken.ready_before} messages were ready before and {taken.ready_after} after: "
-            "somebody else used the queue meanwhile"
-        )
-    if taken.lost:
-        notes.append(
-            f"{taken.lost} messages had reached their delivery limit and could not be published "
-            "again, so RabbitMQ may have dropped them"
-        )
-    if taken.rescued:
-        notes.append(
-            f"{taken.rescued} messages had reached their delivery limit and would have been "
-            "dropped; they were published again, unchanged, to the end of the queue"
-        )
-    return "; ".join(notes) or None
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= look.MOST:
-        raise ValueError(f"limit is {limit}; a look shows 1 to {look.MOST} messages.")
 
 
 def _let_go(main: Connection, listening: Connection, management: Management) -> None:

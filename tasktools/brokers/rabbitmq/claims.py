@@ -211,12 +211,14 @@ class Claims:
             _raise(outcome, held.topic)
 
     def _get(self, delivery_id: str) -> _Held:
+        self._connection.check_open()
         held = self._held.get(delivery_id)
         if held is None:
             _unknown(delivery_id)
         return held
 
     def _take(self, delivery_id: str) -> _Held:
+        self._connection.check_open()
         with self._lock:
             held = self._held.pop(delivery_id, None)
         if held is None:

@@ -275,10 +275,14 @@ class Connection:
         session = self._session
         return session.blocked if session is not None and session.is_open else None
 
-    def post(self, call: Callable[[], object]) -> None:
-        """Have *call* run on the loop soon, in the order posted; does not wait."""
+    def check_open(self) -> None:
+        """Raise `Closed` once it was closed."""
         if self._closed:
             raise Closed
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* run on the loop soon, in the order posted; does not wait."""
+        self.check_open()
         self._posted.append(call)
         if not self._posting:  # one wake-up for all that is posted until the loop turns
             self._posting = True

@@ -25,6 +25,8 @@ from tasktools.core.peek import Verdict
 
 MOST: Final = 65_535
 """Messages that one look can hold: the largest prefetch."""
+TIMEOUT: Final = 300.0
+"""Seconds that one look may take."""
 _IDLE: Final = 1.0  # seconds without a delivery after which no more are expected
 _SETTLE: Final = 1.0  # seconds that a queue may need until all that was given back is ready
 
@@ -142,3 +144,9 @@ async def _settled(session: Session, queue: str, expected: int) -> int:
         if ready >= expected or asyncio.get_running_loop().time() >= deadline:
             return ready
         await asyncio.sleep(0.02)
+
+
+def check_limit(limit: int) -> None:
+    """Raise `ValueError` unless a look can show *limit* messages."""
+    if not 1 <= limit <= MOST:
+        raise ValueError(f"limit is {limit}; a look shows 1 to {MOST} messages.")
