@@ -147,6 +147,11 @@ class RabbitMQNode:
 
     # --- administration -------------------------------------------------------------
 
+    @property
+    def log(self) -> str:
+        """What the node has written to its log."""
+        return (self.folder / "log" / "node.log").read_text(errors="replace")
+
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl against it and return what it prints."""
         done = subprocess.run(

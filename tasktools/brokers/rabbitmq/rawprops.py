@@ -58,12 +58,12 @@ def edited(
     """
     added = added or {}
     parts = _split(raw)
-    table = parts.pop(_HEADERS, b"\0\0\0\0")[4:]
+    table = parts.get(_HEADERS, b"")[4:]
     kept = b"".join(
         entry for name, entry in _entries(table) if name not in added and not without(name)
     )
     kept += b"".join(_entry(name, text) for name, text in added.items())
-    if kept:
+    if kept or _HEADERS in parts:
         parts[_HEADERS] = struct.pack(">I", len(kept)) + kept
     parts.pop(_EXPIRATION, None)
     if expiration is not None:

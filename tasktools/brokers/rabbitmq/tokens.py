@@ -55,7 +55,6 @@ class Token:
         self._session = session
         self._name = name
         self._channel: Channel | None = None
-        self._consumer = ""
         self._tag: int | None = None
         self._arrived = asyncio.Event()
         self._rotating: asyncio.Task[None] | None = None
@@ -91,7 +90,7 @@ class Token:
             # moment, comes to us.
             await channel.queue(queue, durable=True, arguments={"x-max-length": 1})
             make = True
-        self._consumer = await channel.consume(queue, self._receive)
+        await channel.consume(queue, self._receive)
         if make:
             await put(self._session, self._name)
             await asyncio.wait_for(self._arrived.wait(), _ARRIVES)
@@ -120,10 +119,6 @@ class Token:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        channel = self._channel
-        if channel is None or not channel.is_open:
-            return
-        channel.on_close = None
-        if self._consumer:
-            await channel.call(channel.raw.basic_cancel, self._consumer)
-        await channel.close()  # which gives back what was not acknowledged
+        if self._channel is not None:
+            self._channel.on_close = None
+            await self._channel.close()  # which gives back what was not acknowledged

@@ -1,0 +1,43 @@
+"""Processes that hold something and can be killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import Vhost
+
+HOLDER = """
+import sys, threading
+from tasktools.brokers.rabbitmq import RabbitMQBroker
+broker = RabbitMQBroker(sys.argv[1], management_url=False)
+{act}
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def process(vhost: Vhost) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start a Python process that connects and acts; killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(act: str) -> subprocess.Popen[str]:
+        code = HOLDER.format(act=act)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, vhost.dsn], stdout=subprocess.PIPE, text=True
+        )
+        started.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
