@@ -425,7 +425,7 @@ class RabbitMQBroker:
         self._listening.run(work, again=False)
 
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        self._listening.start(self._feed.follow(self.layout)).result(self._timeout)
+        self._listening.start(self._feed.subscribed(self.layout, self._timeout)).result()
         return self._feed.listen(callback)
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:

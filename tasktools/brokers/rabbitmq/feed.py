@@ -87,15 +87,19 @@ class Feed:
             self._following = asyncio.create_task(self._follow(exchange, self._subscribed))
         return self._subscribed
 
+    async def subscribed(self, layout: Layout, limit: float) -> None:
+        """Return when the first attempt to subscribe was made, or after *limit* s."""
+        attempted = await self.follow(layout)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(attempted.wait(), limit)
+
     async def topics(self) -> frozenset[str]:
         """Return the topics that the workers speak of, as far as was heard."""
         return self._view.topics
 
     async def state(self, layout: Layout, settle: float, limit: float) -> ClusterState:
         """Return the picture, up to date as far as the events could be read in *limit* s."""
-        subscribed = await self.follow(layout)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(subscribed.wait(), limit)
+        await self.subscribed(layout, limit)
         lag = await self._catch_up() if self._deaf_since is None else None
         if self._deaf_since is None:
             await self._settle(self._since + settle - self._clock.time())
