@@ -14,19 +14,13 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-PACKAGE = "fastpluggy-tasks-worker[rabbitmq]"
 
 
 @pytest.fixture(scope="session")
 def peer_python() -> Path:
     """Python of the peer's environment, made once in `.peer` (or `TASKTOOLS_PEER`)."""
-    folder = Path(os.environ.get("TASKTOOLS_PEER", HERE.parents[1] / ".peer"))
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", PACKAGE], check=True)
-        (folder / "ready").touch()
-    return python
+    made = subprocess.check_output([HERE.parents[1] / "scripts" / "peer"], text=True)
+    return Path(made.strip()).absolute()
 
 
 class Peer:
@@ -37,6 +31,8 @@ class Peer:
         self._dsn = dsn
         self._folder = folder
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.ours: list[subprocess.Popen[bytes]] = []
+        self._shells: list[Shell] = []
 
     def _environment(self, name: str) -> dict[str, str]:
         return {
@@ -71,21 +67,90 @@ class Peer:
             capture_output=True,
         )
 
+    def start_ours(self, topics: str = "emails,reports") -> subprocess.Popen[bytes]:
+        """Start a runner of ours with the same tasks."""
+        command = [sys.executable, "-m", "tasktools.cli", "worker", "--app", "peer_tasks"]
+        with (self._folder / f"ours{len(self.ours)}.log").open("wb") as log:
+            runner = subprocess.Popen(
+                [*command, "--topics", topics, "--capacity", "4"],
+                env=self._environment("ours") | {"PYTHONPATH": str(HERE / "ours")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.ours.append(runner)
+        return runner
+
+    def shell(self) -> Shell:
+        """Start a node of the peer that does what it is told."""
+        shell = Shell(self._python, self._environment("shell"))
+        self._shells.append(shell)
+        return shell
+
     def stop(self) -> None:
-        """Kill all workers."""
-        for worker in self.workers:
-            worker.kill()
-            worker.wait(10)
+        """Kill all processes."""
+        for process in (*self.workers, *self.ours):
+            process.kill()
+            process.wait(10)
+        for shell in self._shells:
+            shell.close()
+
+
+class Shell:
+    """A node of the peer; its broker's methods are called by name."""
+
+    def __init__(self, python: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [python, HERE / "peer_shell.py"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._until("ready")
+
+    def _until(self, start: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:  # the peer logs to the same place
+            if line.startswith(start):
+                return line
+        raise AssertionError("the peer's node has ended")
+
+    def __call__(self, method: str, *arguments: Any) -> Any:
+        """Call *method* of the peer's broker."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([method, arguments]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._until("answer ").removeprefix("answer "))
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def close(self) -> None:
+        """Kill it and let go of the pipes."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 @pytest.fixture
-def peer(peer_python: Path, vhost: Any, tmp_path: Path) -> Iterator[Peer]:
-    """Two worker processes of the peer on the vhost, up and listening."""
+def quiet_peer(peer_python: Path, vhost: Any, tmp_path: Path) -> Iterator[Peer]:
+    """The peer's programs on the vhost; none runs yet."""
     peer = Peer(peer_python, vhost.dsn, tmp_path)
-    peer.start_worker()
-    peer.start_worker()
     yield peer
     peer.stop()
+
+
+@pytest.fixture
+def peer(quiet_peer: Peer) -> Peer:
+    """Two worker processes of the peer on the vhost, up and listening."""
+    quiet_peer.start_worker()
+    quiet_peer.start_worker()
+    return quiet_peer
 
 
 @pytest.fixture

@@ -135,3 +135,19 @@ def test_many_threads_acknowledge_at_once(cluster: tt.Cluster, raw: Raw) -> None
     consumer.cancel()
     eventually(lambda: raw.depth("emails") == 0)
     assert len(set(got)) == 2000
+
+
+def test_a_consumer_can_be_cancelled_while_the_broker_is_down_and_after_closing(
+    rabbitmq: RabbitMQNode, cluster: tt.Cluster
+) -> None:
+    fill(cluster, "emails", 1)
+    consumer = cluster.broker.consume("emails", print, prefetch=1)
+    other = cluster.broker.consume("emails", print, prefetch=1)
+    rabbitmq.stop()
+    try:
+        consumer.cancel()
+        consumer.cancel()
+    finally:
+        rabbitmq.start()
+    cluster.close()
+    other.cancel()

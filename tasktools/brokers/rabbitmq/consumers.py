@@ -9,6 +9,8 @@ as long as it may be, and nobody tries for one while the queue is empty.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import functools
 import random
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
-from tasktools.core.errors import BrokerError, QueueNotFound, TaskToolsError
+from tasktools.core.errors import BrokerError, Closed, QueueNotFound, TaskToolsError
 from tasktools.core.models import Delivery
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -89,8 +91,9 @@ class RabbitMQConsumer:
         self._connection.post(change)
 
     def cancel(self) -> None:
-        """End it, and return once nothing more can come."""
-        self._connection.run(self._cancel)
+        """End it, and return once nothing more can come; also without a connection."""
+        with contextlib.suppress(Closed, concurrent.futures.CancelledError):
+            self._connection.start(self._cancel()).result(2 * self._connection.timeout)
 
     # --- on the loop ----------------------------------------------------------------
 
@@ -99,10 +102,11 @@ class RabbitMQConsumer:
             raise QueueNotFound(f"There is no queue {self.topic!r}; nothing is consumed.")
         self._keeping = self._keeping or asyncio.create_task(self._keep())
 
-    async def _cancel(self, _session: Session) -> None:
+    async def _cancel(self) -> None:
         self._cancelled = True
         self._news.set()
-        await self._silent.wait()
+        if self._keeping is not None:
+            await self._silent.wait()
 
     async def _keep(self) -> None:
         """Consume until cancelled, beginning again after every loss."""

@@ -1,0 +1,7 @@
+"""Our runner: ``tasktools worker --app ours``."""
+
+import noop
+
+import tasktools as tt
+
+tt.task(noop.noop)
