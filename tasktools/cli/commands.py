@@ -12,9 +12,10 @@ import pandas as pd
 
 import tasktools
 from tasktools.brokers.base import raise_unless_confirmed
-from tasktools.cli import output, show, task_file
+from tasktools.cli import output, show
 from tasktools.cli.access import Access, with_access, with_json
 from tasktools.core import schemas
+from tasktools.ops import task_file
 
 _LISTED: Final = 20
 
@@ -115,6 +116,10 @@ def _json(wanted: type, name: str) -> Callable[[click.Context, click.Parameter, 
 @click.option("--kwargs", callback=_json(dict, "object"), metavar="JSON", help="Object.")
 @click.option("--headers", callback=_json(dict, "object"), metavar="JSON", help="Object.")
 @click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="AMQP priority.")
+@click.option(
+    "--ttl", type=float, metavar="S", help="It expires if not delivered within S seconds."
+)
+@click.option("--delay", type=float, metavar="S", help="It is queued after S seconds.")
 @click.option("--create", is_flag=True, help="Create topics that do not exist.")
 @click.option(
     "--from",
@@ -135,6 +140,8 @@ def publish(  # noqa: PLR0913 - one an option
     kwargs: dict[str, Any] | None,
     headers: dict[str, Any] | None,
     priority: int | None,
+    ttl: float | None,
+    delay: float | None,
     create: bool,
     file: IO[str] | None,
     as_json: bool,
@@ -151,6 +158,8 @@ def publish(  # noqa: PLR0913 - one an option
         "kwargs": kwargs,
         "headers": headers,
         "priority": priority,
+        "ttl": ttl,
+        "delay": delay,
     }
     if file is not None:
         if any(value is not None for value in given.values()):

@@ -184,7 +184,30 @@ PUBLISHED: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (WORKERS, TOPICS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED)
+FOLLOWED: Final = Schema(
+    "followed",
+    "one task that is followed, in the order given",
+    (
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("topic", "name", "topic it belongs to; missing: not known", "events"),
+        Column(
+            "state",
+            "name",
+            "`queued`: published, and no worker was heard to begin it; `running`; `succeeded`; "
+            "`failed` (it may be tried again); `unknown`: nothing was heard of it, its worker is "
+            "gone, or its time to live is over",
+            "events",
+        ),
+        Column("worker_id", "name", "worker that is executing it, or did last", "events"),
+        Column("started_at", "time", "arrival of its last start event, by our clock", "events"),
+        Column("duration", "span", "of its last try, once that has ended", "events"),
+        Column("tries", "count", "how often it was heard to begin", "events"),
+        Column("error_type", "name", "of its last failure; missing once it succeeded", "events"),
+        Column("error", "name", "of its last failure; missing once it succeeded", "events"),
+    ),
+)
+
+SCHEMAS: Final = (WORKERS, TOPICS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED, FOLLOWED)
 
 
 def as_markdown() -> str:

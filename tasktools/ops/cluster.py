@@ -211,18 +211,22 @@ class Cluster:
         kwargs: Mapping[str, Any] | None = None,
         headers: Mapping[str, Any] | None = None,
         priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
         create: bool = False,
     ) -> str:
         """Publish one task, wait until RabbitMQ has confirmed it, and return its task id.
 
         *task* is ``module:function``, or the bare name of a task that was seen on this cluster.
         *headers* go into the message's body, *priority* (0 to 255) is AMQP's and needs a queue
-        that has priorities. ``create=True`` creates a topic that does not exist. Raises
+        that has priorities. A task that is not delivered within *ttl* seconds expires: it is
+        dead-lettered. With a *delay* it is queued after that many seconds; *ttl* and *delay* do
+        not go together. ``create=True`` creates a topic that does not exist. Raises
         `UnknownTopic`, `UnknownTask`, `InvalidTask`, `Unroutable`, `PublishRefused`, `ReadOnly`,
         and `ConnectionLost` when it is in doubt whether it was queued.
         """
-        request = publishing.request((topic, task, args, kwargs, headers, priority))
-        published = publishing.publish(self.broker, [request], create=create, progress=None)
+        request = publishing.request((topic, task, args, kwargs, headers, priority, ttl, delay))
+        published = self._publish([request], create=create)
         published.raise_unless_confirmed()
         self._named.add(topic)
         (message,) = published.messages
@@ -239,15 +243,25 @@ class Cluster:
         """Publish one task a row of *frame* and return what became of each (`PUBLISHED`).
 
         Columns of *frame*: `topic` and `task_name`, and optionally `args` (lists), `kwargs` and
-        `headers` (dicts) and `priority`. All rows are checked before the first is sent; sending
-        is pipelined and confirmed. *progress* is called with the number of tasks settled since
-        its last call. Raises as `publish` does for bad input, but not for what happens to a
-        single message: that is its `outcome`.
+        `headers` (dicts), `priority`, and `ttl` or `delay` (seconds). All rows are checked before
+        the first is sent; sending is pipelined and confirmed. *progress* is called with the
+        number of tasks settled since its last call. Raises as `publish` does for bad input, but
+        not for what happens to a single message: that is its `outcome`.
         """
         requests = publishing.requests_from(frame)
-        published = publishing.publish(self.broker, requests, create=create, progress=progress)
+        published = self._publish(requests, create=create, progress=progress)
         self._named.update(request.topic for request in requests)
         return self._frame(schemas.PUBLISHED, published.rows(), ())
+
+    def _publish(
+        self,
+        requests: Sequence[publishing.Request],
+        *,
+        create: bool,
+        progress: Callable[[int], object] | None = None,
+    ) -> publishing.Published:
+        messages = publishing.prepare(self.broker, requests, create=create)
+        return publishing.send(self.broker, messages, progress)
 
     # --- frames ---------------------------------------------------------------------
 

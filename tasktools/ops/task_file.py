@@ -5,24 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
 from tasktools.core.errors import InvalidTask
 
-COLUMNS: Final = ("topic", "task_name", "args", "kwargs", "headers", "priority")
+COLUMNS: Final = ("topic", "task_name", "args", "kwargs", "headers", "priority", "ttl", "delay")
+NEEDED: Final = ("topic", "task_name")
 _JSON: Final[Mapping[str, type]] = {"args": list, "kwargs": dict, "headers": dict}
+_NUMBERS: Final = ("priority", "ttl", "delay")
 
 
-def read(text: str) -> pd.DataFrame:
+def read(text: str, *, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
     """Return the tasks in *text*; its first character tells JSON lines from CSV.
 
-    Raises `InvalidTask`, with the line's number, for anything that makes no task.
+    Raises `InvalidTask`, with the line's number, for anything that makes no task, above all one
+    without what is *needed*.
     """
     is_json = text.lstrip()[:1] in ("{", "[")
-    rows = [_task(*numbered) for numbered in (_lines(text) if is_json else _records(text))]
+    numbered = _lines(text) if is_json else _records(text)
+    rows = [_task(number, task, needed) for number, task in numbered]
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
 
 
@@ -42,21 +46,22 @@ def _records(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             if None in record:
                 raise _wrong(reader.line_num, "has more cells than there are columns")
             given = {name: cell for name, cell in record.items() if cell}
-            for name in given.keys() & {*_JSON, "priority"}:
+            for name in given.keys() & {*_JSON, *_NUMBERS}:
                 given[name] = _parsed(reader.line_num, name, given[name])
             yield reader.line_num, given
     except csv.Error as error:
         raise _wrong(reader.line_num, f"is not CSV ({error})") from error
 
 
-def _task(number: int, task: dict[str, Any]) -> dict[str, Any]:
+def _task(number: int, task: dict[str, Any], needed: Sequence[str]) -> dict[str, Any]:
     unknown = [str(name) for name in task if name not in COLUMNS]
     if unknown:
         raise _wrong(
             number, f"has an unknown column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
         )
-    for name in ("topic", "task_name"):
-        if not isinstance(task.get(name), str) or not task[name]:
+    for name in NEEDED:
+        given = task.get(name)
+        if (name in needed or given is not None) and (not isinstance(given, str) or not given):
             raise _wrong(number, f"has no {name}")
     for name, wanted in _JSON.items():
         if task.get(name) is not None and not isinstance(task[name], wanted):
@@ -65,6 +70,10 @@ def _task(number: int, task: dict[str, Any]) -> dict[str, Any]:
     priority = task.get("priority")
     if priority is not None and (type(priority) is not int or not 0 <= priority <= 255):
         raise _wrong(number, "has a priority that is no whole number from 0 to 255")
+    for name in ("ttl", "delay"):
+        seconds = task.get(name)
+        if seconds is not None and type(seconds) not in (int, float):
+            raise _wrong(number, f"has a {name} that is no number of seconds")
     return {name: task.get(name) for name in COLUMNS}
 
 

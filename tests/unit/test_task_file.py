@@ -2,17 +2,17 @@
 
 import pytest
 
-from tasktools.cli import task_file
 from tasktools.core.errors import InvalidTask
+from tasktools.ops import task_file
 
-CSV = """topic,task_name,args,kwargs,headers,priority
-emails,shop:send,"[1, 2]","{""to"": ""a@b""}",,7
-orders,shop:charge,,,"{""trace"": ""x""}",
+CSV = """topic,task_name,args,kwargs,headers,priority,ttl,delay
+emails,shop:send,"[1, 2]","{""to"": ""a@b""}",,7,1.5,
+orders,shop:charge,,,"{""trace"": ""x""}",,,60
 """
 LINES = """
-{"topic": "emails", "task_name": "shop:send", "args": [1,2], "priority": 7, "kwargs": {"to": "a@b"}}
+{"topic":"emails","task_name":"shop:send","args":[1,2],"priority":7,"kwargs":{"to":"a@b"},"ttl":1.5}
 
-{"topic": "orders", "task_name": "shop:charge", "headers": {"trace": "x"}}
+{"topic": "orders", "task_name": "shop:charge", "headers": {"trace": "x"}, "delay": 60}
 """
 
 
@@ -27,6 +27,8 @@ def test_csv_and_json_lines_say_the_same(text: str) -> None:
     assert frame["kwargs"].tolist() == [{"to": "a@b"}, None]
     assert frame["headers"].tolist() == [None, {"trace": "x"}]
     assert frame["priority"].tolist() == [7, None]
+    assert frame["ttl"].tolist() == [1.5, None]
+    assert frame["delay"].tolist() == [None, 60]
 
 
 def test_columns_may_be_left_out_and_stand_in_any_order() -> None:
@@ -34,6 +36,14 @@ def test_columns_may_be_left_out_and_stand_in_any_order() -> None:
 
     assert list(frame.columns) == list(task_file.COLUMNS)
     assert frame["topic"].tolist() == ["emails"]
+
+
+def test_what_is_not_needed_may_be_missing() -> None:
+    frame = task_file.read("task_name\nshop:send\n", needed=("task_name",))
+
+    assert frame["topic"].tolist() == [None]
+    with pytest.raises(InvalidTask, match=r"Line 2 .* no task_name"):
+        task_file.read("topic,task_name\na,\n", needed=("task_name",))
 
 
 @pytest.mark.parametrize("text", ["", "\n", "topic,task_name\n"])
@@ -50,6 +60,8 @@ def test_a_file_without_tasks_has_none(text: str) -> None:
         ("topic,task_name,priority\na,b,1.5\n", "Line 2 .* priority"),
         ("topic,task_name,priority\na,b,256\n", "Line 2 .* priority"),
         ("topic,task_name,priority\na,b,true\n", "Line 2 .* priority"),
+        ("topic,task_name,ttl\na,b,true\n", "Line 2 .* ttl"),
+        ('{"topic": "a", "task_name": "b", "delay": "1"}\n', "Line 1 .* delay"),
         ("topic,task_name\na,b,c\n", "Line 2 .* more cells"),
         ("topic,task\na,b\n", "Line 2 .* unknown column task"),
         ("topic,task_name\na,b\n,c\n", "Line 3 .* no topic"),
