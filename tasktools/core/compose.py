@@ -75,6 +75,11 @@ class FunctionNames:
             while len(self._functions) > _MAX_NAMES:
                 self._functions.popitem(last=False)
 
+    def known(self) -> dict[str, frozenset[str]]:
+        """Return the functions that were seen for each task name."""
+        with self._lock:
+            return dict(self._functions)
+
     def resolve(self, task_name: str) -> str:
         """Return `module:function` for *task_name*; raises `UnknownTask`."""
         if _FUNCTION.fullmatch(task_name):

@@ -1,0 +1,82 @@
+"""A batch of tasks: a DataFrame or a file, checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import pandas as pd
+
+from tasktools.core.errors import InvalidTask
+from tasktools.ops import publishing, task_file
+
+_FROM_THE_FORM: Final = ("topic", "task_name")
+_STAND_IN: Final = {"topic": "topic", "task_name": "task"}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Batch:
+    """Tasks to be published, a row each. `problem` says in words why they cannot be.
+
+    `topics` and `task_names` are those in its rows; `lacks` names which of the two some row
+    leaves to the form.
+    """
+
+    source: str
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    topics: tuple[str, ...] = ()
+    task_names: tuple[str, ...] = ()
+    lacks: frozenset[str] = frozenset()
+    problem: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, source: str = "the DataFrame") -> Self:
+        """Check *frame*, which has the columns that `Cluster.publish_many` takes. `topic` and
+        `task_name` may be missing, and so may single values of them."""
+        try:
+            publishing.requests_from(_filled(frame, _STAND_IN))
+        except InvalidTask as error:
+            return cls(source=source, problem=str(error))
+        if frame.empty:
+            return cls(source=source, problem=f"There is no task in {source}.")
+        named = {name: _named(frame, name) for name in _FROM_THE_FORM}
+        return cls(
+            source=source,
+            frame=frame,
+            topics=tuple(named["topic"].dropna().unique()),
+            task_names=tuple(named["task_name"].dropna().unique()),
+            lacks=frozenset(name for name, values in named.items() if values.isna().any()),
+        )
+
+    @classmethod
+    def from_file(cls, name: str, content: bytes) -> Self:
+        """Read a file: CSV, or a JSON object a line, in UTF-8."""
+        try:
+            frame = task_file.read(content.decode("utf-8-sig"), needed=())
+        except UnicodeDecodeError as error:
+            why = f"{name} is not UTF-8 ({error.reason} at byte {error.start})."
+            return cls(source=name, problem=why)
+        except InvalidTask as error:
+            return cls(source=name, problem=str(error))
+        return cls.of(frame, name)
+
+    def completed(self, defaults: Mapping[str, Any]) -> pd.DataFrame:
+        """Return its tasks, with *defaults* where a row says nothing."""
+        return _filled(self.frame, {k: v for k, v in defaults.items() if v is not None})
+
+
+def _named(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    return frame[name] if name in frame.columns else pd.Series([None] * len(frame), dtype=object)
+
+
+def _filled(frame: pd.DataFrame, defaults: Mapping[str, Any]) -> pd.DataFrame:
+    columns = {}
+    for name, default in defaults.items():
+        given = _named(frame, name).astype(object).tolist()
+        missing = _named(frame, name).isna().tolist()
+        columns[name] = [default if m else value for value, m in zip(given, missing, strict=True)]
+    return frame.assign(**{n: pd.Series(c, frame.index, dtype=object) for n, c in columns.items()})

@@ -1,0 +1,250 @@
+"""What was entered, what follows from it, and what the feed has found out. No widgets here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+import traitlets
+
+from tasktools.core import schemas
+from tasktools.core.errors import UnknownTask
+from tasktools.core.frames import frame_from
+from tasktools.widgets.publishing import forms, rules
+from tasktools.widgets.publishing.batch import Batch
+from tasktools.widgets.publishing.forms import Arguments
+
+Signatures = Callable[[str], inspect.Signature | None]
+"""Tells the signature of a task's function by its name, ``module:function`` where known."""
+
+_ENTERED: Final = (
+    *("topic", "create", "task", "as_json", "args", "kwargs", "entered"),
+    *("priority", "ttl", "delay", "mode", "batch"),
+)
+_FOUND: Final = ("topics", "missing", "tasks")
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Tasks that are to be published now, one a row of *frame*."""
+
+    frame: pd.DataFrame
+    create: bool
+
+
+class PublishState(traitlets.HasTraits):
+    """The state of the publish widget. Set what is entered, read the rest; one thread only.
+
+    *resolve* returns ``module:function`` for a task's name or raises `UnknownTask`.
+    """
+
+    # entered
+    topic = traitlets.Unicode()
+    create = traitlets.Bool(default_value=False)
+    task = traitlets.Unicode()
+    as_json = traitlets.Bool(default_value=False)
+    args = traitlets.Unicode("[]")
+    kwargs = traitlets.Unicode("{}")
+    entered = traitlets.Dict()  # by field of the form
+    priority = traitlets.Unicode()
+    ttl = traitlets.Unicode()
+    delay = traitlets.Unicode()
+    mode = traitlets.Enum(("one", "batch"), default_value="one")
+    batch = traitlets.Instance(Batch, allow_none=True)
+
+    # found out by the feed
+    topics = traitlets.Tuple()  # those that exist
+    missing = traitlets.Tuple()  # those that were asked for and do not exist
+    tasks = traitlets.Tuple()  # names that were seen or registered
+    busy = traitlets.Bool(default_value=False)
+    settled = traitlets.Int()
+    outcome = traitlets.Instance(pd.DataFrame)
+    followed = traitlets.Instance(pd.DataFrame)
+    refusal = traitlets.Unicode()  # why the last order was not published, in words
+    problem = traitlets.Unicode()  # the last error of the feed or of a callback, else empty
+
+    # what follows
+    fields = traitlets.Tuple()
+    shows_form = traitlets.Bool(default_value=False)
+    blockers = traitlets.Tuple()
+    wanted_topics = traitlets.Tuple()
+    can_publish = traitlets.Bool(default_value=False)
+    armed = traitlets.Bool(default_value=False)
+    count = traitlets.Int(1)
+    label = traitlets.Unicode("Publish")
+    question = traitlets.Unicode()
+    order = traitlets.Instance(Order, allow_none=True)
+
+    def __init__(
+        self,
+        *,
+        resolve: Callable[[str], str] = str,
+        signatures: Signatures | None = None,
+        read_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.signature: inspect.Signature | None = None
+        self.read_only = read_only
+        self._resolve = resolve
+        self._signatures = signatures
+        self._options: dict[str, Any] = {}
+        self._arguments = Arguments()
+        self._derive()
+
+    @traitlets.default("outcome")
+    def _no_outcome(self) -> pd.DataFrame:
+        return frame_from(schemas.PUBLISHED, [])
+
+    @traitlets.default("followed")
+    def _nothing_followed(self) -> pd.DataFrame:
+        return frame_from(schemas.FOLLOWED, [])
+
+    # --- what the buttons do --------------------------------------------------------
+
+    def publish(self) -> None:
+        """Order the task; of a batch, ask first (`armed`)."""
+        if self.can_publish and self.mode == "batch":
+            self.armed = True
+        elif self.can_publish:
+            self._send()
+
+    def confirm(self) -> None:
+        """Order the batch that was asked about."""
+        if self.armed and self.can_publish:
+            self._send()
+
+    def cancel(self) -> None:
+        """Do not publish the batch that was asked about."""
+        self.armed = False
+
+    def _send(self) -> None:
+        self.armed, self.busy, self.settled, self.refusal = False, True, 0, ""
+        self.order = Order(self._requested(), self.create)
+
+    # --- what follows ---------------------------------------------------------------
+
+    @traitlets.observe(*_ENTERED)
+    def _entered(self, change: Any) -> None:
+        self.armed = False
+        if change["name"] == "as_json" and change["new"]:
+            self._write_json()
+        self._derive()
+
+    @traitlets.observe(*_FOUND)
+    def _found(self, _change: Any) -> None:
+        self._derive()
+
+    @traitlets.observe("busy", "blockers")
+    def _allow(self, _change: Any) -> None:
+        self.can_publish = not self.busy and not self.blockers
+
+    def _derive(self) -> None:
+        self._find_signature()
+        self.shows_form = self.signature is not None and not self.as_json
+        self._options, problems = self._read_options()
+        if self.mode == "one":
+            self._arguments = self._read_arguments()
+            problems += self._arguments.problems
+        self.wanted_topics = self._wanted_topics()
+        self.count = 1 if self.mode == "one" else len(self.batch or ())
+        self.label = "Publish" if self.mode == "one" else f"Publish {self._tasks()} …"
+        self.question = f"Publish {self._tasks()} to {self._targets()}?"
+        self.blockers = tuple(dict.fromkeys([*self._blockers(), *problems]))
+
+    def _find_signature(self) -> None:
+        found = None
+        if self._signatures is not None and self.task:
+            try:
+                found = self._signatures(self._resolve(self.task))
+            except UnknownTask:
+                found = self._signatures(self.task)
+        if found != self.signature:
+            self.signature = found
+            self.fields = () if found is None else forms.fields_of(found)
+            self.entered = {field.name: field.default for field in self.fields}
+
+    def _write_json(self) -> None:
+        """Go on in JSON with what was entered into the form."""
+        if self.signature is None or self._arguments.problems:
+            return
+        self.args = json.dumps(self._arguments.args, ensure_ascii=False)
+        self.kwargs = json.dumps(self._arguments.kwargs, ensure_ascii=False, indent=2)
+
+    def _read_arguments(self) -> Arguments:
+        if self.shows_form and self.signature is not None:
+            return forms.from_form(self.signature, self.entered)
+        return forms.from_json(self.args, self.kwargs, self.signature)
+
+    def _read_options(self) -> tuple[dict[str, Any], list[str]]:
+        """Return priority, TTL and delay, and what is wrong with them."""
+        options: dict[str, Any] = {}
+        problems = []
+        for name, read in (
+            ("priority", lambda: rules.priority(self.priority)),
+            ("ttl", lambda: rules.seconds(self.ttl, "TTL", may_be_zero=False)),
+            ("delay", lambda: rules.seconds(self.delay, "delay", may_be_zero=True)),
+        ):
+            try:
+                options[name] = read()
+            except ValueError as error:
+                problems.append(str(error))
+        if options.get("ttl") and options.get("delay"):
+            problems.append(rules.NOT_BOTH)
+        return options, problems
+
+    def _requested(self) -> pd.DataFrame:
+        """Return the tasks as `Cluster.publish_many` takes them."""
+        named = {"topic": self.topic or None, "task_name": self.task or None, **self._options}
+        if self.mode == "batch" and self.batch is not None:
+            frame = self.batch.completed(named)
+        else:
+            arguments = {"args": list(self._arguments.args), "kwargs": self._arguments.kwargs}
+            frame = pd.DataFrame([{**named, **arguments}], dtype=object)
+        return frame.assign(task_name=frame["task_name"].map(self._resolve))
+
+    def _blockers(self) -> Iterator[str]:
+        if self.read_only:
+            yield rules.READ_ONLY
+        if self.mode == "batch" and self.batch is None:
+            yield "Choose a file with tasks."
+            return
+        if self.mode == "batch" and self.batch is not None and self.batch.problem:
+            yield self.batch.problem
+            return
+        yield from rules.first_problem(
+            rules.topic_problem(topic, known=self.topics, missing=self.missing, create=self.create)
+            for topic in self._targeted()
+        )
+        yield from rules.first_problem(
+            rules.task_problem(task, self._resolve, self.tasks) for task in self._named()
+        )
+
+    def _targeted(self) -> tuple[str, ...]:
+        """Return the topics that would be published to."""
+        if self.mode == "one" or self.batch is None:
+            return (self.topic,)
+        own = (self.topic,) if "topic" in self.batch.lacks else ()
+        return tuple(dict.fromkeys((*own, *self.batch.topics)))
+
+    def _named(self) -> tuple[str, ...]:
+        """Return the names of the tasks that would be published."""
+        if self.mode == "one" or self.batch is None:
+            return (self.task,)
+        own = (self.task,) if "task_name" in self.batch.lacks else ()
+        return tuple(dict.fromkeys((*own, *self.batch.task_names)))
+
+    def _wanted_topics(self) -> tuple[str, ...]:
+        told = {*self.topics, *self.missing}
+        asked = (topic for topic in self._targeted() if topic not in told)
+        return tuple(filter(rules.can_be_topic, asked))
+
+    def _tasks(self) -> str:
+        return "1 task" if self.count == 1 else f"{self.count:,} tasks"
+
+    def _targets(self) -> str:
+        targets = self._targeted()
+        return targets[0] if len(targets) == 1 else f"{len(targets):,} topics"
