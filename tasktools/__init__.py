@@ -15,6 +15,7 @@ from tasktools.core.errors import (
     Closed,
     ConnectionLost,
     InvalidTask,
+    InvalidTopic,
     LookRefused,
     MalformedDSN,
     NotConfigured,
@@ -24,20 +25,32 @@ from tasktools.core.errors import (
     ReadOnly,
     TaskToolsError,
     TLSFailed,
+    TopicConflict,
     UnknownDelivery,
     UnknownTask,
     UnknownTopic,
+    UnknownWorker,
     Unreachable,
     Unroutable,
+    UnsafePeerCommand,
     VhostNotFound,
     WouldBeLost,
 )
 from tasktools.ops.cluster import Cluster
+from tasktools.worker import CurrentTask, TaskRegistry, TaskRunner, current_task, task
+from tasktools.worker.limits import TimeLimitExceeded
 
 __all__ = (  # noqa: RUF022 - grouped
     # the way in
     "Cluster",
     "connect",
+    # tasks
+    "CurrentTask",
+    "TaskRegistry",
+    "TaskRunner",
+    "TimeLimitExceeded",
+    "current_task",
+    "task",
     # errors
     "AuthenticationFailed",
     "BrokerError",
@@ -45,6 +58,7 @@ __all__ = (  # noqa: RUF022 - grouped
     "Closed",
     "ConnectionLost",
     "InvalidTask",
+    "InvalidTopic",
     "LookRefused",
     "MalformedDSN",
     "NotConfigured",
@@ -54,11 +68,14 @@ __all__ = (  # noqa: RUF022 - grouped
     "ReadOnly",
     "TLSFailed",
     "TaskToolsError",
+    "TopicConflict",
     "UnknownDelivery",
     "UnknownTask",
     "UnknownTopic",
+    "UnknownWorker",
     "Unreachable",
     "Unroutable",
+    "UnsafePeerCommand",
     "VhostNotFound",
     "WouldBeLost",
 )

@@ -90,8 +90,20 @@ def _native(data: Mapping[str, Any], properties: Properties) -> TaskMessage:
         published_at=values.time(payload.get("created_at"))
         or values.time(data["created_at"])
         or properties.timestamp,
+        max_retries=values.count(payload.get("max_retries")) or None,
+        retry_delay=values.number(payload.get("retry_delay")) or None,
+        lock=_lock(payload, values.mapping(data.get("headers")), func_name),
         problem=problem,
     )
+
+
+def _lock(
+    payload: Mapping[str, Any], headers: Mapping[str, Any], func_name: str | None
+) -> str | None:
+    """Return the lock the peer takes for this task: one by name, or one for the function."""
+    context = values.mapping(payload.get("extra_context"))
+    named = values.text(context.get("lock_name")) or values.text(headers.get("lock_name"))
+    return func_name if named is None and payload.get("allow_concurrent") is False else named
 
 
 def _celery(body: bytes, properties: Properties) -> TaskMessage:

@@ -37,7 +37,9 @@ class TaskMessage:
     """What a message says about its task, after decoding.
 
     When `problem` is set, the body could not be read as a task and the fields that
-    depend on it are `None`; the bytes themselves are never altered.
+    depend on it are `None`; the bytes themselves are never altered. *max_retries* and
+    *retry_delay* (seconds) are missing where the message leaves them open; *lock* is the name of
+    the lock that it wants held while it runs.
     """
 
     form: Literal["native", "document", "celery", "unknown"]
@@ -51,6 +53,9 @@ class TaskMessage:
     headers: dict[str, Any] = field(default_factory=dict)
     attempts: int | None = None
     published_at: datetime | None = None
+    max_retries: int | None = None
+    retry_delay: float | None = None
+    lock: str | None = None
     problem: str | None = None
 
 

@@ -1,0 +1,111 @@
+"""``tasktools worker``: run tasks until told to stop."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from tasktools.cli.access import Access, with_access
+from tasktools.worker import DEFAULT, TaskRegistry, TaskRunner
+
+
+@click.command()
+@click.option(
+    "--app",
+    required=True,
+    metavar="MODULE[:REGISTRY]",
+    help="The module that registers the tasks, found from the current directory; REGISTRY is its "
+    "TaskRegistry, when it does not use tasktools.task.",
+)
+@click.option(
+    "--topics", required=True, metavar="A,B", help="What to consume; '*' is every topic there is."
+)
+@click.option("--capacity", type=click.IntRange(1), default=4, show_default=True)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long running tasks may take to end when it is stopped.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="How long a task may take that has no limit of its own.",
+)
+@click.option(
+    "--prefetch",
+    type=click.IntRange(1),
+    help="Messages of a topic that are held at most; by default the capacity.",
+)
+@click.option("--worker-id", metavar="NAME", help="How others see it.")
+@with_access
+def worker(
+    access: Access,
+    *,
+    app: str,
+    topics: str,
+    capacity: int,
+    grace: float,
+    time_limit: float | None,
+    prefetch: int | None,
+    worker_id: str | None,
+) -> None:
+    """Execute tasks until SIGTERM or SIGINT; a second signal does not wait for running ones.
+
+    Exits with 1 when tasks had to be given back unfinished; they run again elsewhere.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.WARNING)
+    registry = _load(app)
+    names = tuple(dict.fromkeys(name.strip() for name in topics.split(",") if name.strip()))
+    if not names:
+        raise click.BadParameter("name at least one topic.", param_hint="--topics")
+    with access.cluster() as cluster:
+        runner = TaskRunner(
+            broker=cluster.broker,
+            topics=names,
+            capacity=capacity,
+            registry=registry,
+            worker_id=worker_id,
+            grace=grace,
+            time_limit=time_limit,
+            prefetch=prefetch,
+        )
+        given_back = runner.run()
+    if given_back:
+        raise click.ClickException(
+            f"{given_back} tasks did not end in time; they were given back and run again."
+        )
+
+
+def _load(app: str) -> TaskRegistry:
+    """Import the application and return its tasks."""
+    module_name, _, attribute = app.partition(":")
+    sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise click.ClickException(
+                f"The module {module_name!r} imports {error.name!r}, which is not installed; "
+                "nothing was started."
+            ) from error
+        raise click.ClickException(
+            f"There is no module {module_name!r}; nothing was started. It is looked for in the "
+            "current directory and on PYTHONPATH."
+        ) from error
+    registry = getattr(module, attribute, None) if attribute else DEFAULT
+    if not isinstance(registry, TaskRegistry):
+        raise click.ClickException(f"{app!r} is no TaskRegistry; nothing was started.")
+    if not len(registry):
+        raise click.ClickException(
+            f"The module {module_name!r} registers no tasks; nothing was started. Decorate its "
+            "functions with tasktools.task, or name its registry as MODULE:REGISTRY."
+        )
+    return registry

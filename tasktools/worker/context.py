@@ -1,0 +1,47 @@
+"""What a task can know of itself while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentTask:
+    """The task that runs here.
+
+    *attempt* counts the tries from 1. *fence* is the number of the lock it holds (see
+    `HeldLock.fence`), *deadline* when its time is up, in seconds since the epoch.
+    """
+
+    task_id: str
+    task_name: str
+    topic: str
+    worker_id: str
+    attempt: int
+    redelivered: bool
+    headers: Mapping[str, Any]
+    published_at: datetime | None = None
+    lock: str | None = None
+    fence: int | None = None
+    deadline: float | None = None
+
+
+CURRENT: Final[ContextVar[CurrentTask]] = ContextVar("tasktools_current_task")
+
+
+def current_task() -> CurrentTask:
+    """Return the task that runs here, in a function or a coroutine that a runner called.
+
+    Raises `LookupError` elsewhere; a thread of the task's own needs a copy of its context.
+    """
+    try:
+        return CURRENT.get()
+    except LookupError:
+        raise LookupError(
+            "No task runs here: current_task() is for functions that a TaskRunner calls. In a "
+            "thread of your own, run them with contextvars.copy_context()."
+        ) from None

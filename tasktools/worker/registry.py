@@ -1,0 +1,147 @@
+"""Which function a task message stands for. Only registered functions are ever called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, overload
+
+from tasktools.core.models import TaskMessage
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LockName = str | Callable[..., str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A registered function.
+
+    *max_retries*: tries after the first. *retry_delay*: seconds before the second try, doubled
+    before each further one. *time_limit*: seconds that one try may take. *lock*: a name, or a
+    function of the task's arguments that returns one; tasks with the same never run at once.
+    What a message says itself goes before *max_retries*, *retry_delay* and *lock*.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    func_name: str
+    topic: str | None = None
+    max_retries: int | None = None
+    retry_delay: float | None = None
+    time_limit: float | None = None
+    lock: LockName | None = None
+    is_async: bool = False
+
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """The function's signature, if it has one."""
+        try:
+            return inspect.signature(self.function)
+        except (TypeError, ValueError):
+            return None
+
+
+class TaskRegistry:
+    """The tasks of an application.
+
+    >>> registry = TaskRegistry()
+    >>> @registry.task(topic="emails", max_retries=3)
+    ... def send(to: str) -> None: ...
+    >>> [task.name for task in registry]
+    ['send']
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._by_name: dict[str, list[Task]] = {}
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that tasks were registered with."""
+        return frozenset(task.topic for task in self if task.topic is not None)
+
+    @overload
+    def task(self, function: F, /) -> F: ...
+
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        time_limit: float | None = None,
+        lock: LockName | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def task(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        time_limit: float | None = None,
+        lock: LockName | None = None,
+    ) -> Any:
+        """Register a function, or a coroutine function, as a task; a decorator.
+
+        *name* is the task's short name, by default the function's. The function itself stays as
+        it is. The options are those of `Task`. Raises `ValueError` when another function is
+        registered as the same ``module:function``.
+        """
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._add(
+                Task(
+                    function=function,
+                    name=name or function.__name__,
+                    func_name=f"{function.__module__}:{function.__qualname__}",
+                    topic=topic,
+                    max_retries=max_retries,
+                    retry_delay=retry_delay,
+                    time_limit=time_limit,
+                    lock=lock,
+                    is_async=inspect.iscoroutinefunction(function),
+                )
+            )
+            return function
+
+        return register if function is None else register(function)
+
+    def _add(self, task: Task) -> None:
+        known = self._tasks.get(task.func_name)
+        if known is not None and known.function is not task.function:
+            raise ValueError(f"Another function is registered as {task.func_name!r} already.")
+        self._tasks[task.func_name] = task
+        same = [other for other in self._by_name.get(task.name, []) if other is not known]
+        self._by_name[task.name] = [*same, task]
+
+    def find(self, message: TaskMessage) -> Task | None:
+        """Return the task that *message* stands for; `None` when there is none, or several."""
+        for func_name in (message.func_name, message.task_name):
+            if func_name is not None and func_name in self._tasks:
+                return self._tasks[func_name]
+        if message.func_name is not None:
+            return None  # it says exactly which function, and that is not ours
+        named = self._by_name.get(message.task_name or "", [])
+        return named[0] if len(named) == 1 else None
+
+
+DEFAULT: Final = TaskRegistry()
+"""The registry that `tasktools.task` fills and a `TaskRunner` uses unless told otherwise."""
+
+task: Final = DEFAULT.task
