@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable
-from typing import Final, Literal
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Literal
 
 from tasktools.brokers.base import Broker
 from tasktools.core import layout as layouts
 from tasktools.core.errors import MalformedDSN, NotConfigured
 from tasktools.ops.cluster import Cluster
+
+if TYPE_CHECKING:  # it is imported when it is needed
+    from tasktools.brokers.memory import MemoryServer
 
 _TYPES: Final = {"amqp": "rabbitmq", "amqps": "rabbitmq", "memory": "memory", "demo": "demo"}
 
@@ -55,14 +60,66 @@ def connect(
     return Cluster(broker, topics=topics, reveal=reveal)
 
 
+def get_broker() -> Broker:
+    """Return a broker for the cluster that the environment names (`BROKER_DSN`, `BROKER_TYPE`).
+
+    It connects when it is used first, at the latest in `setup()`. Every call makes a client of
+    its own: what one claimed only that one can settle. All brokers in memory are clients of one
+    cluster, which lives as long as this process; without any environment you get such a one,
+    with a `UserWarning`. Raises `NotConfigured` when `BROKER_TYPE` is ``rabbitmq`` and there is
+    no `BROKER_DSN`, and `MalformedDSN`.
+
+    >>> import os
+    >>> os.environ["BROKER_TYPE"] = "memory"
+    >>> with get_broker() as broker, get_broker() as other:
+    ...     message_id = broker.publish("welcome", {"task_name": "greet", "kwargs": {"to": "a@b"}})
+    ...     other.claim("welcome", "worker-1").payload
+    {'task_name': 'greet', 'args': [], 'kwargs': {'to': 'a@b'}}
+    >>> del os.environ["BROKER_TYPE"]
+    """
+    dsn = _from_environment()
+    if dsn is None:
+        warnings.warn(
+            "No broker is configured, so this one is in memory: nobody else sees it, and it ends "
+            "with this process. Set BROKER_DSN, or BROKER_TYPE=memory if that is meant.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _broker(
+        dsn or "memory://",
+        read_only=False,
+        layout=None,
+        management_url=_management_url(),
+        timeout=5.0,
+        memory=_memory_of_this_process,
+    )
+
+
+@functools.cache
+def _memory_of_this_process() -> MemoryServer:
+    from tasktools.brokers.memory import MemoryServer
+
+    return MemoryServer()
+
+
 def _from_environment() -> str | None:
     dsn, kind = os.environ.get("BROKER_DSN"), os.environ.get("BROKER_TYPE")
+    if kind and kind not in _TYPES.values():
+        raise NotConfigured(
+            f"BROKER_TYPE is {kind!r}, which is none of rabbitmq, memory and demo; nothing was "
+            "contacted. Set it to one of them, or set BROKER_DSN alone."
+        )
+    if kind == "rabbitmq" and not dsn:
+        raise NotConfigured(
+            "BROKER_TYPE is 'rabbitmq', but there is no BROKER_DSN; nothing was contacted. Set it "
+            "to something like amqp://user:password@host:5672/vhost."
+        )
     if dsn and kind and _TYPES.get(_scheme(dsn)) != kind:
         raise MalformedDSN(
             f"BROKER_TYPE is {kind!r}, but BROKER_DSN does not begin as one of that type does; "
             "nothing was contacted. Unset one of them."
         )
-    return dsn or ("memory://" if kind == "memory" else None)
+    return dsn or (f"{kind}://" if kind else None)
 
 
 def _management_url() -> str | Literal[False] | None:
@@ -81,6 +138,7 @@ def _broker(
     layout: str | None,
     management_url: str | Literal[False] | None,
     timeout: float,
+    memory: Callable[[], MemoryServer] | None = None,
 ) -> Broker:
     if dsn is None:
         raise NotConfigured(
@@ -102,7 +160,8 @@ def _broker(
             from tasktools.brokers.memory import MemoryBroker
 
             names = layouts.TASKWORKER if layout is None else layouts.named(layout)
-            return MemoryBroker(layout=names, read_only=read_only)
+            server = None if memory is None else memory()
+            return MemoryBroker(server, layout=names, read_only=read_only)
         case "demo":
             from tasktools.demo import DemoBroker
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, assert_never
 
+from tasktools.brokers.document import DocumentNames
 from tasktools.core.compose import Composer
 from tasktools.core.errors import ConnectionLost, PublishRefused, ReadOnly, Unroutable
 from tasktools.core.events import Event
@@ -397,7 +398,7 @@ class Locks(Protocol):
         """
 
 
-class Broker(Queues, Topics, Workers, Locks, Protocol):
+class Broker(Queues, Topics, Workers, Locks, DocumentNames, Protocol):
     """A client of one cluster."""
 
     capabilities: Capabilities

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
+from tasktools.brokers.document import DocumentNames
 from tasktools.brokers.rabbitmq import look, topology
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
@@ -53,7 +54,7 @@ _PROGRESS_EVERY: Final = 0.05
 _BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
 
 
-class RabbitMQBroker:
+class RabbitMQBroker(DocumentNames):
     """A client of a task-worker cluster on RabbitMQ 3.10 or newer.
 
     *dsn* is ``amqp://user:password@host:port/vhost`` (``amqps`` for TLS). *layout* overrides
