@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
 from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
-from tasktools.brokers.memory.exchanges import as_on_the_wire
-from tasktools.brokers.memory.queue import Message
+from tasktools.brokers.document import DocumentNames
+from tasktools.brokers.memory import look
+from tasktools.brokers.memory.client import Client
+from tasktools.brokers.memory.consumers import MemoryConsumer
+from tasktools.brokers.memory.locks import LockRequest, MemoryLock, check_name
 from tasktools.brokers.memory.server import MemoryServer
-from tasktools.core import codec, deaths, events, peek
+from tasktools.core import codec, peek
 from tasktools.core.clock import Clock
 from tasktools.core.cluster_view import ClusterView
 from tasktools.core.compose import Composer, FunctionNames, check_topic
-from tasktools.core.errors import Closed
+from tasktools.core.errors import Closed, InvalidTopic, QueueNotFound
 from tasktools.core.events import Event
-from tasktools.core.keys import Keys
 from tasktools.core.layout import TASKWORKER, Layout
 from tasktools.core.models import (
     ClusterState,
     Delivery,
+    Failure,
     Outgoing,
     PublishResult,
-    SeenMessage,
+    QueueType,
     Source,
     TopicReport,
+    TopicSettings,
 )
-from tasktools.core.peek import QueueFacts, Verdict
+from tasktools.core.peek import Verdict
+from tasktools.core.topics import check_settings, queue_arguments
 
-_MOST_SHOWN: Final = 65_535
 _CHUNK: Final = 500
 _GLANCE: Final = 0.05
+_NO_TOPICS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
+"""How queues of programs begin."""
 _COLUMNS: Final = (
     "queued",
     "unacked",
@@ -45,7 +50,7 @@ _COLUMNS: Final = (
 )
 
 
-class MemoryBroker:
+class MemoryBroker(DocumentNames):
     """A client of a task-worker cluster that lives in this process.
 
     Brokers given the same *server* are clients of one cluster. *clock* is for a server of its
@@ -80,10 +85,11 @@ class MemoryBroker:
         self._address = address
         self._functions = FunctionNames()
         self._composer = Composer(layout, self._clock, self._functions)
-        self._sender_id = f"tasktools-{secrets.token_hex(4)}"
+        self._client = Client(self.server, self, self._functions)
+        self._claims = self._client.claims
         self._subscribed_at = 0.0
+        self._turn = 0
         self._closed = False
-        self._client = self.server.attach(self)
 
     def __repr__(self) -> str:
         return f"<MemoryBroker {self._address}{' read_only' if self._read_only else ''}>"
@@ -130,7 +136,7 @@ class MemoryBroker:
 
     def close(self) -> None:
         self._closed = True
-        self.server.detach(self._client)
+        self._client.close()
 
     # --- messages -------------------------------------------------------------------
 
@@ -142,9 +148,13 @@ class MemoryBroker:
         headers: Mapping[str, Any] | None = None,
         *,
         priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
     ) -> str:
         self._check_open()
-        message = self._composer.compose(topic, payload, headers, priority=priority)
+        message = self._composer.compose(
+            topic, payload, headers, priority=priority, ttl=ttl, delay=delay
+        )
         self.server.ensure_topic(self._layout, topic)
         result = self.publish_many([message])[0]
         raise_unless_confirmed(result, topic)
@@ -167,46 +177,76 @@ class MemoryBroker:
         return results
 
     def _publish(self, message: Outgoing) -> PublishResult:
-        exchange = self._layout.task_exchange
-        return self.server.publish(exchange, message.topic, message.body, message.properties)
+        return self.server.publish(
+            self._layout.task_exchange,
+            message.topic,
+            message.body,
+            message.properties,
+            delay=message.delay,
+        )
 
     @changes
     def claim(self, topic: str, worker_id: str) -> Delivery | None:
         del worker_id  # what a worker holds shows in its own heartbeats
         self._check_open()
-        claimed = self.server.claim(self._client, topic)
-        if claimed is None:
-            return None
-        delivery_id, message, redelivered = claimed
-        properties = as_on_the_wire(message.properties)
-        task = codec.decode(message.body, properties)
-        self._functions.learn(task)
-        return Delivery(
-            id=delivery_id,
-            topic=topic,
-            body=message.body,
-            properties=properties,
-            task=task,
-            redelivered=redelivered,
-        )
+        return self._claim_any() if topic == "*" else self._claims.claim(topic)
+
+    def _claim_any(self) -> Delivery | None:
+        topics = sorted(filter(self.server.has_queue, self.known_topics()))
+        if not topics:
+            raise QueueNotFound("No topic is known that exists; nothing was changed. Name one.")
+        self._turn += 1
+        first = self._turn % len(topics)
+        in_turn = (*topics[first:], *topics[:first])
+        deliveries = map(self._claims.claim, in_turn)
+        return next((one for one in deliveries if one is not None), None)
+
+    @changes
+    def consume(
+        self,
+        topic: str,
+        receive: Callable[[Delivery], object],
+        *,
+        prefetch: int,
+        limit: int | None = None,
+    ) -> MemoryConsumer:
+        self._check_open()
+        return self._claims.consume(topic, receive, prefetch=prefetch, limit=limit)
 
     @changes
     def ack(self, delivery_id: str) -> None:
         self._check_open()
-        self.server.ack(self._client, delivery_id)
+        self._claims.ack(delivery_id)
 
     @changes
-    def nack(self, delivery_id: str, *, requeue: bool = True, count_attempt: bool = True) -> None:
+    def nack(
+        self,
+        delivery_id: str,
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        count_attempt: bool = True,
+    ) -> bool:
         self._check_open()
         if not requeue:
-            self.server.reject(self._client, delivery_id)
-            return
-        body = self.server.held_body(self._client, delivery_id)
+            self._claims.reject(delivery_id)
+            return False
+        body = self._claims.body_of(delivery_id)
         counted = codec.count_attempt(body) if count_attempt else None
-        if counted is None:
-            self.server.give_back(self._client, delivery_id)
+        if delay > 0:
+            self._claims.put_later(delivery_id, counted or body, self._layout, delay)
+        elif counted is not None:
+            self._claims.put_again(delivery_id, counted)
         else:
-            self.server.put_again(self._client, delivery_id, counted)
+            self._claims.give_back(delivery_id)
+        return delay > 0
+
+    @changes
+    def dead_letter(
+        self, delivery_id: str, failure: Failure, *, retention: float | None = None
+    ) -> None:
+        self._check_open()
+        self._claims.dead_letter(delivery_id, failure, self._layout, retention)
 
     @changes
     def purge(self, queue: str) -> int:
@@ -215,56 +255,12 @@ class MemoryBroker:
 
     def look_verdict(self, queue: str, limit: int) -> Verdict:
         self._check_open()
-        if not 1 <= limit <= _MOST_SHOWN:
-            raise ValueError(f"limit is {limit}; a look shows 1 to {_MOST_SHOWN} messages.")
-        return peek.judge(
-            QueueFacts(
-                queue=queue,
-                server=(4, 3),  # of no matter for a classic queue
-                queue_type="classic",
-                limit_argument=None,
-                arguments_known=True,
-                policy_limit=None,
-                policies_known=True,
-                consumers=self.server.consumers(queue),
-                dead_letters=queue.endswith(".dead"),
-            )
-        )
+        return look.verdict(self.server, queue, limit)
 
     def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
-        found, ready = self.server.look(queue, limit)
-        keys = Keys()
-        return Look(
-            queue=queue,
-            verdict=verdict,
-            messages=tuple(
-                self._seen(position, message, keys, redelivered=redelivered)
-                for position, (message, redelivered) in enumerate(found)
-            ),
-            ready_before=ready,
-            ready_after=ready,
-        )
-
-    def _seen(
-        self, position: int, message: Message, keys: Keys, *, redelivered: bool
-    ) -> SeenMessage:
-        properties = as_on_the_wire(message.properties)
-        task, died = (
-            codec.decode(message.body, properties),
-            deaths.parse(properties.headers),
-        )
-        self._functions.learn(task)
-        return SeenMessage(
-            key=keys.next(properties, message.body, died),
-            position=position,
-            task=task,
-            properties=properties,
-            deaths=died,
-            redelivered=redelivered,
-            size=len(message.body),
-        )
+        return look.look(self.server, verdict, limit, self._functions)
 
     # --- topics ---------------------------------------------------------------------
 
@@ -273,6 +269,24 @@ class MemoryBroker:
         self._check_open()
         check_topic(topic)
         self.server.ensure_topic(self._layout, topic)
+
+    @changes
+    def create_topic(
+        self,
+        topic: str,
+        *,
+        queue_type: QueueType = "classic",
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        self._check_open()
+        arguments = queue_arguments(topic, queue_type, max_priority, message_ttl)
+        if queue_type == "quorum":
+            raise InvalidTopic(
+                f"The topic {topic!r} cannot be like this: the memory broker has no quorum "
+                "queues; nothing was changed. Create it as 'classic'."
+            )
+        self.server.create_topic(self._layout, topic, arguments)
 
     def topic_exists(self, topic: str) -> bool:
         self._check_open()
@@ -286,31 +300,72 @@ class MemoryBroker:
             sources=(Source(name="broker", ok=True, columns=_COLUMNS, age=0.0),),
         )
 
+    def known_topics(self) -> frozenset[str]:
+        self._check_open()
+        self._subscribe()
+        with self._client.view() as view:
+            heard = view.topics
+        listed, configured = self.server.topics(self._layout), self.topic_settings()
+        return _only_topics({"default", *heard, *listed, *configured}, self._layout)
+
+    def topic_settings(self) -> Mapping[str, TopicSettings]:
+        self._check_open()
+        return dict(self.server.settings[self._layout.name])
+
+    @changes
+    def configure_topic(self, topic: str, settings: TopicSettings) -> None:
+        self._check_open()
+        check_settings(topic, settings)
+        self._client.configure(self._layout, topic, settings)
+
     # --- workers --------------------------------------------------------------------
 
     @changes
-    def broadcast(self, event: Event) -> None:
+    def broadcast(self, *events: Event) -> None:
         self._check_open()
-        self.server.broadcast(events.encode(event))
+        self._client.broadcast(*events)
+
+    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        self._check_open()
+        self._subscribe()
+        return self._client.listen(callback)
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         self._check_open()
         self._subscribe()
         while self._clock.time() < self._subscribed_at + settle and self._may_learn_more():
             self._clock.sleep(_GLANCE)
-        with self.server.view_of(self._client) as view:
+        with self._client.view() as view:
             return view.state(self.server.clock.time(), _events_source(view))
 
     def _subscribe(self) -> None:
-        if self.server.subscribe(self._client):
+        if self._client.subscribe():
             self._subscribed_at = self._clock.time()
-            for question in ("who_is_alive", "config_request"):
-                asked = events.Question(kind=question, sender_id=self._sender_id)
-                self.server.broadcast(events.encode(asked))
 
     def _may_learn_more(self) -> bool:
-        with self.server.view_of(self._client) as view:
-            return not view.is_settled and self.server.may_hear_more(self._client)
+        with self._client.view() as view:
+            if view.is_settled:
+                return False
+        return self.server.is_anybody_but(self._client)
+
+    # --- locks ----------------------------------------------------------------------
+
+    @changes
+    def acquire_lock(
+        self, name: str, task_id: str | None = None, worker_id: str | None = None
+    ) -> MemoryLock | None:
+        self._check_open()
+        check_name(name)
+        return self._client.acquire(LockRequest(name, task_id, worker_id), self._release)
+
+    def _release(self, lock: MemoryLock) -> None:
+        self._client.free(lock)
+
+    @changes
+    def force_release_lock(self, name: str) -> bool:
+        self._check_open()
+        check_name(name)
+        return self._client.free_by_force(name)
 
 
 def _events_source(view: ClusterView) -> Source:
@@ -320,3 +375,12 @@ def _events_source(view: ClusterView) -> Source:
     if view.malformed:
         notes.append(f"{view.malformed} events could not be read")
     return Source(name="events", ok=True, age=0.0, note="; ".join(notes) or None)
+
+
+def _only_topics(names: Iterable[str], layout: Layout) -> frozenset[str]:
+    """Return *names* without dead-letter queues and those of programs."""
+    found = set(names)
+    dead = {layout.dead_queue(name) for name in found}
+    return frozenset(
+        name for name in found - dead if name != "*" and not name.startswith(_NO_TOPICS)
+    )

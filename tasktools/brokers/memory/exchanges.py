@@ -1,4 +1,4 @@
-"""Queues and the bindings between them: routing, dead-lettering, expiry.
+"""Queues and the bindings between them: routing, dead-lettering, and what time brings.
 
 The server locks and says what time it is; nothing here does.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tasktools.brokers.memory.queue import Message, Queue
+from tasktools.brokers.memory.parking import Parking
+from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
 from tasktools.core import deaths
 from tasktools.core.clock import moment
 from tasktools.core.errors import QueueNotFound
+from tasktools.core.layout import Layout
 from tasktools.core.models import Death, Properties, PublishResult
 
 
@@ -25,6 +28,7 @@ class Exchanges:
         self.queues: dict[str, Queue] = {}
         self._bindings: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         self._may_expire: set[str] = set()
+        self._parking = Parking()
         self._numbers = itertools.count(1)
 
     def queue(self, name: str) -> Queue:
@@ -33,6 +37,41 @@ class Exchanges:
         if queue is None:
             raise QueueNotFound(f"There is no queue {name!r}; nothing was changed.")
         return queue
+
+    def declare(
+        self,
+        name: str,
+        *,
+        dead_letter: DeadLetter | None = None,
+        max_length: int | None = None,
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        """Create a queue, if there is none of that name."""
+        if name not in self.queues:
+            self.queues[name] = Queue(
+                name,
+                dead_letter=dead_letter,
+                max_length=max_length,
+                max_priority=max_priority,
+                message_ttl=message_ttl,
+            )
+
+    def declare_topic(
+        self,
+        layout: Layout,
+        topic: str,
+        *,
+        max_priority: int | None = None,
+        message_ttl: float | None = None,
+    ) -> None:
+        """Create what is missing of *topic*."""
+        dead, key = layout.dead_queue(topic), layout.dead_key(topic)
+        way = DeadLetter(layout.dead_letter_exchange, key)
+        self.declare(topic, dead_letter=way, max_priority=max_priority, message_ttl=message_ttl)
+        self.bind(topic, layout.task_exchange, topic)
+        self.declare(dead)
+        self.bind(dead, layout.dead_letter_exchange, key)
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """Let *queue* take what is published to *exchange* with *key*."""
@@ -69,6 +108,14 @@ class Exchanges:
         # As in RabbitMQ: refused when any of them is full, although the others have it.
         return "confirmed" if willing == queues else "refused"
 
+    def park(
+        self, exchange: str, key: str, body: bytes, properties: Properties, due: float
+    ) -> None:
+        """Publish one message when it is *due*. Its time to live is forgotten, as RabbitMQ's
+        parking queues have it."""
+        told = replace(properties, expiration=None)
+        self._parking.add(self._message(body, told, exchange, key), due)
+
     def _message(self, body: bytes, properties: Properties, exchange: str, key: str) -> Message:
         return Message(
             number=next(self._numbers),
@@ -87,8 +134,20 @@ class Exchanges:
             self._may_expire.add(queue.name)
         queue.put(message)
 
-    def expire(self, now: float) -> None:
-        """Dead-letter what has expired at the head of its queue."""
+    @property
+    def due(self) -> float:
+        """When something happens next by itself; infinity for never."""
+        heads = (self.queues[name].expires_at for name in self._may_expire)
+        times = [time for time in (self._parking.due, *heads) if time is not None]
+        return min(times, default=math.inf)
+
+    def advance(self, now: float) -> None:
+        """Queue the parked messages that are due, and dead-letter what has expired at the head
+        of its queue."""
+        for due, parked in self._parking.take_due(now):
+            for queue in self.route(parked.exchange, parked.key):
+                queue.published.count(now)
+                self._put(queue, replace(parked, number=next(self._numbers)), due)
         for name in list(self._may_expire):
             queue = self.queues[name]
             for message in queue.take_expired(now):

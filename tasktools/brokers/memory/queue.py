@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 from tasktools.core.models import Properties
 
@@ -39,8 +39,19 @@ class DeadLetter:
     key: str
 
 
+class Waiting(Protocol):
+    """Somebody who waits for something to change."""
+
+    def ring(self) -> None:
+        """Let it look again."""
+
+
 class Queue:
-    """Ready messages, highest priority first, then in order. The server locks; this does not."""
+    """Ready messages, highest priority first, then in order. The server locks; this does not.
+
+    `consumers` wait for its messages, and `others` says how many more are made believe.
+    `permits` counts the messages held by consumers that have a limit.
+    """
 
     def __init__(
         self,
@@ -54,8 +65,10 @@ class Queue:
         self.name = name
         self.dead_letter = dead_letter
         self.message_ttl = message_ttl
-        self.consumers = 0
+        self.consumers: list[Waiting] = []
+        self.others = 0
         self.held = 0
+        self.permits = 0
         self.published = Rate()
         self.acknowledged = Rate()
         self._max_length = max_length
@@ -70,10 +83,29 @@ class Queue:
         """Whether a publish is refused (`x-overflow=reject-publish`)."""
         return self._max_length is not None and len(self._ready) >= self._max_length
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was fixed at its creation, as RabbitMQ names it."""
+        told = {
+            "x-queue-type": "classic",
+            "x-dead-letter-exchange": self.dead_letter and self.dead_letter.exchange,
+            "x-dead-letter-routing-key": self.dead_letter and self.dead_letter.key,
+            "x-max-length": self._max_length,
+            "x-max-priority": self._max_priority or None,
+            "x-message-ttl": None if self.message_ttl is None else round(self.message_ttl * 1000),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
     def put(self, message: Message) -> None:
         """Add a message, or give one back to its old place."""
         priority = min(message.properties.priority or 0, self._max_priority)
         heapq.heappush(self._ready, (-priority, message.number, message))
+        self.ring()
+
+    def ring(self) -> None:
+        """Let all consumers see whether there is something for them."""
+        for consumer in self.consumers:
+            consumer.ring()
 
     def take(self) -> Message | None:
         """Remove and return the next message."""
@@ -89,17 +121,18 @@ class Queue:
         self._ready.clear()
         return count
 
+    @property
+    def expires_at(self) -> float | None:
+        """When the message at the head expires."""
+        return self._ready[0][2].expires_at if self._ready else None
+
     def take_expired(self, now: float) -> Iterator[Message]:
         """Remove and return what has expired at the head.
 
         As in RabbitMQ, a message that expired behind one that did not stays until its turn.
         """
-        while self._ready:
-            message = self._ready[0][2]
-            if message.expires_at is None or message.expires_at > now:
-                return
-            heapq.heappop(self._ready)
-            yield message
+        while (expires_at := self.expires_at) is not None and expires_at <= now:
+            yield heapq.heappop(self._ready)[2]
 
 
 class Rate:

@@ -1,50 +1,46 @@
-"""The memory server: one lock over queues, clients and events."""
+"""The memory server: one lock over queues, clients, locks and events."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
 import threading
-import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from tasktools.brokers.memory.consumers import MemoryConsumer
 from tasktools.brokers.memory.exchanges import Exchanges
-from tasktools.brokers.memory.fanout import Fanout, Listener
-from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
+from tasktools.brokers.memory.fanout import Callback, Fanout, Listener
+from tasktools.brokers.memory.locks import LockTable
+from tasktools.brokers.memory.queue import DeadLetter, Message
 from tasktools.core.clock import Clock, SystemClock
-from tasktools.core.cluster_view import ClusterView
-from tasktools.core.errors import (
-    Closed,
-    PublishRefused,
-    UnknownDelivery,
-    Unroutable,
-    WouldBeLost,
-)
+from tasktools.core.errors import PublishRefused, TopicConflict, Unroutable
 from tasktools.core.layout import Layout
-from tasktools.core.models import Properties, PublishResult, TopicStats
+from tasktools.core.models import Properties, PublishResult, TopicSettings, TopicStats
+
+_GLANCE, _LONGEST_SLEEP = 0.03, 60.0
+"""Seconds after which the clock is looked at again: one that may be moved by hand, and the
+machine's, which may have been asleep."""
 
 
-@dataclass(slots=True)
-class _Held:
-    queue: Queue
-    message: Message
+class Session(Protocol):
+    """A client, as the server sees it."""
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was dropped without being closed."""
 
-@dataclass(slots=True, eq=False)
-class Client:
-    """What the server knows of one client: what it has claimed, and what it has heard."""
-
-    owner: weakref.ref[object]
-    held: dict[str, _Held] = field(default_factory=dict)
-    view: ClusterView | None = None
+    def let_go(self) -> None:
+        """Give back everything (under the server's lock)."""
 
 
 class MemoryServer:
     """What several `MemoryBroker`s share, as clients of one cluster. Thread-safe.
 
-    Messages expire by *clock*, whenever the server is used. A client that is dropped without
-    being closed gives back what it held, as one that closes.
+    Time is that of *clock*: messages expire, and delayed ones appear, when the server is used
+    or has consumers. A client that is dropped without being closed gives back what it held, as
+    one that closes.
 
     >>> server = MemoryServer()
     >>> server.declare_queue("old", max_length=10)  # no dead-letter arguments
@@ -55,20 +51,59 @@ class MemoryServer:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
+        # For the clients; everything in them is to be used under `now`.
+        self.exchanges = Exchanges()
+        self.fanout = Fanout()
+        self.locks = LockTable()
+        self.settings: defaultdict[str, dict[str, TopicSettings]] = defaultdict(dict)
         self._lock = threading.RLock()
-        self._exchanges = Exchanges()
-        self._fanout = Fanout()
-        self._clients: list[Client] = []
+        self._sessions: list[Session] = []
+        self._consumers: list[MemoryConsumer] = []
+        self._awaited = math.inf
 
     @contextlib.contextmanager
-    def _now(self) -> Iterator[float]:
-        """Hold the lock, with everything settled that time has brought."""
+    def now(self) -> Iterator[float]:
+        """Hold the lock, with everything settled that time has brought; the time is given."""
         with self._lock:
             now = self.clock.time()
-            for client in [c for c in self._clients if c.owner() is None]:
-                self._let_go(client)
-            self._exchanges.expire(now)
-            yield now
+            for session in [one for one in self._sessions if one.is_abandoned]:
+                self._let_go(session)
+            self.exchanges.advance(now)
+            try:
+                yield now
+            finally:
+                self._wake_for(self.exchanges.due)
+
+    # --- consumers ------------------------------------------------------------------
+    #
+    # The oldest consumer keeps the time for all: it sleeps until something happens by itself.
+
+    def add_consumer(self, consumer: MemoryConsumer) -> None:
+        """Let *consumer* hear of messages (under `now`)."""
+        self._consumers.append(consumer)
+        consumer.source.consumers.append(consumer)
+
+    def remove_consumer(self, consumer: MemoryConsumer) -> None:
+        """Let it hear of nothing more (under `now`)."""
+        self._consumers.remove(consumer)
+        consumer.source.consumers.remove(consumer)
+        self._awaited = math.inf
+
+    def may_sleep(self, consumer: MemoryConsumer, now: float) -> float | None:
+        """Return the seconds for which there is nothing for *consumer*, unless it is rung; `None`
+        for no limit (under `now`)."""
+        if self._consumers[0] is not consumer:
+            return None
+        self._awaited = self.exchanges.due
+        if self._awaited == math.inf:
+            return None
+        longest = _LONGEST_SLEEP if isinstance(self.clock, SystemClock) else _GLANCE
+        return min(max(self._awaited - now, 0.0), longest)
+
+    def _wake_for(self, due: float) -> None:
+        if self._consumers and due < self._awaited:
+            self._awaited = due
+            self._consumers[0].ring()
 
     # --- queues ---------------------------------------------------------------------
 
@@ -89,59 +124,73 @@ class MemoryServer:
         priorities are carried, but not obeyed. *message_ttl* is in seconds.
         """
         with self._lock:
-            if name not in self._exchanges.queues:
-                self._exchanges.queues[name] = Queue(
-                    name,
-                    dead_letter=None if dead_letter is None else DeadLetter(*dead_letter),
-                    max_length=max_length,
-                    max_priority=max_priority,
-                    message_ttl=message_ttl,
-                )
+            self.exchanges.declare(
+                name,
+                dead_letter=None if dead_letter is None else DeadLetter(*dead_letter),
+                max_length=max_length,
+                max_priority=max_priority,
+                message_ttl=message_ttl,
+            )
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
         """Let *queue* take what is published to *exchange* with exactly *key*."""
         with self._lock:
-            self._exchanges.bind(queue, exchange, key)
+            self.exchanges.bind(queue, exchange, key)
 
     def ensure_topic(self, layout: Layout, topic: str) -> None:
         """Create what is missing of *topic*."""
-        dead, dead_key = layout.dead_queue(topic), layout.dead_key(topic)
         with self._lock:
-            self.declare_queue(topic, dead_letter=(layout.dead_letter_exchange, dead_key))
-            self.bind(topic, layout.task_exchange, topic)
-            self.declare_queue(dead)
-            self.bind(dead, layout.dead_letter_exchange, dead_key)
+            self.exchanges.declare_topic(layout, topic)
+
+    def create_topic(self, layout: Layout, topic: str, arguments: dict[str, Any]) -> None:
+        """Create *topic*, whose queue has these *arguments* besides those of every topic.
+
+        Raises `TopicConflict` when it exists and has others.
+        """
+        wanted = {**layout.queue_arguments(topic), **arguments}
+        ttl = wanted.get("x-message-ttl")
+        with self._lock:
+            queue = self.exchanges.queues.get(topic)
+            if queue is not None:
+                _check_same(topic, wanted, queue.arguments)
+            self.exchanges.declare_topic(
+                layout,
+                topic,
+                max_priority=wanted.get("x-max-priority"),
+                message_ttl=None if ttl is None else ttl / 1000,
+            )
 
     def has_queue(self, name: str) -> bool:
         """Whether there is a queue of that name."""
-        return name in self._exchanges.queues
+        return name in self.exchanges.queues
 
     def depth(self, queue: str) -> int:
         """Return how many messages of *queue* are ready."""
-        with self._now():
-            return len(self._exchanges.queue(queue))
+        with self.now():
+            return len(self.exchanges.queue(queue))
 
     def consumers(self, queue: str) -> int:
-        """Return how many consumers *queue* has."""
+        """Return how many consumers *queue* has, those that are made believe included."""
         with self._lock:
-            return self._exchanges.queue(queue).consumers
+            source = self.exchanges.queue(queue)
+            return len(source.consumers) + source.others
 
     def set_consumers(self, queue: str, count: int) -> None:
-        """Let *queue* have *count* consumers. Clients here claim, which is no consumer, so a
-        simulated worker says so itself; a look at such a queue reorders."""
+        """Let *queue* have *count* consumers besides the real ones. A simulated worker claims,
+        which is no consumer, so it says so itself; a look at such a queue reorders."""
         with self._lock:
-            self._exchanges.queue(queue).consumers = count
+            self.exchanges.queue(queue).others = count
 
     def purge(self, queue: str) -> int:
         """Delete the ready messages of *queue*; returns how many."""
-        with self._now():
-            return self._exchanges.queue(queue).clear()
+        with self.now():
+            return self.exchanges.queue(queue).clear()
 
     def look(self, queue: str, limit: int) -> tuple[list[tuple[Message, bool]], int]:
         """Return the next *limit* messages, each with whether it had been delivered before, and
         how many are ready. Marks them redelivered, as giving back does."""
-        with self._now():
-            source = self._exchanges.queue(queue)
+        with self.now():
+            source = self.exchanges.queue(queue)
             seen = [(message, message.redelivered) for message in source.first(limit)]
             for message, _ in seen:
                 message.redelivered = True
@@ -150,16 +199,16 @@ class MemoryServer:
     def topics(self, layout: Layout) -> set[str]:
         """Return all queues that are bound as topics are, or have a dead-letter queue."""
         with self._lock:
-            queues = self._exchanges.queues
-            return self._exchanges.bound_by_name(layout.task_exchange) | {
+            queues = self.exchanges.queues
+            return self.exchanges.bound_by_name(layout.task_exchange) | {
                 name for name in queues if layout.dead_queue(name) in queues
             }
 
     def stats(self, layout: Layout, topic: str) -> TopicStats:
         """Return the statistics of one topic; what a missing queue cannot tell is missing."""
-        with self._now() as now:
-            queue = self._exchanges.queues.get(topic)
-            dead = self._exchanges.queues.get(layout.dead_queue(topic))
+        with self.now() as now:
+            queue = self.exchanges.queues.get(topic)
+            dead = self.exchanges.queues.get(layout.dead_queue(topic))
             dead_letter = None if dead is None else len(dead)
             if queue is None:
                 return TopicStats(topic=topic, exists=False, dead_letter=dead_letter)
@@ -169,7 +218,7 @@ class MemoryServer:
                 queued=len(queue),
                 unacked=queue.held,
                 dead_letter=dead_letter,
-                consumers=queue.consumers,
+                consumers=len(queue.consumers) + queue.others,
                 publish_rate=queue.published.per_second(now),
                 ack_rate=queue.acknowledged.per_second(now),
                 queue_type="classic",
@@ -179,11 +228,18 @@ class MemoryServer:
     # --- putting in -----------------------------------------------------------------
 
     def publish(
-        self, exchange: str, key: str, body: bytes, properties: Properties
+        self, exchange: str, key: str, body: bytes, properties: Properties, *, delay: float = 0.0
     ) -> PublishResult:
-        """Route one message, and say what became of it. Exchanges need no declaration."""
-        with self._now() as now:
-            return self._exchanges.publish(exchange, key, body, properties, now)
+        """Route one message, after *delay* seconds, and say what became of it. Exchanges need no
+        declaration. A message with a delay is for a queue that exists, else it is unroutable."""
+        with self.now() as now:
+            if not delay:
+                return self.exchanges.publish(exchange, key, body, properties, now)
+            if key not in self.exchanges.queues:
+                return "unroutable"
+            self.exchanges.bind(key, exchange, key)
+            self.exchanges.park(exchange, key, body, properties, now + delay)
+            return "confirmed"
 
     def put(self, queue: str, body: bytes, properties: Properties | None = None) -> None:
         """Put raw bytes into *queue*, as another program would; `Unroutable`, `PublishRefused`."""
@@ -193,144 +249,59 @@ class MemoryServer:
 
     # --- clients --------------------------------------------------------------------
 
-    def attach(self, owner: object) -> Client:
-        """Take in a new client, for as long as *owner* lives."""
-        client = Client(weakref.ref(owner))
+    def attach(self, session: Session) -> None:
+        """Take in a new client."""
         with self._lock:
-            self._clients.append(client)
-        return client
+            self._sessions.append(session)
 
-    def detach(self, client: Client) -> None:
-        """Give back all that *client* holds, to its old place, and forget it."""
-        with self._now():
-            if client in self._clients:
-                self._let_go(client)
+    def detach(self, session: Session) -> None:
+        """Let a client give back all that it has, and forget it. Idempotent."""
+        with self.now():
+            if session in self._sessions:
+                self._let_go(session)
 
-    def _let_go(self, client: Client) -> None:
-        self._clients.remove(client)
-        if client.view is not None:
-            self._fanout.forget(client.view)
-        for held in client.held.values():
-            self._give_back(held)
-        client.held.clear()
-
-    def _give_back(self, held: _Held) -> None:
-        held.message.redelivered = True
-        held.queue.held -= 1
-        held.queue.put(held.message)
-
-    def claim(self, client: Client, queue: str) -> tuple[str, Message, bool] | None:
-        """Take the next message: its delivery id, itself, whether it was delivered before."""
-        with self._now():
-            if client not in self._clients:  # closed by another thread just now
-                raise Closed
-            source = self._exchanges.queue(queue)
-            message = source.take()
-            if message is None:
-                return None
-            name = message.properties.message_id or f"{queue}/{message.number}"
-            numbered = itertools.chain([name], (f"{name}#{n}" for n in itertools.count(2)))
-            delivery_id = next(free for free in numbered if free not in client.held)
-            client.held[delivery_id] = _Held(source, message)
-            source.held += 1
-            return delivery_id, message, message.redelivered
-
-    def held_body(self, client: Client, delivery_id: str) -> bytes:
-        """Return the body of a claimed message."""
-        with self._lock:
-            return _held_by(client, delivery_id).message.body
-
-    def ack(self, client: Client, delivery_id: str) -> None:
-        """Settle a claimed message: it is gone."""
-        with self._now() as now:
-            held = _held_by(client, delivery_id)
-            held.queue.acknowledged.count(now)
-            held.queue.held -= 1
-            del client.held[delivery_id]
-
-    def give_back(self, client: Client, delivery_id: str) -> None:
-        """Return a claimed message to its old place."""
-        with self._now():
-            self._give_back(_held_by(client, delivery_id))
-            del client.held[delivery_id]
-
-    def put_again(self, client: Client, delivery_id: str, body: bytes) -> None:
-        """Put *body* at the end of a claimed message's queue, and then settle the original."""
-        with self._lock:
-            held = _held_by(client, delivery_id)
-            name = held.queue.name
-            outcome = self.publish("", name, body, held.message.properties)
-            if outcome != "confirmed":
-                raise PublishRefused(
-                    f"The queue {name!r} did not take the message back ({outcome}); it is still "
-                    "ours."
-                )
-            self.ack(client, delivery_id)
-
-    def reject(self, client: Client, delivery_id: str) -> None:
-        """Dead-letter a claimed message; raises `WouldBeLost` when that would drop it."""
-        with self._now() as now:
-            held = _held_by(client, delivery_id)
-            to = held.queue.dead_letter
-            if to is None or not self._exchanges.route(to.exchange, to.key):
-                raise WouldBeLost(
-                    f"The queue {held.queue.name!r} does not dead-letter, so the message would be "
-                    "dropped; it is still ours. Requeue it."
-                )
-            del client.held[delivery_id]
-            held.queue.held -= 1
-            self._exchanges.dead_letter(held.queue, held.message, "rejected", now)
+    def _let_go(self, session: Session) -> None:
+        self._sessions.remove(session)
+        session.let_go()
 
     # --- worker events --------------------------------------------------------------
 
-    def subscribe(self, client: Client) -> bool:
-        """Let *client* hear events from now on; says whether it did not before."""
-        with self._lock:
-            if client.view is not None or client not in self._clients:
-                return False
-            client.view = self._fanout.subscribe()
-            return True
+    def is_anybody_but(self, session: Session) -> bool:
+        """Whether there is anybody but *session* from whom an event could come."""
+        with self.now():
+            others = any(one is not session for one in self._sessions)
+            return others or self.fanout.is_heard_by_others(session)
 
-    @contextlib.contextmanager
-    def view_of(self, client: Client) -> Iterator[ClusterView]:
-        """Hold the server still, to read what *client* has heard."""
-        with self._now():
-            if client.view is None or client not in self._clients:
-                raise Closed
-            yield client.view
+    def broadcast(self, *bodies: bytes) -> None:
+        """Bring the raw events *bodies* to all subscribers and listeners."""
+        with self.now() as now:
+            for body in bodies:
+                self.fanout.send(now, body)
+        self.fanout.deliver()
 
-    def may_hear_more(self, client: Client) -> bool:
-        """Whether there is anybody but *client* from whom an event could come."""
-        with self._now():
-            return bool(self._fanout.listeners) or any(c is not client for c in self._clients)
-
-    def broadcast(self, body: bytes) -> None:
-        """Bring the raw event *body* to all subscribers and listeners."""
-        with self._now() as now:
-            self._fanout.fold(now, body)
-            listeners = list(self._fanout.listeners)
-        for listener in listeners:  # without the lock: they may answer
-            listener(body)
-
-    def listen(self, callback: Listener) -> Callable[[], None]:
+    def listen(self, callback: Callback) -> Callable[[], None]:
         """Call *callback* with every raw event, in the thread of its sender; returns what ends it.
 
         This is how a simulated node hears `who_is_alive`; it answers with `broadcast`.
         """
+        return self.add_listener(Listener(callback))
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Let *listener* hear what is sent from now on; returns what ends it."""
         with self._lock:
-            self._fanout.listeners.append(callback)
+            self.fanout.listen(listener)
 
         def stop() -> None:
-            with self._lock, contextlib.suppress(ValueError):
-                self._fanout.listeners.remove(callback)
+            with self._lock:
+                self.fanout.unlisten(listener)
 
         return stop
 
 
-def _held_by(client: Client, delivery_id: str) -> _Held:
-    try:
-        return client.held[delivery_id]
-    except KeyError:
-        raise UnknownDelivery(
-            f"Delivery {delivery_id!r} is not (or no longer) ours; nothing was changed."
-        ) from None
+def _check_same(topic: str, wanted: dict[str, Any], current: dict[str, Any]) -> None:
+    for name in (*wanted, *current):
+        if wanted.get(name) != current.get(name):
+            raise TopicConflict(
+                f"The topic {topic!r} exists and has {name} {current.get(name, 'none')} instead of "
+                f"{wanted.get(name, 'none')}; it was not changed and is used as it is."
+            )

@@ -1,0 +1,158 @@
+"""What one broker object is to the server: its claims, its locks, what it hears."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from tasktools.brokers.memory.claims import Claims
+from tasktools.brokers.memory.fanout import Listener
+from tasktools.brokers.memory.locks import LockRequest, MemoryLock
+from tasktools.brokers.memory.server import MemoryServer
+from tasktools.core import events
+from tasktools.core.cluster_view import ClusterView
+from tasktools.core.compose import FunctionNames
+from tasktools.core.errors import Closed
+from tasktools.core.events import (
+    Event,
+    LockEvent,
+    Malformed,
+    Question,
+    SettingsUpdate,
+    Unknown,
+)
+from tasktools.core.layout import Layout
+from tasktools.core.models import TopicSettings
+
+
+class Client:
+    """A client of *server*, until it is closed or *owner* is dropped. Thread-safe."""
+
+    def __init__(self, server: MemoryServer, owner: object, functions: FunctionNames) -> None:
+        self.sender_id = f"tasktools-{secrets.token_hex(4)}"
+        self.claims = Claims(server, functions)
+        self._server = server
+        self._view: ClusterView | None = None
+        self._is_open = True
+        self._owner = weakref.ref(owner, lambda _owner: self.claims.ring())
+        server.attach(self)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the owner was dropped without closing this."""
+        return self._owner() is None
+
+    def close(self) -> None:
+        """Give back everything. Idempotent."""
+        self._server.detach(self)
+        self.claims.join()
+
+    def let_go(self) -> None:
+        """Give back everything (under the server's lock)."""
+        self._is_open = False
+        self.claims.let_go()
+        self._server.locks.free_all_of(self)
+        self._server.fanout.forget(self._view, self)
+
+    def _check_open(self) -> None:
+        if not self._is_open:  # closed by another thread just now
+            raise Closed
+
+    # --- worker events --------------------------------------------------------------
+
+    def subscribe(self) -> bool:
+        """Hear events from now on, and ask for them; says whether it did not before."""
+        with self._server.now() as now:
+            if self._view is not None or not self._is_open:
+                return False
+            self._view = self._server.fanout.subscribe()
+            for kind in ("who_is_alive", "config_request"):
+                self._send(now, Question(kind=kind, sender_id=self.sender_id))
+        self._server.fanout.deliver()
+        return True
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[ClusterView]:
+        """Hold the server still, to read what was heard since `subscribe`."""
+        with self._server.now():
+            self._check_open()
+            if self._view is None:
+                raise Closed
+            yield self._view
+
+    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *callback* with every event from now on; returns what ends it."""
+
+        def hear(body: bytes) -> None:
+            event = events.parse(body)
+            if not isinstance(event, Unknown | Malformed):
+                callback(event)
+
+        with self._server.now():
+            self._check_open()
+            stop = self._server.add_listener(Listener(hear, owner=self))
+        self.subscribe()
+        return stop
+
+    def _send(self, now: float, event: Event) -> None:
+        self._server.fanout.send(now, events.encode(event))
+
+    def broadcast(self, *said: Event) -> None:
+        """Send events to everybody, in order."""
+        self._server.broadcast(*map(events.encode, said))
+
+    def configure(self, layout: Layout, topic: str, settings: TopicSettings) -> None:
+        """Keep the settings of a topic, as peers would read them, and tell everybody."""
+        update = SettingsUpdate(sender_id=self.sender_id, topic=topic, settings=settings)
+        kept = events.settings_from(events.settings_json(settings))
+        with self._server.now() as now:
+            self._server.settings[layout.name][topic] = kept
+            self._send(now, update)
+        self._server.fanout.deliver()
+
+    # --- locks ----------------------------------------------------------------------
+
+    def acquire(
+        self, request: LockRequest, release: Callable[[MemoryLock], object]
+    ) -> MemoryLock | None:
+        """Take a lock, unless somebody has it."""
+        with self._server.now() as now:
+            self._check_open()
+            lock = self._server.locks.take(request, self, release)
+            if lock is not None:
+                self._tell(now, "lock_acquired", request)
+        self._server.fanout.deliver()
+        return lock
+
+    def free(self, lock: MemoryLock) -> bool:
+        """Let others have *lock*; says whether it was held still."""
+        with self._server.now() as now:
+            was_held = lock.is_held
+            if was_held:
+                self._server.locks.free(lock)
+                self._tell(now, "lock_released", lock.request)
+        self._server.fanout.deliver()
+        return was_held
+
+    def free_by_force(self, name: str) -> bool:
+        """Let others have the lock *name*, whoever has it; says whether anybody had."""
+        lock = self._server.locks.get(name)
+        return lock is not None and self.free(lock)
+
+    def _tell(
+        self, now: float, kind: Literal["lock_acquired", "lock_released"], request: LockRequest
+    ) -> None:
+        self._send(
+            now,
+            LockEvent(
+                kind=kind,
+                sender_id=self.sender_id,
+                lock=request.name,
+                task_id=request.task_id,
+                locked_by=request.worker_id,
+                acquired_at=now,
+            ),
+        )
