@@ -7,7 +7,7 @@ True
 >>> cluster.close()
 """
 
-from tasktools.connect import connect
+from tasktools.connect import connect, get_broker
 from tasktools.core.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -44,6 +44,7 @@ __all__ = (  # noqa: RUF022 - grouped
     # the way in
     "Cluster",
     "connect",
+    "get_broker",
     # tasks
     "CurrentTask",
     "TaskRegistry",

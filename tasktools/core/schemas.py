@@ -66,6 +66,13 @@ WORKERS: Final = Schema(
             "events",
         ),
         Column("uncertain", "flag", "known only from what another node said of it", "events"),
+        Column(
+            "tasktools",
+            "flag",
+            "whether it is a worker of tasktools, which obeys commands; False: a peer",
+            "events",
+        ),
+        Column("draining", "flag", "takes no new tasks; missing: peers do not tell", "events"),
         Column("running", "count", "tasks it is executing; 0 when gone or stopped", "events"),
         Column("capacity", "count", "tasks it can execute at once", "events"),
         Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
@@ -97,7 +104,12 @@ TOPICS: Final = Schema(
         Column("subscribers", "count", "live workers that say they consume it", "events"),
         Column("publish_rate", "ratio", "messages published a second", "management"),
         Column("ack_rate", "ratio", "messages acknowledged a second", "management"),
-        Column("concurrency_limit", "count", "limit of running tasks; missing: none", "events"),
+        Column(
+            "concurrency_limit",
+            "count",
+            "limit of running tasks; missing: none. What the broker keeps, else what workers say",
+            "broker, events",
+        ),
         Column("succeeded", "count", "tasks succeeded since the known workers started", "events"),
         Column("failed", "count", "tasks failed since the known workers started", "events"),
         Column("requeued", "count", "messages requeued since we listen", "events"),
@@ -111,6 +123,33 @@ TOPICS: Final = Schema(
             "broker, management",
         ),
         Column("exists", "flag", "whether the queue exists", "broker"),
+    ),
+)
+
+SETTINGS: Final = Schema(
+    "settings",
+    "one topic for which settings are kept",
+    (
+        Column("topic", "name", "name of the topic", "broker"),
+        Column(
+            "concurrency_limit",
+            "count",
+            "tasks that run at once in the whole cluster; missing: no limit; 0: paused",
+            "broker",
+        ),
+        Column(
+            "max_retries",
+            "count",
+            "tries after the first, for tasks that do not say it themselves; missing: not set",
+            "broker",
+        ),
+        Column(
+            "dead_letter_enabled",
+            "flag",
+            "False: workers of tasktools drop what failed for good; missing: not set",
+            "broker",
+        ),
+        Column("retention", "span", "how long dead letters are kept; missing: for ever", "broker"),
     ),
 )
 
@@ -207,7 +246,7 @@ FOLLOWED: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (WORKERS, TOPICS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED, FOLLOWED)
+SCHEMAS: Final = (WORKERS, TOPICS, SETTINGS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED, FOLLOWED)
 
 
 def as_markdown() -> str:

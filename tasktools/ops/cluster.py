@@ -14,13 +14,14 @@ from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
 from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.ops import publishing, tasks
+from tasktools.ops.commands import Commands
 from tasktools.ops.seen import SeenTasks
 
 _ONE_HEARTBEAT: Final = 3.5
 """Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
 
 
-class Cluster:
+class Cluster(Commands):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
     Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
@@ -91,13 +92,15 @@ class Cluster:
         management API for all.
         """
         state = self.broker.cluster_state()
-        report = self.broker.topic_report(state.topics | self._named)
+        kept, note = tasks.kept_settings(self.broker)
+        known = {**state.settings, **kept}
+        report = self.broker.topic_report(state.topics | self._named | kept.keys())
         running = tasks.count_by_topic(state.running)
         subscribers = tasks.subscribers_by_topic(state.workers)
         rows = []
         for stats in report.topics:
             topic = stats.topic
-            counted, settings = state.counters.get(topic), state.settings.get(topic)
+            counted, settings = state.counters.get(topic), known.get(topic)
             rows.append(
                 (
                     topic,
@@ -119,7 +122,30 @@ class Cluster:
                     stats.exists,
                 )
             )
-        return self._frame(schemas.TOPICS, rows, (_events(state, schemas.TOPICS), *report.sources))
+        sources = (_events(state, schemas.TOPICS), *report.sources)
+        frame = self._frame(schemas.TOPICS, rows, sources)
+        frame.attrs["notes"] += [note] if note else []
+        return frame
+
+    def topic_settings(self) -> pd.DataFrame:
+        """Return one row a topic for which settings are kept (schema `SETTINGS`).
+
+        They were made by `configure_topic`, or by a peer and taken over by a worker of
+        tasktools; they outlive every process. Raises `PermissionDenied`.
+        """
+        kept = self.broker.topic_settings()
+        rows = [
+            (
+                topic,
+                settings.concurrency_limit,
+                settings.max_retries,
+                settings.dead_letter_enabled,
+                settings.retention_seconds,
+            )
+            for topic, settings in sorted(kept.items())
+        ]
+        source = Source(name="broker", ok=True, columns=schemas.SETTINGS.names, age=0.0)
+        return self._frame(schemas.SETTINGS, rows, source)
 
     def active_tasks(
         self, topic: str | None = None, *, queued: bool = True, limit: int = 1000
@@ -302,6 +328,8 @@ def _worker_row(worker: Worker) -> tuple[Any, ...]:
         worker.pid,
         worker.state,
         worker.uncertain,
+        worker.ours,
+        worker.draining,
         worker.running,
         worker.capacity,
         _ratio(worker.running, worker.capacity),

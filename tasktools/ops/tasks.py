@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +16,7 @@ from tasktools.core.errors import (
     Closed,
     ConnectionLost,
     LookRefused,
+    PermissionDenied,
     UnknownTopic,
     Unreachable,
 )
@@ -25,6 +26,7 @@ from tasktools.core.models import (
     SeenMessage,
     Source,
     TaskMessage,
+    TopicSettings,
     Worker,
 )
 from tasktools.core.redaction import mask
@@ -64,6 +66,14 @@ def subscribers_by_topic(workers: Iterable[Worker]) -> Counter[str]:
     """Count the live workers that say they consume each topic."""
     live = (worker for worker in workers if worker.state in ("alive", "late"))
     return Counter(topic for worker in live for topic in set(worker.topics))
+
+
+def kept_settings(broker: Broker) -> tuple[Mapping[str, TopicSettings], str | None]:
+    """Return the settings that the broker keeps; where they cannot be read none, and why."""
+    try:
+        return broker.topic_settings(), None
+    except (PermissionDenied, BrokerTimeout) as error:
+        return {}, f"kept settings of topics could not be read: {error}"
 
 
 def check_known(broker: Broker, state: ClusterState, topic: str) -> None:
