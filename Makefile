@@ -7,12 +7,15 @@
 
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
+QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help: ## Show this
 	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or BROKER_DSN)
+	mkdir -p .venv/share/jupyter/lab/settings
+	echo '$(QUIET)' > .venv/share/jupyter/lab/settings/overrides.json # no news pop-up
 	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 01_quickstart.ipynb
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser; under 20 minutes

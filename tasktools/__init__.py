@@ -7,6 +7,12 @@ True
 >>> cluster.close()
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from tasktools.connect import connect, get_broker
 from tasktools.core.errors import (
     AuthenticationFailed,
@@ -40,11 +46,15 @@ from tasktools.ops.cluster import Cluster
 from tasktools.worker import CurrentTask, TaskRegistry, TaskRunner, current_task, task
 from tasktools.worker.limits import TimeLimitExceeded
 
+if TYPE_CHECKING:
+    from tasktools import widgets
+
 __all__ = (  # noqa: RUF022 - grouped
     # the way in
     "Cluster",
     "connect",
     "get_broker",
+    "widgets",
     # tasks
     "CurrentTask",
     "TaskRegistry",
@@ -82,3 +92,16 @@ __all__ = (  # noqa: RUF022 - grouped
 )
 
 __version__ = "0.1.0"
+
+
+if not TYPE_CHECKING:  # hides no misspelt name from a type checker
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import the widgets when they are first used: they take their time."""
+        if name != "widgets":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

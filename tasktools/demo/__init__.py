@@ -1,5 +1,6 @@
 """The demo cluster, ``demo://``: the memory broker with a small simulated shop on it."""
 
 from tasktools.demo.broker import DemoBroker
+from tasktools.demo.shop import signatures
 
-__all__ = ("DemoBroker",)
+__all__ = ("DemoBroker", "signatures")

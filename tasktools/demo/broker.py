@@ -11,6 +11,7 @@ from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import MalformedDSN
 from tasktools.core.layout import FP
+from tasktools.demo.shop import FUNCTIONS
 from tasktools.demo.simulation import STEP, Simulation
 
 _AHEAD: Final = 120.0
@@ -57,6 +58,8 @@ class DemoBroker(MemoryBroker):
         )
         server.listen(self._simulation.hear)
         self.catch_up(_AHEAD)
+        for function in FUNCTIONS:  # as if their messages had been seen
+            self._functions.note(function.rpartition(":")[2], function)
 
     @classmethod
     def from_dsn(cls, dsn: str, *, read_only: bool = False) -> Self:

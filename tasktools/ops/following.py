@@ -111,6 +111,7 @@ class TaskLog:
         if self._listening:
             return
         try:
+            broker.cluster_state()  # the picture is to know of every task that we hear of
             broker.listen(self.hear)
         except BrokerError as error:  # the next call tries again
             self.problem = f"tasks cannot be followed: {error}"
@@ -177,7 +178,7 @@ class Follower:
         broker: Broker,
         log: TaskLog,
         clock: Clock,
-        frame: Callable[[Sequence[Sequence[Any]], Sequence[Source]], pd.DataFrame],
+        frame: Callable[[Sequence[Sequence[Any]], Source], pd.DataFrame],
     ) -> None:
         self._broker = broker
         self._log = log
@@ -185,7 +186,7 @@ class Follower:
         self._frame = frame
         self._task_ids: list[str] = []
 
-    def add(self, task_ids: Iterable[str]) -> None:
+    def add(self, task_ids: str | Iterable[str]) -> None:
         """Follow these tasks as well. What was missed before is not known, except of tasks that
         were published with the same `Cluster`."""
         told = [task_ids] if isinstance(task_ids, str) else [str(one) for one in task_ids]
@@ -210,7 +211,7 @@ class Follower:
                 strict=True,
             )
         ]
-        return self._frame(rows, self._sources(state))
+        return self._frame(rows, self._source(state))
 
     def wait(self, timeout: float = 60.0) -> pd.DataFrame:
         """Return `frame()` once all tasks have ended, or after *timeout* seconds.
@@ -226,10 +227,10 @@ class Follower:
             with self._log.changed:
                 self._log.changed.wait(min(left, _LOOK_AGAIN))
 
-    def _sources(self, state: ClusterState) -> Sequence[Source]:
+    def _source(self, state: ClusterState) -> Source:
         if self._log.problem is None:
-            return (state.events,)
-        return (replace(state.events, ok=False, note=self._log.problem),)
+            return state.events
+        return replace(state.events, ok=False, note=self._log.problem)
 
 
 def _row(task_id: str, story: TaskStory) -> tuple[Any, ...]:

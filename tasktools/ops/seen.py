@@ -28,6 +28,10 @@ class SeenTasks:
         while len(self._tasks) > _MOST_TASKS:
             self._tasks.popitem(last=False)
 
+    def names(self) -> set[str]:
+        """Return the names of the tasks that were seen."""
+        return {task.task_name for task in list(self._tasks.values()) if task.task_name}
+
     def get(self, task_id: str) -> TaskMessage | None:
         """Return what was seen of a task."""
         return self._tasks.get(task_id)

@@ -1,1 +1,9 @@
-"""x."""
+"""Widgets for notebooks: what the library can do, with buttons.
+
+They need ipywidgets and plotly, which `import tasktools` alone does not load:
+``tasktools.widgets`` is imported when it is first used.
+"""
+
+from tasktools.widgets.publishing import PublishWidget, publish
+
+__all__ = ("PublishWidget", "publish")

@@ -62,6 +62,15 @@ _RUN_CODE: Final = """async source => {
   await commands.execute('notebook:run-cell');
   return notebook.activeCellIndex;
 }"""
+_USE_THEME: Final = """async theme => {
+  await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
+}"""
+_EMPTY: Final = {
+    "cells": [],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 _HEIGHT: Final = """() => {
   const all = window.jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.node);
   return all.at(-1).getBoundingClientRect().bottom - all[0].getBoundingClientRect().top;
@@ -167,6 +176,18 @@ def open_notebook(page: Page, base: str, name: str) -> None:
     page.evaluate(_READY)
 
 
+def open_empty(page: Page, lab: Lab, name: str) -> None:
+    """Open a new notebook called *name*, without cells, on a kernel that is ready."""
+    (lab.root / name).write_text(json.dumps(_EMPTY), encoding="utf-8")
+    open_notebook(page, lab.base, name)
+
+
+def use_theme(page: Page, name: str) -> None:
+    """Show everything in the theme *name*, "JupyterLab Light" or "JupyterLab Dark"."""
+    page.evaluate(_USE_THEME, name)
+    page.wait_for_timeout(500)  # the style sheets are fetched and applied
+
+
 def run_all(page: Page) -> list[int | None]:
     """Run all cells and return the execution counts of the code cells."""
     counts: list[int | None] = page.evaluate(_RUN_ALL)
@@ -182,6 +203,14 @@ def run_code(page: Page, source: str) -> Locator:
 def cells(page: Page) -> Locator:
     """Return all cells of the notebook, in order."""
     return page.locator(".jp-Notebook .jp-Cell")
+
+
+def printed(page: Page, expression: str) -> str:
+    """Return what the kernel prints for *expression*, by running it in a new cell."""
+    cell = run_code(page, f"print({expression})")
+    output = cell.locator(".jp-OutputArea-output pre").first
+    output.wait_for()
+    return output.inner_text().strip()
 
 
 def errors(page: Page) -> list[str]:

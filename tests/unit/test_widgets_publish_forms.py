@@ -82,7 +82,7 @@ def test_spread_parameters_are_json_and_further_positions_need_all_before_them()
         [1, 2, 3], {"x": 4}
     )
     assert entered(spread, first="1", rest="{}").problems == (
-        "rest is no JSON array, like [1, 2].",
+        "The argument 'rest' is no JSON array, like [1, 2].",
     )
 
 
@@ -98,14 +98,17 @@ def test_positions_that_have_no_name_are_passed_in_place() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"retries": "1"}, "The argument to is missing."),
-        ({"to": "  ", "retries": "1"}, "The argument to is missing."),
-        ({"to": "x", "retries": "1.5"}, "The argument retries is '1.5', not a whole number."),
-        ({"to": "x", "retries": "true"}, "The argument retries is 'true', not a whole number."),
-        ({"to": "x", "retries": "1", "ratio": "NaN"}, "The argument ratio is 'NaN', not a number."),
+        ({"retries": "1"}, "The argument 'to' is missing."),
+        ({"to": "  ", "retries": "1"}, "The argument 'to' is missing."),
+        ({"to": "x", "retries": "1.5"}, "The argument 'retries' is '1.5', not a whole number."),
+        ({"to": "x", "retries": "true"}, "The argument 'retries' is 'true', not a whole number."),
+        (
+            {"to": "x", "retries": "1", "ratio": "NaN"},
+            "The argument 'ratio' is 'NaN', not a number.",
+        ),
         (
             {"to": "x", "retries": "1", "tags": "[1,\n 2"},
-            "tags is not JSON: Expecting ',' delimiter at line 2, column 3.",
+            "The argument 'tags' is not JSON: Expecting ',' delimiter at line 2, column 3.",
         ),
     ],
 )

@@ -1,7 +1,9 @@
 """The publish widget: a form for one task or a batch, what became of it, and how it ends.
 
-Four objects: `state` (what was entered, and the rules), `feed` (a thread that talks to the
-broker), `figure` (what became of a batch, as a bar), `view` (the widgets, bound to the state).
+`state` holds what was entered, and the rules; `feed` is the thread that talks to the broker;
+`figure` shows what became of a batch; `view` is the widgets, with `inputs` and `results`.
 """
+
+from tasktools.widgets.publishing.view import PublishWidget, publish
 
 __all__ = ("PublishWidget", "publish")

@@ -37,6 +37,8 @@ class Batch:
     def of(cls, frame: pd.DataFrame, source: str = "the DataFrame") -> Self:
         """Check *frame*, which has the columns that `Cluster.publish_many` takes. `topic` and
         `task_name` may be missing, and so may single values of them."""
+        if not isinstance(frame, pd.DataFrame):
+            raise TypeError(f"A batch is a DataFrame, not {type(frame).__name__}.")
         try:
             publishing.requests_from(_filled(frame, _STAND_IN))
         except InvalidTask as error:

@@ -21,6 +21,9 @@ FATES: Final = (
 )
 """What a task can end as, or be at present, from the best to the worst."""
 
+FINAL: Final = (*ENDED, "refused", "unroutable", "not sent")
+"""Those after which nothing more is expected."""
+
 _ARRIVED: Final = ("confirmed", "in doubt")
 _ATTENTION: Final = (*reversed(FATES[3:]), "running", "queued", "succeeded")
 

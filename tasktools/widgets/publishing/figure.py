@@ -23,6 +23,11 @@ _TEXT: Final = "#7b7b7b"
 """Legible on white and on JupyterLab's dark grey: the kernel does not know the theme."""
 
 
+def load() -> None:
+    """Import what a `FigureWidget` needs, which takes a second; in any thread."""
+    _ = go.FigureWidget
+
+
 def figure(counts: Mapping[str, int], *, demo: bool = False) -> go.Figure:
     """Return one horizontal bar, divided by what the tasks are now; *counts* by `FATES`."""
     bars = [
@@ -63,9 +68,18 @@ def _range(total: int) -> list[int]:
 def _layout(total: int, *, demo: bool) -> go.Layout:
     clear = "rgba(0,0,0,0)"
     bare = {"showgrid": False, "zeroline": False, "showticklabels": False, "fixedrange": True}
-    mark = {"text": "DEMO", "x": 1, "y": 1.25, "xref": "paper", "yref": "paper", "showarrow": False}
+    place = {
+        "x": 1,
+        "xref": "paper",
+        "xanchor": "right",
+        "y": -0.05,
+        "yref": "paper",
+        "yanchor": "top",
+    }
+    mark = {"text": "DEMO", "showarrow": False, **place}
     return go.Layout(
         barmode="stack",
+        autosize=True,
         height=96,
         margin={"l": 2, "r": 2, "t": 8, "b": 2},
         paper_bgcolor=clear,

@@ -19,9 +19,9 @@ _KINDS: Final[Mapping[str, FieldKind]] = {
     "bool": "flag",
 }
 _NAMES: Final[Mapping[FieldKind, str]] = {"integer": "a whole number", "number": "a number"}
-_SPREAD: Final = {
-    inspect.Parameter.VAR_POSITIONAL: (list, "[]"),
-    inspect.Parameter.VAR_KEYWORD: (dict, "{}"),
+_SPREAD: Final[Mapping[Any, type]] = {
+    inspect.Parameter.VAR_POSITIONAL: list,
+    inspect.Parameter.VAR_KEYWORD: dict,
 }
 _JSON_NAMES: Final[Mapping[type, str]] = {list: "array, like [1, 2]", dict: 'object, like {"a": 1}'}
 
@@ -57,9 +57,9 @@ def fields_of(signature: inspect.Signature) -> tuple[Field, ...]:
 def _field(parameter: inspect.Parameter) -> Field:
     if parameter.kind in _SPREAD:
         stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
-        default = _SPREAD[parameter.kind][1]
+        nothing = json.dumps(_SPREAD[parameter.kind]())
         hint = f"{stars}{parameter.name}, as JSON"
-        return Field(parameter.name, "json", required=False, default=default, hint=hint)
+        return Field(parameter.name, "json", required=False, default=nothing, hint=hint)
     kind = _KINDS.get(_annotation(parameter), "json")
     required = parameter.default is inspect.Parameter.empty
     default = _shown(kind, None if required else parameter.default)
@@ -100,7 +100,7 @@ def from_form(signature: inspect.Signature, entered: Mapping[str, Entered]) -> A
         if _is_left_out(field, now):
             continue
         try:
-            given[field.name] = _value(field, now, _SPREAD.get(parameter.kind, (None,))[0])
+            given[field.name] = _value(field, now, _SPREAD.get(parameter.kind))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -118,12 +118,12 @@ def _value(field: Field, entered: Entered, wanted: type | None) -> Any:
     if isinstance(entered, bool):
         return entered
     if field.required and not entered.strip():
-        raise ValueError(f"The argument {field.name} is missing.")
+        raise ValueError(f"The argument {field.name!r} is missing.")
     match field.kind:
         case "integer" | "number":
             return _number(field, entered)
         case "json":
-            return parse(entered, field.name, wanted)
+            return parse(entered, f"The argument {field.name!r}", wanted)
         case _:
             return entered
 
@@ -135,7 +135,7 @@ def _number(field: Field, entered: str) -> int | float:
         number = None
     types = int if field.kind == "integer" else (int, float)
     if isinstance(number, bool) or not isinstance(number, types):
-        what = f"The argument {field.name} is {entered!r}, not {_NAMES[field.kind]}."
+        what = f"The argument {field.name!r} is {entered!r}, not {_NAMES[field.kind]}."
         raise ValueError(what)  # noqa: TRY004 - nobody passed a wrong type
     result: int | float = number
     return result

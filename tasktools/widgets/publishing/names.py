@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tasktools.brokers.base import Broker
@@ -25,6 +25,8 @@ class RegisteredTask(Protocol):
 
 class Registry(Protocol):
     """A registry of tasks, above all a `TaskRegistry`."""
+
+    def __iter__(self) -> Iterator[RegisteredTask]: ...
 
     def find(self, message: TaskMessage, /) -> RegisteredTask | None:
         """Return the task that *message* names, by its function or by its name."""

@@ -16,6 +16,7 @@ from tasktools.core.errors import UnknownTask
 from tasktools.core.frames import frame_from
 from tasktools.widgets.publishing import forms, rules
 from tasktools.widgets.publishing.batch import Batch
+from tasktools.widgets.publishing.fates import counted, fates, in_words
 from tasktools.widgets.publishing.forms import Arguments
 
 Signatures = Callable[[str], inspect.Signature | None]
@@ -26,6 +27,10 @@ _ENTERED: Final = (
     *("priority", "ttl", "delay", "mode", "batch"),
 )
 _FOUND: Final = ("topics", "missing", "tasks")
+_HINT: Final = (
+    "CSV or a JSON object a line: topic, task_name (where missing, those above), args, kwargs, "
+    "headers (JSON), priority, ttl, delay"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +74,23 @@ class PublishState(traitlets.HasTraits):
 
     # what follows
     fields = traitlets.Tuple()
+    has_form = traitlets.Bool(default_value=False)
     shows_form = traitlets.Bool(default_value=False)
+    is_batch = traitlets.Bool(default_value=False)
+    about_batch = traitlets.Unicode()
     blockers = traitlets.Tuple()
     wanted_topics = traitlets.Tuple()
     can_publish = traitlets.Bool(default_value=False)
     armed = traitlets.Bool(default_value=False)
     count = traitlets.Int(1)
+    total = traitlets.Int()  # tasks of the last order
+    progress = traitlets.Unicode()
     label = traitlets.Unicode("Publish")
     question = traitlets.Unicode()
     order = traitlets.Instance(Order, allow_none=True)
+    shown = traitlets.Instance(pd.DataFrame)  # what became of the tasks (`fates`)
+    counts = traitlets.Dict()  # of them, by fate
+    summary = traitlets.Unicode()
 
     def __init__(
         self,
@@ -94,6 +107,7 @@ class PublishState(traitlets.HasTraits):
         self._options: dict[str, Any] = {}
         self._arguments = Arguments()
         self._derive()
+        self._account()
 
     @traitlets.default("outcome")
     def _no_outcome(self) -> pd.DataFrame:
@@ -122,8 +136,10 @@ class PublishState(traitlets.HasTraits):
         self.armed = False
 
     def _send(self) -> None:
-        self.armed, self.busy, self.settled, self.refusal = False, True, 0, ""
-        self.order = Order(self._requested(), self.create)
+        order = Order(self._requested(), self.create)
+        self.armed, self.busy, self.refusal = False, True, ""
+        self.total, self.settled = len(order.frame), 0
+        self.order = order
 
     # --- what follows ---------------------------------------------------------------
 
@@ -142,16 +158,32 @@ class PublishState(traitlets.HasTraits):
     def _allow(self, _change: Any) -> None:
         self.can_publish = not self.busy and not self.blockers
 
+    @traitlets.observe("settled", "total")
+    def _count(self, _change: Any) -> None:
+        self.progress = f"{self.settled:,} of {self.total:,}" if self.total > 1 else ""
+
+    @traitlets.observe("outcome", "followed")
+    def _account(self, _change: Any = None) -> None:
+        shown = fates(self.outcome, self.followed)
+        self.counts = counted(shown)
+        self.summary = in_words(self.outcome, self.counts)
+        self.shown = shown  # last: who sees it change finds the rest in step with it
+
     def _derive(self) -> None:
         self._find_signature()
-        self.shows_form = self.signature is not None and not self.as_json
+        self.is_batch = self.mode == "batch"
+        self.has_form = self.signature is not None
+        self.shows_form = self.has_form and not self.as_json
         self._options, problems = self._read_options()
         if self.mode == "one":
             self._arguments = self._read_arguments()
             problems += self._arguments.problems
         self.wanted_topics = self._wanted_topics()
         self.count = 1 if self.mode == "one" else len(self.batch or ())
-        self.label = "Publish" if self.mode == "one" else f"Publish {self._tasks()} …"
+        self.about_batch = (
+            _HINT if self.batch is None else f"{self._tasks()} in {self.batch.source}"
+        )
+        self.label = f"Publish {self._tasks()} …" if self.is_batch and self.count else "Publish"
         self.question = f"Publish {self._tasks()} to {self._targets()}?"
         self.blockers = tuple(dict.fromkeys([*self._blockers(), *problems]))
 
@@ -238,9 +270,8 @@ class PublishState(traitlets.HasTraits):
         return tuple(dict.fromkeys((*own, *self.batch.task_names)))
 
     def _wanted_topics(self) -> tuple[str, ...]:
-        told = {*self.topics, *self.missing}
-        asked = (topic for topic in self._targeted() if topic not in told)
-        return tuple(filter(rules.can_be_topic, asked))
+        """Return the topics that the feed is to find out about."""
+        return tuple(filter(rules.can_be_topic, self._targeted()))
 
     def _tasks(self) -> str:
         return "1 task" if self.count == 1 else f"{self.count:,} tasks"

@@ -1,0 +1,186 @@
+"""The publish widget as an operator uses it: in JupyterLab, in a browser, with the mouse."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.lab import (
+    Lab,
+    Outside,
+    errors,
+    open_empty,
+    printed,
+    run_code,
+    screenshot,
+    use_theme,
+)
+
+SCRIPT: Final = "<script>window.pwned=1</script>"
+IMAGE: Final = "<img src=x onerror=window.pwned=1>"
+LIGHT: Final = "JupyterLab Light"
+DARK: Final = "JupyterLab Dark"
+
+_OPEN: Final = """import tasktools as tt
+from tasktools.demo import signatures
+cluster = tt.connect("demo://?speed=3")
+widget = tt.widgets.publish(cluster, signatures=signatures)
+widget"""
+_CONTROL: Final = "from IPython.display import HTML\nHTML('<script>window.control=1</script>')"
+_HOSTILE: Final = f"""import tasktools as tt
+from tasktools.testing import task_event
+cluster = tt.connect("memory://")
+cluster.broker.ensure_topic("{IMAGE}")
+cluster.publish("{IMAGE}", "{SCRIPT}")
+widget = tt.widgets.publish(cluster)
+widget"""
+_FAIL: Final = f"""cluster.broker.broadcast(task_event(
+    "task_failed", widget.state.outcome["task_id"][0], "{SCRIPT}", error="{IMAGE}"))"""
+_THREADS: Final = "[t.name for t in __import__('threading').enumerate() if 'publish' in t.name]"
+
+expect.set_options(timeout=60_000)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+class Form:
+    """The widget on the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.all = page.locator(".tasktools-publish").last
+        self.all.wait_for()
+
+    def fill(self, label: str, text: str) -> None:
+        self.all.get_by_label(label, exact=True).fill(text)
+
+    def button(self, name: str) -> Locator:
+        return self.all.get_by_role("button", name=name, exact=True)
+
+    def status(self, text: str | re.Pattern[str]) -> Locator:
+        return self.all.get_by_role("status").filter(has_text=text)
+
+    def row(self, text: str | re.Pattern[str]) -> Locator:
+        return self.all.locator("table.tt-tasks tbody tr").filter(has_text=text)
+
+
+def test_an_operator_publishes_a_task_and_a_batch_and_sees_them_run_to_their_end(
+    lab: Lab, page: Page, outside: Outside, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "publish.ipynb")
+    run_code(page, _OPEN)
+    form = Form(page)
+    expect(form.all).to_contain_text("DEMO")
+    expect(form.button("Publish")).to_be_disabled()
+
+    # An unknown topic is refused in words.
+    form.fill("Topic", "emials")
+    form.fill("Task", "shop.emails:send_email")
+    form.fill("to", "me@example.com")
+    expect(form.status("There is no topic 'emials'. Did you mean 'emails'?")).to_be_visible()
+    expect(form.button("Publish")).to_be_disabled()
+    screenshot(page, "publish_refused", tmp_path)
+
+    # One task, to its end.
+    form.fill("Topic", "mine")
+    form.all.get_by_text("Create the topic", exact=True).click()
+    form.button("Publish").click()
+    expect(form.row("confirmed").filter(has_text="running")).to_be_visible()
+    expect(form.row("confirmed").filter(has_text="succeeded")).to_be_visible()
+    expect(form.status("1 task: 1 confirmed · 1 succeeded")).to_be_visible()
+    screenshot(page, "publish_one", tmp_path)
+
+    # A batch from a file, with the second click.
+    form.button("A batch").click()
+    with page.expect_file_chooser() as chooser:
+        form.all.get_by_role("button", name="File with tasks").click()
+    chooser.value.set_files(
+        {"name": "mails.csv", "mimeType": "text/csv", "buffer": fifty().encode()}
+    )
+    expect(form.all).to_contain_text("50 tasks in mails.csv")
+    form.button("Publish 50 tasks …").click()
+    expect(form.all).to_contain_text("Publish 50 tasks to mine?")
+    screenshot(page, "publish_asked", tmp_path)
+    form.button("Yes, publish").click()
+    expect(form.all).to_contain_text("50 of 50")
+    expect(form.status("51 tasks: 51 confirmed")).to_be_visible()
+    expect(form.all.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    expect(form.status(re.compile(r"· [1-9]\d* succeeded, [1-9]"))).to_be_visible()
+    light = screenshot(page, "publish_batch_light", tmp_path)
+    use_theme(page, DARK)
+    dark = screenshot(page, "publish_batch_dark", tmp_path)
+    use_theme(page, LIGHT)
+
+    expect(form.status("51 confirmed · 51 succeeded")).to_be_visible()
+    expect(form.all.locator(".js-plotly-plot .barlayer .bartext")).to_have_text("51")
+    assert printed(page, "widget.state.counts, [widget.state.problem]") == (
+        "{'succeeded': 51} ['']"
+    )
+    assert errors(page) == []
+    assert outside.urls == []
+    assert light.read_bytes() != dark.read_bytes()
+
+
+def fifty() -> str:
+    """Return a file of 50 tasks, which leaves the topic and the task to the form."""
+    rows = [json.dumps({"to": f"customer{n}@example.com"}).replace('"', '""') for n in range(50)]
+    return "kwargs\n" + "".join(f'"{row}"\n' for row in rows)
+
+
+def test_markup_in_names_payloads_and_errors_is_shown_as_text_and_never_runs(
+    lab: Lab, page: Page, outside: Outside, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "markup.ipynb")
+    # In this page a script of an output does run: else the test would prove nothing.
+    run_code(page, _CONTROL)
+    page.wait_for_function("window.control === 1")
+
+    run_code(page, _HOSTILE)
+    form = Form(page)
+    form.fill("Topic", IMAGE)
+    form.fill("Task", SCRIPT)
+    form.fill("kwargs", json.dumps({"note": SCRIPT}))
+    expect(form.button("Publish")).to_be_enabled()
+    form.button("Publish").click()
+    expect(form.row("confirmed")).to_contain_text(SCRIPT)
+    expect(form.row("confirmed")).to_contain_text(IMAGE)
+    run_code(page, _FAIL)
+    expect(form.row("failed")).to_contain_text(IMAGE)
+    form.fill("Topic", f"{IMAGE}{SCRIPT}")
+    expect(form.status(f"There is no topic '{IMAGE}{SCRIPT}'")).to_be_visible()
+    page.wait_for_timeout(1000)  # time for a script, or for an image that cannot be loaded
+    screenshot(page, "publish_markup", tmp_path)
+
+    assert form.all.locator("script, img").count() == 0
+    assert page.evaluate("window.pwned") is None
+    assert errors(page) == []
+    assert outside.urls == []
+
+
+def test_a_widget_that_leaves_the_screen_stops_its_thread_and_one_that_comes_back_goes_on(
+    lab: Lab, page: Page
+) -> None:
+    open_empty(page, lab, "screen.ipynb")
+    shown = run_code(page, _OPEN)
+    Form(page)
+    assert printed(page, _THREADS) == "['tasktools-publish']"
+
+    shown.locator(".jp-InputArea-editor").click()
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-cell-output')")
+    expect(page.locator(".tasktools-publish")).to_have_count(0)
+    run_code(page, f"import time; time.sleep(0.5); gone = {_THREADS}")
+    assert printed(page, "gone") == "[]"
+
+    run_code(page, "widget")
+    Form(page).fill("Topic", "emials")
+    expect(Form(page).status("Did you mean 'emails'?")).to_be_visible()
+
+    run_code(page, "widget.close()")
+    expect(page.locator(".tasktools-publish")).to_have_count(0)
+    assert printed(page, _THREADS) == "[]"
+    assert errors(page) == []

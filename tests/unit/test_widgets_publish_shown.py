@@ -1,0 +1,99 @@
+"""What the publish widget shows of tasks: the table, the words and the bar."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasktools.core import schemas
+from tasktools.core.frames import frame_from
+from tasktools.widgets.publishing import figure, html
+from tasktools.widgets.publishing.fates import FATES, counted, fates, in_words
+
+SCRIPT = "<script>window.pwned = 1</script>"
+
+
+def published(**values: Any) -> pd.DataFrame:
+    row = {"task_id": "t", "message_id": "m", "topic": "emails", "task_name": "send"}
+    told = row | {"outcome": "confirmed"} | values
+    return frame_from(schemas.PUBLISHED, [[told[name] for name in schemas.PUBLISHED.names]])
+
+
+def followed(**values: Any) -> pd.DataFrame:
+    told = {"task_id": "t", "state": "failed"} | values
+    return frame_from(schemas.FOLLOWED, [[told.get(name) for name in schemas.FOLLOWED.names]])
+
+
+@pytest.mark.parametrize(
+    "where", ["topic", "task_name", "task_id", "worker_id", "error", "error_type"]
+)
+def test_markup_is_shown_as_text_wherever_it_comes_from(where: str) -> None:
+    values = {where: SCRIPT}
+    ours = {k: v for k, v in values.items() if k in schemas.PUBLISHED.names}
+    theirs = {k: v for k, v in values.items() if k in schemas.FOLLOWED.names}
+    table = html.table(fates(published(**ours), followed(**theirs)))
+    assert "&lt;script&gt;window.pwned" in table
+    assert not re.search(r"<(?!/?(table|thead|tbody|tr|th|td|span)\b)", table)
+
+
+def test_markup_is_text_in_every_other_part_as_well() -> None:
+    for made in (
+        html.head(SCRIPT, demo=False),
+        html.quiet(SCRIPT),
+        html.summary(SCRIPT),
+        html.reasons([SCRIPT]),
+        html.alert([SCRIPT]),
+    ):
+        assert "&lt;script&gt;" in made
+        assert "<script" not in made
+
+
+def test_passwords_in_errors_are_masked() -> None:
+    error = "amqp://u:geheim@host failed"
+    assert "geheim" not in html.table(fates(published(), followed(error=error)))
+    assert "geheim" not in html.alert([error])
+
+
+def test_of_many_tasks_those_that_need_attention_are_shown() -> None:
+    outcome = pd.concat([published(task_id=str(n)) for n in range(40)], ignore_index=True)
+    states = pd.concat(
+        [followed(task_id=str(n), state="failed" if n == 39 else "succeeded") for n in range(40)]
+    )
+    table = html.table(fates(outcome, states))
+    assert table.count("<tr>") == 13
+    assert table.index("failed") < table.index("succeeded")
+    assert "28 more" in table
+
+
+def test_a_fate_is_the_outcome_where_nothing_arrived_and_else_how_far_it_got() -> None:
+    assert fates(published(outcome="refused"), followed())["fate"].tolist() == ["refused"]
+    assert fates(published(outcome="in doubt"), followed())["fate"].tolist() == ["failed"]
+    assert fates(published(), frame_from(schemas.FOLLOWED, []))["fate"].tolist() == ["unknown"]
+    assert fates(frame_from(schemas.PUBLISHED, []), frame_from(schemas.FOLLOWED, [])).empty
+
+
+def test_the_summary_says_what_was_sent_and_how_far_it_is() -> None:
+    outcome = pd.concat([published(), published(task_id="u", outcome="refused")])
+    joined = fates(outcome, followed(state="running"))
+    assert in_words(outcome, counted(joined)) == "2 tasks: 1 confirmed, 1 refused · 1 running"
+
+
+# --- the figure ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [{}, {"queued": 5}, {"failed": 2, "succeeded": 7}])
+@pytest.mark.parametrize("then", [{}, {"succeeded": 5}, dict.fromkeys(FATES, 1_000)])
+def test_a_figure_that_is_updated_is_the_same_as_a_new_one(
+    first: dict[str, int], then: dict[str, int]
+) -> None:
+    shown = figure.figure(first)
+    figure.update(shown, then)
+    assert shown == figure.figure(then)
+
+
+def test_every_fate_has_a_colour_and_a_part_of_the_bar() -> None:
+    assert set(figure.COLOURS) == set(FATES)
+    assert [trace.name for trace in figure.figure({}).data] == list(FATES)

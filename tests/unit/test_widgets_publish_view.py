@@ -1,0 +1,398 @@
+"""The publish widget without a browser: what is bound to what, and what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+import pytest
+
+import tasktools as tt
+from tasktools.core.models import TaskMessage
+from tasktools.ops.cluster import Cluster
+from tasktools.testing import PUBLISHED, eventually, task_event
+from tasktools.widgets.publishing import figure, html
+from tasktools.widgets.publishing.view import PublishWidget
+
+FRAME = pd.DataFrame({"topic": ["emails"] * 3, "task_name": "shop:send"})
+
+
+class Registered:
+    """A task of a registry."""
+
+    func_name = "shop:send"
+
+    @staticmethod
+    def send(to: str, *, urgent: bool = False, tags: Any = None) -> None: ...
+
+    @property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.send)
+
+
+class Registry:
+    """A registry of one task."""
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter([Registered()])
+
+    def find(self, message: TaskMessage) -> Registered | None:
+        return Registered() if message.task_name in ("shop:send", "send") else None
+
+
+class Screen:
+    """A widget, with the calls of its feed made by hand."""
+
+    def __init__(self, cluster: Cluster, **options: Any) -> None:
+        self._waiting: list[Callable[[], object]] = []
+        self.widget = PublishWidget(cluster, post=self._waiting.append, **options)
+        self.state = self.widget.state
+
+    def until(self, predicate: Callable[[], object]) -> None:
+        def turned() -> object:
+            while self._waiting:
+                self._waiting.pop(0)()
+            return predicate()
+
+        eventually(turned)
+
+    def all(self, kind: type | None = None) -> list[Any]:
+        found = list(descendants(self.widget))
+        return [widget for widget in found if kind is None or isinstance(widget, kind)]
+
+    def labelled(self, description: str) -> Any:
+        (found,) = [w for w in self.all() if getattr(w, "description", None) == description]
+        return found
+
+    @property
+    def html(self) -> str:
+        return "".join(widget.value for widget in self.all(ipywidgets.HTML))
+
+
+def descendants(widget: Any) -> Iterator[Any]:
+    for child in getattr(widget, "children", ()):
+        yield child
+        yield from descendants(child)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with tt.connect("memory://") as cluster:
+        cluster.broker.ensure_topic("emails")
+        yield cluster
+
+
+@pytest.fixture
+def show(cluster: Cluster) -> Iterator[Callable[..., Screen]]:
+    shown: list[Screen] = []
+
+    def show(on: Cluster | None = None, **options: Any) -> Screen:
+        shown.append(Screen(on or cluster, **options))
+        return shown[-1]
+
+    yield show
+    for screen in shown:
+        screen.widget.close()
+
+
+Show = Callable[..., Screen]
+
+
+def test_importing_tasktools_loads_no_widgets_and_they_are_there_when_asked_for() -> None:
+    program = """
+import sys, tasktools
+for name in ("ipywidgets", "plotly", "anywidget", "traitlets", "tasktools.widgets"):
+    assert name not in sys.modules, name
+assert "widgets" in dir(tasktools)
+assert callable(tasktools.widgets.publish)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_publish_is_what_makes_the_widget(cluster: Cluster) -> None:
+    widget = tt.widgets.publish(cluster)
+    assert isinstance(widget, PublishWidget)
+    widget.close()
+
+
+# --- bindings ------------------------------------------------------------------------
+
+
+def test_what_is_entered_is_in_the_state_and_the_other_way_round(show: Show) -> None:
+    screen = show()
+    for trait, description in (
+        ("topic", "Topic"),
+        ("task", "Task"),
+        ("args", "args"),
+        ("kwargs", "kwargs"),
+        ("priority", "Priority"),
+        ("ttl", "TTL"),
+        ("delay", "Delay"),
+    ):
+        control = screen.labelled(description)
+        control.value = "7"
+        assert getattr(screen.state, trait) == "7"
+        setattr(screen.state, trait, "8")
+        assert control.value == "8"
+    screen.labelled("Create the topic").value = True
+    assert screen.state.create
+
+
+def test_topics_and_tasks_are_completed_from_what_is_known(show: Show, cluster: Cluster) -> None:
+    cluster.publish("emails", "shop:send")
+    screen = show()
+    screen.until(lambda: screen.labelled("Topic").options == ("emails",))
+    screen.until(lambda: screen.labelled("Task").options == ("shop:send",))
+
+
+def test_registered_tasks_are_completed_and_have_a_form(show: Show) -> None:
+    screen = show(registry=Registry())
+    screen.until(lambda: screen.labelled("Task").options == ("shop:send",))
+    screen.state.topic, screen.state.task = "emails", "shop:send"
+    assert [type(screen.labelled(name)) for name in ("to", "urgent", "tags")] == [
+        ipywidgets.Text,
+        ipywidgets.Checkbox,
+        ipywidgets.Textarea,
+    ]
+    screen.labelled("to").value, screen.labelled("urgent").value = "a@b", True
+    assert screen.state.entered == {"to": "a@b", "urgent": True, "tags": ""}
+    screen.labelled("Edit the arguments as JSON").value = True
+    assert '"to": "a@b"' in screen.labelled("kwargs").value
+    screen.state.task = "other"
+    assert not [w for w in screen.all() if getattr(w, "description", "") == "to"]
+
+
+def test_the_registry_of_a_worker_will_do(show: Show) -> None:
+    registry = tt.TaskRegistry()
+
+    @registry.task(name="resize")
+    def resize(path: str, width: int = 640) -> None: ...
+
+    screen = show(registry=registry)
+    screen.state.task = "resize"
+    assert [field.name for field in screen.state.fields] == ["path", "width"]
+    (task,) = registry
+    screen.state.task = task.func_name
+    assert [field.name for field in screen.state.fields] == ["path", "width"]
+
+
+def test_on_fp_a_registered_name_stands_for_its_function(show: Show) -> None:
+    with tt.connect("demo://") as demo:
+        screen = show(demo, registry=Registry())
+        screen.state.topic, screen.state.task = "emails", "send"
+        screen.labelled("to").value = "a@b"
+        screen.until(lambda: screen.state.can_publish)
+        screen.labelled("Publish").click()
+        assert screen.state.order is not None
+        assert screen.state.order.frame["task_name"].tolist() == ["shop:send"]
+        screen.widget.close()
+
+
+def test_the_button_is_off_while_something_stands_in_the_way_and_says_what(show: Show) -> None:
+    screen = show()
+    button = screen.labelled("Publish")
+    assert button.disabled
+    assert button.tooltip == "Choose a topic. Choose a task."
+    assert "<li>Choose a topic.</li>" in screen.html
+    screen.state.topic, screen.state.task = "emails", "shop:send"
+    screen.until(lambda: not button.disabled)
+    assert "<li>" not in screen.html
+
+
+# --- stories -------------------------------------------------------------------------
+
+
+def test_a_task_is_published_and_followed_to_its_end(show: Show, cluster: Cluster) -> None:
+    screen = show()
+    screen.state.topic, screen.state.task = "emails", "shop:send"
+    screen.until(lambda: screen.state.can_publish)
+    screen.labelled("Publish").click()
+    assert screen.labelled("Publish").disabled
+    screen.until(lambda: "1 task: 1 confirmed · 1 queued" in screen.html)
+    task_id = screen.state.outcome["task_id"][0]
+    cluster.broker.broadcast(task_event("task_started", task_id))
+    screen.until(lambda: "1 running" in screen.html)
+    cluster.broker.broadcast(task_event("task_failed", task_id, error="no route", duration=1.5))
+    screen.until(lambda: "1 failed" in screen.html)
+    assert "no route" in screen.html
+    assert "1.50 s" in screen.html
+    assert not screen.labelled("Publish").disabled
+    assert not screen.state.problem
+
+
+def test_an_unknown_topic_is_refused_in_words_and_nothing_is_sent(
+    show: Show, cluster: Cluster
+) -> None:
+    screen = show()
+    screen.state.topic, screen.state.task = "emials", "shop:send"
+    screen.until(lambda: "Did you mean &#x27;emails&#x27;?" in screen.html)
+    screen.labelled("Publish").click()
+    assert screen.state.order is None
+    screen.labelled("Create the topic").value = True
+    screen.labelled("Publish").click()
+    screen.until(lambda: "1 confirmed" in screen.html)
+    assert cluster.broker.topic_exists("emials")
+
+
+def test_a_topic_that_vanished_meanwhile_is_a_refusal_on_screen(show: Show) -> None:
+    screen = show()
+    screen.state.topics, screen.state.topic, screen.state.task = ("gone",), "gone", "shop:send"
+    screen.state.publish()
+    screen.until(lambda: 'role="alert"' in screen.html)
+    assert "There is no topic 'gone'; nothing was changed" in screen.state.refusal
+    assert not screen.state.problem
+
+
+def test_a_batch_is_asked_about_and_shows_its_progress_and_a_bar(
+    show: Show, cluster: Cluster
+) -> None:
+    screen = show(batch=FRAME)
+    assert "3 tasks in the DataFrame" in screen.html
+    screen.until(lambda: screen.state.can_publish)
+    asked = screen.labelled("Yes, publish")
+    screen.labelled("Publish 3 tasks …").click()
+    assert screen.state.armed
+    assert screen.state.order is None
+    screen.labelled("No").click()
+    assert not screen.state.armed
+    screen.labelled("Publish 3 tasks …").click()
+    asked.click()
+    (bar,) = screen.all(ipywidgets.IntProgress)
+    screen.until(lambda: (bar.value, bar.max) == (3, 3))
+    assert "3 of 3" in [label.value for label in screen.all(ipywidgets.Label)]
+    screen.until(lambda: screen.state.counts == {"queued": 3})
+    (drawn,) = [w for w in screen.all() if type(w).__name__ == "FigureWidget"]
+    assert [trace.x for trace in drawn.data if trace.x != (0,)] == [(3,)]
+    for task_id in screen.state.outcome["task_id"]:
+        cluster.broker.broadcast(task_event("task_completed", task_id))
+    screen.until(lambda: screen.state.counts == {"succeeded": 3})
+    assert [(t.name, t.x) for t in drawn.data if t.x != (0,)] == [("succeeded", (3,))]
+
+
+def test_a_file_becomes_a_batch(show: Show) -> None:
+    screen = show()
+    screen.state.mode = "batch"
+    upload = screen.all(ipywidgets.FileUpload)[0]
+    content = b"topic,task_name\nemails,shop:send\nemails,shop:send\n"
+    about = {"name": "t.csv", "type": "", "size": 1, "last_modified": PUBLISHED}
+    upload.value = [{**about, "content": content}]
+    assert "2 tasks in t.csv" in screen.html
+    upload.value = [{**about, "content": b"topic\n\xff"}]
+    assert "t.csv is not UTF-8" in screen.html
+
+
+def test_a_read_only_cluster_says_why_nothing_can_be_published(show: Show) -> None:
+    with tt.connect("memory://", read_only=True) as cluster:
+        screen = show(cluster)
+        assert "read_only=True" in screen.html
+        assert screen.labelled("Publish").disabled
+        screen.widget.close()
+
+
+def test_the_demo_is_marked_in_the_heading_and_in_the_figure() -> None:
+    assert "DEMO" in html.head("demo://", demo=True)
+    assert "DEMO" not in html.head("amqp://host", demo=False)
+    assert [mark.text for mark in figure.figure({}, demo=True).layout.annotations] == ["DEMO"]
+    assert not figure.figure({}).layout.annotations
+
+
+async def until(predicate: Callable[[], bool]) -> None:
+    while not predicate():  # noqa: ASYNC110 - the loop has to turn
+        await asyncio.sleep(0.01)
+
+
+def test_a_notebook_waits_for_the_end_with_await(cluster: Cluster) -> None:
+    async def notebook() -> pd.DataFrame:
+        widget = PublishWidget(cluster)
+        widget.state.topic, widget.state.task = "emails", "shop:send"
+        await until(lambda: widget.state.can_publish)
+        widget.state.publish()
+        await until(lambda: not widget.state.busy)
+        task_id = widget.state.outcome["task_id"][0]
+        cluster.broker.broadcast(task_event("task_completed", task_id))
+        ended = await widget.ended(within=10)
+        widget.close()
+        return ended
+
+    assert asyncio.run(notebook())["fate"].tolist() == ["succeeded"]
+
+
+# --- errors and the end --------------------------------------------------------------
+
+
+def test_an_error_of_a_callback_is_on_screen_and_the_widget_goes_on(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = show()
+
+    def fail(_order: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(screen.widget.feed, "publish", fail)
+    screen.state.topics = ("emails",)
+    screen.state.topic, screen.state.task = "emails", "shop:send"
+    screen.labelled("Publish").click()
+    assert "Publishing failed: ZeroDivisionError: oops" in screen.html
+
+
+def test_close_ends_the_thread_and_closes_every_widget(cluster: Cluster) -> None:
+    screen = Screen(cluster)
+    every = screen.all()
+    assert screen.widget.feed.alive
+    screen.widget.close()
+    screen.widget.close()
+    assert not screen.widget.feed.alive
+    assert len(every) > 20
+    assert [widget for widget in every if widget.comm is not None] == []
+
+
+def test_a_widget_that_is_dropped_after_its_close_is_freed(cluster: Cluster) -> None:
+    screen = Screen(cluster)
+    screen.widget.close()
+    weak = weakref.ref(screen.widget)
+    del screen
+    gc.collect()
+    assert weak() is None
+
+
+def test_a_widget_that_cannot_be_made_leaves_no_thread(cluster: Cluster) -> None:
+    cluster.close()
+    with pytest.raises(TypeError):
+        PublishWidget(cluster, batch="a.csv")  # type: ignore[arg-type]
+    gc.collect()
+    assert not [t for t in threading.enumerate() if t.name == "tasktools-publish"]
+
+
+def test_its_thread_ends_while_no_browser_shows_it_and_goes_on_with_the_next_view(
+    show: Show,
+) -> None:
+    screen = show()
+    say = screen.widget._presence._hear
+    say(None, {"view": "a", "shown": True}, [])
+    say(None, {"view": "b", "shown": True}, [])
+    say(None, {"view": "a", "shown": False}, [])
+    assert screen.widget.feed.alive
+    say(None, {"view": "b", "shown": False}, [])
+    eventually(lambda: not screen.widget.feed.alive)
+    say(None, {"view": "c", "shown": True}, [])
+    assert screen.widget.feed.alive
+
+
+def test_a_view_that_has_been_silent_for_long_is_gone(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = show()
+    presence = screen.widget._presence
+    presence._hear(None, {"view": "a", "shown": True}, [])
+    monkeypatch.setattr("tasktools.widgets.presence._SILENT_AFTER", -1.0)
+    presence.check()
+    eventually(lambda: not screen.widget.feed.alive)
