@@ -13,12 +13,16 @@ from tasktools.core import codec, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
 from tasktools.core.models import ClusterState, Source, Worker
+from tasktools.core.redaction import mask_text
 from tasktools.ops import publishing, tasks
 from tasktools.ops.commands import Commands
+from tasktools.ops.following import Follower, TaskLog
 from tasktools.ops.seen import SeenTasks
 
 _ONE_HEARTBEAT: Final = 3.5
 """Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
+_MOST_REMEMBERED: Final = 1_000
+"""Tasks of one batch whose arguments are kept, to be shown when they run."""
 
 
 class Cluster(Commands):
@@ -48,6 +52,7 @@ class Cluster(Commands):
         self._clock = clock or SystemClock()
         self._named = set(topics)
         self._seen = SeenTasks()
+        self._log = TaskLog(self._clock)
         self._reveal = reveal
 
     def __repr__(self) -> str:
@@ -256,7 +261,6 @@ class Cluster(Commands):
         published.raise_unless_confirmed()
         self._named.add(topic)
         (message,) = published.messages
-        self._seen.remember([codec.decode(message.body, message.properties)])
         return message.task_id or message.message_id
 
     def publish_many(
@@ -279,6 +283,43 @@ class Cluster(Commands):
         self._named.update(request.topic for request in requests)
         return self._frame(schemas.PUBLISHED, published.rows(), ())
 
+    def follow(self, task_ids: str | Iterable[str] = ()) -> Follower:
+        """Follow tasks to their end: ``cluster.follow(ids).frame()`` says how far they have got
+        (schema `FOLLOWED`), ``.wait()`` waits until all have ended.
+
+        Tasks that this `Cluster` published are known from the beginning; of others only what
+        comes from now on.
+
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     cluster.follow(task_id).frame()[["topic", "state", "tries"]]
+            topic   state  tries
+        0  emails  queued      0
+        """
+        follower = Follower(self.broker, self._log, self._clock, self._followed)
+        follower.add(task_ids)
+        return follower
+
+    def task_names(self) -> list[str]:
+        """Return the names of the tasks that were seen so far, as `publish` takes them: in
+        messages, and in what workers execute."""
+        known = self.broker.composer.functions.known()
+        functions = {function for functions in known.values() for function in functions}
+        if self.broker.layout.name == "fp":  # its peers need the function
+            return sorted(functions)
+        running = {run.task_name for run in self.broker.cluster_state().running}
+        return sorted(functions | {*filter(None, running), *self._seen.names()})
+
+    def _followed(self, rows: Sequence[Sequence[Any]], events: Source) -> pd.DataFrame:
+        told = replace(
+            events, columns=tuple(c.name for c in schemas.FOLLOWED.columns if c.source == "events")
+        )
+        frame = self._frame(schemas.FOLLOWED, rows, told)
+        if not self._reveal:
+            frame["error"] = frame["error"].map(mask_text, na_action="ignore")
+        return frame
+
     def _publish(
         self,
         requests: Sequence[publishing.Request],
@@ -287,7 +328,14 @@ class Cluster(Commands):
         progress: Callable[[int], object] | None = None,
     ) -> publishing.Published:
         messages = publishing.prepare(self.broker, requests, create=create)
-        return publishing.send(self.broker, messages, progress)
+        # Before they are sent: a worker may be quicker than the confirm.
+        self._log.listen_to(self.broker)
+        self._log.add(message.task_id or message.message_id for message in messages)
+        published = publishing.send(self.broker, messages, progress)
+        self._log.settle(published.messages, published.results)
+        first = messages[:_MOST_REMEMBERED]
+        self._seen.remember(codec.decode(m.body, m.properties) for m in first)
+        return published
 
     # --- frames ---------------------------------------------------------------------
 
