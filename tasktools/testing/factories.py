@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from tasktools.core.clock import moment
 from tasktools.core.events import LockEvent, TaskEvent, TaskOnWorker, WorkerEvent, WorkerReport
-from tasktools.core.models import Outgoing, Properties
+from tasktools.core.models import Failure, Outgoing, Properties
 
 PUBLISHED: Final = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
 """When the messages of this module were published, unless said otherwise."""
@@ -112,7 +112,9 @@ def celery_message(
     return body, properties(**usual | overrides)
 
 
-def outgoing(topic: str = "emails", body: bytes | None = None, **overrides: Any) -> Outgoing:
+def outgoing(
+    topic: str = "emails", body: bytes | None = None, *, delay: float = 0.0, **overrides: Any
+) -> Outgoing:
     """Return a message ready for `publish_many`; *overrides* are properties."""
     told = properties(**overrides)
     return Outgoing(
@@ -120,7 +122,22 @@ def outgoing(topic: str = "emails", body: bytes | None = None, **overrides: Any)
         message_id=told.message_id or "",
         body=task_body(topic=topic, message_id=told.message_id or "") if body is None else body,
         properties=told,
+        delay=delay,
     )
+
+
+def failure(**overrides: Any) -> Failure:
+    """Return why a message was dead-lettered: its task failed."""
+    usual: dict[str, Any] = {
+        "reason": "failed",
+        "error_type": "smtplib.SMTPServerDisconnected",
+        "error": "please run connect() first",
+        "failed_at": PUBLISHED,
+        "traceback": "Traceback (most recent call last):\n  …",
+        "worker_id": "worker-1",
+        "attempts": 4,
+    }
+    return Failure(**usual | overrides)
 
 
 def death(queue: str = "emails", reason: str = "rejected", **overrides: Any) -> dict[str, Any]:

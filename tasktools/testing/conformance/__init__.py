@@ -9,7 +9,21 @@ class TestMyBroker(BrokerConformance):
 
 import pytest
 
-_PARTS = ("claiming", "events", "failing", "lifecycle", "looking", "publishing", "topics")
+_PARTS = (
+    "base",
+    "claiming",
+    "consuming",
+    "dead_lettering",
+    "delaying",
+    "events",
+    "failing",
+    "lifecycle",
+    "locking",
+    "looking",
+    "publishing",
+    "settings",
+    "topics",
+)
 for _part in _PARTS:
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 

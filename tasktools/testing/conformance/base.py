@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -84,6 +85,16 @@ def publish(broker: Broker, topic: str = "emails", count: int = 1, **kwargs: Any
     ]
 
 
+def fill(broker: Broker, topic: str = "emails", count: int = 1) -> None:
+    """Publish tasks as `publish` does, all at once."""
+    broker.ensure_topic(topic)
+    messages = [
+        broker.composer.compose(topic, {"task_name": TASK, "kwargs": {"number": n}})
+        for n in range(count)
+    ]
+    assert set(broker.publish_many(messages)) == {"confirmed"}
+
+
 def take(broker: Broker, topic: str = "emails") -> Delivery:
     """Claim the next message, which is there or about to be."""
     return eventually(lambda: broker.claim(topic, "worker-1"))
@@ -99,3 +110,12 @@ def number_of(delivery: Delivery) -> int:
 def holds(backdoor: Backdoor, queue: str, count: int) -> bool:
     """Wait until *count* messages of *queue* are ready."""
     return eventually(lambda: backdoor.depth(queue) == count)
+
+
+def never(predicate: Callable[[], object], seconds: float = 0.4) -> None:
+    """Watch for *seconds* that *predicate* does not become true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = predicate()
+        assert not answer
+        time.sleep(0.02)

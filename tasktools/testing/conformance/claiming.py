@@ -29,6 +29,22 @@ class Claiming(Conformance):
             broker.claim("missing", "worker-1")
         assert not broker.topic_exists("missing")
 
+    def test_the_wildcard_takes_from_all_topics_in_turn(self, broker: Broker) -> None:
+        for topic in ("emails", "reports"):
+            publish(broker, topic, count=2)
+        topics = [take(broker, "*").topic for _ in range(4)]
+        assert set(topics[:2]) == set(topics[2:]) == {"emails", "reports"}
+
+    def test_the_wildcard_finds_a_topic_that_is_new(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        assert broker.claim("*", "worker-1") is None
+        publish(broker, "brand-new")
+        assert take(broker, "*").topic == "brand-new"
+
+    def test_the_wildcard_of_no_topic_at_all_cannot_be_claimed(self, broker: Broker) -> None:
+        with pytest.raises(QueueNotFound):
+            broker.claim("*", "worker-1")
+
     def test_a_first_delivery_is_not_marked_redelivered(self, broker: Broker) -> None:
         publish(broker)
         delivery = take(broker)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core.events import CounterDelta, SettingsUpdate, WorkerList
+from tasktools.core.events import (
+    CounterDelta,
+    Event,
+    SettingsUpdate,
+    TaskEvent,
+    WorkerList,
+)
 from tasktools.core.models import ClusterState, TopicSettings, Worker
 from tasktools.testing.conformance.base import Backdoor, Conformance
 from tasktools.testing.eventually import eventually
@@ -37,8 +43,13 @@ def running(state: ClusterState) -> dict[str, str]:
     return {task.task_id: task.worker_id for task in state.running}
 
 
+def tasks_in(heard: Iterable[Event]) -> list[Event]:
+    """Return the events of tasks among those *heard*."""
+    return [event for event in heard if isinstance(event, TaskEvent)]
+
+
 class Events(Conformance):
-    """Behaviours of `broadcast` and `cluster_state`."""
+    """Behaviours of `broadcast`, `listen` and `cluster_state`."""
 
     def test_a_cluster_without_workers_is_empty_at_once(self, broker: Broker) -> None:
         began = time.monotonic()
@@ -178,3 +189,60 @@ class Events(Conformance):
         (worker,) = state_when(broker, lambda state: state.workers).workers
         assert (worker.worker_id, worker.pid, worker.capacity) == ("liar", None, None)
         assert (worker.topics, worker.started_at) == ((), None)
+
+    # --- listening ------------------------------------------------------------------
+
+    def test_a_listener_hears_the_events_of_all_clients_in_order(
+        self, broker: Broker, second_broker: Broker
+    ) -> None:
+        heard: list[Event] = []
+        broker.listen(heard.append)
+        sent = [task_event("task_started", f"task-{n}") for n in range(20)]
+        for client in (broker, second_broker):
+            client.broadcast(*sent[:10])
+            for event in sent[10:]:
+                client.broadcast(event)
+            eventually(lambda: tasks_in(heard) == sent)
+            heard.clear()
+
+    def test_a_listener_hears_nothing_once_it_was_ended(self, broker: Broker) -> None:
+        ended, goes_on = list[Event](), list[Event]()
+        stop = broker.listen(ended.append)
+        broker.listen(goes_on.append)
+        stop()
+        stop()
+        broker.broadcast(task_event())
+        eventually(lambda: tasks_in(goes_on))
+        assert not tasks_in(ended)
+
+    def test_a_listener_that_fails_is_logged_and_hears_on(
+        self, broker: Broker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        heard: list[Event] = []
+
+        def hear(event: Event) -> None:
+            heard.append(event)
+            raise LookupError("out of order")
+
+        broker.listen(hear)
+        broker.broadcast(task_event("task_started"), task_event("task_completed"))
+        eventually(lambda: len(tasks_in(heard)) == 2)
+        assert eventually(lambda: "out of order" in caplog.text)
+
+    def test_a_listener_is_spared_what_is_no_event(
+        self, broker: Broker, backdoor: Backdoor
+    ) -> None:
+        heard: list[Event] = []
+        broker.listen(heard.append)
+        for body in (b"no JSON", b'{"event": "from_the_future", "sender_id": "x"}'):
+            backdoor.say(body)
+        broker.broadcast(task_event())
+        eventually(lambda: tasks_in(heard))
+        assert {type(event).__name__ for event in heard} <= {"Question", "TaskEvent"}
+
+    def test_a_read_only_client_may_listen(self, broker: Broker, read_only_broker: Broker) -> None:
+        heard: list[Event] = []
+        broker.cluster_state()  # the exchange is there
+        read_only_broker.listen(heard.append)
+        broker.broadcast(task_event())
+        eventually(lambda: tasks_in(heard))

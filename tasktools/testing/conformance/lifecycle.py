@@ -9,6 +9,7 @@ import pytest
 
 from tasktools.brokers.base import Broker
 from tasktools.core.errors import Closed, ReadOnly
+from tasktools.core.models import TopicSettings
 from tasktools.testing.conformance.base import (
     TASK,
     Backdoor,
@@ -18,7 +19,7 @@ from tasktools.testing.conformance.base import (
     publish,
     take,
 )
-from tasktools.testing.factories import outgoing, worker_event
+from tasktools.testing.factories import failure, outgoing, worker_event
 
 Call = Callable[[Broker], object]
 
@@ -29,8 +30,14 @@ CHANGES: Final[dict[str, Call]] = {
     "claim": lambda broker: broker.claim("emails", "worker-1"),
     "ack": lambda broker: broker.ack("any"),
     "nack": lambda broker: broker.nack("any"),
+    "consume": lambda broker: broker.consume("emails", print, prefetch=1),
+    "dead_letter": lambda broker: broker.dead_letter("any", failure()),
     "purge": lambda broker: broker.purge("emails"),
     "ensure_topic": lambda broker: broker.ensure_topic("fresh"),
+    "create_topic": lambda broker: broker.create_topic("fresh"),
+    "configure_topic": lambda broker: broker.configure_topic("fresh", TopicSettings()),
+    "acquire_lock": lambda broker: broker.acquire_lock("nightly"),
+    "force_release_lock": lambda broker: broker.force_release_lock("nightly"),
     "broadcast": lambda broker: broker.broadcast(worker_event()),
 }
 LOOKS: Final[dict[str, Call]] = {
@@ -39,6 +46,9 @@ LOOKS: Final[dict[str, Call]] = {
     "peek": lambda broker: broker.peek("emails", 5),
     "topic_exists": lambda broker: broker.topic_exists("emails"),
     "topic_report": lambda broker: broker.topic_report(),
+    "known_topics": lambda broker: broker.known_topics(),
+    "topic_settings": lambda broker: broker.topic_settings(),
+    "listen": lambda broker: broker.listen(print),
     "cluster_state": lambda broker: broker.cluster_state(),
 }
 
@@ -77,6 +87,8 @@ class Lifecycle(Conformance):
             CHANGES[change](read_only_broker)
         assert backdoor.depth("emails") == 2
         assert not broker.topic_exists("fresh")
+        assert dict(broker.topic_settings()) == {}
+        assert broker.acquire_lock("nightly") is not None
         assert broker.cluster_state().workers == ()
 
     @pytest.mark.parametrize("look", LOOKS)

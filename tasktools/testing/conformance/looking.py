@@ -15,6 +15,7 @@ from tasktools.testing.conformance.base import (
     publish,
     take,
 )
+from tasktools.testing.eventually import eventually
 from tasktools.testing.factories import celery_message
 
 
@@ -148,6 +149,11 @@ class Looking(Conformance):
         verdict = broker.look_verdict("emails", 5)
         assert verdict.cost is Cost.HARMLESS
         assert broker.peek("emails", 5).verdict == verdict
+
+    def test_a_look_where_somebody_consumes_may_reorder(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        broker.consume("emails", print, prefetch=1)
+        eventually(lambda: broker.look_verdict("emails", 5).cost is Cost.REORDERS)
 
     def test_asking_for_the_verdict_touches_nothing(self, broker: Broker) -> None:
         publish(broker)

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from tasktools.testing.conformance.claiming import Claiming
+from tasktools.testing.conformance.consuming import Consuming
+from tasktools.testing.conformance.dead_lettering import DeadLettering
+from tasktools.testing.conformance.delaying import Delaying
 from tasktools.testing.conformance.events import Events
 from tasktools.testing.conformance.failing import Failing
 from tasktools.testing.conformance.lifecycle import Lifecycle
+from tasktools.testing.conformance.locking import Locking
 from tasktools.testing.conformance.looking import Looking
 from tasktools.testing.conformance.publishing import Publishing
+from tasktools.testing.conformance.settings import Settings
 from tasktools.testing.conformance.topics import Topics
 
 
-class BrokerConformance(Publishing, Claiming, Failing, Looking, Topics, Events, Lifecycle):
+class BrokerConformance(
+    Publishing,
+    Claiming,
+    Consuming,
+    Delaying,
+    Failing,
+    DeadLettering,
+    Looking,
+    Topics,
+    Settings,
+    Events,
+    Locking,
+    Lifecycle,
+):
     """What every `Broker` does. A subclass brings fixtures, and says what its backend `lacks`.
 
     Fixtures, all fresh for each test and closed by the subclass:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core.errors import InvalidTask
-from tasktools.core.models import TopicStats
-from tasktools.testing.conformance.base import Backdoor, Conformance, holds, publish, take
+from tasktools.core.errors import InvalidTask, InvalidTopic, TopicConflict
+from tasktools.core.models import TopicSettings, TopicStats
+from tasktools.testing.conformance.base import (
+    Backdoor,
+    Conformance,
+    holds,
+    needs,
+    publish,
+    take,
+)
 from tasktools.testing.eventually import eventually
+from tasktools.testing.factories import worker_event
 
 
 def stats_of(broker: Broker, topic: str) -> TopicStats:
@@ -18,7 +28,7 @@ def stats_of(broker: Broker, topic: str) -> TopicStats:
 
 
 class Topics(Conformance):
-    """Behaviours of `ensure_topic`, `topic_exists` and `topic_report`."""
+    """Behaviours of `ensure_topic`, `create_topic`, `known_topics` and of what is told of them."""
 
     def test_a_topic_exists_once_it_was_ensured(self, broker: Broker) -> None:
         assert not broker.topic_exists("emails")
@@ -53,6 +63,104 @@ class Topics(Conformance):
         publish(broker, "old")
         assert take(broker, "old").body == b"from before"
         assert holds(backdoor, "old", 1)
+
+    # --- creating with arguments ----------------------------------------------------
+
+    def test_a_created_topic_is_one_as_any_other(self, broker: Broker, backdoor: Backdoor) -> None:
+        broker.create_topic("emails", max_priority=5, message_ttl=3600)
+        publish(broker)
+        broker.nack(take(broker).id, requeue=False)
+        assert holds(backdoor, "emails.dead", 1)
+
+    def test_creating_a_topic_again_changes_nothing(
+        self, broker: Broker, second_broker: Broker, backdoor: Backdoor
+    ) -> None:
+        broker.create_topic("emails", max_priority=5)
+        publish(broker)
+        second_broker.create_topic("emails", max_priority=5)
+        assert backdoor.depth("emails") == 1
+
+    @pytest.mark.parametrize(
+        ("options", "argument"),
+        [({"max_priority": 3}, "x-max-priority"), ({"message_ttl": 60}, "x-message-ttl")],
+    )
+    def test_a_topic_that_exists_and_differs_is_used_as_it_is(
+        self, broker: Broker, options: dict[str, Any], argument: str
+    ) -> None:
+        broker.create_topic("emails", **options)
+        publish(broker)
+        with pytest.raises(TopicConflict, match=argument):
+            broker.create_topic("emails", **{name: n + 1 for name, n in options.items()})
+        publish(broker)
+        for _ in range(2):
+            broker.ack(take(broker).id)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"max_priority": 0},
+            {"max_priority": 256},
+            {"message_ttl": 0},
+            {"message_ttl": -1},
+            {"queue_type": "stream"},
+            {"queue_type": "quorum", "max_priority": 5},
+        ],
+    )
+    def test_what_no_queue_can_have_is_not_created(
+        self, broker: Broker, options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidTopic):
+            broker.create_topic("emails", **options)
+        assert not broker.topic_exists("emails")
+
+    @needs("quorum_queues")
+    def test_a_topic_can_be_a_quorum_queue(self, broker: Broker) -> None:
+        broker.create_topic("emails", queue_type="quorum")
+        publish(broker)
+        broker.ack(take(broker).id)
+        eventually(lambda: stats_of(broker, "emails").queue_type == "quorum")
+        with pytest.raises(TopicConflict, match="x-queue-type"):
+            broker.create_topic("emails")
+
+    # --- what is known --------------------------------------------------------------
+
+    def test_the_default_topic_is_always_known(self, broker: Broker) -> None:
+        assert broker.known_topics() == {"default"}
+        assert not broker.topic_exists("default")
+
+    def test_topics_are_known_that_we_made_sure_of(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        broker.create_topic("reports")
+        publish(broker, "images")
+        assert broker.known_topics() == {"default", "emails", "images", "reports"}
+
+    def test_topics_are_known_that_have_settings(
+        self, broker: Broker, second_broker: Broker
+    ) -> None:
+        broker.configure_topic("emails", TopicSettings(max_retries=1))
+        assert "emails" in second_broker.known_topics()
+
+    def test_topics_are_known_that_workers_speak_of(
+        self, broker: Broker, second_broker: Broker
+    ) -> None:
+        def is_known() -> bool:
+            second_broker.broadcast(worker_event(topics=("emails", "*")))
+            return "emails" in broker.known_topics()
+
+        eventually(is_known)
+        assert "*" not in broker.known_topics()
+
+    def test_queues_that_are_no_topics_are_not_known(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        broker.configure_topic("emails", TopicSettings(max_retries=1))
+        lock = broker.acquire_lock("nightly")
+        assert lock is not None
+        publish(broker)
+        broker.nack(take(broker).id, delay=0.1)
+        take(broker)
+        eventually(lambda: broker.known_topics() == {"default", "emails"})
+
+    # --- the report -----------------------------------------------------------------
 
     def test_the_report_counts_what_is_queued(self, broker: Broker) -> None:
         publish(broker, count=3)
