@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
 import pandas as pd
 
 from tasktools.brokers.base import Broker
-from tasktools.core import codec, frames, schemas
+from tasktools.core import frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
 from tasktools.core.models import ClusterState, Source, Worker
-from tasktools.core.redaction import mask_text
-from tasktools.ops import publishing, tasks
+from tasktools.ops import tasks
 from tasktools.ops.commands import Commands
-from tasktools.ops.following import Follower, TaskLog
+from tasktools.ops.following import TaskLog
+from tasktools.ops.publishing import Publishing
 from tasktools.ops.seen import SeenTasks
 
 _ONE_HEARTBEAT: Final = 3.5
 """Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
-_MOST_REMEMBERED: Final = 1_000
-"""Tasks of one batch whose arguments are kept, to be shown when they run."""
 
 
-class Cluster(Commands):
+class Cluster(Publishing, Commands):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
     Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
@@ -230,112 +228,6 @@ class Cluster(Commands):
             len(state.locks) if heard else None,
         )
         return self._frame(schemas.STATS, [row], (_events(state, schemas.STATS), *report.sources))
-
-    # --- publishing -----------------------------------------------------------------
-
-    def publish(
-        self,
-        topic: str,
-        task: str,
-        *,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        headers: Mapping[str, Any] | None = None,
-        priority: int | None = None,
-        ttl: float | None = None,
-        delay: float = 0.0,
-        create: bool = False,
-    ) -> str:
-        """Publish one task, wait until RabbitMQ has confirmed it, and return its task id.
-
-        *task* is ``module:function``, or the bare name of a task that was seen on this cluster.
-        *headers* go into the message's body, *priority* (0 to 255) is AMQP's and needs a queue
-        that has priorities. A task that is not delivered within *ttl* seconds expires: it is
-        dead-lettered. With a *delay* it is queued after that many seconds; *ttl* and *delay* do
-        not go together. ``create=True`` creates a topic that does not exist. Raises
-        `UnknownTopic`, `UnknownTask`, `InvalidTask`, `Unroutable`, `PublishRefused`, `ReadOnly`,
-        and `ConnectionLost` when it is in doubt whether it was queued.
-        """
-        request = publishing.request((topic, task, args, kwargs, headers, priority, ttl, delay))
-        published = self._publish([request], create=create)
-        published.raise_unless_confirmed()
-        self._named.add(topic)
-        (message,) = published.messages
-        return message.task_id or message.message_id
-
-    def publish_many(
-        self,
-        frame: pd.DataFrame,
-        *,
-        create: bool = False,
-        progress: Callable[[int], object] | None = None,
-    ) -> pd.DataFrame:
-        """Publish one task a row of *frame* and return what became of each (`PUBLISHED`).
-
-        Columns of *frame*: `topic` and `task_name`, and optionally `args` (lists), `kwargs` and
-        `headers` (dicts), `priority`, and `ttl` or `delay` (seconds). All rows are checked before
-        the first is sent; sending is pipelined and confirmed. *progress* is called with the
-        number of tasks settled since its last call. Raises as `publish` does for bad input, but
-        not for what happens to a single message: that is its `outcome`.
-        """
-        requests = publishing.requests_from(frame)
-        published = self._publish(requests, create=create, progress=progress)
-        self._named.update(request.topic for request in requests)
-        return self._frame(schemas.PUBLISHED, published.rows(), ())
-
-    def follow(self, task_ids: str | Iterable[str] = ()) -> Follower:
-        """Follow tasks to their end: ``cluster.follow(ids).frame()`` says how far they have got
-        (schema `FOLLOWED`), ``.wait()`` waits until all have ended.
-
-        Tasks that this `Cluster` published are known from the beginning; of others only what
-        comes from now on.
-
-        >>> import tasktools as tt
-        >>> with tt.connect("memory://") as cluster:
-        ...     task_id = cluster.publish("emails", "send", create=True)
-        ...     cluster.follow(task_id).frame()[["topic", "state", "tries"]]
-            topic   state  tries
-        0  emails  queued      0
-        """
-        follower = Follower(self.broker, self._log, self._clock, self._followed)
-        follower.add(task_ids)
-        return follower
-
-    def task_names(self) -> list[str]:
-        """Return the names of the tasks that were seen so far, as `publish` takes them: in
-        messages, and in what workers execute."""
-        known = self.broker.composer.functions.known()
-        functions = {function for functions in known.values() for function in functions}
-        if self.broker.layout.name == "fp":  # its peers need the function
-            return sorted(functions)
-        running = {run.task_name for run in self.broker.cluster_state().running}
-        return sorted(functions | {*filter(None, running), *self._seen.names()})
-
-    def _followed(self, rows: Sequence[Sequence[Any]], events: Source) -> pd.DataFrame:
-        told = replace(
-            events, columns=tuple(c.name for c in schemas.FOLLOWED.columns if c.source == "events")
-        )
-        frame = self._frame(schemas.FOLLOWED, rows, told)
-        if not self._reveal:
-            frame["error"] = frame["error"].map(mask_text, na_action="ignore")
-        return frame
-
-    def _publish(
-        self,
-        requests: Sequence[publishing.Request],
-        *,
-        create: bool,
-        progress: Callable[[int], object] | None = None,
-    ) -> publishing.Published:
-        messages = publishing.prepare(self.broker, requests, create=create)
-        # Before they are sent: a worker may be quicker than the confirm.
-        self._log.listen_to(self.broker)
-        self._log.add(message.task_id or message.message_id for message in messages)
-        published = publishing.send(self.broker, messages, progress)
-        self._log.settle(published.messages, published.results)
-        first = messages[:_MOST_REMEMBERED]
-        self._seen.remember(codec.decode(m.body, m.properties) for m in first)
-        return published
 
     # --- frames ---------------------------------------------------------------------
 

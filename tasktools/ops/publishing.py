@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
 
 from tasktools.brokers.base import Broker, raise_unless_confirmed
+from tasktools.core import codec, schemas
+from tasktools.core.clock import Clock
 from tasktools.core.errors import InvalidTask, UnknownTask
-from tasktools.core.models import Outgoing, PublishResult
+from tasktools.core.models import Outgoing, PublishResult, Source
+from tasktools.core.redaction import mask_text
+from tasktools.ops.following import Follower, TaskLog
+from tasktools.ops.seen import SeenTasks
 from tasktools.ops.tasks import unknown_topic
 
 _NEEDED: Final = ("topic", "task_name")
 _OPTIONAL: Final = ("args", "kwargs", "headers", "priority", "ttl", "delay")
 COLUMNS: Final = (*_NEEDED, *_OPTIONAL)
 """The columns that a frame of tasks may have."""
+_MOST_REMEMBERED: Final = 1_000
+"""Tasks of one batch whose arguments are kept, to be shown when they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +170,126 @@ def _make_sure(broker: Broker, topics: Iterable[str], *, create: bool) -> None:
             broker.ensure_topic(topic)
         elif not broker.topic_exists(topic):
             raise unknown_topic(broker, topic)
+
+
+class Publishing(ABC):
+    """The part of `Cluster` that publishes tasks and follows them."""
+
+    broker: Broker
+    _clock: Clock
+    _named: set[str]
+    _seen: SeenTasks
+    _log: TaskLog
+    _reveal: bool
+
+    @abstractmethod
+    def _frame(
+        self,
+        schema: schemas.Schema,
+        rows: Sequence[Sequence[Any]],
+        sources: Source | Iterable[Source],
+    ) -> pd.DataFrame: ...
+
+    def publish(
+        self,
+        topic: str,
+        task: str,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        ttl: float | None = None,
+        delay: float = 0.0,
+        create: bool = False,
+    ) -> str:
+        """Publish one task, wait until RabbitMQ has confirmed it, and return its task id.
+
+        *task* is ``module:function``, or the bare name of a task that was seen on this cluster.
+        *headers* go into the message's body, *priority* (0 to 255) is AMQP's and needs a queue
+        that has priorities. A task that is not delivered within *ttl* seconds expires: it is
+        dead-lettered. With a *delay* it is queued after that many seconds; *ttl* and *delay* do
+        not go together. ``create=True`` creates a topic that does not exist. Raises
+        `UnknownTopic`, `UnknownTask`, `InvalidTask`, `Unroutable`, `PublishRefused`, `ReadOnly`,
+        and `ConnectionLost` when it is in doubt whether it was queued.
+        """
+        wanted = request((topic, task, args, kwargs, headers, priority, ttl, delay))
+        published = self._publish([wanted], create=create)
+        published.raise_unless_confirmed()
+        self._named.add(topic)
+        (message,) = published.messages
+        return message.task_id or message.message_id
+
+    def publish_many(
+        self,
+        frame: pd.DataFrame,
+        *,
+        create: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> pd.DataFrame:
+        """Publish one task a row of *frame* and return what became of each (`PUBLISHED`).
+
+        Columns of *frame*: `topic` and `task_name`, and optionally `args` (lists), `kwargs` and
+        `headers` (dicts), `priority`, and `ttl` or `delay` (seconds). All rows are checked before
+        the first is sent; sending is pipelined and confirmed. *progress* is called with the
+        number of tasks settled since its last call. Raises as `publish` does for bad input, but
+        not for what happens to a single message: that is its `outcome`.
+        """
+        requests = requests_from(frame)
+        published = self._publish(requests, create=create, progress=progress)
+        self._named.update(wanted.topic for wanted in requests)
+        return self._frame(schemas.PUBLISHED, published.rows(), ())
+
+    def follow(self, task_ids: str | Iterable[str] = ()) -> Follower:
+        """Follow tasks to their end: ``cluster.follow(ids).frame()`` says how far they have got
+        (schema `FOLLOWED`), ``.wait()`` waits until all have ended.
+
+        Tasks that this `Cluster` published are known from the beginning; of others only what
+        comes from now on.
+
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     cluster.follow(task_id).frame()[["topic", "state", "tries"]]
+            topic   state  tries
+        0  emails  queued      0
+        """
+        follower = Follower(self.broker, self._log, self._clock, self._followed)
+        follower.add(task_ids)
+        return follower
+
+    def task_names(self) -> list[str]:
+        """Return the names of the tasks that were seen so far, as `publish` takes them: in
+        messages, and in what workers execute."""
+        known = self.broker.composer.functions.known()
+        functions = {function for functions in known.values() for function in functions}
+        if self.broker.layout.name == "fp":  # its peers need the function
+            return sorted(functions)
+        running = {run.task_name for run in self.broker.cluster_state().running}
+        return sorted(functions | {*filter(None, running), *self._seen.names()})
+
+    def _followed(self, rows: Sequence[Sequence[Any]], events: Source) -> pd.DataFrame:
+        told = replace(
+            events, columns=tuple(c.name for c in schemas.FOLLOWED.columns if c.source == "events")
+        )
+        frame = self._frame(schemas.FOLLOWED, rows, told)
+        if not self._reveal:
+            frame["error"] = frame["error"].map(mask_text, na_action="ignore")
+        return frame
+
+    def _publish(
+        self,
+        requests: Sequence[Request],
+        *,
+        create: bool,
+        progress: Callable[[int], object] | None = None,
+    ) -> Published:
+        messages = prepare(self.broker, requests, create=create)
+        # Before they are sent: a worker may be quicker than the confirm.
+        self._log.listen_to(self.broker)
+        self._log.add(message.task_id or message.message_id for message in messages)
+        published = send(self.broker, messages, progress)
+        self._log.settle(published.messages, published.results)
+        first = messages[:_MOST_REMEMBERED]
+        self._seen.remember(codec.decode(m.body, m.properties) for m in first)
+        return published
