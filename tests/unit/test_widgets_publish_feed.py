@@ -228,6 +228,12 @@ def test_in_a_notebook_calls_are_made_in_its_loop_and_else_at_once() -> None:
 # --- the feed of the publish widget --------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are asked for all the time."""
+    monkeypatch.setattr("tasktools.widgets.publishing.feed._FOLLOW_EVERY", 0.02)
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with tt.connect("memory://") as cluster:

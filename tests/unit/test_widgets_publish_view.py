@@ -84,6 +84,12 @@ def descendants(widget: Any) -> Iterator[Any]:
         yield from descendants(child)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are asked for all the time."""
+    monkeypatch.setattr("tasktools.widgets.publishing.feed._FOLLOW_EVERY", 0.02)
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with tt.connect("memory://") as cluster:
@@ -252,6 +258,7 @@ def test_a_topic_that_vanished_meanwhile_is_a_refusal_on_screen(show: Show) -> N
     assert not screen.state.problem
 
 
+@pytest.mark.slow  # a FigureWidget takes a second to import
 def test_a_batch_is_asked_about_and_shows_its_progress_and_a_bar(
     show: Show, cluster: Cluster
 ) -> None:
