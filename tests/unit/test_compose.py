@@ -9,7 +9,13 @@ import pytest
 
 from tasktools.core import codec
 from tasktools.core.clock import ManualClock, moment
-from tasktools.core.compose import PAYLOAD_FIELDS, Composer, FunctionNames, check_topic
+from tasktools.core.compose import (
+    LONGEST,
+    PAYLOAD_FIELDS,
+    Composer,
+    FunctionNames,
+    check_topic,
+)
 from tasktools.core.errors import InvalidTask, UnknownTask
 from tasktools.core.layout import FP, TASKWORKER
 from tasktools.core.models import Outgoing, Properties, TaskMessage
@@ -179,3 +185,49 @@ def test_a_priority_out_of_range_is_refused(composer: Composer, priority: int) -
 def test_a_priority_is_a_property(composer: Composer, priority: int | None) -> None:
     message = composer.compose("emails", {"task_name": TASK}, priority=priority)
     assert message.properties.priority == priority
+
+
+# --- time to live and delay -----------------------------------------------------------
+
+
+def test_without_a_time_to_live_or_a_delay_a_message_has_none(composer: Composer) -> None:
+    message = composer.compose("emails", {"task_name": TASK})
+    assert (message.properties.expiration, message.delay) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "expiration"),
+    [(1, "1000"), (2.5, "2500"), (0.0014, "1"), (0.0001, "1"), (LONGEST, "2592000000")],
+)
+def test_a_time_to_live_is_the_expiration_in_whole_milliseconds(
+    composer: Composer, ttl: float, expiration: str
+) -> None:
+    message = composer.compose("emails", {"task_name": TASK}, ttl=ttl)
+    assert message.properties.expiration == expiration
+
+
+@pytest.mark.parametrize("delay", [0.001, 5, LONGEST])
+def test_a_delay_goes_with_the_message_and_is_none_of_its_properties(
+    composer: Composer, delay: float
+) -> None:
+    message = composer.compose("emails", {"task_name": TASK}, delay=delay)
+    assert message.delay == delay
+    assert (message.properties.expiration, message.properties.headers) == (None, {})
+
+
+@pytest.mark.parametrize("ttl", [0, -1, LONGEST + 1, float("nan"), float("inf")])
+def test_a_time_to_live_that_is_none_is_refused(composer: Composer, ttl: float) -> None:
+    with pytest.raises(InvalidTask, match=r"ttl is .* nothing was published"):
+        composer.compose("emails", {"task_name": TASK}, ttl=ttl)
+
+
+@pytest.mark.parametrize("delay", [-0.001, LONGEST + 1, float("nan"), float("inf")])
+def test_a_delay_that_is_none_is_refused(composer: Composer, delay: float) -> None:
+    with pytest.raises(InvalidTask, match=r"delay is .* nothing was published"):
+        composer.compose("emails", {"task_name": TASK}, delay=delay)
+
+
+def test_a_time_to_live_and_a_delay_do_not_go_together(composer: Composer) -> None:
+    with pytest.raises(InvalidTask, match="a ttl or a delay, not both"):
+        composer.compose("emails", {"task_name": TASK}, ttl=5, delay=1)
+    assert composer.compose("emails", {"task_name": TASK}, ttl=5, delay=0).delay == 0

@@ -10,7 +10,7 @@ from tasktools.brokers.document import DocumentNames
 from tasktools.brokers.memory import look
 from tasktools.brokers.memory.client import Client
 from tasktools.brokers.memory.consumers import MemoryConsumer
-from tasktools.brokers.memory.locks import LockRequest, MemoryLock, check_name
+from tasktools.brokers.memory.locks import HeldBy, LockRequest, MemoryLock, check_name
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import codec, peek
 from tasktools.core.clock import Clock
@@ -356,10 +356,11 @@ class MemoryBroker(DocumentNames):
     ) -> MemoryLock | None:
         self._check_open()
         check_name(name)
-        return self._client.acquire(LockRequest(name, task_id, worker_id), self._release)
+        held = self._client.acquire(LockRequest(name, task_id, worker_id))
+        return None if held is None else MemoryLock(held, self._release)
 
-    def _release(self, lock: MemoryLock) -> None:
-        self._client.free(lock)
+    def _release(self, held: HeldBy) -> None:
+        self._client.free(held)  # by way of us, since whoever has a lock needs its client
 
     @changes
     def force_release_lock(self, name: str) -> bool:

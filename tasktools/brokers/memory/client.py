@@ -10,7 +10,7 @@ from typing import Literal
 
 from tasktools.brokers.memory.claims import Claims
 from tasktools.brokers.memory.fanout import Listener
-from tasktools.brokers.memory.locks import LockRequest, MemoryLock
+from tasktools.brokers.memory.locks import HeldBy, LockRequest
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import events
 from tasktools.core.cluster_view import ClusterView
@@ -115,32 +115,30 @@ class Client:
 
     # --- locks ----------------------------------------------------------------------
 
-    def acquire(
-        self, request: LockRequest, release: Callable[[MemoryLock], object]
-    ) -> MemoryLock | None:
+    def acquire(self, request: LockRequest) -> HeldBy | None:
         """Take a lock, unless somebody has it."""
         with self._server.now() as now:
             self._check_open()
-            lock = self._server.locks.take(request, self, release)
-            if lock is not None:
+            held = self._server.locks.take(request, self)
+            if held is not None:
                 self._tell(now, "lock_acquired", request)
         self._server.fanout.deliver()
-        return lock
+        return held
 
-    def free(self, lock: MemoryLock) -> bool:
-        """Let others have *lock*; says whether it was held still."""
+    def free(self, held: HeldBy) -> bool:
+        """Let others have a lock; says whether it was held still."""
         with self._server.now() as now:
-            was_held = lock.is_held
+            was_held = held.is_held
             if was_held:
-                self._server.locks.free(lock)
-                self._tell(now, "lock_released", lock.request)
+                self._server.locks.free(held)
+                self._tell(now, "lock_released", held.request)
         self._server.fanout.deliver()
         return was_held
 
     def free_by_force(self, name: str) -> bool:
         """Let others have the lock *name*, whoever has it; says whether anybody had."""
-        lock = self._server.locks.get(name)
-        return lock is not None and self.free(lock)
+        held = self._server.locks.get(name)
+        return held is not None and self.free(held)
 
     def _tell(
         self, now: float, kind: Literal["lock_acquired", "lock_released"], request: LockRequest

@@ -20,20 +20,21 @@ class LockRequest:
     worker_id: str | None = None
 
 
+@dataclass(slots=True, eq=False)
+class HeldBy:
+    """Who has a lock, and whether still."""
+
+    request: LockRequest
+    fence: int
+    holder: object
+    is_held: bool = True
+
+
 class MemoryLock:
     """A lock that is ours."""
 
-    def __init__(
-        self,
-        request: LockRequest,
-        fence: int,
-        holder: object,
-        release: Callable[[MemoryLock], object],
-    ) -> None:
-        self.request = request
-        self.fence = fence
-        self.holder = holder
-        self.is_held = True
+    def __init__(self, held: HeldBy, release: Callable[[HeldBy], object]) -> None:
+        self._held = held
         self._release = release
 
     def __repr__(self) -> str:
@@ -42,11 +43,21 @@ class MemoryLock:
     @property
     def name(self) -> str:
         """What is locked."""
-        return self.request.name
+        return self._held.request.name
+
+    @property
+    def fence(self) -> int:
+        """A number greater than that of every earlier holder."""
+        return self._held.fence
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still ours."""
+        return self._held.is_held
 
     def release(self) -> None:
         """Let others have it."""
-        self._release(self)
+        self._release(self._held)
 
     def __enter__(self) -> Self:
         return self
@@ -59,32 +70,30 @@ class LockTable:
     """All locks of a server, by name."""
 
     def __init__(self) -> None:
-        self._held: dict[str, MemoryLock] = {}
+        self._held: dict[str, HeldBy] = {}
         self._fences = itertools.count(1)
 
-    def take(
-        self, request: LockRequest, holder: object, release: Callable[[MemoryLock], object]
-    ) -> MemoryLock | None:
+    def take(self, request: LockRequest, holder: object) -> HeldBy | None:
         """Give the lock to *holder*, unless somebody has it."""
         if request.name in self._held:
             return None
-        lock = MemoryLock(request, next(self._fences), holder, release)
-        self._held[request.name] = lock
-        return lock
+        held = HeldBy(request, next(self._fences), holder)
+        self._held[request.name] = held
+        return held
 
-    def get(self, name: str) -> MemoryLock | None:
-        """Return the lock of that name, if somebody has it."""
+    def get(self, name: str) -> HeldBy | None:
+        """Return who has the lock of that name, if anybody."""
         return self._held.get(name)
 
-    def free(self, lock: MemoryLock) -> None:
-        """Let others have *lock*, which is held."""
-        lock.is_held = False
-        del self._held[lock.name]
+    def free(self, held: HeldBy) -> None:
+        """Let others have a lock that is held."""
+        held.is_held = False
+        del self._held[held.request.name]
 
     def free_all_of(self, holder: object) -> None:
         """Let others have all that *holder* has."""
-        for lock in [lock for lock in self._held.values() if lock.holder is holder]:
-            self.free(lock)
+        for held in [held for held in self._held.values() if held.holder is holder]:
+            self.free(held)
 
 
 def check_name(name: str) -> None:

@@ -300,8 +300,9 @@ class MemoryServer:
 
 def _check_same(topic: str, wanted: dict[str, Any], current: dict[str, Any]) -> None:
     for name in (*wanted, *current):
-        if wanted.get(name) != current.get(name):
+        has, should = (repr(told[name]) if name in told else "none" for told in (current, wanted))
+        if has != should:
             raise TopicConflict(
-                f"The topic {topic!r} exists and has {name} {current.get(name, 'none')} instead of "
-                f"{wanted.get(name, 'none')}; it was not changed and is used as it is."
+                f"The topic {topic!r} exists and has {name} {has} instead of {should}; it was not "
+                "changed and is used as it is."
             )
