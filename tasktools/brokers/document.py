@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Protocol
 
+from tasktools.core import cluster_view
 from tasktools.core.errors import LookRefused
 from tasktools.core.models import ClusterState, RunningTask, SeenMessage, TopicReport, Worker
 from tasktools.core.peek import Cost, Verdict
 
 _log = logging.getLogger("tasktools.broker")
 
-_ONE_HEARTBEAT: Final = 3.5
-"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
 _MOST_QUEUED: Final = 1_000
 _CHEAP: Final = (Cost.HARMLESS, Cost.REORDERS)
 
@@ -99,7 +98,7 @@ class DocumentNames(Protocol):
 
     def get_cluster_stats(self: _Observed) -> ClusterStats:
         """Return the cluster in figures; workers that are gone do not count."""
-        state = self.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         live = list(_live(state))
         return ClusterStats(
             workers=len(live),
@@ -110,12 +109,13 @@ class DocumentNames(Protocol):
 
     def get_topics(self: _Observed) -> list[TopicInfo]:
         """Return all topics that can be known and exist."""
-        state = self.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         return list(_topics(state, self.topic_report(self.known_topics())))
 
     def get_workers(self: _Observed) -> list[WorkerInfo]:
         """Return all workers of the cluster, of whichever process, that are not gone."""
-        return [_worker(worker) for worker in _live(self.cluster_state(settle=_ONE_HEARTBEAT))]
+        state = self.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
+        return [_worker(worker) for worker in _live(state)]
 
     def get_all_active_tasks(
         self: _Observed, topic: str | None = None, *, limit: int = _MOST_QUEUED
@@ -127,7 +127,7 @@ class DocumentNames(Protocol):
         is logged (logger ``tasktools.broker``). Raises `QueueNotFound` for a *topic* without a
         queue.
         """
-        state = self.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         running = [_running(task) for task in state.running if topic in (None, task.topic)]
         where = [topic] if topic else sorted(filter(self.topic_exists, self.known_topics()))
         return [*running, *(task for name in where for task in _queued(self, name, limit))]

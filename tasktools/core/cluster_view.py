@@ -39,6 +39,8 @@ from tasktools.core.models import (
     WorkerState,
 )
 
+ONE_HEARTBEAT: Final = 3.5
+"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
 LATE_AFTER: Final = 10.0
 """Seconds of silence after which a worker is `late`: three heartbeats missed."""
 GONE_AFTER: Final = 30.0

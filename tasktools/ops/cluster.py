@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import pandas as pd
 
 from tasktools.brokers.base import Broker
-from tasktools.core import frames, schemas
+from tasktools.core import cluster_view, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
 from tasktools.core.models import ClusterState, Source, Worker
@@ -18,9 +18,6 @@ from tasktools.ops.commands import Commands
 from tasktools.ops.following import TaskLog
 from tasktools.ops.publishing import Publishing
 from tasktools.ops.seen import SeenTasks
-
-_ONE_HEARTBEAT: Final = 3.5
-"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
 
 
 class Cluster(Publishing, Commands):
@@ -82,7 +79,7 @@ class Cluster(Publishing, Commands):
 
         The first call waits for up to 3.5 s, one heartbeat, if no worker has been heard of.
         """
-        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         rows = [_worker_row(worker) for worker in sorted(state.workers, key=_by_name)]
         return self._frame(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
 
@@ -161,7 +158,7 @@ class Cluster(Publishing, Commands):
         is in ``attrs["looks"]``. ``queued=False`` never looks. Tasks that a worker has fetched
         but not begun are in neither state. Raises `UnknownTopic`.
         """
-        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         sources = [_events(state, schemas.ACTIVE_TASKS)]
         looks: list[tasks.LookReport] = []
         waiting: list[tasks.Waiting] = []
@@ -206,7 +203,7 @@ class Cluster(Publishing, Commands):
 
     def stats(self) -> pd.DataFrame:
         """Return the cluster in one row (schema `STATS`)."""
-        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         report = self.broker.topic_report(state.topics | self._named)
         live = [worker for worker in state.workers if worker.state in ("alive", "late")]
         capacity = sum(worker.capacity or 0 for worker in live)

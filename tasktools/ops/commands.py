@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from tasktools.brokers.base import Broker
+from tasktools.core import cluster_view
 from tasktools.core.clock import Clock
 from tasktools.core.compose import check_topic
 from tasktools.core.errors import BrokerTimeout, UnknownWorker, UnsafePeerCommand
@@ -35,7 +36,6 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
-_ONE_HEARTBEAT: Final = 3.5
 _PATIENCE: Final = 6.0
 """Seconds a worker has to obey: it beats at once when it did, else every 3 s."""
 _GLANCE: Final = 0.05
@@ -184,7 +184,7 @@ class Commands(ABC):
         *,
         force: bool,
     ) -> pd.DataFrame:
-        state = self.broker.cluster_state(settle=_ONE_HEARTBEAT)
+        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
         worker = _live_worker(state, worker_id)
         if not worker.ours and not force:
             raise _unsafe(state, worker, action)
