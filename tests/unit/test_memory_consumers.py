@@ -16,10 +16,10 @@ from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.core import deaths, failures
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import InvalidTopic, LookRefused, TopicConflict, UnknownDelivery
-from tasktools.core.events import Event, LockEvent, TaskEvent
+from tasktools.core.events import Event, LockEvent, Question, TaskEvent, WorkerList
 from tasktools.core.layout import FP
 from tasktools.core.models import Delivery, TopicSettings
-from tasktools.testing import eventually, outgoing, task_event
+from tasktools.testing import eventually, outgoing, task_event, worker_report
 from tasktools.testing.factories import failure
 
 SEND = {"task_name": "send", "kwargs": {}}
@@ -439,6 +439,17 @@ def test_a_listener_is_never_called_twice_at_once_and_misses_nothing(server: Mem
         assert len(heard) == 400
         for n in range(4):
             assert [t for t in heard if t.startswith(f"{n}-")] == [f"{n}-{m}" for m in range(100)]
+
+
+def test_a_listener_hears_our_own_question_and_may_answer_it(server: MemoryServer) -> None:
+    with MemoryBroker(server) as broker:
+
+        def node(event: Event) -> None:
+            if isinstance(event, Question) and event.kind == "who_is_alive":
+                broker.broadcast(WorkerList(sender_id="node", workers=(worker_report("worker-9"),)))
+
+        broker.listen(node)
+        assert [worker.worker_id for worker in broker.cluster_state().workers] == ["worker-9"]
 
 
 def test_a_closed_client_hears_nothing_more(broker: MemoryBroker, server: MemoryServer) -> None:

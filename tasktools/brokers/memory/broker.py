@@ -14,7 +14,6 @@ from tasktools.brokers.memory.locks import HeldBy, LockRequest, MemoryLock, chec
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import codec, peek
 from tasktools.core.clock import Clock
-from tasktools.core.cluster_view import ClusterView
 from tasktools.core.compose import Composer, FunctionNames, check_topic
 from tasktools.core.errors import Closed, InvalidTopic, QueueNotFound
 from tasktools.core.events import Event
@@ -303,10 +302,9 @@ class MemoryBroker(DocumentNames):
     def known_topics(self) -> frozenset[str]:
         self._check_open()
         self._subscribe()
-        with self._client.view() as view:
-            heard = view.topics
-        listed, configured = self.server.topics(self._layout), self.topic_settings()
-        return _only_topics({"default", *heard, *listed, *configured}, self._layout)
+        heard, listed = self._client.topics(), self.server.topics(self._layout)
+        names = {"default", *heard, *listed, *self.topic_settings()}
+        return _only_topics(names, self._layout)
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:
         self._check_open()
@@ -327,26 +325,20 @@ class MemoryBroker(DocumentNames):
 
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         self._check_open()
-        self._subscribe()
-        return self._client.listen(callback)
+        stop = self._client.listen(callback)
+        self._subscribe()  # afterwards: a worker of our own is to hear the question
+        return stop
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         self._check_open()
         self._subscribe()
-        while self._clock.time() < self._subscribed_at + settle and self._may_learn_more():
+        while self._clock.time() < self._subscribed_at + settle and self._client.may_learn_more():
             self._clock.sleep(_GLANCE)
-        with self._client.view() as view:
-            return view.state(self.server.clock.time(), _events_source(view))
+        return self._client.state()
 
     def _subscribe(self) -> None:
         if self._client.subscribe():
             self._subscribed_at = self._clock.time()
-
-    def _may_learn_more(self) -> bool:
-        with self._client.view() as view:
-            if view.is_settled:
-                return False
-        return self.server.is_anybody_but(self._client)
 
     # --- locks ----------------------------------------------------------------------
 
@@ -367,15 +359,6 @@ class MemoryBroker(DocumentNames):
         self._check_open()
         check_name(name)
         return self._client.free_by_force(name)
-
-
-def _events_source(view: ClusterView) -> Source:
-    notes = []
-    if view.forgotten:
-        notes.append(f"{view.forgotten} things were forgotten: the cluster is too large")
-    if view.malformed:
-        notes.append(f"{view.malformed} events could not be read")
-    return Source(name="events", ok=True, age=0.0, note="; ".join(notes) or None)
 
 
 def _only_topics(names: Iterable[str], layout: Layout) -> frozenset[str]:

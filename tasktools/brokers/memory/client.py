@@ -25,7 +25,7 @@ from tasktools.core.events import (
     Unknown,
 )
 from tasktools.core.layout import Layout
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import ClusterState, Source, TopicSettings
 
 
 class Client:
@@ -74,9 +74,25 @@ class Client:
         self._server.fanout.deliver()
         return True
 
+    def state(self) -> ClusterState:
+        """Return what was heard since `subscribe`, as a picture of the cluster."""
+        with self._heard() as view:
+            return view.state(self._server.clock.time(), _source(view))
+
+    def topics(self) -> frozenset[str]:
+        """Return the topics that anybody spoke of since `subscribe`."""
+        with self._heard() as view:
+            return view.topics
+
+    def may_learn_more(self) -> bool:
+        """Whether somebody is there of whom something may be heard that completes the picture."""
+        with self._heard() as view:
+            if view.is_settled:
+                return False
+        return self._server.is_anybody_but(self)
+
     @contextlib.contextmanager
-    def view(self) -> Iterator[ClusterView]:
-        """Hold the server still, to read what was heard since `subscribe`."""
+    def _heard(self) -> Iterator[ClusterView]:
         with self._server.now():
             self._check_open()
             if self._view is None:
@@ -93,9 +109,7 @@ class Client:
 
         with self._server.now():
             self._check_open()
-            stop = self._server.add_listener(Listener(hear, owner=self))
-        self.subscribe()
-        return stop
+            return self._server.add_listener(Listener(hear, owner=self))
 
     def _send(self, now: float, event: Event) -> None:
         self._server.fanout.send(now, events.encode(event))
@@ -154,3 +168,12 @@ class Client:
                 acquired_at=now,
             ),
         )
+
+
+def _source(view: ClusterView) -> Source:
+    notes = []
+    if view.forgotten:
+        notes.append(f"{view.forgotten} things were forgotten: the cluster is too large")
+    if view.malformed:
+        notes.append(f"{view.malformed} events could not be read")
+    return Source(name="events", ok=True, age=0.0, note="; ".join(notes) or None)
