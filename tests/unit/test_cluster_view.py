@@ -10,6 +10,7 @@ from tasktools.core import cluster_view, events
 from tasktools.core.clock import moment
 from tasktools.core.cluster_view import ClusterView
 from tasktools.core.events import (
+    Command,
     CounterDelta,
     Event,
     Malformed,
@@ -183,6 +184,32 @@ def test_a_view_is_settled_once_all_workers_spoke_themselves(story: Story) -> No
     assert story.view.is_settled
 
 
+# --- ours and peers -----------------------------------------------------------------
+
+
+def test_a_peer_is_not_ours_and_does_not_say_whether_it_drains(story: Story) -> None:
+    worker = story.at(0, events.parse(peer_heartbeat())).worker(0)
+    assert (worker.ours, worker.draining) == (False, None)
+
+
+def test_a_worker_of_ours_is_ours_and_says_whether_it_drains(story: Story) -> None:
+    for second, draining in enumerate((False, True, False)):
+        story.at(second, worker_event(tasktools="0.1.0", draining=draining))
+        worker = story.worker(second)
+        assert (worker.ours, worker.draining) == (True, draining)
+
+
+def test_hearsay_tells_of_ours_as_well(story: Story) -> None:
+    worker = story.at(0, hearsay(tasktools="0.1.0", draining=True)).worker(0)
+    assert (worker.ours, worker.draining, worker.uncertain) == (True, True, True)
+
+
+def test_a_worker_that_registers_anew_is_what_it_says_now(story: Story) -> None:
+    story.at(0, worker_event(tasktools="0.1.0", draining=True))
+    story.at(1, worker_event("register", started_at=T + 1))
+    assert (story.worker(1).ours, story.worker(1).draining) == (False, None)
+
+
 # --- running tasks ------------------------------------------------------------------
 
 
@@ -337,6 +364,14 @@ def test_whether_a_lock_of_an_unknown_holder_is_orphaned_is_not_known(story: Sto
     assert story.at(0, lock_event()).state(0).locks[0].orphaned is None
 
 
+def test_when_a_lock_was_last_heard_of_is_known(story: Story) -> None:
+    assert story.view.lock_heard("nightly") is None
+    story.at(0, lock_event()).at(5, lock_event("lock_released"))
+    assert story.view.lock_heard("nightly") == T + 5
+    assert story.view.lock_heard("other") is None
+    assert story.at(9, lock_event()).view.lock_heard("nightly") == T + 9
+
+
 def test_an_update_of_settings_overrules_a_reply(story: Story) -> None:
     said, believed = TopicSettings(concurrency_limit=2), TopicSettings(concurrency_limit=9)
     story.at(0, SettingsUpdate(sender_id="n", topic="emails", settings=said))
@@ -384,6 +419,14 @@ def test_a_question_changes_nothing(story: Story) -> None:
     assert story.at(0, Question(kind="who_is_alive", sender_id="x")).state(0) == before
 
 
+@pytest.mark.parametrize("kind", ["worker_command", "tasktools_command"])
+def test_an_order_changes_nothing_until_it_is_obeyed(story: Story, kind: Any) -> None:
+    before = story.at(0, worker_event()).state(0)
+    order = Command(kind=kind, sender_id="x", target="worker-1", action="drain")
+    assert story.at(0, order).state(0) == before
+    assert (story.view.unknown, story.view.malformed) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "time", ["9999-12-31T23:59:59.999999", "0001-01-01T00:00:00", "x", 5, None]
 )
@@ -420,6 +463,7 @@ def test_beyond_the_limit_the_oldest_lock_is_forgotten(story: Story) -> None:
     for name in "abcde":
         story.at(0, lock_event(lock=name))
     assert [lock.lock for lock in story.state(0).locks] == ["c", "d", "e"]
+    assert [story.view.lock_heard(name) for name in "bc"] == [None, T]
 
 
 @pytest.mark.usefixtures("few")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasktools.core import events
 from tasktools.core.clock import moment
 from tasktools.core.events import (
+    Command,
     CounterDelta,
     Event,
     LockEvent,
@@ -51,6 +52,7 @@ KINDS = [
     "config_update",
     "counter_delta",
     "worker_command",
+    "tasktools_command",
 ]
 FIELDS = [
     "worker",
@@ -86,6 +88,12 @@ FIELDS = [
     "locked_by",
     "concurrency_limit",
     "dead_letter_enabled",
+    "tasktools",
+    "draining",
+    "requested_topics",
+    "target_worker_id",
+    "action",
+    "params",
 ]
 LIES: st.SearchStrategy[Any] = st.recursive(
     JSON,
@@ -100,22 +108,25 @@ COUNTS = st.integers(0, 2**40)
 TIMES = st.integers(0, 4_000_000_000).map(float)
 TASKS = st.builds(TaskOnWorker, task_id=NAMES, task_name=st.none() | NAMES, topic=st.none() | NAMES)
 PER_TOPIC = st.dictionaries(NAMES, COUNTS, max_size=3)
-REPORTS = st.builds(
-    WorkerReport,
-    worker_id=NAMES,
-    host=st.none() | NAMES,
-    pid=st.none() | COUNTS,
-    role=st.none() | NAMES,
-    capacity=st.none() | COUNTS,
-    running=st.none() | COUNTS,
-    topics=st.lists(NAMES, max_size=3).map(tuple),
-    started_at=st.none() | TIMES,
-    last_heartbeat=st.none() | TIMES,
-    running_tasks=st.lists(TASKS, max_size=3).map(tuple),
-    succeeded=st.none() | COUNTS,
-    failed=st.none() | COUNTS,
-    finished_per_topic=PER_TOPIC,
-    failed_per_topic=PER_TOPIC,
+REPORT: dict[str, Any] = {
+    "worker_id": NAMES,
+    "host": st.none() | NAMES,
+    "pid": st.none() | COUNTS,
+    "role": st.none() | NAMES,
+    "capacity": st.none() | COUNTS,
+    "running": st.none() | COUNTS,
+    "topics": st.lists(NAMES, max_size=3).map(tuple),
+    "started_at": st.none() | TIMES,
+    "last_heartbeat": st.none() | TIMES,
+    "running_tasks": st.lists(TASKS, max_size=3).map(tuple),
+    "succeeded": st.none() | COUNTS,
+    "failed": st.none() | COUNTS,
+    "finished_per_topic": PER_TOPIC,
+    "failed_per_topic": PER_TOPIC,
+    "requested_topics": st.lists(NAMES | st.just("*"), max_size=3).map(tuple),
+}
+REPORTS = st.builds(WorkerReport, **REPORT) | st.builds(
+    WorkerReport, **REPORT, tasktools=NAMES, draining=st.none() | st.booleans()
 )
 SETTINGS = st.builds(
     TopicSettings,
@@ -139,6 +150,13 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(SettingsUpdate, sender_id=NAMES, topic=NAMES, settings=SETTINGS),
     st.builds(SettingsReply, sender_id=NAMES, settings=st.dictionaries(NAMES, SETTINGS)),
     st.builds(CounterDelta, sender_id=NAMES, topic=NAMES, delta=COUNTS),
+    st.builds(
+        Command,
+        sender_id=NAMES,
+        target=st.none() | NAMES,
+        action=NAMES,
+        params=st.dictionaries(NAMES, NAMES | COUNTS, max_size=2),
+    ),
 )
 TASK_EVENTS = [
     TaskEvent(kind="task_started", sender_id="n", task_id="t", worker_id="w", started_at=5.0),
@@ -235,6 +253,46 @@ def test_a_list_of_workers_leaves_out_what_is_none() -> None:
 def test_a_counter_of_another_name_is_malformed(counter: Any) -> None:
     told = dumps(event="counter_delta", topic="emails", counter=counter, delta=1)
     assert isinstance(events.parse(told), Malformed)
+
+
+def test_an_order_is_read_as_a_peer_writes_it() -> None:
+    params = {"topic": "emails", "prefetch": 3}
+    told = dumps(
+        event="worker_command",
+        sender_id="node",
+        target_worker_id="worker-1",
+        action="update_prefetch",
+        params=params,
+    )
+    order = Command(
+        kind="worker_command",
+        sender_id="node",
+        target="worker-1",
+        action="update_prefetch",
+        params=params,
+    )
+    assert events.parse(told) == order
+    assert json.loads(events.encode(order)) == json.loads(told)
+
+
+@pytest.mark.parametrize("params", [None, 5, "x", ["topic"]])
+def test_an_order_with_odd_parameters_has_none(params: Any) -> None:
+    parsed = events.parse(dumps(event="tasktools_command", action="drain", params=params))
+    assert parsed == Command(kind="tasktools_command", sender_id="", target=None, action="drain")
+
+
+@pytest.mark.parametrize("action", [None, 5, {}, ["drain"]])
+def test_an_order_without_an_action_is_malformed(action: Any) -> None:
+    told = dumps(event="worker_command", target_worker_id="w", action=action)
+    assert isinstance(events.parse(told), Malformed)
+
+
+def test_only_a_worker_of_ours_says_what_it_is_and_whether_it_drains() -> None:
+    assert (parsed_worker().tasktools, parsed_worker().draining) == (None, None)
+    ours = parsed_worker(meta={"tasktools": "0.1.0", "draining": True})
+    assert (ours.tasktools, ours.draining) == ("0.1.0", True)
+    lies = parsed_worker(meta={"tasktools": 5, "draining": "yes"})
+    assert (lies.tasktools, lies.draining) == (None, None)
 
 
 def test_an_encoded_heartbeat_has_the_shape_of_a_peers() -> None:
