@@ -19,7 +19,7 @@ from tasktools.core.models import RunningTask
 from tasktools.core.schemas import FOLLOWED
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.following import TaskLog, TaskStory, checked, continued
-from tasktools.testing import outgoing, task_event, worker_event
+from tasktools.testing import eventually, outgoing, task_event, worker_event
 
 T = 1_800_000_000.0
 QUEUED = TaskStory(topic="emails", state="queued")
@@ -222,6 +222,27 @@ def test_wait_returns_when_the_last_task_has_ended(cluster: Cluster) -> None:
     timer.start()
     assert follower.wait(10)["state"].tolist() == ["succeeded", "failed"]
     timer.join()
+
+
+@pytest.mark.slow
+def test_a_task_that_our_own_worker_tries_again_is_followed_to_its_success() -> None:
+    registry, tries = tt.TaskRegistry(), list[int]()
+
+    @registry.task(topic="emails", max_retries=1, retry_delay=0.2)
+    def flaky(number: int) -> None:
+        tries.append(number)
+        if len(tries) == 1:
+            raise OSError("no route")
+
+    with tt.connect("memory://") as cluster:
+        with tt.TaskRunner(broker=cluster.broker, topics=["emails"], registry=registry):
+            (task,) = registry
+            follower = cluster.follow(cluster.publish("emails", task.func_name, args=[7]))
+            eventually(lambda: "no route" in set(follower.frame()["error"].dropna()))
+            eventually(lambda: follower.frame()["state"].tolist() == ["succeeded"])
+        row = follower.frame().iloc[0]
+    assert (row["tries"], tries) == (2, [7, 7])
+    assert pd.isna(row["error"])
 
 
 def test_an_expired_task_is_unknown(cluster: Cluster, clock: ManualClock) -> None:
