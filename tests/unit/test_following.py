@@ -224,7 +224,6 @@ def test_wait_returns_when_the_last_task_has_ended(cluster: Cluster) -> None:
     timer.join()
 
 
-@pytest.mark.slow
 def test_a_task_that_our_own_worker_tries_again_is_followed_to_its_success() -> None:
     registry, tries = tt.TaskRegistry(), list[int]()
 

@@ -61,7 +61,7 @@ def test_at_first_it_says_what_is_to_be_chosen() -> None:
     state = PublishState()
     assert blockers(state) == ["Choose a topic.", "Choose a task."]
     assert not state.can_publish
-    state.publish()
+    assert not state.publish()
     assert state.order is None
 
 
@@ -69,7 +69,7 @@ def test_one_click_orders_one_task() -> None:
     state = ready()
     state.args, state.kwargs, state.priority, state.ttl = "[1]", '{"a": 2}', "7", "1.5"
     assert (blockers(state), state.can_publish, state.label) == ([], True, "Publish")
-    state.publish()
+    assert state.publish()
     assert row(state) == {
         "topic": "emails",
         "task_name": TASK,
@@ -261,7 +261,7 @@ def test_the_second_click_is_for_what_was_asked(change: str) -> None:
         case _:
             state.batch = Batch.of(FIFTY.head(2))
     assert not state.armed
-    state.confirm()
+    assert not state.confirm()
     assert state.order is None
 
 

@@ -119,17 +119,22 @@ class PublishState(traitlets.HasTraits):
 
     # --- what the buttons do --------------------------------------------------------
 
-    def publish(self) -> None:
-        """Order the task; of a batch, ask first (`armed`)."""
-        if self.can_publish and self.mode == "batch":
+    def publish(self) -> bool:
+        """Order the task; of a batch, ask first (`armed`). Says whether it could: if not, `busy`
+        or `blockers` say why."""
+        allowed = self.can_publish
+        if allowed and self.mode == "batch":
             self.armed = True
-        elif self.can_publish:
+        elif allowed:
             self._send()
+        return allowed
 
-    def confirm(self) -> None:
-        """Order the batch that was asked about."""
-        if self.armed and self.can_publish:
+    def confirm(self) -> bool:
+        """Order the batch that was asked about. Says whether there was one."""
+        allowed = self.armed and self.can_publish
+        if allowed:
             self._send()
+        return allowed
 
     def cancel(self) -> None:
         """Do not publish the batch that was asked about."""
