@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 
@@ -91,6 +93,92 @@ def test_a_dsn_is_read_with_all_its_parts_and_shown_without_the_password() -> No
 def test_a_short_dsn_has_the_usual_defaults() -> None:
     dsn = DSN.parse("amqp://rabbit")
     assert (dsn.port, dsn.vhost, dsn.user, dsn.tls) == (5672, "/", "guest", False)
+
+
+# --- get_broker ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_memory() -> Iterator[None]:
+    """No brokers of other tests in this process's memory."""
+    forget = import_module("tasktools.connect")._memory_of_this_process.cache_clear
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("own_memory")
+def test_a_broker_without_environment_is_in_memory_with_a_warning_and_shared() -> None:
+    with pytest.warns(UserWarning, match="in memory") as caught:
+        one, other = tt.get_broker(), tt.get_broker()
+    assert {warning.filename for warning in caught} == {__file__}
+    with one, other:
+        one.setup()
+        one.publish("emails", {"task_name": "send"})
+        delivery = other.claim("emails", "w")
+        assert delivery is not None
+        with pytest.raises(tt.UnknownDelivery):
+            one.ack(delivery.id)
+        other.ack(delivery.id)
+
+
+@pytest.mark.usefixtures("own_memory")
+@pytest.mark.parametrize(("name", "value"), [("TYPE", "memory"), ("DSN", "memory://")])
+def test_memory_that_is_meant_is_shared_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"BROKER_{name}", value)
+    with tt.get_broker() as one:
+        one.publish("emails", {"task_name": "send"})
+    with tt.get_broker() as other:
+        assert other.claim("emails", "w")
+
+
+def test_a_cluster_in_memory_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "memory")
+    with tt.connect() as cluster, tt.connect() as other:
+        cluster.create_topic("emails")
+        assert not other.broker.topic_exists("emails")
+
+
+def test_a_broker_of_type_rabbitmq_needs_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "rabbitmq")
+    with pytest.raises(tt.NotConfigured, match="BROKER_DSN"):
+        tt.get_broker()
+
+
+def test_a_broker_of_an_unknown_type_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "kafka")
+    with pytest.raises(tt.NotConfigured, match="kafka"):
+        tt.get_broker()
+
+
+def test_a_broker_by_a_malformed_dsn_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BROKER_DSN", f"ops:{SECRET}@rabbit:5672/prod")
+    with pytest.raises(tt.MalformedDSN) as caught:
+        tt.get_broker()
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
+def test_a_broker_connects_when_it_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "rabbitmq")
+    monkeypatch.setenv("BROKER_DSN", f"amqp://ops:{SECRET}@127.0.0.1:1/prod")
+    with tt.get_broker() as broker:
+        assert SECRET not in f"{broker!r} {broker.address}"
+        with pytest.raises(tt.Unreachable) as caught:
+            broker.setup()
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
+def test_a_broker_of_the_demo_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_TYPE", "demo")
+    with tt.get_broker() as broker:
+        assert broker.demo
+
+
+# --- importing -----------------------------------------------------------------------
 
 
 def test_importing_tasktools_loads_neither_pika_nor_plotly_nor_widgets() -> None:
