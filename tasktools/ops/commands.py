@@ -17,7 +17,13 @@ from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view
 from tasktools.core.clock import Clock
 from tasktools.core.compose import check_topic
-from tasktools.core.errors import BrokerTimeout, UnknownWorker, UnsafePeerCommand
+from tasktools.core.errors import (
+    BrokerTimeout,
+    InvalidTask,
+    InvalidTopic,
+    UnknownWorker,
+    UnsafePeerCommand,
+)
 from tasktools.core.events import Command
 from tasktools.core.models import ClusterState, QueueType, TopicSettings, Worker
 from tasktools.ops import tasks
@@ -39,6 +45,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 _PATIENCE: Final = 6.0
 """Seconds a worker has to obey: it beats at once when it did, else every 3 s."""
 _GLANCE: Final = 0.05
+_ALL: Final = "*"
 _MOST_NAMED: Final = 10
 
 
@@ -78,6 +85,7 @@ class Commands(ABC):
         one that is not raises `TopicConflict` and stays as it is. Raises `InvalidTopic`,
         `ReadOnly`.
         """
+        _check_name(name)
         self.broker.create_topic(
             name, queue_type=queue_type, max_priority=max_priority, message_ttl=message_ttl
         )
@@ -102,7 +110,7 @@ class Commands(ABC):
         *retention_seconds*: for how long dead letters are kept. Raises `UnknownTopic`,
         `InvalidTopic`, `ReadOnly`.
         """
-        check_topic(topic)
+        _check_name(topic)
         tasks.check_known(self.broker, self.broker.cluster_state(), topic)
         given: dict[str, Any] = {
             "concurrency_limit": concurrency_limit,
@@ -144,13 +152,16 @@ class Commands(ABC):
     def join_topic(self, worker_id: str, topic: str, *, force: bool = False) -> pd.DataFrame:
         """Let a worker consume *topic*, too, which is created if it is missing; ends a `drain`.
 
-        Returns its row once it does. Raises as `drain` does, and `InvalidTopic`.
+        ``"*"`` ends the drain of a worker that consumes every topic. Returns its row once it
+        does as told. Raises as `drain` does, and `InvalidTopic`.
         """
-        check_topic(topic)
-        params = {"topic": topic}
-        return self._command(
-            worker_id, "join_topic", params, lambda w: topic in w.topics, force=force
-        )
+        if topic != _ALL:
+            _check_name(topic)
+
+        def obeyed(worker: Worker) -> bool:
+            return worker.draining is False if topic == _ALL else topic in worker.topics
+
+        return self._command(worker_id, "join_topic", {"topic": topic}, obeyed, force=force)
 
     def leave_topic(self, worker_id: str, topic: str, *, force: bool = False) -> pd.DataFrame:
         """Let a worker take nothing more of *topic*; it finishes what it runs.
@@ -217,6 +228,14 @@ class Commands(ABC):
             self._clock.sleep(_GLANCE)
 
 
+def _check_name(topic: str) -> None:
+    """Raise `InvalidTopic` for what no topic can be called."""
+    try:
+        check_topic(topic)
+    except InvalidTask as error:
+        raise InvalidTopic(f"{topic!r} cannot be a topic; nothing was changed.") from error
+
+
 def _row_of(frame: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
     row = frame[frame[column] == name].reset_index(drop=True)
     row.attrs = frame.attrs
@@ -259,6 +278,7 @@ def _unsafe(state: ClusterState, worker: Worker, action: Action) -> UnsafePeerCo
     )
     return UnsafePeerCommand(
         f"{action} was not sent to {worker.worker_id!r}, which is no worker of tasktools: {would}. "
-        f"It runs {named or 'nothing'}; other peers run {others or 'no'} tasks. "
+        f"It runs {named or 'nothing'}; other peers run {others or 'no'} "
+        f"task{'' if others == 1 else 's'}. "
         "Pass force=True to send it all the same."
     )
