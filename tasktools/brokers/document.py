@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 
 from tasktools.core import cluster_view
-from tasktools.core.errors import LookRefused
+from tasktools.core.errors import LookRefused, PermissionDenied
 from tasktools.core.models import ClusterState, RunningTask, SeenMessage, TopicReport, Worker
 from tasktools.core.peek import Cost, Verdict
 
@@ -134,13 +134,13 @@ class DocumentNames(Protocol):
 
 
 def _queued(broker: _Observed, topic: str, limit: int) -> Sequence[ActiveTask]:
-    verdict = broker.look_verdict(topic, limit)
-    why = verdict.why
-    if verdict.cost in _CHEAP:
-        try:
+    try:
+        verdict = broker.look_verdict(topic, limit)
+        why = verdict.why
+        if verdict.cost in _CHEAP:
             return [_waiting(topic, seen) for seen in broker.peek(topic, limit).messages]
-        except LookRefused as refusal:
-            why = str(refusal)
+    except (LookRefused, PermissionDenied) as refusal:
+        why = str(refusal)
     _log.warning("the queued tasks of %r are not told, only running ones: %s", topic, why)
     return []
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tasktools import TaskRegistry, TaskRunner, connect, get_broker
-from tasktools.brokers.base import Broker
+from tasktools.brokers.base import Broker, Look
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.core import cluster_view
 from tasktools.core.clock import ManualClock
-from tasktools.core.errors import QueueNotFound
+from tasktools.core.errors import PermissionDenied, QueueNotFound
 from tasktools.core.models import Delivery
 from tasktools.core.peek import Cost, Verdict
 from tasktools.testing import eventually, task_event, worker_event
@@ -334,6 +334,25 @@ def test_a_look_that_is_refused_is_not_made_and_a_warning_is_logged(
         server.set_consumers("emails", 1)
         assert reader.get_all_active_tasks("emails") == []
         assert "read_only" in caplog.text
+
+
+class NoRight(MemoryBroker):
+    """A broker whose user may not read one of the queues."""
+
+    def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
+        if queue == "secret":
+            raise PermissionDenied("no right to read 'secret'; nothing was changed.")
+        return super().peek(queue, limit, force=force)
+
+
+def test_a_queue_that_may_not_be_read_hides_no_other(
+    server: MemoryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with NoRight(server) as broker:
+        for topic in ("emails", "secret"):
+            broker.publish(topic, PAYLOAD)
+        assert [task.topic for task in broker.get_all_active_tasks()] == ["emails"]
+        assert "no right to read 'secret'" in caplog.text
 
 
 def test_active_tasks_of_a_topic_without_a_queue_are_not_none(server: MemoryServer) -> None:
