@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from tasktools.brokers.rabbitmq import parking, topology, translate
+from tasktools.brokers.rabbitmq import parking, translate
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.publisher import Outcome
 from tasktools.core.errors import ConnectionLost, PermissionDenied
@@ -67,10 +67,10 @@ class Batch:
     async def _exchanges(self, session: Session) -> dict[float, str]:
         """Return the exchange for each delay, once what parks messages is there."""
         exchanges = {0.0: self._layout.task_exchange}
-        for topic in {m.topic for m in self._messages if m.delay} - set(self._missing):
-            await topology.bind(session, topic, self._layout.task_exchange, topic)
-        for delay in {m.delay for m in self._messages if m.delay}:
-            exchanges[delay] = await parking.prepare(session, self._layout, delay)
+        for delay in {message.delay for message in self._messages if message.delay}:
+            topics = {message.topic for message in self._messages if message.delay == delay}
+            topics -= set(self._missing)
+            exchanges[delay] = await parking.prepare(session, self._layout, delay, topics)
         return exchanges
 
     def _settle(self, index: int, outcome: Outcome) -> None:

@@ -381,6 +381,7 @@ class RabbitMQBroker(DocumentNames):
         return self._facts.report(self.layout, topics)
 
     def known_topics(self) -> frozenset[str]:
+        self._follow()
         layout = self.layout
         listed = self._facts.listed_topics(layout)
         heard = self._listening.start(self._feed.topics()).result(self._timeout)
@@ -405,6 +406,7 @@ class RabbitMQBroker(DocumentNames):
     def acquire_lock(
         self, name: str, task_id: str | None = None, worker_id: str | None = None
     ) -> RabbitMQLock | None:
+        self._follow()  # to hear when an operator takes the lock away
         return self._locks.acquire(self.layout, name, task_id, worker_id)
 
     @changes
@@ -426,8 +428,12 @@ class RabbitMQBroker(DocumentNames):
         self._listening.run(work, again=False)
 
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        self._listening.start(self._feed.subscribed(self.layout, self._timeout)).result()
+        self._follow()
         return self._feed.listen(callback)
+
+    def _follow(self) -> None:
+        """Return once the worker events are followed, or cannot be for now."""
+        self._listening.start(self._feed.subscribed(self.layout, self._timeout)).result()
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         layout, limit = self.layout, self._timeout

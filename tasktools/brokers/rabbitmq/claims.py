@@ -159,8 +159,7 @@ class Claims:
         raw, expiration = held.properties.raw, held.properties.expiration
         exchange, key = "", held.topic
         if delay:
-            await topology.bind(session, held.topic, layout.task_exchange, held.topic)
-            exchange = await parking.prepare(session, layout, delay)
+            exchange = await parking.prepare(session, layout, delay, [held.topic])
             expiration = None  # it would leave the parking queue too early
         hopped = held.properties.headers and not deaths.parse(held.properties.headers)
         properties = rawprops.edited(

@@ -9,7 +9,9 @@ serves all topics; it goes an hour after its last use, and its exchange with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.core.layout import Layout
 
@@ -23,11 +25,15 @@ def rounded(delay: float) -> int:
     return -(-exact // step) * step
 
 
-async def prepare(session: Session, layout: Layout, delay: float) -> str:
-    """Declare what parks messages for *delay* seconds; returns the exchange to publish to.
+async def prepare(session: Session, layout: Layout, delay: float, topics: Iterable[str]) -> str:
+    """Declare what parks messages of *topics* for *delay* seconds, and see to it that they come
+    back to their queues; returns the exchange to publish to.
 
     Has to be done before each use: a queue nobody used for long is gone.
     """
+    await topology.declare_exchanges(session, layout)
+    for topic in topics:
+        await topology.bind(session, topic, layout.task_exchange, topic)
     ttl = rounded(delay)
     name = f"tasktools.delay.{layout.name}.{ttl}"
     arguments = {
