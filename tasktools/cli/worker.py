@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
+from types import ModuleType
 
 import click
 
+from tasktools.cli import show
 from tasktools.cli.access import Access, with_access
 from tasktools.worker import DEFAULT, TaskRegistry, TaskRunner
 
@@ -60,12 +63,12 @@ def worker(
 
     Exits with 1 when tasks had to be given back unfinished; they run again elsewhere.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.WARNING)
     registry = _load(app)
-    names = tuple(dict.fromkeys(name.strip() for name in topics.split(",") if name.strip()))
+    names = [name.strip() for name in topics.split(",") if name.strip()]
     if not names:
         raise click.BadParameter("name at least one topic.", param_hint="--topics")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.WARNING)
     with access.cluster() as cluster:
         runner = TaskRunner(
             broker=cluster.broker,
@@ -80,32 +83,50 @@ def worker(
         given_back = runner.run()
     if given_back:
         raise click.ClickException(
-            f"{given_back} tasks did not end in time; they were given back and run again."
+            f"Tasks given back unfinished, which will run again: {given_back}."
         )
 
 
 def _load(app: str) -> TaskRegistry:
     """Import the application and return its tasks."""
     module_name, _, attribute = app.partition(":")
-    sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise click.ClickException(
-                f"The module {module_name!r} imports {error.name!r}, which is not installed; "
-                "nothing was started."
-            ) from error
-        raise click.ClickException(
-            f"There is no module {module_name!r}; nothing was started. It is looked for in the "
-            "current directory and on PYTHONPATH."
-        ) from error
+    module = _import(module_name)
     registry = getattr(module, attribute, None) if attribute else DEFAULT
     if not isinstance(registry, TaskRegistry):
         raise click.ClickException(f"{app!r} is no TaskRegistry; nothing was started.")
     if not len(registry):
         raise click.ClickException(
-            f"The module {module_name!r} registers no tasks; nothing was started. Decorate its "
-            "functions with tasktools.task, or name its registry as MODULE:REGISTRY."
+            f"{app!r} registers no tasks; nothing was started. Decorate its functions with "
+            "tasktools.task, or name its registry as MODULE:REGISTRY."
         )
     return registry
+
+
+def _import(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise click.ClickException(
+                f"There is no module {error.name!r}; nothing was started. It is looked for in the "
+                "current directory and on PYTHONPATH."
+            ) from error
+        raise _broken(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: BaseException) -> click.ClickException:
+    where = ""
+    if not isinstance(error, SyntaxError):  # which says so itself
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = [f for f in frames if not f.filename.startswith("<frozen")][-1]
+        where = f" ({frame.filename}, line {frame.lineno})"
+    return click.ClickException(
+        show.harmless(
+            f"The module {name!r} cannot be imported; nothing was started: "
+            f"{type(error).__name__}: {error}{where}"
+        )
+    )

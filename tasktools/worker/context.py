@@ -13,21 +13,23 @@ from typing import Any, Final
 class CurrentTask:
     """The task that runs here.
 
-    *attempt* counts the tries from 1. *fence* is the number of the lock it holds (see
-    `HeldLock.fence`), *deadline* when its time is up, in seconds since the epoch.
+    *attempts* counts the tries, this one included. *redelivered*: somebody had the message
+    before and did not settle it, so what the task does may have been done already. *headers*
+    are those of the message's body. *fence* is the number of the lock *lock_name* that it
+    holds (see `HeldLock.fence`), *deadline* when its time is up.
     """
 
     task_id: str
     task_name: str
     topic: str
     worker_id: str
-    attempt: int
+    attempts: int
     redelivered: bool
     headers: Mapping[str, Any]
     published_at: datetime | None = None
-    lock: str | None = None
+    lock_name: str | None = None
     fence: int | None = None
-    deadline: float | None = None
+    deadline: datetime | None = None
 
 
 CURRENT: Final[ContextVar[CurrentTask]] = ContextVar("tasktools_current_task")

@@ -1,8 +1,7 @@
 """Time limits: ending a function that runs in a thread.
 
 Python has no way to end a thread, only to raise an exception in it, which happens between two
-of its own instructions. So a function that waits in C code (a socket without a timeout,
-``time.sleep``) is interrupted when that returns, not before.
+of its own instructions (``PyThreadState_SetAsyncExc``).
 """
 
 from __future__ import annotations
@@ -20,7 +19,12 @@ _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class TimeLimitExceeded(BaseException):
-    """The task's time is up. No `Exception`, so that a task's own handlers let it pass."""
+    """The task's time is up. No `Exception`, so that a task's own handlers let it pass.
+
+    It is raised once. A function that is not interrupted by then, because it waits in C code (a
+    socket without a timeout, ``time.sleep``, one long ``sum``), is when that returns; a coroutine
+    is interrupted where it awaits something.
+    """
 
 
 class Interruption:

@@ -3,64 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any
 
-from tasktools.worker.context import CURRENT, CurrentTask
 from tasktools.worker.limits import TimeLimitExceeded
+
+_log = logging.getLogger("tasktools.worker")
 
 
 class Loop:
-    """The event loop of all coroutine tasks, in one thread, started when it is needed."""
+    """The event loop of all coroutine tasks, in one thread, which begins at once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop = asyncio.new_event_loop()
+        name = "tasktools-async-tasks"
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._closing = False
+        self._thread.start()
 
-    def run(self, call: Callable[[], Any], limit: float | None, current: CurrentTask) -> None:
-        """Run the coroutine that *call* makes, and wait for it."""
+    def run(
+        self, coroutine: Coroutine[Any, Any, object], limit: float | None
+    ) -> BaseException | None:
+        """Run *coroutine*, in a copy of this thread's context, and wait for it; returns what it
+        raised."""
+        return asyncio.run_coroutine_threadsafe(_limited(coroutine, limit), self._loop).result()
 
-        async def limited() -> None:
-            CURRENT.set(current)
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while not self._closing:
             try:
-                async with asyncio.timeout(limit) as timeout:
-                    await call()
-            except TimeoutError:
-                if timeout.expired():
-                    raise TimeLimitExceeded from None
-                raise
-
-        asyncio.run_coroutine_threadsafe(limited(), self._started()).result()
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                name = "tasktools-async-tasks"
-                self._thread = threading.Thread(
-                    target=self._serve, args=(self._loop,), name=name, daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_forever()
-        loop.close()
+                self._loop.run_forever()
+            except BaseException:  # noqa: BLE001 - SystemExit of something that a task has started
+                _log.exception("something that a task left running has failed")
+        self._loop.close()
 
     def close(self) -> None:
-        """Stop the loop; what still runs in it is cancelled."""
-        if self._loop is None or self._thread is None:
-            return
-        loop = self._loop
-
-        def end() -> None:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.call_soon(loop.stop)
-
-        loop.call_soon_threadsafe(end)
+        """Cancel what still runs, and end, within a second if that lets itself be cancelled."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join(1)
+
+    async def _end(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=0.5)
+        await self._loop.shutdown_asyncgens()
+        self._closing = True
+        self._loop.stop()
+
+
+async def _limited(
+    coroutine: Coroutine[Any, Any, object], limit: float | None
+) -> BaseException | None:
+    try:
+        async with asyncio.timeout(limit) as timeout:
+            await coroutine
+    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its failure
+        if isinstance(error, TimeoutError) and timeout.expired():
+            return TimeLimitExceeded()
+        return error
+    return None

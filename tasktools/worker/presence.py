@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, Literal
 
 from tasktools.brokers.base import Broker
-from tasktools.core.clock import Clock
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import CounterDelta, Event, WorkerEvent, WorkerReport
 
@@ -18,6 +19,7 @@ _log = logging.getLogger("tasktools.worker")
 _BEAT: Final = 3.0
 _GATHER: Final = 0.02  # seconds in which events come together, to be sent at once
 _COUNT: Final = 1.0
+_TRY_AGAIN: Final = 1.0
 _MOST_EVENTS: Final = 10_000
 _A_TIME: Final = 500
 
@@ -27,28 +29,25 @@ Counted = Literal["completed", "error", "skipped"]
 class Presence:
     """Says what the worker does: `register`, a heartbeat each 3 s, `unregister`, and events.
 
-    `say` never waits; while the broker cannot be reached the oldest events are dropped.
+    `say` never waits; while the broker cannot be reached the oldest events are dropped. What
+    the worker says of itself is always made anew, and goes first.
     """
 
-    def __init__(
-        self, broker: Broker, report: Callable[[], WorkerReport], sender_id: str, clock: Clock
-    ) -> None:
+    def __init__(self, broker: Broker, report: Callable[[], WorkerReport], sender_id: str) -> None:
         self._broker = broker
         self._report = report
         self._sender_id = sender_id
-        self._clock = clock
         self._outbox: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._counts: Counter[tuple[str, Counted]] = Counter()
         self._counting = threading.Lock()
         self._news = threading.Event()
-        self._stopped = False
+        self._ended = threading.Event()
         self._beat_now = False
-        self._silenced: str | None = None
+        self._is_heard = True
         self._thread = threading.Thread(target=self._serve, name="tasktools-presence", daemon=True)
 
     def start(self) -> None:
         """Register, and go on."""
-        self._outbox.append(self._of_worker("register"))
         self._thread.start()
 
     def say(self, event: Event) -> None:
@@ -58,7 +57,7 @@ class Presence:
             self._news.set()
 
     def count(self, topic: str, counter: Counted) -> None:
-        """Count one message, to be told within a second."""
+        """Count one message, to be told within a second or two."""
         with self._counting:
             self._counts[topic, counter] += 1
 
@@ -69,46 +68,71 @@ class Presence:
 
     def stop(self) -> None:
         """Send what is left and unregister."""
-        self._stopped = True
+        self._ended.set()
         self._news.set()
         self._thread.join()
 
     # --- the thread -----------------------------------------------------------------
 
     def _serve(self) -> None:
-        now = self._clock.time
-        next_beat = next_count = now()
-        while not self._stopped:
-            wait = _COUNT if self._counts else next_beat - now()
-            if self._news.wait(max(wait, 0.0)):
-                self._clock.sleep(_GATHER)
-            self._news.clear()
-            if self._beat_now or now() >= next_beat:
-                self._beat_now, next_beat = False, now() + _BEAT
-                self._outbox.append(self._of_worker("heartbeat"))
-            if now() >= next_count:
-                next_count = now() + _COUNT
+        self._send(self._of_worker("register"))
+        beat_due = time.monotonic() + _BEAT
+        count_due = time.monotonic()
+        while not self._ended.is_set():
+            self._wait(min(beat_due, count_due) if self._counts else beat_due)
+            now = time.monotonic()
+            if now >= count_due:
+                count_due = now + _COUNT
                 self._outbox.extend(self._take_counts())
-            self._send()
+            if self._beat_now or now >= beat_due:
+                self._beat_now, beat_due = False, now + _BEAT
+                self._send(self._of_worker("heartbeat"))
+            else:
+                self._send()
         self._outbox.extend(self._take_counts())
-        self._outbox.append(self._of_worker("unregister"))
-        self._send()
+        if self._send():
+            self._send(self._of_worker("unregister"))
 
-    def _send(self) -> None:
-        while self._outbox:
-            batch = [self._outbox.popleft() for _ in range(min(len(self._outbox), _A_TIME))]
+    def _wait(self, until: float) -> None:
+        """Return when something is to be sent, or at the time *until*."""
+        if not self._is_heard:
+            self._ended.wait(_TRY_AGAIN)
+        elif self._news.wait(max(until - time.monotonic(), 0.0)) and not self._beat_now:
+            self._ended.wait(_GATHER)
+        self._news.clear()
+
+    def _send(self, first: WorkerEvent | None = None) -> bool:
+        """Send *first* and all that waits; says whether it went out."""
+        urgent = () if first is None else (first,)
+        left = len(self._outbox)  # what comes meanwhile has to wait for the next heartbeat
+        while left or urgent:
+            batch = [self._outbox.popleft() for _ in range(min(left, _A_TIME))]
+            left -= len(batch)
             try:
-                self._broker.broadcast(*batch)
+                self._broker.broadcast(*urgent, *batch)
             except BrokerError as error:
-                if str(error) != self._silenced:
-                    self._silenced = str(error)
-                    _log.warning("nobody hears of this worker: %s", error)
-                events = [event for event in batch if not isinstance(event, WorkerEvent)]
-                self._outbox.extendleft(reversed(events))
-                return
-            if self._silenced is not None:
-                self._silenced = None
-                _log.info("this worker is heard again")
+                self._put_back(batch)
+                self._note(why_not=str(error))
+                return False
+            except Exception:  # noqa: BLE001 - heartbeats go on
+                _log.exception("%d events could not be sent and are dropped", len(batch))
+            urgent = ()
+        self._note()
+        return True
+
+    def _put_back(self, batch: list[Event]) -> None:
+        """Keep the newest events of *batch*, as many as there is room for."""
+        room = max(_MOST_EVENTS - len(self._outbox), 0)
+        self._outbox.extendleft(itertools.islice(reversed(batch), room))
+
+    def _note(self, why_not: str | None = None) -> None:
+        """Log it once when the worker is heard no more, and when it is again."""
+        is_heard = why_not is None
+        if is_heard and not self._is_heard:
+            _log.info("this worker is heard again")
+        elif self._is_heard and not is_heard:
+            _log.warning("nobody hears of this worker: %s", why_not)
+        self._is_heard = is_heard
 
     def _take_counts(self) -> list[Event]:
         with self._counting:

@@ -18,10 +18,11 @@ LockName = str | Callable[..., str]
 class Task:
     """A registered function.
 
-    *max_retries*: tries after the first. *retry_delay*: seconds before the second try, doubled
-    before each further one. *time_limit*: seconds that one try may take. *lock*: a name, or a
-    function of the task's arguments that returns one; tasks with the same never run at once.
-    What a message says itself goes before *max_retries*, *retry_delay* and *lock*.
+    *max_retries*: tries after the first, else what the topic's settings say. *retry_delay*:
+    seconds before the second try, doubled before each further one. *time_limit*: seconds that
+    one try may take. *lock*: a name, or a function of the task's arguments that returns one;
+    tasks with the same never run at once, in the whole cluster: they wait for each other. What a
+    message says itself goes before *max_retries*, *retry_delay* and *lock*.
     """
 
     function: Callable[..., Any]
@@ -29,10 +30,16 @@ class Task:
     func_name: str
     topic: str | None = None
     max_retries: int | None = None
-    retry_delay: float | None = None
+    retry_delay: float = 1.0
     time_limit: float | None = None
     lock: LockName | None = None
     is_async: bool = False
+
+    def __post_init__(self) -> None:
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(f"{self.func_name}: a time_limit is more than 0 seconds.")
+        if (self.max_retries or 0) < 0 or not self.retry_delay >= 0:
+            raise ValueError(f"{self.func_name}: max_retries and retry_delay are 0 or more.")
 
     @property
     def signature(self) -> inspect.Signature | None:
@@ -80,7 +87,7 @@ class TaskRegistry:
         name: str | None = None,
         topic: str | None = None,
         max_retries: int | None = None,
-        retry_delay: float | None = None,
+        retry_delay: float = 1.0,
         time_limit: float | None = None,
         lock: LockName | None = None,
     ) -> Callable[[F], F]: ...
@@ -93,15 +100,15 @@ class TaskRegistry:
         name: str | None = None,
         topic: str | None = None,
         max_retries: int | None = None,
-        retry_delay: float | None = None,
+        retry_delay: float = 1.0,
         time_limit: float | None = None,
         lock: LockName | None = None,
     ) -> Any:
         """Register a function, or a coroutine function, as a task; a decorator.
 
         *name* is the task's short name, by default the function's. The function itself stays as
-        it is. The options are those of `Task`. Raises `ValueError` when another function is
-        registered as the same ``module:function``.
+        it is. The options are those of `Task`. Raises `ValueError` for options that no task can
+        have, and when another function is registered as the same ``module:function``.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,20 +132,25 @@ class TaskRegistry:
     def _add(self, task: Task) -> None:
         known = self._tasks.get(task.func_name)
         if known is not None and known.function is not task.function:
-            raise ValueError(f"Another function is registered as {task.func_name!r} already.")
+            raise ValueError(
+                f"Another function is registered as {task.func_name!r} already; it stays. Name "
+                "this one differently, or begin with a new TaskRegistry."
+            )
         self._tasks[task.func_name] = task
         same = [other for other in self._by_name.get(task.name, []) if other is not known]
         self._by_name[task.name] = [*same, task]
 
     def find(self, message: TaskMessage) -> Task | None:
-        """Return the task that *message* stands for; `None` when there is none, or several."""
-        for func_name in (message.func_name, message.task_name):
-            if func_name is not None and func_name in self._tasks:
-                return self._tasks[func_name]
+        """Return the task that *message* stands for, or `None`.
+
+        A message that says exactly which function it wants (`func_name`) means no other. Else
+        its `task_name` is a ``module:function``, or the short name of a single task.
+        """
         if message.func_name is not None:
-            return None  # it says exactly which function, and that is not ours
-        named = self._by_name.get(message.task_name or "", [])
-        return named[0] if len(named) == 1 else None
+            return self._tasks.get(message.func_name)
+        name = message.task_name or ""
+        named = self._by_name.get(name, [])
+        return self._tasks.get(name) or (named[0] if len(named) == 1 else None)
 
 
 DEFAULT: Final = TaskRegistry()

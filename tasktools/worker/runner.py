@@ -6,14 +6,14 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import queue
 import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, SystemClock
@@ -23,6 +23,7 @@ from tasktools.core.models import TopicSettings
 from tasktools.worker.execution import Execution
 from tasktools.worker.presence import Presence
 from tasktools.worker.registry import DEFAULT, TaskRegistry
+from tasktools.worker.settling import Settling
 from tasktools.worker.slots import Slots
 from tasktools.worker.steward import Steward
 from tasktools.worker.subscriptions import Subscriptions
@@ -30,7 +31,7 @@ from tasktools.worker.tally import Tally
 
 _log = logging.getLogger("tasktools.worker")
 
-_GLANCE: Final = 0.05
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class TaskRunner:
@@ -61,8 +62,7 @@ class TaskRunner:
         prefetch: int | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if capacity < 1 or (prefetch is not None and prefetch < 1):
-            raise ValueError("capacity and prefetch are 1 or more; nothing was started.")
+        _check(topics, capacity, prefetch, grace, time_limit)
         self.worker_id = worker_id or _new_worker_id()
         self._broker = broker
         self._grace = grace
@@ -73,19 +73,27 @@ class TaskRunner:
         sender_id = f"tasktools-{secrets.token_hex(4)}"
         tasks = DEFAULT if registry is None else registry
         self._tally = Tally()
-        self._presence = Presence(broker, self._report, sender_id, self._clock)
+        self._presence = Presence(broker, self._report, sender_id)
+        self._settling = Settling(
+            broker,
+            self.worker_id,
+            settings=self._settings,
+            presence=self._presence,
+            clock=self._clock,
+        )
         self._execution = Execution(
             broker,
             tasks,
             worker_id=self.worker_id,
             sender_id=sender_id,
             presence=self._presence,
+            settling=self._settling,
             tally=self._tally,
-            settings=self._settings,
             time_limit=time_limit,
             clock=self._clock,
         )
-        self._slots = Slots(self._execution.handle, capacity)
+        self._waited_enough = threading.Event()
+        self._slots = Slots(self._execution.handle, capacity, self._waited_enough.set)
         self._subscriptions = Subscriptions(
             broker,
             topics,
@@ -102,11 +110,10 @@ class TaskRunner:
             presence=self._presence,
             report=self._report,
         )
-        self._asked = threading.Event()
-        self._hurry = threading.Event()
-        self._stopping = threading.Lock()
-        self._running = False
-        self._given_back = 0
+        self._state: Literal["new", "running", "stopped"] = "new"
+        self._changing = threading.Lock()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._unfinished = 0
 
     def __repr__(self) -> str:
         topics = ", ".join(self._subscriptions.topics)
@@ -149,67 +156,72 @@ class TaskRunner:
         """
         with self._signals():
             self.start()
-            self._asked.wait()
-            return self.stop()
+            self._bell.get()  # a signal, or somebody has called stop()
+            stopping = threading.Thread(target=self.stop, name="tasktools-stop")
+            stopping.start()
+            self._bell.get()  # it has stopped, or a second signal
+            self._waited_enough.set()
+            stopping.join()
+        return self._unfinished
 
     def start(self) -> None:
-        """Begin to work, in threads of its own.
+        """Begin to work, in threads of its own; `stop` ends it. A runner starts once.
 
-        Raises `BrokerError` when a topic cannot be consumed; then nothing was started.
+        Raises `TaskToolsError` when it cannot listen or a topic cannot be consumed; then nothing
+        is left running.
         """
-        self._running = True
-        self._slots.start()
-        try:
-            self._subscriptions.start()
-        except BaseException:
-            self._halt()
-            raise
-        self._presence.start()
-        self._steward.start()
-        _log.info(
-            "worker %s: capacity %d, topics %s",
-            self.worker_id,
-            self.capacity,
-            ", ".join(self._subscriptions.topics) or "none yet",
-        )
+        with self._changing:
+            if self._state != "new":
+                raise RuntimeError(f"This runner is {self._state}; make a new one.")
+            self._state = "stopped"
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._execution.close)
+                undo.callback(self._slots.close)
+                self._slots.start()
+                self._steward.start()
+                undo.callback(self._steward.stop)
+                undo.callback(self._subscriptions.drain)
+                self._subscriptions.start()
+                undo.pop_all()
+            self._presence.start()
+            self._state = "running"
+        topics = ", ".join(self.topics)
+        _log.info("worker %s: capacity %d, topics %s", self.worker_id, self.capacity, topics)
 
     def stop(self, grace: float | None = None) -> int:
         """Take no new tasks, let the running ones end within *grace* seconds, and leave.
 
         What was not begun goes back to its place; what does not end is given back and runs
-        again elsewhere. Returns how many of these there were. Idempotent.
+        again elsewhere, while here it runs on until the process ends (coroutines are
+        cancelled). Returns how many of these there were. From any thread; idempotent.
         """
-        with self._stopping:
-            if self._running:
-                self._running = False
-                self._given_back = self._stop(self._grace if grace is None else grace)
-            self._asked.set()
-            return self._given_back
+        with self._changing:
+            if self._state == "running":
+                self._stop(self._grace if grace is None else grace)
+            self._state = "stopped"
+            self._bell.put(None)
+            return self._unfinished
 
-    def _stop(self, grace: float) -> int:
-        _log.info("stopping; %d tasks run", len(self._tally.running))
+    def _stop(self, grace: float) -> None:
+        _log.info("stopping; %d tasks run", len(self._tally.running()))
         self._steward.stop()
         self._subscriptions.drain()
         self._slots.close()
-        deadline = time.monotonic() + grace
-        while self._slots.busy and time.monotonic() < deadline and not self._hurry.is_set():
-            self._hurry.wait(_GLANCE)
-        self._execution.stop()
-        unfinished = self._tally.running
-        for delivery_id, task in unfinished.items():
-            _log.warning("task %s did not end in time and will run again", task.task_id)
-            self._nack(delivery_id)
+        self._waited_enough.wait(grace)
+        self._settling.stop()
+        self._unfinished = self._give_back_unfinished()
+        self._give_back(None)
         self._execution.close()
         self._presence.stop()
         _log.info("stopped")
-        return len(unfinished)
 
-    def _halt(self) -> None:
-        """Undo a start that failed."""
-        self._running = False
-        self._subscriptions.drain()
-        self._slots.close()
-        self._execution.close()
+    def _give_back_unfinished(self) -> int:
+        unfinished = self._tally.give_up()
+        for delivery_id, task in unfinished.items():
+            _log.warning("task %s did not end in time and will run again", task.task_id)
+            self._nack(delivery_id)
+            self._execution.tell_given_back(task)
+        return len(unfinished)
 
     def _give_back(self, topic: str | None) -> None:
         for delivery in self._slots.take_back(topic):
@@ -221,16 +233,15 @@ class TaskRunner:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
+        """Let signals ring the bell: all that a handler may do at any moment."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            if self._asked.is_set():
-                self._hurry.set()
-            self._asked.set()
+        def ring(_number: int, _frame: FrameType | None) -> None:
+            self._bell.put(None)
 
-        before = {number: signal.signal(number, handle) for number in _SIGNALS}
+        before = {number: signal.signal(number, ring) for number in _SIGNALS}
         try:
             yield
         finally:
@@ -241,7 +252,7 @@ class TaskRunner:
         return self._subscriptions.settings(topic)
 
     def _report(self) -> WorkerReport:
-        running = self._tally.running_tasks()
+        running = self._tally.running()
         succeeded, failed = self._tally.counts()
         return WorkerReport(
             worker_id=self.worker_id,
@@ -264,7 +275,19 @@ class TaskRunner:
         )
 
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+def _check(
+    topics: Iterable[str],
+    capacity: int,
+    prefetch: int | None,
+    grace: float,
+    time_limit: float | None,
+) -> None:
+    if isinstance(topics, str):
+        raise TypeError(f"topics is a list of names, like [{topics!r}]; nothing was started.")
+    if capacity < 1 or (prefetch is not None and prefetch < 1):
+        raise ValueError("capacity and prefetch are 1 or more; nothing was started.")
+    if not grace >= 0 or (time_limit is not None and not time_limit > 0):
+        raise ValueError("grace is 0 or more, time_limit more than 0; nothing was started.")
 
 
 def _new_worker_id() -> str:

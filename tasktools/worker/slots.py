@@ -13,10 +13,19 @@ _WAKE: Final = None
 
 
 class Slots:
-    """A pool of threads over one queue; they block while there is nothing to do."""
+    """A pool of threads over one queue; they block while there is nothing to do.
 
-    def __init__(self, work: Callable[[Delivery], object], capacity: int) -> None:
+    *work* must not raise. *when_ended* is called once it was closed and the last thread leaves.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Delivery], object],
+        capacity: int,
+        when_ended: Callable[[], object],
+    ) -> None:
         self._work = work
+        self._when_ended = when_ended
         self._waiting: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._capacity = capacity
@@ -32,11 +41,6 @@ class Slots:
     def capacity(self) -> int:
         """How many are worked on at once."""
         return self._capacity
-
-    @property
-    def busy(self) -> int:
-        """How many threads are left, once it was closed."""
-        return len(self._threads)
 
     def start(self) -> None:
         """Start the threads."""
@@ -66,18 +70,22 @@ class Slots:
             self._waiting.put(_WAKE)
 
     def _serve(self) -> None:
-        while not self._is_surplus():
+        while not self._leave_if_surplus():
             delivery = self._waiting.get()
             if delivery is not _WAKE:
                 self._work(delivery)
 
-    def _is_surplus(self) -> bool:
-        """Whether this thread is one too many; then it leaves."""
+    def _leave_if_surplus(self) -> bool:
+        if len(self._threads) <= self._wanted:
+            return False
         with self._lock:
             if len(self._threads) <= self._wanted:
                 return False
             self._threads.discard(threading.current_thread())
-            return True
+            is_last = not self._threads
+        if is_last:
+            self._when_ended()
+        return True
 
     def take_back(self, topic: str | None = None) -> list[Delivery]:
         """Return what was not begun, of one topic or of all; it is not worked on any more."""

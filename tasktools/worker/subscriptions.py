@@ -16,6 +16,7 @@ _log = logging.getLogger("tasktools.worker")
 ALL: Final = "*"
 """The wildcard: every topic that can be known."""
 _NO_SETTINGS: Final = TopicSettings()
+_MOST_PREFETCH: Final = 65_535  # AMQP's
 
 
 class Subscriptions:
@@ -33,7 +34,6 @@ class Subscriptions:
         prefetch: int,
     ) -> None:
         self.requested = tuple(dict.fromkeys(topics))
-        self.draining = False
         self._broker = broker
         self._always = frozenset(always)
         self._receive = receive
@@ -43,6 +43,8 @@ class Subscriptions:
         self._settings: dict[str, TopicSettings] = {}
         self._consumers: dict[str, Consumer] = {}
         self._left: set[str] = set()
+        self._was_drained = False
+        self._troubles: dict[str, str] = {}
         self._lock = threading.RLock()
 
     @property
@@ -51,13 +53,19 @@ class Subscriptions:
         return tuple(sorted(self._consumers))
 
     @property
-    def wants_all(self) -> bool:
-        """Whether new topics are consumed as they become known."""
-        return ALL in self.requested and not self.draining
+    def draining(self) -> bool:
+        """Whether it was told to take nothing more, and no topic was joined since."""
+        return self._was_drained and not self._consumers
+
+    @property
+    def _wants_all(self) -> bool:
+        return ALL in self.requested and not self._was_drained
 
     def is_new(self, topic: str) -> bool:
-        """Whether *topic* is one that `refresh` would look at."""
-        return self.wants_all and topic not in self._consumers and topic not in self._left
+        """Whether *topic* is one that `look` would try."""
+        if topic == ALL or topic in self._consumers or topic in self._left:
+            return False
+        return self._wants_all
 
     def settings(self, topic: str) -> TopicSettings:
         """Return the settings of *topic* as last heard."""
@@ -67,29 +75,27 @@ class Subscriptions:
         """Consume all topics that were asked for, creating those that are missing."""
         with self._lock:
             self._settings.update(self._broker.topic_settings())
-            for topic in self.requested:
-                if topic != ALL:
-                    self._create_and_consume(topic)
-            if self.wants_all:
-                for topic in sorted({"default", *self._always}):
-                    self._create_and_consume(topic)
-                self.refresh()
+            self._consume_requested()
 
-    def refresh(self) -> None:
+    def look(self) -> None:
         """With the wildcard: consume the topics that have become known and exist."""
         with self._lock:
-            if not self.wants_all:
+            if not self._wants_all:
                 return
             for topic in sorted(filter(self.is_new, self._broker.known_topics())):
                 if self._broker.topic_exists(topic):
                     self._consume(topic)
 
     def join(self, topic: str) -> None:
-        """Consume *topic* as well; it ends a drain for this topic."""
+        """Consume *topic* as well, also after a drain; the wildcard ends a drain for all topics
+        that were asked for."""
         with self._lock:
-            self.draining = False
-            self._left.discard(topic)
-            if topic not in self._consumers:
+            if topic == ALL:
+                self._was_drained = False
+                self._left.clear()
+                self._consume_requested()
+            else:
+                self._left.discard(topic)
                 self._create_and_consume(topic)
 
     def leave(self, topic: str) -> None:
@@ -98,23 +104,30 @@ class Subscriptions:
             self._left.add(topic)
             consumer = self._consumers.pop(topic, None)
         if consumer is not None:
-            consumer.cancel()
+            self._end(consumer)
             self._give_back(topic)
-            _log.info("left topic %r", topic)
 
     def drain(self) -> None:
         """Take nothing more at all; what runs is finished, what waits goes back."""
         with self._lock:
-            self.draining = True
+            self._was_drained = True
             consumers, self._consumers = self._consumers, {}
         for consumer in consumers.values():
-            consumer.cancel()
+            self._end(consumer)
         self._give_back(None)
+
+    def _end(self, consumer: Consumer) -> None:
+        try:
+            consumer.cancel()
+        except (BrokerError, TimeoutError) as error:  # what still comes is given back at the end
+            _log.warning("topic %r could not be left in time: %s", consumer.topic, error)
+        else:
+            _log.info("topic %r is consumed no more", consumer.topic)
 
     def set_prefetch(self, topic: str, prefetch: int) -> None:
         """Hold at most *prefetch* messages of *topic*."""
         with self._lock:
-            self._own_prefetch[topic] = max(prefetch, 1)
+            self._own_prefetch[topic] = min(max(prefetch, 1), _MOST_PREFETCH)
             self._adjust(topic)
 
     def set_default_prefetch(self, prefetch: int) -> None:
@@ -127,18 +140,33 @@ class Subscriptions:
     def set_settings(self, topic: str, settings: TopicSettings) -> None:
         """Go by *settings* from now on."""
         with self._lock:
-            self._settings[topic] = settings
-            self._adjust(topic)
+            if self._settings.get(topic) != settings:
+                self._settings[topic] = settings
+                self._adjust(topic)
 
-    def problems(self) -> dict[str, str]:
-        """Return why nothing can come, by topic."""
-        return {t: c.problem for t, c in self._consumers.items() if c.problem is not None}
+    def check(self) -> None:
+        """Make up for news that were missed, and log it when topics cannot be consumed."""
+        for topic, settings in self._broker.topic_settings().items():
+            self.set_settings(topic, settings)
+        consumers = list(self._consumers.values())
+        troubles = {one.topic: one.problem for one in consumers if one.problem is not None}
+        for topic, problem in troubles.items():
+            if self._troubles.get(topic) != problem:
+                _log.warning("nothing comes from topic %r: %s", topic, problem)
+        self._troubles = troubles
 
     # --- under the lock -------------------------------------------------------------
 
+    def _consume_requested(self) -> None:
+        wanted = {"default", *self._always} if self._wants_all else set()
+        for topic in sorted(wanted.union(self.requested) - {ALL}):
+            self._create_and_consume(topic)
+        self.look()
+
     def _create_and_consume(self, topic: str) -> None:
-        self._broker.ensure_topic(topic)
-        self._consume(topic)
+        if topic not in self._consumers:
+            self._broker.ensure_topic(topic)
+            self._consume(topic)
 
     def _consume(self, topic: str) -> None:
         if topic in self._consumers:

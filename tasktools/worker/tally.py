@@ -17,29 +17,36 @@ class Tally:
         self._running: dict[str, CurrentTask] = {}
         self._succeeded: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._is_over = False
 
     def begin(self, delivery_id: str, current: CurrentTask) -> None:
         """A task has begun."""
         with self._lock:
             self._running[delivery_id] = current
 
-    def end(self, delivery_id: str, topic: str, *, failed: bool) -> None:
-        """A task has ended, or was rejected without having begun."""
+    def end(self, delivery_id: str, topic: str, *, failed: bool) -> bool:
+        """A task has ended, or was given up without having begun; says whether that counts."""
         with self._lock:
+            if self._is_over:
+                return False
             self._running.pop(delivery_id, None)
             (self._failed if failed else self._succeeded)[topic] += 1
+            return True
 
-    @property
-    def running(self) -> dict[str, CurrentTask]:
-        """The tasks that run now, by delivery id."""
+    def give_up(self) -> dict[str, CurrentTask]:
+        """Return the tasks that run still, by delivery id; their ends count no more."""
         with self._lock:
-            return dict(self._running)
+            self._is_over = True
+            unfinished, self._running = self._running, {}
+            return unfinished
 
-    def running_tasks(self) -> tuple[TaskOnWorker, ...]:
-        """Return them as a heartbeat lists them."""
+    def running(self) -> tuple[TaskOnWorker, ...]:
+        """Return the tasks that run now, as a heartbeat lists them."""
+        with self._lock:
+            running = list(self._running.values())
         return tuple(
             TaskOnWorker(task_id=task.task_id, task_name=task.task_name, topic=task.topic)
-            for task in self.running.values()
+            for task in running
         )
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:
