@@ -102,6 +102,18 @@ def test_a_topic_that_cannot_be_is_refused(cluster: tt.Cluster) -> None:
     assert cluster.topics().empty
 
 
+@pytest.mark.parametrize("name", ["", "*", "amq.x", "x" * 300])
+def test_a_name_that_no_topic_can_have_is_refused(
+    cluster: tt.Cluster, peer: str, name: str
+) -> None:
+    for command in (cluster.create_topic, cluster.configure_topic):
+        with pytest.raises(tt.InvalidTopic, match="nothing was changed"):
+            command(name)
+    if name != "*":
+        with pytest.raises(tt.InvalidTopic, match="nothing was changed"):
+            cluster.join_topic(peer, name)
+
+
 def test_only_settings_that_are_given_change(cluster: tt.Cluster) -> None:
     cluster.create_topic("emails")
     cluster.configure_topic("emails", concurrency_limit=3, max_retries=2, retention_seconds=60)
@@ -222,6 +234,19 @@ def test_a_worker_of_ours_is_drained_and_joins_again(
     assert all(order.sender_id.startswith("tasktools-") for order in told)
 
 
+def test_a_drained_worker_of_all_topics_is_told_to_go_on_with_all(
+    server: MemoryServer, cluster: tt.Cluster
+) -> None:
+    with (
+        MemoryBroker(server) as broker,
+        tt.TaskRunner(broker=broker, topics=["*"], registry=tt.TaskRegistry(), worker_id="all"),
+    ):
+        assert cluster.drain("all")["topics"].tolist() == [[]]
+        row = cluster.join_topic("all", "*")
+        assert row["topics"].tolist() == [["default"]]
+        assert row["draining"].tolist() == [False]
+
+
 def test_draining_twice_is_fine(cluster: tt.Cluster, runner: tt.TaskRunner) -> None:
     for _ in range(2):
         assert cluster.drain("ours")["draining"].tolist() == [True]
@@ -303,7 +328,7 @@ def test_a_command_to_a_peer_is_refused_and_names_what_it_runs(
         order(cluster, peer)
     assert "task-a" in str(caught.value)
     assert "task-b" in str(caught.value)
-    assert "other peers run 1 tasks" in str(caught.value)
+    assert "other peers run 1 task." in str(caught.value)
     assert not orders(heard)
 
 
