@@ -1,8 +1,10 @@
-"""The command line: ``tasktools status|workers|topics|tasks|publish|worker``."""
+"""The command line: ``tasktools status|workers|topics|tasks|publish|topic|drain|locks|…``."""
 
+from tasktools.cli import operate
 from tasktools.cli.commands import main
 from tasktools.cli.worker import worker
 
-main.add_command(worker)
+for _command in (worker, operate.topic, operate.drain, operate.locks, operate.unlock):
+    main.add_command(_command)
 
 __all__ = ("main",)

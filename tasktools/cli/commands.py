@@ -26,7 +26,7 @@ _LISTED: Final = 20
 )
 @click.version_option(tasktools.__version__, prog_name="tasktools")
 def main() -> None:
-    """Look at a RabbitMQ task-worker cluster, and publish to it."""
+    """Look at a RabbitMQ task-worker cluster, publish to it, and operate it."""
 
 
 @main.command()

@@ -34,6 +34,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "clock_offset",
             "succeeded",
             "failed",
+            "draining",
             "topics",
         ),
         "topics": (
@@ -60,7 +61,15 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "workers": ("succeeded", "failed", "utilisation", "clock_offset", "topics", "silence"),
+        "workers": (
+            "succeeded",
+            "failed",
+            "utilisation",
+            "clock_offset",
+            "draining",
+            "topics",
+            "silence",
+        ),
         "topics": (
             "exists",
             "queue_type",
