@@ -8,6 +8,7 @@
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+CHAOS := tests/rabbitmq/chaos.py tests/rabbitmq/chaos_runner.py
 LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help: ## Show this
@@ -47,10 +48,10 @@ browser: .venv-test/ready ## The stories of the notebooks in JupyterLab, in Chro
 	$(PYTEST) tests/browser
 
 chaos-sample: .venv-test/ready
-	$(PYTEST) tests/rabbitmq/chaos.py
+	$(PYTEST) $(CHAOS)
 
-chaos: .venv-test/ready ## Lines cut at random, many times
-	TASKTOOLS_CHAOS_ROUNDS=40 $(PYTEST) --timeout 1800 tests/rabbitmq/chaos.py
+chaos: .venv-test/ready ## Lines cut, runners killed and the broker restarted, many times
+	TASKTOOLS_CHAOS_ROUNDS=40 TASKTOOLS_CHAOS_KILLS=50 $(PYTEST) --timeout 1800 $(CHAOS)
 
 bench-sample: .venv-test/ready
 	$(BIN)/python -m benchmarks --small

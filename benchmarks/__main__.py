@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cluster
+from benchmarks import cluster, workers
 from benchmarks.measure import Result
 from tasktools.testing import RabbitMQNode
 
@@ -26,6 +26,8 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
     yield from cluster.topics(node, count=200 if small else 1_000, rounds=3 if small else 7)
+    yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
+    yield workers.idle(node, seconds=10 if small else 60)
 
 
 def main() -> int:

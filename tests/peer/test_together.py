@@ -15,7 +15,7 @@ from tasktools.core.models import TopicSettings
 def ours(quiet_peer: Any, connect: Any, within: Any) -> tt.Cluster:
     """A runner of ours, up; the peer's node may come."""
     quiet_peer.start_ours()
-    cluster = connect()
+    cluster: tt.Cluster = connect()
     within(20, lambda: cluster.workers()["tasktools"].eq(other=True).sum() == 1)
     return cluster
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tasktools as tt
+from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode
 from tests.conftest import Vhost
 from tests.rabbitmq.runners import Runners, check_executions, fill, wait_for_all
@@ -34,7 +35,7 @@ def runners(vhost: Vhost, tmp_path: Path) -> Iterator[Runners]:
 @pytest.mark.parametrize("seed", range(-(-KILLS // A_ROUND)))
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_every_task_runs_and_only_what_was_in_flight_runs_again(
-    kind: str, seed: int, cluster: tt.Cluster, runners: Runners
+    kind: QueueType, seed: int, cluster: tt.Cluster, runners: Runners
 ) -> None:
     dice = random.Random(seed)
     kills = min(A_ROUND, KILLS - seed * A_ROUND)
@@ -55,7 +56,7 @@ def test_every_task_runs_and_only_what_was_in_flight_runs_again(
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_the_broker_is_restarted_in_between(
-    kind: str, cluster: tt.Cluster, runners: Runners, rabbitmq: RabbitMQNode
+    kind: QueueType, cluster: tt.Cluster, runners: Runners, rabbitmq: RabbitMQNode
 ) -> None:
     cluster.create_topic("work", queue_type=kind)
     fill(cluster, "work", TASKS, seconds=0.005)

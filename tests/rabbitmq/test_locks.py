@@ -14,7 +14,7 @@ import tasktools as tt
 from tasktools.brokers.rabbitmq import RabbitMQBroker, tokens
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import BrokerTimeout
-from tasktools.core.events import LockEvent
+from tasktools.core.events import Event, LockEvent
 from tasktools.testing import RabbitMQNode, eventually
 from tests.conftest import Connect, Vhost
 from tests.support import Raw
@@ -25,7 +25,7 @@ TOKEN = json.dumps({"lock": "report"}).encode()
 
 def take_token(raw: Raw) -> bytes | None:
     """Take the token as a peer does."""
-    _, _, body = raw.channel.basic_get(PEERS, auto_ack=True)
+    body: bytes | None = raw.channel.basic_get(PEERS, auto_ack=True)[2]
     return body
 
 
@@ -99,7 +99,12 @@ def test_a_word_of_the_lock_shows_that_the_peer_lives(vhost: Vhost, raw: Raw) ->
         assert broker.acquire_lock("report") is None
         clock.advance(200)
         heard = threading.Event()
-        broker.listen(lambda event: isinstance(event, LockEvent) and heard.set())
+
+        def hear(event: Event) -> None:
+            if isinstance(event, LockEvent):
+                heard.set()
+
+        broker.listen(hear)
         event = {"event": "lock_acquired", "sender_id": "peer", "lock": {"task_name": "report"}}
         eventually(lambda: raw.channel.basic_publish("fp.workers", "", json.dumps(event)) is None)
         assert heard.wait(5)

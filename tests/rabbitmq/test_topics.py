@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ def test_priorities_of_classic_and_quorum_queues_are_obeyed(
     for topic in ("classic", "quorum"):
         for priority in (1, 9):
             broker.publish(topic, TASK, priority=priority)
-        first = eventually(lambda topic=topic: broker.claim(topic, "w"))
+        first = eventually(functools.partial(broker.claim, topic, "w"))
         has_priorities = topic == "classic" or version >= (4, 0)
         assert first.properties.priority == (9 if has_priorities else 1)
 
