@@ -1,7 +1,7 @@
 """A thread that does for a widget what must not be done in the kernel's own: talk to a broker.
 
 What it finds out it posts to the kernel's loop, one update in flight, newer values in place of
-older ones. Threads never touch widgets.
+older ones. A feed never touches a widget.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Feed:
         self._running = False
         self._thread: threading.Thread | None = None
 
-    # --- from the kernel's thread ---------------------------------------------------
+    # --- from any other thread ------------------------------------------------------
 
     def start(self) -> None:
         """Begin, or go on after `stop`. Idempotent; nothing after `close`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,9 +30,8 @@ export default {
 class Presence(anywidget.AnyWidget):
     """An invisible child of a widget, which knows how many views of it there are.
 
-    *changed* is called with whether it is on screen, each time that changes, in the kernel's
-    thread. Where it was never on screen (no browser: a notebook that is run by a program), it
-    is not called.
+    *changed* is called with whether it is on screen, each time that changes. Where it was never
+    on screen (no browser: a notebook that is run by a program), it is not called.
     """
 
     _esm = traitlets.Unicode(_ESM).tag(sync=True)
@@ -41,24 +41,28 @@ class Presence(anywidget.AnyWidget):
         self._changed = changed
         self._views: dict[str, float] = {}
         self._shown = False
+        self._lock = threading.Lock()
         self.on_msg(self._hear)
 
     def check(self) -> None:
         """Forget the views that have been silent for too long: their page is gone."""
         now = time.monotonic()
-        self._views = {v: at for v, at in self._views.items() if now - at < _SILENT_AFTER}
+        with self._lock:
+            self._views = {v: at for v, at in self._views.items() if now - at < _SILENT_AFTER}
         self._update()
 
     def _hear(self, _widget: Any, content: Any, _buffers: Any) -> None:
         view = str(content.get("view"))
-        if content.get("shown") is True:
-            self._views[view] = time.monotonic()
-        else:
-            self._views.pop(view, None)
+        with self._lock:
+            if content.get("shown") is True:
+                self._views[view] = time.monotonic()
+            else:
+                self._views.pop(view, None)
         self._update()
 
     def _update(self) -> None:
-        shown = bool(self._views)
-        if shown != self._shown:
+        with self._lock:
+            shown, before = bool(self._views), self._shown
             self._shown = shown
+        if shown != before:
             self._changed(shown)

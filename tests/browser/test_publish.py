@@ -41,6 +41,7 @@ widget = tt.widgets.publish(cluster)
 widget"""
 _FAIL: Final = f"""cluster.broker.broadcast(task_event(
     "task_failed", widget.state.outcome["task_id"][0], "{SCRIPT}", error="{IMAGE}"))"""
+_LET_IT_END: Final = "import asyncio\nawait asyncio.sleep(1)"
 _THREADS: Final = "[t.name for t in __import__('threading').enumerate() if 'publish' in t.name]"
 
 expect.set_options(timeout=60_000)
@@ -162,19 +163,32 @@ def test_markup_in_names_payloads_and_errors_is_shown_as_text_and_never_runs(
     assert outside.urls == []
 
 
+def command(page: Page, cell: Locator, name: str) -> None:
+    """Run a command of JupyterLab on *cell*."""
+    cell.locator(".jp-InputArea-editor").click()
+    page.evaluate("name => window.jupyterapp.commands.execute(name)", name)
+
+
 def test_a_widget_that_leaves_the_screen_stops_its_thread_and_one_that_comes_back_goes_on(
     lab: Lab, page: Page
 ) -> None:
     open_empty(page, lab, "screen.ipynb")
-    shown = run_code(page, _OPEN)
+    run_code(page, "first = None")
+    shown = run_code(page, f"{_OPEN[:-6]}\nfirst = first or widget\nwidget")
     Form(page)
     assert printed(page, _THREADS) == "['tasktools-publish']"
 
-    shown.locator(".jp-InputArea-editor").click()
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-cell-output')")
+    # Run again: another widget takes its place on the page.
+    command(page, shown, "notebook:run-cell")
+    run_code(page, _LET_IT_END)
+    assert printed(page, "first.feed.alive, widget.feed.alive, first is widget") == (
+        "False True False"
+    )
+
+    command(page, shown, "notebook:clear-cell-output")
     expect(page.locator(".tasktools-publish")).to_have_count(0)
-    run_code(page, f"import time; time.sleep(0.5); gone = {_THREADS}")
-    assert printed(page, "gone") == "[]"
+    run_code(page, _LET_IT_END)
+    assert printed(page, _THREADS) == "[]"
 
     run_code(page, "widget")
     Form(page).fill("Topic", "emials")

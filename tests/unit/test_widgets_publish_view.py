@@ -214,6 +214,30 @@ def test_the_button_is_off_while_something_stands_in_the_way_and_says_what(show:
     assert "<li>" not in screen.html
 
 
+def test_what_another_thread_sets_meanwhile_is_shown_in_the_end(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab hands what is typed to another thread than that of the notebook's loop."""
+    told: list[threading.Thread] = []
+
+    def reasons(blockers: tuple[str, ...]) -> str:
+        if "Looking" in blockers[0] and not told:  # the answer comes in the middle of this
+            news = {"missing": ("emials",), "topics": ("emails",)}
+            told.append(threading.Thread(target=screen.widget._receive, args=(news,)))
+            told[0].start()
+            told[0].join(0.2)
+        return shown(blockers)
+
+    shown = html.reasons
+    monkeypatch.setattr(html, "reasons", reasons)
+    screen = show()
+    screen.state.topic = "emials"
+    told[0].join()
+
+    assert "There is no topic &#x27;emials&#x27;" in screen.html
+    assert screen.labelled("Publish").tooltip == " ".join(screen.state.blockers)
+
+
 # --- stories -------------------------------------------------------------------------
 
 

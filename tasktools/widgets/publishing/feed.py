@@ -49,7 +49,7 @@ class PublishFeed(Feed):
         self._followed = frame_from(schemas.FOLLOWED, [])
         self._news_at = 0.0
 
-    # --- from the kernel's thread ---------------------------------------------------
+    # --- from any other thread ------------------------------------------------------
 
     def publish(self, order: Order) -> None:
         """Publish *order*, and follow its tasks."""

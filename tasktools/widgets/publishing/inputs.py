@@ -124,7 +124,8 @@ def _control(field: Field, state: PublishState) -> Any:
     made.value = state.entered.get(field.name, field.default)
 
     def enter(change: Any) -> None:
-        state.entered = {**state.entered, field.name: change["new"]}
+        with state.lock:
+            state.entered = {**state.entered, field.name: change["new"]}
 
     made.observe(guarded(state, f"The field {field.name}", enter), "value")
     return made

@@ -18,6 +18,7 @@ from tasktools.widgets.publishing import forms, rules
 from tasktools.widgets.publishing.batch import Batch
 from tasktools.widgets.publishing.fates import counted, fates, in_words
 from tasktools.widgets.publishing.forms import Arguments
+from tasktools.widgets.state import SharedState
 
 Signatures = Callable[[str], inspect.Signature | None]
 """Tells the signature of a task's function by its name, ``module:function`` where known."""
@@ -41,8 +42,8 @@ class Order:
     create: bool
 
 
-class PublishState(traitlets.HasTraits):
-    """The state of the publish widget. Set what is entered, read the rest; one thread only.
+class PublishState(SharedState):
+    """The state of the publish widget. Set what is entered, read the rest.
 
     *resolve* returns ``module:function`` for a task's name or raises `UnknownTask`.
     """
@@ -122,18 +123,20 @@ class PublishState(traitlets.HasTraits):
     def publish(self) -> bool:
         """Order the task; of a batch, ask first (`armed`). Says whether it could: if not, `busy`
         or `blockers` say why."""
-        allowed = self.can_publish
-        if allowed and self.mode == "batch":
-            self.armed = True
-        elif allowed:
-            self._send()
+        with self.lock:
+            allowed = self.can_publish
+            if allowed and self.mode == "batch":
+                self.armed = True
+            elif allowed:
+                self._send()
         return allowed
 
     def confirm(self) -> bool:
         """Order the batch that was asked about. Says whether there was one."""
-        allowed = self.armed and self.can_publish
-        if allowed:
-            self._send()
+        with self.lock:
+            allowed = self.armed and self.can_publish
+            if allowed:
+                self._send()
         return allowed
 
     def cancel(self) -> None:

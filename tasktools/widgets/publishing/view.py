@@ -145,7 +145,7 @@ class PublishWidget(ipywidgets.VBox):
     def _receive(self, news: Mapping[str, Any]) -> None:
         def take() -> None:
             self._presence.check()
-            with self.state.hold_trait_notifications():
+            with self.state.lock, self.state.hold_trait_notifications():
                 for name, value in news.items():
                     setattr(self.state, name, value)
 
