@@ -98,6 +98,7 @@ class Execution:
             _log.warning("the lock %r cannot be had now: %s", lock_name, error)
             self._settling.put_off(delivery)
         except Exception as error:  # noqa: BLE001 - no name of a lock, or none that a lock can have
+            self._tally.end(delivery.id, delivery.topic, failed=True)
             self._fail(delivery, task, error)
         else:
             if lock_name is not None and lock is None:
@@ -110,10 +111,10 @@ class Execution:
         _log.warning(
             "a message of topic %r is given up (%s): %s", delivery.topic, why.reason, why.error
         )
-        self._settling.failed(delivery, why, None)
         self._tally.end(delivery.id, delivery.topic, failed=True)
+        self._settling.failed(delivery, why, None)
         if delivery.task.task_id is not None:
-            self._tell("task_failed", delivery, error=why.error, error_type=why.error_type)
+            self._tell_failed(delivery, why)
 
     def _acquire(self, name: str, message: TaskMessage) -> HeldLock | None:
         return self._broker.acquire_lock(name, message.task_id, self._worker_id)
@@ -133,16 +134,19 @@ class Execution:
         began, started_at = time.perf_counter(), self._clock.time()
         deadline = None if limit is None else moment(started_at + limit)
         current = self._current(delivery, task, lock, deadline)
-        self._tally.begin(delivery.id, current)
+        if not self._tally.begin(delivery.id, current):
+            self._settling.put_off(delivery)
+            return
         self._tell("task_started", delivery, started_at=started_at)
         error = Context().run(self._call, task, delivery.task, current, limit)
         duration = time.perf_counter() - began
+        if not self._tally.end(delivery.id, delivery.topic, failed=error is not None):
+            return  # it was given back meanwhile, and may be somebody else's now
         if error is not None:
             self._fail(delivery, task, error, duration)
         else:
             self._settling.succeeded(delivery)
-            if self._tally.end(delivery.id, delivery.topic, failed=False):
-                self._tell("task_completed", delivery, duration=duration)
+            self._tell("task_completed", delivery, duration=duration)
 
     def _current(
         self, delivery: Delivery, task: Task, lock: HeldLock | None, deadline: datetime | None
@@ -213,14 +217,18 @@ class Execution:
         """Settle a delivery whose task raised *error*, and tell it."""
         why = trouble.of_exception(error, is_final=_does_not_fit(task, delivery.task, error))
         self._settling.failed(delivery, why, task)
-        if self._tally.end(delivery.id, delivery.topic, failed=True):
-            self._tell(
-                "task_failed",
-                delivery,
-                duration=duration,
-                error=why.error,
-                error_type=why.error_type,
-            )
+        self._tell_failed(delivery, why, duration)
+
+    # --- telling --------------------------------------------------------------------
+
+    def _tell_failed(self, delivery: Delivery, why: Trouble, duration: float | None = None) -> None:
+        self._tell(
+            "task_failed",
+            delivery,
+            duration=duration,
+            error=why.error,
+            error_type=why.error_type,
+        )
 
     def tell_given_back(self, task: CurrentTask) -> None:
         """Tell the end of a try whose task was given back while it ran."""

@@ -19,13 +19,15 @@ class Tally:
         self._failed: Counter[str] = Counter()
         self._is_over = False
 
-    def begin(self, delivery_id: str, current: CurrentTask) -> None:
-        """A task has begun."""
+    def begin(self, delivery_id: str, current: CurrentTask) -> bool:
+        """A task begins, if it may still."""
         with self._lock:
-            self._running[delivery_id] = current
+            if not self._is_over:
+                self._running[delivery_id] = current
+            return not self._is_over
 
     def end(self, delivery_id: str, topic: str, *, failed: bool) -> bool:
-        """A task has ended, or was given up without having begun; says whether that counts."""
+        """A task has ended, or never began; says whether it is ours still."""
         with self._lock:
             if self._is_over:
                 return False
@@ -34,7 +36,7 @@ class Tally:
             return True
 
     def give_up(self) -> dict[str, CurrentTask]:
-        """Return the tasks that run still, by delivery id; their ends count no more."""
+        """Return the tasks that run still, by delivery id; they are ours no more."""
         with self._lock:
             self._is_over = True
             unfinished, self._running = self._running, {}
