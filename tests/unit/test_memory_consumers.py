@@ -20,7 +20,7 @@ from tasktools.core.events import Event, LockEvent, Question, TaskEvent, WorkerL
 from tasktools.core.layout import FP
 from tasktools.core.models import Delivery, TopicSettings
 from tasktools.testing import eventually, outgoing, task_event, worker_report
-from tasktools.testing.factories import failure
+from tasktools.testing.factories import failure, worker_event
 
 SEND = {"task_name": "send", "kwargs": {}}
 
@@ -323,6 +323,19 @@ def test_a_queue_made_by_ensuring_is_the_same_as_one_that_was_created(broker: Me
     broker.create_topic("emails")
     broker.create_topic("fresh", message_ttl=0.5)
     broker.create_topic("fresh", message_ttl=0.5)
+
+
+@pytest.mark.parametrize(
+    "name", ["tasktools.settings", "fp.node.1", "tw.lock.nightly", "emails.dead", "*"]
+)
+def test_a_queue_of_a_program_is_no_topic_although_a_worker_speaks_of_it(
+    server: MemoryServer, broker: MemoryBroker, name: str
+) -> None:
+    server.declare_queue(name)
+    server.bind(name, broker.layout.task_exchange, name)
+    assert broker.known_topics() == {"default", "emails"}
+    broker.broadcast(worker_event(topics=("spoken-of", name)))
+    assert broker.known_topics() == {"default", "emails", "spoken-of"}
 
 
 def test_settings_of_layouts_live_beside_each_other(
