@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tasktools.brokers.base import Broker
 from tasktools.core import layout as layouts
+from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import MalformedDSN, NotConfigured
 from tasktools.ops.cluster import Cluster
+from tasktools.worker import DEFAULT
 
 if TYPE_CHECKING:  # it is imported when it is needed
     from tasktools.brokers.memory import MemoryServer
@@ -122,6 +124,11 @@ def _from_environment() -> str | None:
     return dsn or (f"{kind}://" if kind else None)
 
 
+def _functions() -> FunctionNames:
+    """Know the tasks that this program has registered with `tasktools.task`."""
+    return FunctionNames(lambda name: [task.func_name for task in DEFAULT if task.name == name])
+
+
 def _management_url() -> str | Literal[False] | None:
     url = os.environ.get("BROKER_MANAGEMENT_URL")
     return False if url == "off" else url or None
@@ -155,13 +162,14 @@ def _broker(
                 layout=layout,
                 management_url=management_url,
                 timeout=timeout,
+                functions=_functions(),
             )
         case "memory":
             from tasktools.brokers.memory import MemoryBroker
 
             names = layouts.TASKWORKER if layout is None else layouts.named(layout)
             server = None if memory is None else memory()
-            return MemoryBroker(server, layout=names, read_only=read_only)
+            return MemoryBroker(server, layout=names, read_only=read_only, functions=_functions())
         case "demo":
             from tasktools.demo import DemoBroker
 

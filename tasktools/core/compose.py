@@ -13,7 +13,7 @@ import re
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from tasktools.core.clock import Clock, moment
@@ -51,9 +51,13 @@ PAYLOAD_FIELDS: Final[dict[str, tuple[type, ...]]] = {
 
 
 class FunctionNames:
-    """Which function a task name stands for, learned from the messages that were seen."""
+    """Which function a task name stands for, learned from the messages that were seen.
 
-    def __init__(self) -> None:
+    *registered* returns the functions that this program has registered under a name.
+    """
+
+    def __init__(self, registered: Callable[[str], Iterable[str]] = lambda _name: ()) -> None:
+        self._registered = registered
         self._functions: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -84,7 +88,7 @@ class FunctionNames:
         """Return `module:function` for *task_name*; raises `UnknownTask`."""
         if _FUNCTION.fullmatch(task_name):
             return task_name
-        known = sorted(self._functions.get(task_name, ()))
+        known: list[str] = sorted({*self._functions.get(task_name, ()), *self._registered(task_name)})
         if len(known) == 1:
             return known[0]
         if known:

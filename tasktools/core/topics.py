@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasktools.core.compose import LONGEST, check_topic
-from tasktools.core.errors import InvalidTopic
+from tasktools.core.errors import InvalidTask, InvalidTopic
 from tasktools.core.models import QueueType, TopicSettings
 
 
@@ -16,7 +16,7 @@ def queue_arguments(
 
     Raises `InvalidTopic` for what no queue can have.
     """
-    check_topic(topic)
+    check_name(topic)
     if queue_type not in ("classic", "quorum"):
         _refuse(topic, f"queue_type is {queue_type!r}, not 'classic' or 'quorum'")
     arguments: dict[str, Any] = {"x-queue-type": queue_type}
@@ -37,13 +37,21 @@ def queue_arguments(
 
 def check_settings(topic: str, settings: TopicSettings) -> None:
     """Raise `InvalidTopic` for settings that cannot be."""
-    check_topic(topic)
+    check_name(topic)
     for name in ("concurrency_limit", "max_retries", "retention_seconds"):
         value = getattr(settings, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             _refuse(topic, f"{name} is {value!r}, not a whole number")
         if value is not None and value < 0:
             _refuse(topic, f"{name} is {value}, below 0")
+
+
+def check_name(topic: str) -> None:
+    """Raise `InvalidTopic` for what no topic can be called."""
+    try:
+        check_topic(topic)
+    except InvalidTask:
+        raise InvalidTopic(f"{topic!r} cannot be a topic; nothing was changed.") from None
 
 
 def _refuse(topic: str, why: str) -> None:

@@ -16,16 +16,14 @@ import pandas as pd
 from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view
 from tasktools.core.clock import Clock
-from tasktools.core.compose import check_topic
 from tasktools.core.errors import (
     BrokerTimeout,
-    InvalidTask,
-    InvalidTopic,
     UnknownWorker,
     UnsafePeerCommand,
 )
 from tasktools.core.events import Command
 from tasktools.core.models import ClusterState, QueueType, TopicSettings, Worker
+from tasktools.core.topics import check_name
 from tasktools.ops import tasks
 
 Action = Literal["drain", "join_topic", "leave_topic", "update_prefetch"]
@@ -85,7 +83,7 @@ class Commands(ABC):
         one that is not raises `TopicConflict` and stays as it is. Raises `InvalidTopic`,
         `ReadOnly`.
         """
-        _check_name(name)
+        check_name(name)
         self.broker.create_topic(
             name, queue_type=queue_type, max_priority=max_priority, message_ttl=message_ttl
         )
@@ -110,7 +108,7 @@ class Commands(ABC):
         *retention_seconds*: for how long dead letters are kept. Raises `UnknownTopic`,
         `InvalidTopic`, `ReadOnly`.
         """
-        _check_name(topic)
+        check_name(topic)
         tasks.check_known(self.broker, self.broker.cluster_state(), topic)
         given: dict[str, Any] = {
             "concurrency_limit": concurrency_limit,
@@ -156,7 +154,7 @@ class Commands(ABC):
         does as told. Raises as `drain` does, and `InvalidTopic`.
         """
         if topic != _ALL:
-            _check_name(topic)
+            check_name(topic)
 
         def obeyed(worker: Worker) -> bool:
             return worker.draining is False if topic == _ALL else topic in worker.topics
@@ -226,14 +224,6 @@ class Commands(ABC):
                     f"obeyed {action}; whether it will is not known. Look at workers()."
                 )
             self._clock.sleep(_GLANCE)
-
-
-def _check_name(topic: str) -> None:
-    """Raise `InvalidTopic` for what no topic can be called."""
-    try:
-        check_topic(topic)
-    except InvalidTask as error:
-        raise InvalidTopic(f"{topic!r} cannot be a topic; nothing was changed.") from error
 
 
 def _row_of(frame: pd.DataFrame, column: str, name: str) -> pd.DataFrame:

@@ -188,3 +188,14 @@ def test_importing_tasktools_loads_neither_pika_nor_plotly_nor_widgets() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def send_from_here() -> None: ...
+
+
+def test_a_task_registered_in_this_program_needs_no_more_than_its_name() -> None:
+    tt.task(send_from_here)
+    with tt.connect("memory://", layout="fp") as cluster:
+        cluster.publish("emails", "send_from_here", create=True)
+        (seen,) = cluster.broker.peek("emails", 1).messages
+    assert seen.task.func_name == f"{__name__}:send_from_here"

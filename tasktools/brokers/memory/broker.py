@@ -75,6 +75,7 @@ class MemoryBroker(DocumentNames):
         read_only: bool = False,
         demo: bool = False,
         address: str = "memory://",
+        functions: FunctionNames | None = None,
     ) -> None:
         self.server = server or MemoryServer(clock)
         self._clock = clock or self.server.clock
@@ -82,7 +83,7 @@ class MemoryBroker(DocumentNames):
         self._read_only = read_only
         self._demo = demo
         self._address = address
-        self._functions = FunctionNames()
+        self._functions = functions or FunctionNames()
         self._composer = Composer(layout, self._clock, self._functions)
         self._client = Client(self.server, self, self._functions)
         self._claims = self._client.claims

@@ -59,7 +59,8 @@ class RabbitMQBroker(DocumentNames):
 
     *dsn* is ``amqp://user:password@host:port/vhost`` (``amqps`` for TLS). *layout* overrides
     what is found; *management_url* is for an HTTP API that is not at port 15672 (15671 with
-    TLS) of the same host, `False` for none. *timeout*: seconds that any call may take.
+    TLS) of the same host, `False` for none. *timeout*: seconds that any call may take. *functions*
+    are those that are known from the start.
     """
 
     capabilities = Capabilities(quorum_queues=True, survives_restart=True, foreign_peers=True)
@@ -74,6 +75,7 @@ class RabbitMQBroker(DocumentNames):
         management_url: str | Literal[False] | None = None,
         timeout: float = 5.0,
         clock: Clock | None = None,
+        functions: FunctionNames | None = None,
     ) -> None:
         self._dsn = DSN.parse(dsn)
         self._read_only = read_only
@@ -85,7 +87,7 @@ class RabbitMQBroker(DocumentNames):
         self._listening = Connection(self._dsn, purpose="events", timeout=timeout)
         self._feed = Feed(self._listening, self._clock, declare=not read_only)
         self._facts = Facts(self._main, management, may_probe=not read_only)
-        self._functions = FunctionNames()
+        self._functions = functions or FunctionNames()
         self._composer: Composer | None = None
         self._composing = threading.Lock()
         self._claims = Claims(self._main, self._functions)
