@@ -28,38 +28,42 @@ class TimeLimitExceeded(BaseException):
 
 
 class Interruption:
-    """One call in this thread that can be interrupted from another, once."""
+    """One call in this thread that can be interrupted from another, once.
+
+    Whenever it is fired: what is hit is the call, or nothing.
+    """
 
     def __init__(self) -> None:
-        self.fired = False
+        self.is_over = False
         self._thread = ctypes.c_ulong(threading.get_ident())
-        self._running = True
         self._lock = threading.Lock()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the call has not ended."""
-        return self._running
+        self._runs = False
+        self._fired = False
 
     def fire(self) -> None:
-        """Raise `TimeLimitExceeded` in the thread, if the call has not ended."""
+        """Raise `TimeLimitExceeded` in the thread, unless the call has ended."""
         with self._lock:
-            if self._running:
-                self.fired = True
-                _raise_in_thread(self._thread, ctypes.py_object(TimeLimitExceeded))
+            if not self.is_over:
+                self._fired = True
+                if self._runs:
+                    _raise_in_thread(self._thread, ctypes.py_object(TimeLimitExceeded))
 
     def run(self, call: Callable[[], Any]) -> BaseException | None:
         """Make the call; return what it raised. Nothing is raised in this thread afterwards."""
         failure: BaseException | None = None
         try:
             try:
+                with self._lock:
+                    self._runs = True
+                if self._fired:
+                    raise TimeLimitExceeded
                 call()
             finally:
                 with self._lock:
-                    self._running = False
+                    self.is_over = True
         except BaseException as error:  # noqa: BLE001 - a task may raise anything
             failure = error
-        if self.fired:
+        if self._fired:
             try:  # it may be on its way still: the call ended just then
                 _raise_in_thread(self._thread, None)
             except TimeLimitExceeded as error:
@@ -86,7 +90,7 @@ class Deadlines:
                 self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
                 self._thread.start()
             if len(self._due) >= self._room:  # most have ended long before their time
-                self._due = [entry for entry in self._due if entry[2].is_running]
+                self._due = [entry for entry in self._due if not entry[2].is_over]
                 heapq.heapify(self._due)
                 self._room = max(_ROOM, 2 * len(self._due))
             entry = (time.monotonic() + seconds, next(self._numbers), interruption)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, overload
@@ -62,7 +63,7 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
-        self._by_name: dict[str, list[Task]] = {}
+        self._by_name: dict[str, Task] = {}
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self._tasks.values())
@@ -137,8 +138,8 @@ class TaskRegistry:
                 "this one differently, or begin with a new TaskRegistry."
             )
         self._tasks[task.func_name] = task
-        same = [other for other in self._by_name.get(task.name, []) if other is not known]
-        self._by_name[task.name] = [*same, task]
+        names = Counter(task.name for task in self)
+        self._by_name = {task.name: task for task in self if names[task.name] == 1}
 
     def find(self, message: TaskMessage) -> Task | None:
         """Return the task that *message* stands for, or `None`.
@@ -149,8 +150,7 @@ class TaskRegistry:
         if message.func_name is not None:
             return self._tasks.get(message.func_name)
         name = message.task_name or ""
-        named = self._by_name.get(name, [])
-        return self._tasks.get(name) or (named[0] if len(named) == 1 else None)
+        return self._tasks.get(name) or self._by_name.get(name)
 
 
 DEFAULT: Final = TaskRegistry()
