@@ -336,7 +336,8 @@ class Topics(Protocol):
         """Return every topic that can be known: those the broker can list, those workers speak
         of, those with settings, those this client made sure of, and always ``default``.
 
-        Over AMQP alone, a queue that nobody ever named cannot be found.
+        Dead-letter queues and the queues of programs are none, whoever speaks of them. Over AMQP
+        alone, a queue that nobody ever named cannot be found.
         """
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:

@@ -88,7 +88,9 @@ class FunctionNames:
         """Return `module:function` for *task_name*; raises `UnknownTask`."""
         if _FUNCTION.fullmatch(task_name):
             return task_name
-        known: list[str] = sorted({*self._functions.get(task_name, ()), *self._registered(task_name)})
+        known: list[str] = sorted(
+            {*self._functions.get(task_name, ()), *self._registered(task_name)}
+        )
         if len(known) == 1:
             return known[0]
         if known:

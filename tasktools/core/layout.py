@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -38,6 +39,18 @@ class Layout:
 FP: Final = Layout("fp", "fp.tasks", "fp.dlx", "fp.workers")
 TASKWORKER: Final = Layout("taskworker", "taskworker.tasks", "taskworker.dlx", "taskworker.workers")
 LAYOUTS: Final[dict[str, Layout]] = {layout.name: layout for layout in (FP, TASKWORKER)}
+
+
+OF_PROGRAMS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
+"""How the names of queues begin that programs have for themselves."""
+
+
+def only_topics(layout: Layout, names: Iterable[str]) -> frozenset[str]:
+    """Return those of *names* that can be topics: no wildcard, no dead-letter queue of another,
+    no queue that a program has for itself."""
+    found = set(names)
+    found -= {"*"} | {layout.dead_queue(name) for name in found}
+    return frozenset(name for name in found if not name.startswith(OF_PROGRAMS))
 
 
 def named(name: str) -> Layout:

@@ -17,7 +17,7 @@ from tasktools.core.clock import Clock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
 from tasktools.core.errors import Closed, InvalidTopic, QueueNotFound
 from tasktools.core.events import Event
-from tasktools.core.layout import TASKWORKER, Layout
+from tasktools.core.layout import TASKWORKER, Layout, only_topics
 from tasktools.core.models import (
     ClusterState,
     Delivery,
@@ -34,7 +34,6 @@ from tasktools.core.topics import check_settings, queue_arguments
 
 _CHUNK: Final = 500
 _GLANCE: Final = 0.05
-_NO_TOPICS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
 """How queues of programs begin."""
 _COLUMNS: Final = (
     "queued",
@@ -305,7 +304,7 @@ class MemoryBroker(DocumentNames):
         self._subscribe()
         heard, listed = self._client.topics(), self.server.topics(self._layout)
         names = {"default", *heard, *listed, *self.topic_settings()}
-        return _only_topics(names, self._layout)
+        return only_topics(self._layout, names)
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:
         self._check_open()
@@ -360,12 +359,3 @@ class MemoryBroker(DocumentNames):
         self._check_open()
         check_name(name)
         return self._client.free_by_force(name)
-
-
-def _only_topics(names: Iterable[str], layout: Layout) -> frozenset[str]:
-    """Return *names* without dead-letter queues and those of programs."""
-    found = set(names)
-    dead = {layout.dead_queue(name) for name in found}
-    return frozenset(
-        name for name in found - dead if name != "*" and not name.startswith(_NO_TOPICS)
-    )

@@ -387,7 +387,8 @@ class RabbitMQBroker(DocumentNames):
         layout = self.layout
         listed = self._facts.listed_topics(layout)
         heard = self._listening.start(self._feed.topics()).result(self._timeout)
-        return frozenset({"default", *listed, *heard, *self._ensured, *self.topic_settings()})
+        names = {"default", *listed, *heard, *self._ensured, *self.topic_settings()}
+        return layouts.only_topics(layout, names)
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:
         kept = self._main.run(self._settings.read)

@@ -14,13 +14,12 @@ from tasktools.brokers.rabbitmq.topology import QueueArguments
 from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.core import values
 from tasktools.core.errors import PermissionDenied, QueueNotFound
-from tasktools.core.layout import Layout
+from tasktools.core.layout import OF_PROGRAMS, Layout
 from tasktools.core.models import Source, TopicReport, TopicStats
 
 EXACT_UP_TO: Final = 200
 """With the management API, so many queues are also asked one by one, for exact counts."""
 _CHANNELS: Final = 4
-_NOT_TOPICS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
 
 Listed = Mapping[str, Mapping[str, Any]]
 Counts = Mapping[str, QueueOk | None]
@@ -32,7 +31,7 @@ def topics_among(layout: Layout, listed: Listed) -> set[str]:
     return {
         name
         for name, queue in listed.items()
-        if not name.startswith(_NOT_TOPICS)
+        if not name.startswith(OF_PROGRAMS)
         and (layout.dead_queue(name) in listed or _dead_letters_like(layout, name, queue))
     }
 

@@ -150,6 +150,15 @@ class Topics(Conformance):
         eventually(is_known)
         assert "*" not in broker.known_topics()
 
+    def test_no_queue_of_a_program_is_a_known_topic_although_a_worker_speaks_of_it(
+        self, broker: Broker
+    ) -> None:
+        names = ("tasktools.x", "fp.node.1", "tw.lock.nightly", "emails.dead", "emails", "last")
+        broker.listen(lambda _event: None)
+        broker.broadcast(worker_event(topics=names))
+        eventually(lambda: "last" in broker.known_topics())
+        assert broker.known_topics() == {"default", "emails", "last"}
+
     def test_queues_that_are_no_topics_are_not_known(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
         broker.configure_topic("emails", TopicSettings(max_retries=1))
