@@ -11,7 +11,7 @@ import tasktools as tt
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import MalformedDSN, ReadOnly
 from tasktools.core.events import Question
-from tasktools.demo import DemoBroker, world
+from tasktools.demo import DemoBroker, signatures, world
 from tasktools.demo.simulation import STEP
 from tasktools.ops.cluster import Cluster
 from tasktools.testing import eventually
@@ -188,6 +188,17 @@ def test_functions_are_known_by_their_names() -> None:
     cluster.active_tasks()
 
     assert cluster.publish("reports", "build_report", kwargs={"report": "sales", "shop": 1})
+    broker.close()
+
+
+def test_every_function_is_known_from_the_beginning_and_has_a_signature() -> None:
+    broker, cluster, _ = demo()
+    functions = {topic.kind.function for topic in world.TOPICS}
+
+    assert functions <= set(cluster.task_names())
+    assert all(signatures(function) for function in functions)
+    assert signatures("shop:nowhere") is None
+    assert list(signatures("shop.emails:send_email").parameters) == ["to", "template"]  # type: ignore[union-attr]
     broker.close()
 
 

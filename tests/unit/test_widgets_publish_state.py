@@ -206,6 +206,20 @@ def test_the_form_is_what_is_sent() -> None:
     assert row(state)["kwargs"] == {"to": "a@b", "urgent": True}
 
 
+def test_a_name_that_stands_for_no_known_function_may_have_a_signature_all_the_same() -> None:
+    state = on_fp(signatures=lambda name: inspect.signature(send) if name == "bare" else None)
+    state.task = "bare"
+    assert [field.name for field in state.fields] == ["to", "urgent"]
+    assert "named 'bare' has been seen" in blockers(state)[0]
+
+
+def test_json_stays_json_where_there_is_no_form() -> None:
+    state = ready()
+    state.kwargs = '{"a": 1}'
+    state.as_json = True
+    assert (state.shows_form, state.kwargs) == (False, '{"a": 1}')
+
+
 def test_going_on_in_json_keeps_what_was_entered() -> None:
     state = ready(signatures=signatures)
     state.entered = {**state.entered, "to": "ä@b"}
