@@ -62,7 +62,10 @@ class TaskRunner:
         prefetch: int | None = None,
         clock: Clock | None = None,
     ) -> None:
-        _check(topics, capacity, prefetch, grace, time_limit)
+        if isinstance(topics, str):
+            raise TypeError(f"topics is a list of names, like [{topics!r}]; nothing was started.")
+        requested = tuple(topics)
+        _check(requested, capacity, prefetch, grace, time_limit)
         self.worker_id = worker_id or _new_worker_id()
         self._broker = broker
         self._grace = grace
@@ -96,7 +99,7 @@ class TaskRunner:
         self._slots = Slots(self._execution.handle, capacity, self._waited_enough.set)
         self._subscriptions = Subscriptions(
             broker,
-            topics,
+            requested,
             always=tasks.topics,
             receive=self._slots.put,
             give_back=self._give_back,
@@ -276,14 +279,14 @@ class TaskRunner:
 
 
 def _check(
-    topics: Iterable[str],
+    topics: tuple[str, ...],
     capacity: int,
     prefetch: int | None,
     grace: float,
     time_limit: float | None,
 ) -> None:
-    if isinstance(topics, str):
-        raise TypeError(f"topics is a list of names, like [{topics!r}]; nothing was started.")
+    if not topics:
+        raise ValueError("a runner has one topic at least; nothing was started.")
     if capacity < 1 or (prefetch is not None and prefetch < 1):
         raise ValueError("capacity and prefetch are 1 or more; nothing was started.")
     if not grace >= 0 or (time_limit is not None and not time_limit > 0):

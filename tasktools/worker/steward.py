@@ -62,7 +62,7 @@ class Steward:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._stop_listening = self._broker.listen(self._heard)
+        self._stop_listening = self._broker.listen(self._heard, tasks=False)
         self._thread.start()
 
     def stop(self) -> None:
