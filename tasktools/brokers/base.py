@@ -360,10 +360,14 @@ class Workers(Protocol):
     def broadcast(self, *events: Event) -> None:
         """Send *events*, in order, to every subscriber of the worker exchange, also ourselves."""
 
-    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+    def listen(
+        self, callback: Callable[[Event], object], *, tasks: bool = True
+    ) -> Callable[[], None]:
         """Call *callback* with every event from now on, also our own; returns what ends that.
 
         It runs in a thread of the backend's and must return quickly; what it raises is logged.
+        With ``tasks=False`` the events of tasks that workers of ours run need not come, which
+        spares a worker hearing of every task of every other.
         """
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:

@@ -6,13 +6,20 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tasktools as tt
+from tasktools.core import events
 from tasktools.core.events import SettingsUpdate
 from tasktools.core.models import TopicSettings
+from tasktools.testing import eventually
+from tasktools.testing.factories import worker_event
+from tests.conftest import Connect
+from tests.support import Raw
 
 
 def beat(worker_id: str, **fields: Any) -> bytes:
@@ -155,3 +162,24 @@ def test_two_clusters_hear_each_other(connect: Any) -> None:
     deadline = time.monotonic() + 5
     while one.topics()["concurrency_limit"].tolist() != [3]:
         assert time.monotonic() < deadline
+
+
+def test_a_worker_can_do_without_the_task_events_of_others_and_an_observer_gets_them(
+    cluster: tt.Cluster, connect: Connect, raw: Raw
+) -> None:
+    broker, observer = cluster.broker, connect()
+    heard: list[object] = []
+    broker.listen(heard.append, tasks=False)
+    observer.broker.cluster_state()
+    started = events.TaskEvent(
+        kind="task_started", sender_id="x", task_id="t1", worker_id="w1", topic="emails"
+    )
+    observer.broker.broadcast(started, worker_event())
+    eventually(lambda: any(isinstance(event, events.WorkerEvent) for event in heard))
+    assert started not in heard
+    assert [task.task_id for task in observer.broker.cluster_state().running] == ["t1"]
+    raw.channel.basic_publish("fp.workers", "", events.encode(started))  # as a peer says it
+    eventually(lambda: started in heard)
+    broker.cluster_state()  # it is an observer as well now
+    observer.broker.broadcast(replace(started, task_id="t2"))
+    eventually(lambda: {task.task_id for task in broker.cluster_state().running} == {"t1", "t2"})

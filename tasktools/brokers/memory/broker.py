@@ -323,7 +323,10 @@ class MemoryBroker(DocumentNames):
         self._check_open()
         self._client.broadcast(*events)
 
-    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+    def listen(
+        self, callback: Callable[[Event], object], *, tasks: bool = True
+    ) -> Callable[[], None]:
+        del tasks  # they come all the same
         self._check_open()
         stop = self._client.listen(callback)
         self._subscribe()  # afterwards: a worker of our own is to hear the question

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self
 
 from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
 from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.rabbitmq import look, topology
+from tasktools.brokers.rabbitmq import feed, look, topology
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
@@ -420,19 +420,24 @@ class RabbitMQBroker(DocumentNames):
 
     @changes
     def broadcast(self, *event: Event) -> None:
-        exchange, bodies = self.layout.worker_exchange, [events.encode(one) for one in event]
+        exchange = self.layout.worker_exchange
+        messages = [(feed.routing_key(one), events.encode(one)) for one in event]
 
         async def work(session: Session) -> None:
             await topology.declare_worker_exchange(session, exchange)
             async with session.asking() as channel:
-                for body in bodies:
-                    channel.raw.basic_publish(exchange, "", body)
+                for key, body in messages:
+                    channel.raw.basic_publish(exchange, key, body)
 
         self._listening.run(work, again=False)
 
-    def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+    def listen(
+        self, callback: Callable[[Event], object], *, tasks: bool = True
+    ) -> Callable[[], None]:
         self._follow()
-        return self._feed.listen(callback)
+        stop = self._feed.listen(callback, tasks=tasks)
+        self._listening.run(lambda _session: self._feed.tune())
+        return stop
 
     def _follow(self) -> None:
         """Return once the worker events are followed, or cannot be for now."""

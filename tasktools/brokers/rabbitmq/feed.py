@@ -22,10 +22,17 @@ from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel, fail, resolve
 from tasktools.brokers.rabbitmq.connection import Connection, Session
 from tasktools.brokers.rabbitmq.publisher import Outcome
+from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.core import events
 from tasktools.core.clock import Clock
 from tasktools.core.cluster_view import ClusterView
-from tasktools.core.errors import BrokerError, ConnectionLost, PermissionDenied, TaskToolsError
+from tasktools.core.errors import (
+    BrokerError,
+    ConnectionLost,
+    PermissionDenied,
+    QueueNotFound,
+    TaskToolsError,
+)
 from tasktools.core.events import Event
 from tasktools.core.layout import Layout
 from tasktools.core.models import ClusterState, Source
@@ -38,6 +45,11 @@ _MARKER: Final = "tasktools.marker"
 _MARKER_LIMIT: Final = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _NO_EXCHANGE: Final = "no worker has ever subscribed: the exchange {} does not exist"
+
+
+def routing_key(event: Event) -> str:
+    """Return the key with which *event* is sent: fanouts ignore it, `Feed.tune` does not."""
+    return "task" if isinstance(event, events.TaskEvent) else ""
 
 
 class Feed:
@@ -59,12 +71,24 @@ class Feed:
         self._deaf_since: float | None = clock.time()
         self._why_deaf = "not subscribed yet"
         self._following: asyncio.Task[None] | None = None
+        self._wants_tasks: bool | None = None
+        self._quiet = False
+        self._channel: Channel | None = None
+        self._exchange = ""
 
     # --- from any thread ------------------------------------------------------------
 
-    def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call *listener* with every event from now on; returns what ends that."""
+    def listen(
+        self, listener: Callable[[Event], object], *, tasks: bool | None = None
+    ) -> Callable[[], None]:
+        """Call *listener* with every event from now on; returns what ends that.
+
+        Whether those of *tasks* are wanted decides from the next `tune` on; whoever wants them
+        gets them, whatever others say.
+        """
         self._listeners.append(listener)
+        if tasks is not None and self._wants_tasks is not True:
+            self._wants_tasks = tasks
 
         def stop() -> None:
             with contextlib.suppress(ValueError):
@@ -93,6 +117,11 @@ class Feed:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(attempted.wait(), limit)
 
+    async def tune(self) -> None:
+        """Hear as much as is wanted: all events, or all but those of tasks on workers of ours."""
+        if self._channel is not None and self._channel.is_open:
+            await self._bind(await self._connection.session(), self._exchange)
+
     async def topics(self) -> frozenset[str]:
         """Return the topics that the workers speak of, as far as was heard."""
         return self._view.topics
@@ -100,6 +129,8 @@ class Feed:
     async def state(self, layout: Layout, settle: float, limit: float) -> ClusterState:
         """Return the picture, up to date as far as the events could be read in *limit* s."""
         await self.subscribed(layout, limit)
+        self._wants_tasks = True
+        await self.tune()
         lag = await self._catch_up() if self._deaf_since is None else None
         if self._deaf_since is None:
             await self._settle(self._since + settle - self._clock.time())
@@ -194,13 +225,33 @@ class Feed:
                 "x-expires": 60_000,
             },
         )
-        await channel.call(channel.raw.queue_bind, self._queue, exchange)
+        self._quiet, self._channel, self._exchange = False, channel, exchange
+        await topology.bind(session, self._queue, exchange, "")
+        await self._bind(session, exchange)
         await channel.consume(self._queue, self._arrived, auto_ack=True)
         if self._deaf_since is not None:
             self._view.forgive(self._clock.time() - self._deaf_since)
         self._deaf_since, self._since, self._can_mark = None, self._clock.time(), True
         await self._ask(session, exchange)
         return channel
+
+    async def _bind(self, session: Session, exchange: str) -> None:
+        """Change between the fanout and an exchange behind it that passes on only what has an
+        empty routing key: peers say everything with one, our workers all but the task events."""
+        if self._quiet == (self._wants_tasks is False) or not self._declare:
+            return
+        quiet = f"tasktools.quiet.{exchange}"
+        try:
+            if self._quiet:
+                await topology.bind(session, self._queue, exchange, "")
+                await topology.unbind(session, self._queue, quiet, "")
+            else:
+                await topology.declare_behind(session, quiet, exchange)
+                await topology.bind(session, self._queue, quiet, "")
+                await topology.unbind(session, self._queue, exchange, "")
+        except (PermissionDenied, QueueNotFound, Refused):
+            return  # no right to do so: we hear more than we need
+        self._quiet = not self._quiet
 
     async def _ask(self, session: Session, exchange: str) -> None:
         """Ask who is alive and which settings topics have; without permission, just listen."""

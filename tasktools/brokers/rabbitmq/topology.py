@@ -136,6 +136,21 @@ async def bind(session: Session, queue: str, exchange: str, key: str) -> None:
         await channel.call(channel.raw.queue_bind, queue, exchange, routing_key=key)
 
 
+async def unbind(session: Session, queue: str, exchange: str, key: str) -> None:
+    """Take the binding away; idempotent."""
+    async with session.asking() as channel:
+        await channel.call(channel.raw.queue_unbind, queue, exchange, routing_key=key)
+
+
+async def declare_behind(session: Session, name: str, exchange: str) -> None:
+    """Declare the topic exchange *name*, which gets all that *exchange* gets; it vanishes with
+    its last queue."""
+    async with session.asking() as channel:
+        declare = channel.raw.exchange_declare
+        await channel.call(declare, name, exchange_type="topic", durable=False, auto_delete=True)
+        await channel.call(channel.raw.exchange_bind, name, exchange)
+
+
 async def probe(session: Session, queue: str) -> QueueArguments | None:
     """Find out the arguments of an existing *queue*; `None` where that cannot be done.
 
