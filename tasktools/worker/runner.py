@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import os
 import queue
@@ -72,7 +71,7 @@ class TaskRunner:
         self._prefetch = prefetch
         self._clock = clock or SystemClock()
         self._started_at = self._clock.time()
-        self._version = importlib.metadata.version("tasktools-ops")
+        self._version = _version()
         sender_id = f"tasktools-{secrets.token_hex(4)}"
         tasks = DEFAULT if registry is None else registry
         self._tally = Tally()
@@ -295,3 +294,9 @@ def _check(
 
 def _new_worker_id() -> str:
     return f"tasktools:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+
+
+def _version() -> str:
+    from importlib.metadata import version  # slow to import
+
+    return version("tasktools-ops")
