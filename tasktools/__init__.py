@@ -10,8 +10,7 @@ True
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasktools.connect import connect, get_broker
 from tasktools.core.errors import (
@@ -43,11 +42,11 @@ from tasktools.core.errors import (
     WouldBeLost,
 )
 from tasktools.ops.cluster import Cluster
-from tasktools.worker import CurrentTask, TaskRegistry, TaskRunner, current_task, task
-from tasktools.worker.limits import TimeLimitExceeded
+from tasktools.worker import CurrentTask, TaskRegistry, TimeLimitExceeded, current_task, task
 
 if TYPE_CHECKING:
     from tasktools import widgets
+    from tasktools.worker import TaskRunner
 
 __all__ = (  # noqa: RUF022 - grouped
     # the way in
@@ -96,11 +95,14 @@ __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # hides no misspelt name from a type checker
 
-    def __getattr__(name: str) -> ModuleType:
-        """Import the widgets when they are first used: they take their time."""
-        if name != "widgets":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return import_module(f"{__name__}.{name}")
+    def __getattr__(name: str) -> Any:
+        """Import the widgets and the runner when they are first used: they take their time."""
+        match name:
+            case "widgets":
+                return import_module(f"{__name__}.widgets")
+            case "TaskRunner":
+                return import_module(f"{__name__}.worker").TaskRunner
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,15 @@
 """Tasks, and the runner that executes them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tasktools.worker.context import CurrentTask, current_task
 from tasktools.worker.limits import TimeLimitExceeded
 from tasktools.worker.registry import DEFAULT, Task, TaskRegistry, task
-from tasktools.worker.runner import TaskRunner
+
+if TYPE_CHECKING:
+    from tasktools.worker.runner import TaskRunner
 
 __all__ = (
     "DEFAULT",
@@ -15,3 +21,13 @@ __all__ = (
     "current_task",
     "task",
 )
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import the runner when it is first used: most who import tasktools only look."""
+        if name != "TaskRunner":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tasktools.worker.runner import TaskRunner
+
+        return TaskRunner
