@@ -307,7 +307,11 @@ class Topics(Protocol):
     """Queues and dead-letter queues of topics."""
 
     def ensure_topic(self, topic: str) -> None:
-        """Create what is missing of *topic*; what exists is used as it is. Idempotent."""
+        """Create what is missing of *topic*; what exists is used as it is. Idempotent.
+
+        A new topic is announced to all workers by a `config_update` with its settings, so that
+        those that consume every topic find it.
+        """
 
     def create_topic(
         self,
@@ -321,8 +325,9 @@ class Topics(Protocol):
 
         *max_priority* (1 to 255) gives a classic queue priorities; quorum queues have their own.
         Messages expire *message_ttl* seconds after they were queued. The dead-letter queue is
-        classic. On a topic that exists and is exactly so this does nothing; on one that is not,
-        it raises `TopicConflict`, which names the difference, and the queue stays as it is.
+        classic. A new topic is announced as by `ensure_topic`. On a topic that exists and is
+        exactly so this does nothing; on one that is not, it raises `TopicConflict`, which names
+        the difference, and the queue stays as it is.
         Raises `InvalidTopic` for what no queue can have.
         """
 

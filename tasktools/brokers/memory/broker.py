@@ -154,7 +154,7 @@ class MemoryBroker(DocumentNames):
         message = self._composer.compose(
             topic, payload, headers, priority=priority, ttl=ttl, delay=delay
         )
-        self.server.ensure_topic(self._layout, topic)
+        self.ensure_topic(topic)
         result = self.publish_many([message])[0]
         raise_unless_confirmed(result, topic)
         self._functions.learn(codec.decode(message.body, message.properties))
@@ -267,7 +267,10 @@ class MemoryBroker(DocumentNames):
     def ensure_topic(self, topic: str) -> None:
         self._check_open()
         check_topic(topic)
+        is_new = not self.server.has_queue(topic)
         self.server.ensure_topic(self._layout, topic)
+        if is_new:
+            self._announce(topic)
 
     @changes
     def create_topic(
@@ -285,7 +288,13 @@ class MemoryBroker(DocumentNames):
                 f"The topic {topic!r} cannot be like this: the memory broker has no quorum "
                 "queues; nothing was changed. Create it as 'classic'."
             )
+        is_new = not self.server.has_queue(topic)
         self.server.create_topic(self._layout, topic, arguments)
+        if is_new:
+            self._announce(topic)
+
+    def _announce(self, topic: str) -> None:
+        self._client.tell_settings(topic, self.topic_settings().get(topic, TopicSettings()))
 
     def topic_exists(self, topic: str) -> bool:
         self._check_open()

@@ -120,12 +120,18 @@ class Client:
 
     def configure(self, layout: Layout, topic: str, settings: TopicSettings) -> None:
         """Keep the settings of a topic, as peers would read them, and tell everybody."""
-        update = SettingsUpdate(sender_id=self.sender_id, topic=topic, settings=settings)
         kept = events.settings_from(events.settings_json(settings))
         with self._server.now() as now:
             self._server.settings[layout.name][topic] = kept
-            self._send(now, update)
+            self._send(now, self._update(topic, settings))
         self._server.fanout.deliver()
+
+    def tell_settings(self, topic: str, settings: TopicSettings) -> None:
+        """Tell everybody of the settings of a topic."""
+        self.broadcast(self._update(topic, settings))
+
+    def _update(self, topic: str, settings: TopicSettings) -> SettingsUpdate:
+        return SettingsUpdate(sender_id=self.sender_id, topic=topic, settings=settings)
 
     # --- locks ----------------------------------------------------------------------
 

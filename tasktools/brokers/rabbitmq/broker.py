@@ -30,6 +30,7 @@ from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
 from tasktools.core.errors import (
+    BrokerError,
     Closed,
     ConnectionLost,
     QueueNotFound,
@@ -359,8 +360,10 @@ class RabbitMQBroker(DocumentNames):
     def ensure_topic(self, topic: str) -> None:
         check_topic(topic)
         layout = self.layout
-        self._main.run(lambda session: topology.declare_topic(session, layout, topic))
+        is_new = self._main.run(lambda session: topology.declare_topic(session, layout, topic))
         self._ensured.add(topic)
+        if is_new:
+            self._announce(topic)
 
     @changes
     def create_topic(
@@ -373,8 +376,22 @@ class RabbitMQBroker(DocumentNames):
     ) -> None:
         layout = self.layout
         arguments = queue_arguments(topic, queue_type, max_priority, message_ttl)
-        self._main.run(lambda session: topology.create_topic(session, layout, topic, arguments))
+        is_new = self._main.run(
+            lambda session: topology.create_topic(session, layout, topic, arguments)
+        )
         self._ensured.add(topic)
+        if is_new:
+            self._announce(topic)
+
+    def _announce(self, topic: str) -> None:
+        """Tell the workers of a new topic; it is there, whether or not they can be told."""
+        with contextlib.suppress(BrokerError):
+            self._tell_settings(topic, self.topic_settings().get(topic, TopicSettings()))
+
+    def _tell_settings(self, topic: str, settings: TopicSettings) -> None:
+        self.broadcast(
+            events.SettingsUpdate(sender_id=self._feed.sender_id, topic=topic, settings=settings)
+        )
 
     def topic_exists(self, topic: str) -> bool:
         return self._main.run(lambda session: topology.queue_ok(session, topic)) is not None
@@ -399,9 +416,7 @@ class RabbitMQBroker(DocumentNames):
         check_settings(topic, settings)
         told = {topic: events.settings_json(settings)}
         self._main.run(lambda session: self._settings.change(session, lambda kept: kept | told))
-        self.broadcast(
-            events.SettingsUpdate(sender_id=self._feed.sender_id, topic=topic, settings=settings)
-        )
+        self._tell_settings(topic, settings)
 
     # --- locks ----------------------------------------------------------------------
 

@@ -94,20 +94,26 @@ async def declare_worker_exchange(session: Session, name: str) -> None:
             )
 
 
-async def declare_topic(session: Session, layout: Layout, topic: str) -> None:
-    """Declare what is missing of *topic*: its queue, its dead-letter queue, their bindings."""
+async def declare_topic(session: Session, layout: Layout, topic: str) -> bool:
+    """Declare what is missing of *topic*: its queue, its dead-letter queue, their bindings; says
+    whether its queue was missing."""
     await declare_exchanges(session, layout)
-    await _declare(session, topic, layout.queue_arguments(topic))
+    is_new = await _declare(session, topic, layout.queue_arguments(topic))
     await bind(session, topic, layout.task_exchange, topic)
     dead = layout.dead_queue(topic)
     await _declare(session, dead, {})
     await bind(session, dead, layout.dead_letter_exchange, layout.dead_key(topic))
+    return is_new
 
 
 async def create_topic(
     session: Session, layout: Layout, topic: str, arguments: Mapping[str, Any]
-) -> None:
-    """Declare *topic*, whose queue has these *arguments* besides; raises `TopicConflict`."""
+) -> bool:
+    """Declare *topic*, whose queue has these *arguments* besides; says whether it was missing.
+
+    Raises `TopicConflict`.
+    """
+    is_new = await queue_ok(session, topic) is None
     declared = {**layout.queue_arguments(topic), **arguments}
     async with session.asking() as channel:
         try:
@@ -122,12 +128,15 @@ async def create_topic(
                 f"{declared.get(name, 'none')}; it was not changed and is used as it is."
             ) from refused
     await declare_topic(session, layout, topic)
+    return is_new
 
 
-async def _declare(session: Session, queue: str, arguments: Mapping[str, Any]) -> None:
-    if await queue_ok(session, queue) is None:
-        async with session.asking() as channel:
-            await channel.queue(queue, durable=True, arguments=dict(arguments) or None)
+async def _declare(session: Session, queue: str, arguments: Mapping[str, Any]) -> bool:
+    if await queue_ok(session, queue) is not None:
+        return False
+    async with session.asking() as channel:
+        await channel.queue(queue, durable=True, arguments=dict(arguments) or None)
+    return True
 
 
 async def bind(session: Session, queue: str, exchange: str, key: str) -> None:

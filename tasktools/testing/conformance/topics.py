@@ -8,6 +8,7 @@ import pytest
 
 from tasktools.brokers.base import Broker
 from tasktools.core.errors import InvalidTask, InvalidTopic, TopicConflict
+from tasktools.core.events import Event, SettingsUpdate, WorkerEvent
 from tasktools.core.models import TopicSettings, TopicStats
 from tasktools.testing.conformance.base import (
     Backdoor,
@@ -158,6 +159,18 @@ class Topics(Conformance):
         broker.broadcast(worker_event(topics=names))
         eventually(lambda: "last" in broker.known_topics())
         assert broker.known_topics() == {"default", "emails", "last"}
+
+    def test_a_new_topic_is_announced_once(self, broker: Broker, second_broker: Broker) -> None:
+        heard: list[Event] = []
+        second_broker.listen(heard.append)
+        broker.ensure_topic("emails")
+        broker.ensure_topic("emails")
+        broker.create_topic("reports")
+        publish(broker, "images")
+        broker.broadcast(worker_event())
+        eventually(lambda: any(isinstance(event, WorkerEvent) for event in heard))
+        told = [event.topic for event in heard if isinstance(event, SettingsUpdate)]
+        assert told == ["emails", "reports", "images"]
 
     def test_queues_that_are_no_topics_are_not_known(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
