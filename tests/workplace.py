@@ -96,7 +96,8 @@ class Workplace:
 
     def held(self, topic: str = TOPIC) -> int:
         """Return how many messages are delivered and not settled."""
-        return self.broker.topic_report([topic]).topics[0].unacked or 0
+        stats = {one.topic: one for one in self.broker.topic_report([topic]).topics}
+        return stats[topic].unacked or 0
 
     def is_done(self, topic: str = TOPIC) -> bool:
         """Whether the topic is empty and all of it settled."""

@@ -60,9 +60,12 @@ class Steward:
         self._thread = threading.Thread(target=self._serve, name="tasktools-steward", daemon=True)
         self._stop_listening: Callable[[], None] = lambda: None
 
-    def start(self) -> None:
-        """Begin to listen."""
+    def listen(self) -> None:
+        """Keep what is heard from now on."""
         self._stop_listening = self._broker.listen(self._heard, tasks=False)
+
+    def start(self) -> None:
+        """Attend to what was heard, and is."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,7 +75,8 @@ class Steward:
         except TaskToolsError as error:
             _log.warning("could not stop listening: %s", error)
         self._inbox.put("end")
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _heard(self, event: Event) -> None:
         """Keep what concerns us (a listener: returns at once)."""
