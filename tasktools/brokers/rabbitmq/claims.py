@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,6 +15,7 @@ import pika
 from tasktools.brokers.rabbitmq import parking, rawprops, topology, translate
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Connection, Session
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core import codec, deaths, failures
 from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import (
@@ -156,17 +157,12 @@ class Claims:
         if counted is None and not delay:
             self.give_back(delivery_id, requeue=True)
             return False
-        raw, expiration = held.properties.raw, held.properties.expiration
+        expiration = held.properties.expiration
         exchange, key = "", held.topic
         if delay:
             exchange = await parking.prepare(session, layout, delay, [held.topic])
             expiration = None  # it would leave the parking queue too early
-        hopped = held.properties.headers and not deaths.parse(held.properties.headers)
-        properties = rawprops.edited(
-            raw,
-            without=deaths.is_of_broker if hopped else lambda _name: False,
-            expiration=expiration,
-        )
+        properties = _edited(held, expiration=expiration)
         body = held.body if counted is None else counted
         await self._publish(session, held, (exchange, key), body, properties)
         self.ack(delivery_id)
@@ -183,9 +179,8 @@ class Claims:
         """Publish the delivery to the dead-letter queue with its *failure*, and then settle it."""
         held = self._get(delivery_id)
         dead = layout.dead_queue(held.topic)
-        properties = rawprops.edited(
-            held.properties.raw,
-            without=lambda name: name in failures.HEADERS,
+        properties = _edited(
+            held,
             added=failures.to_headers(failure),
             expiration=None if retention is None else str(max(round(retention * 1000), 1)),
         )
@@ -227,6 +222,21 @@ class Claims:
 
 class Unrouted(PublishRefused):
     """No queue took the message; it is still ours."""
+
+
+def _edited(
+    held: _Held, *, added: Mapping[str, str] | None = None, expiration: str | None
+) -> RawProperties:
+    """Return the properties as they came, but for an earlier failure's headers where a new one's
+    are *added*, and without what a hop through a parking queue left."""
+    headers = held.properties.headers or {}
+    hopped = deaths.without_hops(headers) is not headers
+    stale = failures.HEADERS if added else ()
+
+    def without(name: str) -> bool:
+        return name in stale or (hopped and deaths.is_of_broker(name))
+
+    return rawprops.edited(held.properties.raw, without=without, added=added, expiration=expiration)
 
 
 def _settle(held: _Held, settle: Callable[[], object]) -> None:
