@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import secrets
-import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator
-from types import FrameType
-from typing import Final, Literal, Self
+from collections.abc import Iterable
+from typing import Literal, Self
 
 from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import WorkerReport
 from tasktools.core.models import TopicSettings
+from tasktools.worker.bell import Bell
 from tasktools.worker.execution import Execution
 from tasktools.worker.presence import Presence
 from tasktools.worker.registry import DEFAULT, TaskRegistry
@@ -29,8 +27,6 @@ from tasktools.worker.subscriptions import Subscriptions
 from tasktools.worker.tally import Tally
 
 _log = logging.getLogger("tasktools.worker")
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class TaskRunner:
@@ -114,7 +110,7 @@ class TaskRunner:
         )
         self._state: Literal["new", "running", "stopped"] = "new"
         self._changing = threading.Lock()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell = Bell()
         self._unfinished = 0
 
     def __repr__(self) -> str:
@@ -156,12 +152,12 @@ class TaskRunner:
 
         In another thread than the main one, signals are left alone. Raises what `start` raises.
         """
-        with self._signals():
+        with self._bell.signals():
             self.start()
-            self._bell.get()  # a signal, or somebody has called stop()
+            self._bell.wait()  # a signal, or somebody has called stop()
             stopping = threading.Thread(target=self.stop, name="tasktools-stop")
             stopping.start()
-            self._bell.get()  # it has stopped, or a second signal
+            self._bell.wait()  # it has stopped, or a second signal
             self._waited_enough.set()
             stopping.join()
         return self._unfinished
@@ -202,7 +198,7 @@ class TaskRunner:
             if self._state == "running":
                 self._stop(self._grace if grace is None else grace)
             self._state = "stopped"
-            self._bell.put(None)
+            self._bell.ring()
             return self._unfinished
 
     def _stop(self, grace: float) -> None:
@@ -233,23 +229,6 @@ class TaskRunner:
     def _nack(self, delivery_id: str) -> None:
         with contextlib.suppress(BrokerError):  # then it is lost to us, and comes again
             self._broker.nack(delivery_id, count_attempt=False)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let signals ring the bell: all that a handler may do at any moment."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ring(_number: int, _frame: FrameType | None) -> None:
-            self._bell.put(None)
-
-        before = {number: signal.signal(number, ring) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _settings(self, topic: str) -> TopicSettings:
         return self._subscriptions.settings(topic)
