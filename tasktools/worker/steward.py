@@ -150,10 +150,17 @@ class Steward:
             )
 
     def _take_settings(self, event: SettingsUpdate) -> None:
-        """Go by the settings; those that a peer made are kept for all."""
-        self._subscriptions.set_settings(event.topic, event.settings)
+        """Go by the settings; those that a peer made are kept for all.
+
+        One of ours may be an answer to an earlier question and out of date by now, so if it is
+        news, what is kept counts.
+        """
         if event.sender_id.startswith(_OURS):
+            if event.settings != self._subscriptions.settings(event.topic):
+                kept = self._broker.topic_settings().get(event.topic, event.settings)
+                self._subscriptions.set_settings(event.topic, kept)
             return
+        self._subscriptions.set_settings(event.topic, event.settings)
         time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - jitter
         if self._broker.topic_settings().get(event.topic) != event.settings:
             self._broker.configure_topic(event.topic, event.settings)

@@ -13,6 +13,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
+from tasktools.core.cluster_view import LATE_AFTER
 from tasktools.core.errors import ConnectionLost
 from tasktools.core.events import (
     Event,
@@ -112,7 +113,7 @@ def test_a_task_that_holds_the_gil_makes_nobody_believe_that_the_worker_is_gone(
     place.run(capacity=1)
     eventually(lambda: place.is_done() and len(times) >= 4, 50)
     stop()
-    assert max(later - before for before, later in itertools.pairwise(times)) < 5
+    assert max(later - before for before, later in itertools.pairwise(times)) < LATE_AFTER
 
 
 # --- answering ------------------------------------------------------------------------

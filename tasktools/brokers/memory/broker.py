@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -15,7 +16,7 @@ from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import codec, peek
 from tasktools.core.clock import Clock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
-from tasktools.core.errors import Closed, InvalidTopic, QueueNotFound
+from tasktools.core.errors import BrokerError, Closed, InvalidTopic, QueueNotFound
 from tasktools.core.events import Event
 from tasktools.core.layout import TASKWORKER, Layout, only_topics
 from tasktools.core.models import (
@@ -294,7 +295,9 @@ class MemoryBroker(DocumentNames):
             self._announce(topic)
 
     def _announce(self, topic: str) -> None:
-        self._client.tell_settings(topic, self.topic_settings().get(topic, TopicSettings()))
+        """Tell the workers of a new topic; it is there, whether or not they can be told."""
+        with contextlib.suppress(BrokerError):
+            self._client.tell_settings(topic, self.topic_settings().get(topic, TopicSettings()))
 
     def topic_exists(self, topic: str) -> bool:
         self._check_open()
