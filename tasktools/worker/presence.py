@@ -84,7 +84,7 @@ class Presence:
             if now >= count_due:
                 count_due = now + _COUNT
                 self._outbox.extend(self._take_counts())
-            if self._beat_now or now >= beat_due:
+            if self._beat_now or now >= beat_due or not self._is_heard:
                 self._beat_now, beat_due = False, now + _BEAT
                 self._send(self._of_worker("heartbeat"))
             else:
