@@ -50,9 +50,8 @@ def test_a_drained_worker_finishes_what_it_runs_and_takes_no_more(
     runner, slow = run_some(place, 6)
     order(place, "drain", kind=kind)
     eventually(lambda: (place.held(), place.depth()) == (2, 4))
-    eventually(lambda: place.reports()[-1].draining)
+    eventually(lambda: (place.reports()[-1].draining, place.reports()[-1].running) == (True, 2))
     assert (runner.topics, place.reports()[-1].topics) == ((), ())
-    assert place.reports()[-1].running == 2
     slow.end(2)
     eventually(lambda: place.held() == 0)
     assert place.depth() == 4
