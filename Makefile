@@ -1,7 +1,7 @@
 # `make help` lists the targets. Two environments, made when needed: .venv for the demo,
 # .venv-test for everything else.
 .PHONY: help demo test lint types unit conformance peer chaos-sample notebooks browser \
-	bench-sample bench chaos test-versions docs clean
+	bench-sample bench chaos coverage test-versions docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 
@@ -33,10 +33,13 @@ types: .venv-test/ready ## mypy --strict
 	$(BIN)/mypy
 
 unit: .venv-test/ready ## Without any server
-	$(PYTEST) tests/unit tasktools --doctest-modules --cov --cov-report=
+	$(PYTEST) tests/unit tasktools --doctest-modules
 
-conformance: .venv-test/ready ## Both backends, on a private node; reports the coverage so far
-	$(PYTEST) tests/conformance tests/rabbitmq --cov --cov-append --cov-report=term:skip-covered
+conformance: .venv-test/ready ## Both backends, on a private node
+	$(PYTEST) tests/conformance tests/rabbitmq
+
+coverage: .venv-test/ready ## Those two again, with what they cover
+	$(PYTEST) tests/unit tests/conformance tests/rabbitmq --cov --cov-report=term:skip-covered
 
 peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
 	$(PYTEST) tests/peer

@@ -109,7 +109,8 @@ class TaskRegistry:
 
         *name* is the task's short name, by default the function's. The function itself stays as
         it is. The options are those of `Task`. Raises `ValueError` for options that no task can
-        have, and when another function is registered as the same ``module:function``.
+        have, and when another function is registered as the same ``module:function``, except in
+        ``__main__``, where a notebook runs cells again.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +133,8 @@ class TaskRegistry:
 
     def _add(self, task: Task) -> None:
         known = self._tasks.get(task.func_name)
-        if known is not None and known.function is not task.function:
+        again = task.function.__module__ == "__main__"  # a notebook's cell was run again
+        if known is not None and known.function is not task.function and not again:
             raise ValueError(
                 f"Another function is registered as {task.func_name!r} already; it stays. Name "
                 "this one differently, or begin with a new TaskRegistry."

@@ -60,18 +60,6 @@ def test_a_consumer_says_why_nothing_comes_and_goes_on_when_the_queue_is_back(
     consumer.cancel()
 
 
-def test_a_consumer_goes_on_after_the_broker_was_restarted(
-    rabbitmq: RabbitMQNode, cluster: tt.Cluster
-) -> None:
-    got: list[Delivery] = []
-    fill(cluster, "emails", 2)
-    consumer = cluster.broker.consume("emails", got.append, prefetch=1)
-    eventually(lambda: got)
-    rabbitmq.restart()
-    eventually(lambda: len(got) == 2, timeout=60)
-    consumer.cancel()
-
-
 def test_permits_of_a_killed_process_are_free_at_once(
     cluster: tt.Cluster, process: Any, raw: Raw
 ) -> None:

@@ -109,12 +109,6 @@ def test_a_delay_works_again_after_its_parking_queue_was_deleted(
     eventually(lambda: broker.claim("emails", "w"))
 
 
-def test_delayed_messages_survive_the_broker(rabbitmq: RabbitMQNode, cluster: tt.Cluster) -> None:
-    cluster.broker.publish("emails", TASK, delay=2)
-    rabbitmq.restart()
-    eventually(lambda: cluster.broker.claim("emails", "w"), timeout=30)
-
-
 def test_a_dead_letter_is_the_message_as_it_came_with_what_went_wrong(
     cluster: tt.Cluster, raw: Raw
 ) -> None:
@@ -136,12 +130,16 @@ def test_a_dead_letter_is_the_message_as_it_came_with_what_went_wrong(
     assert raw.depth("emails") == 0
 
 
-def test_settings_outlive_every_client_and_the_broker(
+def test_settings_and_delayed_messages_outlive_every_client_and_the_broker(
     rabbitmq: RabbitMQNode, connect: Connect
 ) -> None:
-    connect().broker.configure_topic("emails", TopicSettings(max_retries=4))
+    with connect() as cluster:
+        cluster.broker.configure_topic("emails", TopicSettings(max_retries=4))
+        cluster.broker.publish("emails", TASK, delay=2)
     rabbitmq.restart()
-    assert connect().broker.topic_settings()["emails"].max_retries == 4
+    broker = connect().broker
+    assert broker.topic_settings()["emails"].max_retries == 4
+    eventually(lambda: broker.claim("emails", "w"), timeout=30)
 
 
 def test_settings_changed_by_many_at_once_are_all_kept(connect: Connect) -> None:

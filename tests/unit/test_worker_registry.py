@@ -144,3 +144,14 @@ def test_tasktools_task_fills_the_registry_that_runners_use_by_default() -> None
 def test_outside_of_a_task_there_is_no_current_task() -> None:
     with pytest.raises(LookupError, match="No task runs here"):
         tt.current_task()
+
+
+def test_a_cell_of_a_notebook_that_is_run_again_replaces_its_task() -> None:
+    registry = tt.TaskRegistry()
+    cell = "def again() -> int:\n    return {}\n"
+    for number in (1, 2):
+        notebook: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(number), notebook)  # noqa: S102 - as a notebook's kernel does
+        registry.task(notebook["again"])
+    (task,) = registry
+    assert task.function() == 2
