@@ -25,7 +25,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield cluster.publish_many(
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
-    yield from cluster.topics(node, count=200 if small else 1_000, rounds=3 if small else 7)
+    yield from cluster.topics(node, count=500 if small else 1_000, rounds=5 if small else 7)
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
     yield workers.idle(node, seconds=10 if small else 60)
 
