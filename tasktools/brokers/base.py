@@ -243,7 +243,8 @@ class Queues(Protocol):
         their next delivery on.
 
         *receive* runs in a thread of the backend's and must return quickly; it may call `ack`,
-        nothing else of this contract. Raises `QueueNotFound`. Later troubles do not raise: the
+        nothing else of this contract; what it raises is logged, and the delivery stays ours.
+        Raises `QueueNotFound`. Later troubles do not raise: the
         consumer goes on by itself once it can, and says in `problem` why it cannot. Deliveries
         from before a lost connection come again, to somebody; settling them raises
         `UnknownDelivery`.

@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
 from tasktools.core.errors import BrokerError, Closed, QueueNotFound, TaskToolsError
 from tasktools.core.models import Delivery
+
+_log = logging.getLogger("tasktools.broker")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _BETWEEN_TRIES: Final = (0.5, 1.0)
@@ -222,7 +225,10 @@ class RabbitMQConsumer:
             redelivered=method.redelivered,
             settled=functools.partial(self._settled, stream),
         )
-        self._receive(delivery)
+        try:
+            self._receive(delivery)
+        except Exception:  # noqa: BLE001 - a stranger's code; it keeps what it has got
+            _log.exception("what receives the messages of %r failed", self.topic)
 
     def _settled(self, stream: _Stream) -> None:
         stream.unsettled -= 1

@@ -91,6 +91,24 @@ class Consuming(Conformance):
             broker.consume("missing", print, prefetch=1)
         assert not broker.topic_exists("missing")
 
+    def test_what_receives_may_fail_and_the_next_message_comes_all_the_same(
+        self, broker: Broker, backdoor: Backdoor
+    ) -> None:
+        broker.ensure_topic("emails")
+        fill(broker, count=3)
+        got: list[Delivery] = []
+
+        def receive(delivery: Delivery) -> None:
+            got.append(delivery)
+            raise RuntimeError("a defect of whoever consumes")
+
+        consumer = broker.consume("emails", receive, prefetch=3)
+        eventually(lambda: len(got) == 3)
+        for delivery in got:  # it keeps what it has got
+            broker.ack(delivery.id)
+        consumer.cancel()
+        assert backdoor.depth("emails") == 0
+
     def test_a_body_that_is_no_task_is_received_with_its_problem(
         self, broker: Broker, backdoor: Backdoor
     ) -> None:
