@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, assert_never
 
 from tasktools.brokers.document import DocumentNames
+from tasktools.brokers.moving import Mover
 from tasktools.core.compose import Composer
 from tasktools.core.errors import ConnectionLost, PublishRefused, ReadOnly, Unroutable
 from tasktools.core.events import Event
@@ -301,6 +302,13 @@ class Queues(Protocol):
 
         Raises `LookRefused` when the verdict is `could drop` (unless *force*), or is not
         `harmless` on a read-only broker; `QueueNotFound` when there is no such queue.
+        """
+
+    def mover(self, queue: str, *, force: bool = False) -> Mover:
+        """Take *queue* to work through it (`brokers.moving`); `@changes`.
+
+        Raises `QueueNotFound`, `QueueInUse`, and `LookRefused` when holding its messages could
+        drop one (unless *force*): what `look_verdict` says of a look holds here as well.
         """
 
 

@@ -108,6 +108,10 @@ class WouldBeLost(BrokerError):
     """The queue does not dead-letter, so RabbitMQ would drop the message; it is still ours."""
 
 
+class QueueInUse(BrokerError):
+    """Another run of tasktools works on this queue; nothing was changed. Wait until it ended."""
+
+
 class UnknownDelivery(BrokerError, LookupError):
     """This delivery is not (or no longer) ours to settle; the broker redelivers it."""
 

@@ -12,6 +12,7 @@ from tasktools.brokers.memory import look
 from tasktools.brokers.memory.client import Client
 from tasktools.brokers.memory.consumers import MemoryConsumer
 from tasktools.brokers.memory.locks import HeldBy, LockRequest, MemoryLock, check_name
+from tasktools.brokers.memory.mover import MemoryMover
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import codec, peek
 from tasktools.core.clock import Clock
@@ -261,6 +262,12 @@ class MemoryBroker(DocumentNames):
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
         return look.look(self.server, verdict, limit, self._functions)
+
+    @changes
+    def mover(self, queue: str, *, force: bool = False) -> MemoryMover:
+        self._check_open()
+        peek.check(self.look_verdict(queue, 1), read_only=False, force=force)
+        return MemoryMover(self.server, self._client.claims, self._client, queue)
 
     # --- topics ---------------------------------------------------------------------
 

@@ -67,6 +67,14 @@ class Claims:
             taken = self._next(self._server.exchanges.queue(queue))
         return None if taken is None else self._delivery(*taken)
 
+    def take(self, queue: str) -> tuple[str, Message, bool] | None:
+        """Take the next message of *queue* as it is: our name for it, itself, and whether it had
+        been delivered before."""
+        with self._server.now():
+            self._check_open()
+            taken = self._next(self._server.exchanges.queue(queue))
+        return None if taken is None else (taken[0], taken[1].message, taken[2])
+
     def consume(
         self,
         queue: str,

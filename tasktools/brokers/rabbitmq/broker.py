@@ -23,6 +23,7 @@ from tasktools.brokers.rabbitmq.facts import Facts
 from tasktools.brokers.rabbitmq.feed import Feed
 from tasktools.brokers.rabbitmq.locks import Locks, RabbitMQLock
 from tasktools.brokers.rabbitmq.management import Management
+from tasktools.brokers.rabbitmq.mover import RabbitMQMover
 from tasktools.brokers.rabbitmq.seen import Seen
 from tasktools.brokers.rabbitmq.store import Store
 from tasktools.core import events, peek
@@ -353,6 +354,16 @@ class RabbitMQBroker(DocumentNames):
         if taken.deliveries is not None:
             self._facts.saw_deliveries(queue, taken.deliveries)
         return seen.as_look(verdict, taken)
+
+    @changes
+    def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:
+        def verdict() -> Verdict:
+            found = self.look_verdict(queue, 1)
+            peek.check(found, read_only=False, force=force)
+            return found
+
+        verdict()
+        return RabbitMQMover(self._dsn, queue, verdict, timeout=self._timeout)
 
     # --- topics ---------------------------------------------------------------------
 

@@ -179,6 +179,10 @@ class Session:
                 self._publisher = await Publisher.on(await self.channel())
             return self._publisher
 
+    def has_name(self, name: str) -> bool:
+        """Whether *name* was taken, by us and on this connection."""
+        return name in self._names
+
     async def take_name(self, name: str) -> bool:
         """Take *name* as an exclusive queue; false when somebody has it, we ourselves included.
 

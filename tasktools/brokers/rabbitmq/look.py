@@ -9,7 +9,7 @@ end of its queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,7 +85,8 @@ async def look(
             held = _Held(taken, verdict.drop_at)
             try:
                 await _take(channel, queue, wanted, held, receive)
-                await _rescue(session, channel, queue, held)
+                taken.rescued = await rescue(session, channel, queue, held.at_limit)
+                taken.lost = len(held.at_limit) - taken.rescued
             finally:
                 if verdict.give_back == "nack" and channel.is_open:
                     channel.raw.basic_nack(0, multiple=True, requeue=True)
@@ -122,17 +123,23 @@ async def _check_rescue(session: Session, queue: str) -> None:
         )
 
 
-async def _rescue(session: Session, channel: Channel, queue: str, held: _Held) -> None:
-    if not held.at_limit:
-        return
-    publisher = await session.publisher()
-    for tag, (properties, body) in held.at_limit.items():
+async def rescue(
+    session: Session,
+    channel: Channel,
+    queue: str,
+    at_limit: Mapping[int, tuple[pika.BasicProperties, bytes]],
+) -> int:
+    """Publish messages that giving back would make the broker drop to the end of their *queue*,
+    and settle the originals, which *channel* holds by their tags; returns how many it could."""
+    if not at_limit:
+        return 0
+    publisher, rescued = await session.publisher(), 0
+    for tag, (properties, body) in at_limit.items():
         copy = RawProperties(properties.raw)
         if await publisher.publish("", queue, body, copy) == "confirmed":
             channel.raw.basic_ack(tag)
-            held.taken.rescued += 1
-        else:
-            held.taken.lost += 1
+            rescued += 1
+    return rescued
 
 
 async def _settled(session: Session, queue: str, expected: int) -> int:

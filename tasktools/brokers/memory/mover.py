@@ -1,0 +1,129 @@
+"""Working through a queue of this process (`brokers.moving`)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, Self
+
+from tasktools.brokers.memory.claims import Claims
+from tasktools.brokers.memory.locks import LockRequest
+from tasktools.brokers.memory.server import MemoryServer
+from tasktools.brokers.moving import Ending, Moved, RawMessage, Sending, Transfer
+from tasktools.core import wire
+from tasktools.core.errors import QueueInUse
+from tasktools.core.models import PublishResult
+
+_BATCH: Final = 500
+_GLANCE: Final = 0.01  # seconds after which an allowance of 0 is asked for again
+
+
+class MemoryMover:
+    """A queue that is a client's among users of tasktools, until it is closed."""
+
+    def __init__(self, server: MemoryServer, claims: Claims, holder: object, queue: str) -> None:
+        self.queue = queue
+        self._server = server
+        self._claims = claims
+        with server.now():
+            server.exchanges.queue(queue)
+            held = server.locks.take(LockRequest(name=f"tasktools.run.{queue}"), holder)
+        if held is None:
+            raise QueueInUse(
+                f"Another run of tasktools is working on {queue!r}; nothing was changed. Wait "
+                "until it has ended."
+            )
+        self._lock = held
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the queue up."""
+        with self._server.now():
+            if self._lock.is_held:
+                self._server.locks.free(self._lock)
+
+    def work(self, transfer: Transfer, *, largest: int = 0) -> Moved:
+        """Pass through the queue once."""
+        del largest  # what is held is in memory anyhow
+        expected, seen = self._server.depth(self.queue), 0
+        ending: Ending = "done"
+        left: list[str] = []
+        taken: deque[tuple[Sending, str]] = deque()
+        try:
+            while not (transfer.is_done or transfer.is_cancelled):
+                claimed = self._claims.take(self.queue) if seen < expected else None
+                if claimed is None:
+                    ending = "end of queue"
+                    break
+                seen += 1
+                delivery_id, message, redelivered = claimed
+                left.append(delivery_id)
+                raw = wire.encode(message.properties)
+                sending = transfer.take(RawMessage(message.body, raw, redelivered))
+                if sending is not None:
+                    left.pop()
+                    taken.append((sending, delivery_id))
+                if len(taken) >= _BATCH:
+                    left += self._send(transfer, taken)
+            while taken and not transfer.is_cancelled:
+                left += self._send(transfer, taken)
+        finally:
+            for delivery_id in (*left, *(delivery_id for _, delivery_id in taken)):
+                self._claims.give_back(delivery_id)
+            transfer.returned([sending for sending, _ in taken])
+        return Moved(ending=ending, seen=seen)
+
+    def _send(self, transfer: Transfer, taken: deque[tuple[Sending, str]]) -> list[str]:
+        """Send as many as may be sent now; returns those that stay in the queue."""
+        batch = [taken.popleft() for _ in range(min(_allowance(transfer), len(taken)))]
+        try:
+            transfer.sending([sending for sending, _ in batch])
+        except BaseException:
+            taken.extendleft(reversed(batch))
+            raise
+        answers = [(sending, self._publish(sending)) for sending, _ in batch]
+        try:
+            transfer.answered(answers)
+        except BaseException:
+            for _, delivery_id in batch:
+                self._claims.give_back(delivery_id)
+            raise
+        settled, stay = [], []
+        for (sending, delivery_id), (_, result) in zip(batch, answers, strict=True):
+            if result == "confirmed":
+                self._claims.ack(delivery_id)
+                settled.append(sending)
+            else:
+                stay.append(delivery_id)
+        transfer.settled(settled)
+        return stay
+
+    def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
+        """Publish what comes from elsewhere."""
+        coming = iter(sendings)
+        while not transfer.is_cancelled:
+            batch = list(islice(coming, _allowance(transfer)))
+            if not batch:
+                break
+            transfer.sending(batch)
+            transfer.answered([(sending, self._publish(sending)) for sending in batch])
+
+    def _publish(self, sending: Sending) -> PublishResult:
+        if sending.queue is None:
+            return "confirmed"
+        properties = wire.decode(sending.properties)
+        return self._server.publish("", sending.queue, sending.body, properties)
+
+
+def _allowance(transfer: Transfer) -> int:
+    """Return how many may be sent, at least one unless it is cancelled."""
+    while not (allowed := min(transfer.allowance(), _BATCH)) and not transfer.is_cancelled:
+        time.sleep(_GLANCE)
+    return allowed

@@ -1,0 +1,206 @@
+"""What is held of a queue while it is worked through: channels, and the tags on them.
+
+A channel takes up to `prefetch` messages. When half of those are messages that stay, the next
+channel goes on, so that there is always room for those that are moved. Everything that stays is
+given back in the order it came, as the verdict on looking at the queue says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import pika
+from pika import spec
+
+from tasktools.brokers.rabbitmq.channel import Channel
+from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.look import MOST, rescue
+from tasktools.core.errors import BrokerError, LookRefused
+from tasktools.core.peek import Verdict
+
+_PREFETCH, _FEWEST = 4000, 10
+_MEMORY: Final = 128 * 2**20  # bytes of bodies that may be on their way at once
+_CHANNELS: Final = 400  # of the 2,047 that RabbitMQ allows a connection
+
+Receive = Callable[["HeldChannel", int, pika.BasicProperties, bytes, bool], None]
+"""Called with each message: the channel it is held on, its tag there, and what came."""
+
+
+class Holding:
+    """The messages of the verdict's queue that are ours for now.
+
+    *ready* is how many there are to work through, *largest* the bytes of the largest body that
+    is wanted. `note` says in words what had to be done to messages that stay.
+    """
+
+    def __init__(self, session: Session, verdict: Verdict, *, ready: int, largest: int) -> None:
+        self.note: str | None = None
+        self._session = session
+        self._verdict = verdict
+        self._channels: list[HeldChannel] = []
+        self._is_single = verdict.give_back == "close"  # quorum before 4.0 keeps no other order
+        few = min(_PREFETCH, _MEMORY // max(largest, 1))
+        self._prefetch = MOST if self._is_single else max(few, ready // _CHANNELS, _FEWEST)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the messages that stay take up too much of the present channel."""
+        left = self._channels[-1].left
+        return left >= (MOST if self._is_single else self._prefetch // 2)
+
+    async def consume(self, receive: Receive) -> None:
+        """Have messages come, on a channel of their own, after those that came before."""
+        if self._channels and self._is_single:
+            raise LookRefused(
+                f"The messages wanted from {self._verdict.queue!r} lie behind {MOST} others, which "
+                "is more than can be held of a quorum queue before RabbitMQ 4.0; they were left as "
+                "they were. Move or discard those before them first."
+            )
+        await self.stop()
+        held = HeldChannel(await self._session.channel(), self._verdict.drop_at)
+        self._channels.append(held)
+        await held.consume(self._verdict.queue, self._prefetch, receive)
+
+    async def stop(self) -> None:
+        """Let no more come."""
+        if self._channels:
+            await self._channels[-1].stop()
+
+    def acknowledge(self) -> None:
+        """Acknowledge all that is done."""
+        for held in self._channels:
+            if held.channel.is_open:
+                held.acknowledge()
+
+    def settled(self) -> list[Any]:
+        """Return what was given to `HeldChannel.done` and is gone from the queue for certain."""
+        return [row for held in self._channels for row in held.take_settled()]
+
+    async def give_back(self) -> list[Any]:
+        """Give back all that is held, in order; returns the last that `settled` has to tell."""
+        rescued = lost = 0
+        for held in self._channels:
+            with contextlib.suppress(BrokerError):  # with its channel, all is given back
+                await held.flush()
+                if held.at_limit:
+                    saved = await rescue(
+                        self._session, held.channel, self._verdict.queue, held.at_limit
+                    )
+                    rescued, lost = rescued + saved, lost + len(held.at_limit) - saved
+                if self._verdict.give_back == "nack" and held.channel.is_open:
+                    held.channel.raw.basic_nack(0, multiple=True, requeue=True)
+        rows = self.settled()
+        for held in self._channels:
+            with contextlib.suppress(BrokerError):
+                await held.channel.close()
+        if rescued or lost:
+            self.note = (
+                f"{rescued + lost} messages that stay had reached their delivery limit; {rescued} "
+                f"were published again, unchanged, to the end of the queue, {lost} could not be"
+            )
+        return rows
+
+
+class HeldChannel:
+    """The messages that came on one channel."""
+
+    def __init__(self, channel: Channel, drop_at: int | None) -> None:
+        self.channel = channel
+        self.left = 0
+        self.at_limit: dict[int, tuple[pika.BasicProperties, bytes]] = {}
+        self._drop_at = drop_at
+        self._consumer: str | None = None
+        self._prefetch = 0
+        self._lowest_left: int | None = None
+        self._taken: deque[int] = deque()
+        self._done: dict[int, Any] = {}
+        self._acked: list[Any] = []
+        self._settled: list[Any] = []
+        self._flushing: asyncio.Future[None] | None = None
+
+    async def consume(self, queue: str, prefetch: int, receive: Receive) -> None:
+        """Have up to *prefetch* messages of *queue* come."""
+        self._prefetch = prefetch
+        await self.channel.call(self.channel.raw.basic_qos, prefetch_count=prefetch)
+
+        def message(
+            method: spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes
+        ) -> None:
+            receive(self, method.delivery_tag, properties, body, method.redelivered)
+
+        self._consumer = await self.channel.consume(queue, message)
+
+    async def stop(self) -> None:
+        """Let no more come."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await self.channel.call(self.channel.raw.basic_cancel, consumer)
+
+    def take(self, tag: int) -> None:
+        """This one is going to be done."""
+        if self._lowest_left is None:
+            self._taken.append(tag)
+
+    def leave(self, tag: int) -> None:
+        """This one stays in the queue, also if it was taken before."""
+        self.left += 1
+        if self._lowest_left is None or tag < self._lowest_left:
+            self._lowest_left = tag
+            self._taken = deque(taken for taken in self._taken if taken < tag)
+            for above in [done for done in self._done if done > tag]:
+                self._acknowledge_one(above, self._done.pop(above))
+
+    def keep_if_at_limit(self, tag: int, properties: pika.BasicProperties, body: bytes) -> None:
+        """Keep a message that giving back would make the broker drop."""
+        if self._drop_at is not None:
+            deliveries = (properties.headers or {}).get("x-delivery-count")
+            if isinstance(deliveries, int) and deliveries >= self._drop_at:
+                self.at_limit[tag] = (properties, body)
+
+    def done(self, tag: int, row: Any) -> None:
+        """This one may be acknowledged."""
+        self.at_limit.pop(tag, None)
+        if self._lowest_left is None or tag < self._lowest_left:
+            self._done[tag] = row
+        else:
+            self._acknowledge_one(tag, row)
+
+    def acknowledge(self) -> None:
+        """Acknowledge all that is done and has nothing before it that is not."""
+        last = 0
+        while self._taken and self._taken[0] in self._done:
+            last = self._taken.popleft()
+            self._acked.append(self._done.pop(last))
+        if last:
+            self.channel.raw.basic_ack(last, multiple=True)
+        if self._acked and self._flushing is None:
+            self._flushing = asyncio.ensure_future(self._flush())
+
+    def _acknowledge_one(self, tag: int, row: Any) -> None:
+        self.channel.raw.basic_ack(tag)
+        self._acked.append(row)
+
+    async def flush(self) -> None:
+        """Return once the broker has all acknowledgements."""
+        while self._flushing is not None or self._acked:
+            if self._flushing is None:
+                self._flushing = asyncio.ensure_future(self._flush())
+            await asyncio.shield(self._flushing)
+
+    async def _flush(self) -> None:
+        """Make a round trip: what was sent on the channel before it has arrived with it."""
+        rows, self._acked = self._acked, []
+        try:
+            await self.channel.call(self.channel.raw.basic_qos, prefetch_count=self._prefetch)
+            self._settled += rows
+        finally:
+            self._flushing = None
+
+    def take_settled(self) -> list[Any]:
+        """Return what the broker has acknowledgements of, once."""
+        rows, self._settled = self._settled, []
+        return rows
