@@ -12,11 +12,11 @@ from typing import NoReturn
 
 import pika
 
-from tasktools.brokers.rabbitmq import parking, rawprops, topology, translate
+from tasktools.brokers.rabbitmq import parking, topology, translate
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Connection, Session
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
-from tasktools.core import codec, deaths, failures
+from tasktools.core import codec, deaths, failures, wire
 from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import (
     BrokerError,
@@ -236,7 +236,14 @@ def _edited(
     def without(name: str) -> bool:
         return name in stale or (hopped and deaths.is_of_broker(name))
 
-    return rawprops.edited(held.properties.raw, without=without, added=added, expiration=expiration)
+    raw = wire.edited(
+        held.properties.raw,
+        without=without,
+        added=added,
+        drop=("expiration",),
+        expiration=expiration,
+    )
+    return RawProperties(raw)
 
 
 def _settle(held: _Held, settle: Callable[[], object]) -> None:
