@@ -246,7 +246,125 @@ FOLLOWED: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (WORKERS, TOPICS, SETTINGS, ACTIVE_TASKS, LOCKS, STATS, PUBLISHED, FOLLOWED)
+DEAD_LETTERS: Final = Schema(
+    "dead_letters",
+    "one message as it lies in a queue, from the head",
+    (
+        Column("key", "name", "names the message as it lies in this queue", "look"),
+        Column("queue", "name", "the queue it lies in", "look"),
+        Column("position", "count", "its place in the queue; 0 at the head", "look"),
+        Column("task_id", "name", "identity of the task", "look"),
+        Column("task_name", "name", "name of the task", "look"),
+        Column("topic", "name", "topic it belongs to", "look"),
+        Column(
+            "reason",
+            "name",
+            "why it died last. Of the broker: `rejected`, `expired`, `maxlen`, `delivery_limit`; of "
+            "a worker of tasktools: `failed`, `timed out`, `invalid`, `unknown task`",
+            "look",
+        ),
+        Column("deaths", "count", "how often it died, as far as it still says", "look"),
+        Column("first_death", "time", "its first death; by the broker's or worker's clock", "look"),
+        Column(
+            "last_death",
+            "time",
+            "its last death. RabbitMQ keeps the first one of each queue and reason, so this can be "
+            "too early for a message that died of the same more than once",
+            "look",
+        ),
+        Column("published_at", "time", "publication, by the publisher's clock", "look"),
+        Column("attempts", "count", "earlier attempts; 0 at first", "look"),
+        Column("replays", "count", "how often tasktools replayed it; 0: never", "look"),
+        Column("error_type", "name", "class of the error; missing: nobody said", "look, events"),
+        Column("error", "name", "text of the error; missing: nobody said", "look, events"),
+        Column("fingerprint", "name", "the error without what varies; what to group by", "look"),
+        Column("args", "object", "positional arguments", "look"),
+        Column("kwargs", "object", "keyword arguments", "look"),
+        Column("headers", "object", "the task's headers", "look"),
+        Column("size", "count", "bytes of its body", "look"),
+        Column("problem", "name", "why its body is no task, else missing", "look"),
+    ),
+)
+
+PLANNED: Final = Schema(
+    "planned",
+    "one message of a plan, or one edit of it if there are several",
+    (
+        Column("key", "name", "names the message as it lies in its queue", "-"),
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column("to", "name", "queue that it goes to; missing: none, or it is skipped", "-"),
+        Column("size", "count", "bytes of its body", "-"),
+        Column("edit", "name", "what is changed, as a path; missing: nothing", "-"),
+        Column("before", "name", "the value there, secrets masked", "-"),
+        Column("after", "name", "the new value, secrets masked", "-"),
+        Column("skipped", "name", "why it stays where it is; missing: it does not", "-"),
+    ),
+)
+
+OUTCOME: Final = Schema(
+    "outcome",
+    "one message of a run, in the order of the plan",
+    (
+        Column("key", "name", "names the message as it lay in its queue", "-"),
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column("to", "name", "queue that it was to go to; missing: none", "-"),
+        Column(
+            "outcome",
+            "name",
+            "`replayed`, `discarded`, `restored`; it stayed: `returned` (no such queue), `refused` "
+            "(the queue is full), `skipped`; `gone`: it was not there any more; `in doubt`: it is "
+            "not there, and whether it was sent is not known; `not sent`: the run ended before",
+            "broker",
+        ),
+        Column(
+            "possible_duplicate",
+            "flag",
+            "it was sent a second time, since it is not known whether the first one arrived",
+            "broker",
+        ),
+        Column("why", "name", "more about it, in words", "-"),
+    ),
+)
+
+RUNS: Final = Schema(
+    "runs",
+    "one run of a plan, the latest first",
+    (
+        Column("run", "count", "its number in this ledger", "-"),
+        Column("started_at", "time", "when it was begun, by our clock", "-"),
+        Column("ended_at", "time", "when it ended; missing: it goes on, or its process died", "-"),
+        Column("ended", "name", "`finished`, `cancelled`, `stopped` (a ramp) or `failed`", "-"),
+        Column("who", "name", "user, host and process", "-"),
+        Column("reason", "name", "why, in the operator's words", "-"),
+        Column("verb", "name", "`replay`, `discard` or `restore`", "-"),
+        Column("cluster", "name", "the cluster", "-"),
+        Column("source", "name", "the queue, or the archive, that messages were taken from", "-"),
+        Column("to", "name", "queues that messages went to", "-"),
+        Column("planned", "count", "messages planned", "-"),
+        Column("done", "count", "messages replayed, discarded or restored", "-"),
+        Column("possible_duplicates", "count", "messages that may have arrived twice", "-"),
+        Column("outcomes", "object", "dict of outcomes and their counts; they add up", "-"),
+        Column("plan", "name", "hash of the plan", "-"),
+        Column("note", "name", "more about its end, in words", "-"),
+    ),
+)
+
+SCHEMAS: Final = (
+    WORKERS,
+    TOPICS,
+    SETTINGS,
+    ACTIVE_TASKS,
+    LOCKS,
+    STATS,
+    PUBLISHED,
+    FOLLOWED,
+    DEAD_LETTERS,
+    PLANNED,
+    OUTCOME,
+    RUNS,
+)
 
 
 def as_markdown() -> str:
