@@ -120,5 +120,9 @@ class LookRefused(TaskToolsError):
     """Looking at this queue could drop a message; it was not touched."""
 
 
+class InvalidPlan(TaskToolsError, ValueError):
+    """The plan cannot be run like this; nothing was done. Make a new one."""
+
+
 class ReadOnly(TaskToolsError, PermissionError):
     """This cluster was opened with read_only=True; nothing was changed."""

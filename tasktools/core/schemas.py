@@ -286,6 +286,27 @@ DEAD_LETTERS: Final = Schema(
     ),
 )
 
+FAILURE_GROUPS: Final = Schema(
+    "failure_groups",
+    "one group of failures, the largest first",
+    (
+        Column("group", "name", "what its failures have in common; missing: not known", "-"),
+        Column("count", "count", "failures in it", "-"),
+        Column("share", "ratio", "of all failures, 0 to 1", "-"),
+        Column(
+            "first",
+            "time",
+            "when the first of them happened: its last death, else its first one, else publication",
+            "-",
+        ),
+        Column("last", "time", "when the last of them happened, likewise", "-"),
+        Column("tasks", "count", "different task names in it", "-"),
+        Column("topics", "object", "list of topics that it concerns", "-"),
+        Column("example", "name", "key of its last failure", "-"),
+        Column("example_error", "name", "text of that one's error", "-"),
+    ),
+)
+
 PLANNED: Final = Schema(
     "planned",
     "one message of a plan, or one edit of it if there are several",
@@ -361,6 +382,7 @@ SCHEMAS: Final = (
     PUBLISHED,
     FOLLOWED,
     DEAD_LETTERS,
+    FAILURE_GROUPS,
     PLANNED,
     OUTCOME,
     RUNS,
