@@ -1,0 +1,281 @@
+"""What a table shows and what is selected in it. No widgets here, and no other place for a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import traitlets
+
+from tasktools.core.clock import Clock, SystemClock, moment
+from tasktools.widgets.state import SharedState
+from tasktools.widgets.table.columns import Cell, Column
+from tasktools.widgets.table.rows import Mask, Places, Rows, Sort
+
+_LARGEST_PAGE: Final = 400
+
+
+class Row(NamedTuple):
+    """A row as it is drawn."""
+
+    key: str
+    selected: bool
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What is on screen at one instant: the rows from place *first* on, and all around them."""
+
+    generation: int
+    revision: int
+    first: int
+    rows: list[Row]
+    shown: int
+    total: int
+    filter: str
+    sort: Sort | None
+    current: str | None
+    at: int | None  # where the current row is, if it is shown
+    every: str  # whether all shown rows are selected: "true", "false" or "mixed"
+    counts: tuple[tuple[str, str], ...]
+    nothing: str
+    problem: str
+
+
+class TableState(SharedState):
+    """The state of a table. Set `filter` and `sort`, call the rest.
+
+    Rows are named by their `key` everywhere, so a selection means the same rows whatever is
+    filtered, sorted or scrolled. `generation` numbers the lists of shown rows, `revision`
+    everything that can be seen.
+    """
+
+    # entered
+    filter = traitlets.Unicode()  # words, all of which must be in a row, in any case
+    sort = traitlets.Instance(Sort, allow_none=True)
+    current = traitlets.Unicode(None, allow_none=True)  # key of the row that is looked at
+    problem = traitlets.Unicode()  # the last error of a callback, else empty
+
+    # what follows
+    selected = traitlets.Tuple(read_only=True)  # keys, in the frame's order
+    total = traitlets.Int()
+    shown = traitlets.Int()
+    hidden = traitlets.Int()  # selected, but not shown
+    words = traitlets.Unicode()  # these counts, for people
+    generation = traitlets.Int()
+    revision = traitlets.Int()
+
+    _rows: Rows
+    _listed: Places  # of the shown rows, in their order
+    _chosen: Mask  # which rows are selected
+    _before: Mask  # which are so without the range that is being drawn
+
+    def __init__(self, columns: Sequence[Column], *, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self._clock = clock or SystemClock()
+        self._kept: frozenset[str] | None = None
+        self._anchor: str | None = None  # key of the row where a range begins
+        self.show(pd.DataFrame(columns=["key", *(column.name for column in columns)]))
+
+    # --- which rows -----------------------------------------------------------------
+
+    def show(self, frame: pd.DataFrame) -> None:
+        """Show the rows of *frame*, which has a `key` of its own for each. What was selected
+        stays so, as far as it is still there."""
+        with self.lock:
+            rows = Rows(frame, self.columns)
+            self._rows, self._chosen = rows, rows.having(self.selected)
+            self.total = len(rows)
+            self._arrange()
+            if self.current is not None and rows.place(self.current) is None:
+                self.current = None
+
+    def keep(self, only: Collection[str] | pd.Series[bool] | Mask | None) -> None:
+        """Show *only* these rows: keys, or a mask over the frame; `None`: all of them."""
+        with self.lock:
+            self._kept = None if only is None else self._keys_of(only)
+            self._arrange()
+
+    def sort_by(self, column: str) -> None:
+        """Sort by *column*: at first upwards, then downwards, then not at all."""
+        with self.lock:
+            if self.sort is None or self.sort.column != column:
+                self.sort = Sort(column)
+            else:
+                self.sort = None if self.sort.descending else Sort(column, descending=True)
+
+    def page(self, first: int, last: int) -> Page:
+        """Return what is to be seen at the places from *first* to before *last*."""
+        with self.lock:
+            first = max(0, min(first, self.shown))
+            places = self._listed[first : min(last, first + _LARGEST_PAGE)]
+            cells = self._rows.cells(places, moment(self._clock.time()))
+            keys, chosen = self._rows.keys[places], self._chosen[places].tolist()
+            return Page(
+                generation=self.generation,
+                revision=self.revision,
+                first=first,
+                rows=[Row(*row) for row in zip(keys, chosen, cells, strict=True)],
+                shown=self.shown,
+                total=self.total,
+                filter=self.filter,
+                sort=self.sort,
+                current=self.current,
+                at=None if self.current is None else self._at(self.current),
+                every=self._every(),
+                counts=self._counts(),
+                nothing="" if self.shown else "No row matches." if self.total else "No rows.",
+                problem=self.problem,
+            )
+
+    # --- what is selected -----------------------------------------------------------
+
+    def select(self, keys: Collection[str]) -> None:
+        """Select the rows of *keys*, as far as there are any, and no others."""
+        with self.lock:
+            self._choose(self._rows.having(keys))
+
+    def select_all(self) -> None:
+        """Select all shown rows, beside what is selected."""
+        with self.lock:
+            self._choose(self._chosen | self._mask(self._listed))
+
+    def select_none(self) -> None:
+        """Select nothing, hidden rows included."""
+        with self.lock:
+            self._choose(np.zeros_like(self._chosen))
+
+    def toggle_all(self) -> None:
+        """Select all shown rows; if they are selected, none of them."""
+        with self.lock:
+            if self._every() == "true":
+                self._choose(self._chosen & ~self._mask(self._listed))
+            else:
+                self.select_all()
+
+    def toggle(self, key: str) -> None:
+        """Select the row of *key*, or no longer; a range begins here."""
+        with self.lock:
+            place = self._rows.place(key)
+            if place is not None:
+                chosen = self._chosen.copy()
+                chosen[place] = not chosen[place]
+                self._anchor = key
+                self._choose(chosen)
+
+    def toggle_current(self) -> None:
+        """Select the current row, or no longer, if it is shown."""
+        with self.lock:
+            if self.current is not None and self._at(self.current) is not None:
+                self.toggle(self.current)
+
+    def open(self, key: str) -> None:
+        """Look at the row of *key*, whatever is selected; a range begins here."""
+        with self.lock:
+            if self._rows.place(key) is not None:
+                self._anchor, self._before = key, self._chosen
+                self.current = key
+
+    def extend(self, key: str) -> None:
+        """Select the shown rows from where the range begins to *key*, in place of the range that
+        was selected from there before."""
+        with self.lock:
+            here = self._at(key)
+            if here is None:
+                return
+            begin = None if self._anchor is None else self._at(self._anchor)
+            if begin is None:
+                self._anchor, begin = key, here
+            first, last = sorted((begin, here))
+            between = self._mask(self._listed[first : last + 1])
+            self._choose(self._before | between, before=self._before)
+            self.current = key
+
+    def move(self, by: int, *, extend: bool = False) -> None:
+        """Look at the shown row that is *by* rows further down, or select up to there."""
+        with self.lock:
+            if not self.shown:
+                return
+            here = None if self.current is None else self._at(self.current)
+            there = 0 if here is None else max(0, min(here + by, self.shown - 1))
+            key = self._rows.keys[self._listed[there]]
+            if extend:
+                self.extend(key)
+            else:
+                self.open(key)
+
+    # --- what follows ---------------------------------------------------------------
+
+    @traitlets.validate("sort")
+    def _known(self, proposal: Any) -> Sort | None:
+        sort: Sort | None = proposal["value"]
+        if sort is not None and sort.column not in self._rows.columns:
+            raise traitlets.TraitError(f"There is no column {sort.column!r} to sort by.")
+        return sort
+
+    @traitlets.observe("filter", "sort")
+    def _arranged(self, _change: Any) -> None:
+        self._arrange()
+
+    @traitlets.observe("current", "problem")
+    def _revise(self, _change: Any = None) -> None:
+        self.revision += 1
+
+    def _arrange(self) -> None:
+        """List the rows that are shown, in their order."""
+        found = self._rows.matching(self.filter)
+        if self._kept is not None:
+            found &= self._rows.having(self._kept)
+        order = self._rows.order(self.sort)
+        self._listed = order[found[order]]
+        self.shown = len(self._listed)
+        self.generation += 1
+        self._choose(self._chosen)
+
+    def _choose(self, chosen: Mask, before: Mask | None = None) -> None:
+        """Let *chosen* be selected; *before* is what was without the range, if one is drawn."""
+        self._chosen, self._before = chosen, chosen if before is None else before
+        self.hidden = int(chosen.sum() - chosen[self._listed].sum())
+        self.set_trait("selected", tuple(self._rows.keys[chosen]))
+        self.words = " · ".join(text for text, _tone in self._counts())
+        self._revise()  # last: who sees it change finds the rest in step with it
+
+    def _counts(self) -> tuple[tuple[str, str], ...]:
+        """Return what there is in words, each with how it is to look."""
+        of = "" if self.shown == self.total else f"{self.shown:,} shown of "
+        counts = [(f"{of}{self.total:,} {'row' if self.total == 1 else 'rows'}", "")]
+        if self.selected:
+            counts.append((f"{len(self.selected):,} selected", "selected"))
+        if self.hidden:
+            counts.append((f"{self.hidden:,} of them hidden", "hidden"))
+        return tuple(counts)
+
+    def _every(self) -> str:
+        shown = len(self.selected) - self.hidden
+        return "false" if not shown else "true" if shown == self.shown else "mixed"
+
+    def _at(self, key: str) -> int | None:
+        """Return where in the list of shown rows that of *key* is."""
+        place = self._rows.place(key)
+        found = () if place is None else np.flatnonzero(self._listed == place).tolist()
+        return found[0] if found else None
+
+    def _mask(self, places: Places) -> Mask:
+        mask = np.zeros(len(self._rows), dtype=bool)
+        mask[places] = True
+        return mask
+
+    def _keys_of(self, only: Collection[str] | pd.Series[bool] | Mask) -> frozenset[str]:
+        """Return the keys that a mask, or keys, name."""
+        given = pd.Series(only if hasattr(only, "dtype") else list(only))
+        if not pd.api.types.is_bool_dtype(given):
+            return frozenset(given)
+        mask = given.fillna(value=False).to_numpy(dtype=bool)
+        if len(mask) != len(self._rows):
+            raise ValueError(f"The mask is for {len(mask):,} rows; there are {self.total:,}.")
+        return frozenset(self._rows.keys[mask])
