@@ -1,4 +1,7 @@
-"""The values that layers hand to each other. All are frozen."""
+"""The values that layers hand to each other. All are frozen.
+
+Those that there may be 100,000 of are structs, which are made in a tenth of the time.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
+
 WorkerState = Literal["alive", "late", "gone", "stopped"]
 PublishResult = Literal["confirmed", "unroutable", "refused", "in doubt", "not sent"]
 QueueType = Literal["classic", "quorum"]
 FailureReason = Literal["failed", "timed out", "invalid", "unknown task"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Properties:
+class Properties(msgspec.Struct, frozen=True, kw_only=True):
     """AMQP message properties. `None` means: not set on the message."""
 
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = msgspec.field(default_factory=dict)
     message_id: str | None = None
     timestamp: datetime | None = None
     priority: int | None = None
@@ -32,8 +36,7 @@ class Properties:
     delivery_mode: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskMessage:
+class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What a message says about its task, after decoding.
 
     When `problem` is set, the body could not be read as a task and the fields that
@@ -50,7 +53,7 @@ class TaskMessage:
     topic: str | None = None
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
-    headers: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, Any] = msgspec.field(default_factory=dict)
     attempts: int | None = None
     published_at: datetime | None = None
     max_retries: int | None = None
@@ -92,8 +95,7 @@ class Failure:
     attempts: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A message claimed from a topic; settle it with `ack(id)` or `nack(id)`."""
 
     id: str
@@ -113,8 +115,7 @@ class Delivery:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
+class Death(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `x-death`. `time` is the first death for this queue and reason."""
 
     queue: str
@@ -125,8 +126,7 @@ class Death:
     routing_keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenMessage:
+class SeenMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message seen in a queue by a look, without its body."""
 
     key: str

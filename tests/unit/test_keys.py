@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from tasktools.core import deaths
 from tasktools.core.keys import Keys
@@ -35,7 +35,7 @@ def test_a_key_is_the_same_in_every_look() -> None:
     ],
 )
 def test_another_identity_is_another_key(change: dict[str, object]) -> None:
-    assert key(replace(properties(), **change)) != key()  # type: ignore[arg-type]
+    assert key(structs.replace(properties(), **change)) != key()
 
 
 def test_another_body_is_another_key() -> None:
@@ -45,6 +45,11 @@ def test_another_body_is_another_key() -> None:
 def test_one_death_more_is_another_key() -> None:
     assert len({key(), key(dead=died(("a", 1))), key(dead=died(("a", 2)))}) == 3
     assert key(dead=died(("a", 1), ("b", 1))) != key(dead=died(("a", 1)))
+
+
+def test_a_message_that_was_replayed_and_died_again_is_another() -> None:
+    stories = [{}, *({"x-tasktools-replay": f'{{"count":{n}}}'} for n in (1, 2))]
+    assert len({key(properties(headers=story)) for story in stories}) == 3
 
 
 @pytest.mark.parametrize("header", ["x-delivery-count", "x-acquired-count"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from tasktools.brokers.memory.consumers import MemoryConsumer
 from tasktools.brokers.memory.exchanges import as_on_the_wire
@@ -193,7 +195,7 @@ class Claims:
             held, exchanges = self._get(delivery_id), self._server.exchanges
             topic, told = held.queue.name, held.message.properties
             headers = {k: v for k, v in told.headers.items() if k not in failures.HEADERS}
-            properties = replace(
+            properties = structs.replace(
                 told,
                 headers=headers | failures.to_headers(failure),
                 expiration=None if retention is None else str(max(round(retention * 1000), 1)),

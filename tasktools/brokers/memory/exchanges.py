@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from msgspec import structs
+
 from tasktools.brokers.memory.parking import Parking
 from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
 from tasktools.core import deaths
@@ -113,7 +115,7 @@ class Exchanges:
     ) -> None:
         """Publish one message when it is *due*. Its time to live is forgotten, as RabbitMQ's
         parking queues have it."""
-        told = replace(properties, expiration=None)
+        told = structs.replace(properties, expiration=None)
         self._parking.add(self._message(body, told, exchange, key), due)
 
     def _message(self, body: bytes, properties: Properties, exchange: str, key: str) -> Message:
@@ -168,7 +170,7 @@ class Exchanges:
         )
         if properties.expiration is not None:
             headers["x-death"][0]["original-expiration"] = properties.expiration
-        told = replace(properties, headers=headers, expiration=None)
+        told = structs.replace(properties, headers=headers, expiration=None)
         died = deaths.parse(headers)
         for target in self.route(to.exchange, to.key):
             if not _goes_in_circles(died, target.name):
@@ -178,7 +180,7 @@ class Exchanges:
 def as_on_the_wire(properties: Properties) -> Properties:
     """Return a copy that shares nothing mutable, with a time of whole seconds as AMQP has it."""
     time = properties.timestamp
-    return replace(
+    return structs.replace(
         properties,
         headers=copy.deepcopy(dict(properties.headers)),
         timestamp=None if time is None else time.replace(microsecond=0),
