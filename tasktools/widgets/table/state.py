@@ -113,7 +113,8 @@ class TableState(SharedState):
         """Return what is to be seen at the places from *first* to before *last*."""
         with self.lock:
             first = max(0, min(first, self.shown))
-            places = self._listed[first : min(last, first + _LARGEST_PAGE)]
+            last = max(first, min(last, first + _LARGEST_PAGE))
+            places = self._listed[first:last]
             cells = self._rows.cells(places, moment(self._clock.time()))
             keys, chosen = self._rows.keys[places], self._chosen[places].tolist()
             return Page(
