@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -65,7 +65,7 @@ def _hashables(values: Iterable[Any]) -> pd.Series[Any]:
     return pd.Series([_hashable(value) for value in values], dtype=object)
 
 
-def _hashable(value: Any) -> Hashable:
+def _hashable(value: Any) -> Any:
     """Return *value*, or its text if it is a list or a dict, say."""
     try:
         hash(value)
@@ -114,11 +114,12 @@ def _rows(
 
 def _times(frame: pd.DataFrame) -> pd.Series[Any]:
     """Return when each failure happened, as far as its row says."""
-    times: pd.Series[Any] = pd.Series(pd.NaT, index=frame.index, dtype=DTYPES["time"])
+    dtype: Any = DTYPES["time"]
+    times: pd.Series[Any] = pd.Series(pd.NaT, index=frame.index, dtype=dtype)
     for name in _TIMES:
         if name in frame.columns:
-            times = times.fillna(pd.to_datetime(frame[name], utc=True))
-    return times.astype(DTYPES["time"])
+            times = times.fillna(pd.to_datetime(frame[name], utc=True).astype(dtype))
+    return times
 
 
 def _distinct(

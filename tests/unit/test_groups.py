@@ -173,7 +173,7 @@ def test_every_failure_is_in_exactly_one_group(told: list[tuple[str | None, int 
     assert groups["count"].sum() == len(told)
     assert groups["share"].sum() == pytest.approx(1 if told else 0)
     for group in groups.itertuples():
-        name = None if pd.isna(group.group) else group.group
+        name = None if group.group is pd.NA else group.group
         known = [after(minute) for f, minute in told if f == name and minute is not None]
         assert group.first is pd.NaT if not known else group.first == min(known)
         assert group.last is pd.NaT if not known else group.last == max(known)
