@@ -16,7 +16,8 @@ Change = str | None | Mapping[str, "Change"]
 
 # Numbers are only passed over, so they need not be numbers that Python can hold.
 _scan: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw_decode
-_space: Final = re.compile(r"[ \t\n\r]*")
+_space: Final = re.compile(r"[ \t\n\r]+").match
+_sign: Final = re.compile(r"[ \t\n\r]*([,:}\]])[ \t\n\r]*").match
 
 
 class Misplaced(ValueError):
@@ -93,30 +94,30 @@ def _items(text: str, start: int) -> tuple[list[_Item], int]:
     if text[at : at + 1] == closing:
         return items, at + 1
     while True:
-        item = _item(text, at, None if closing == "}" else len(items))
+        item = _member(text, at) if closing == "}" else _element(text, at, len(items))
         items.append(item)
-        at = _skip(text, item.end)
-        if text[at : at + 1] == closing:
-            return items, at + 1
-        at = _after(text, at, ",")
+        sign = _sign(text, item.end)
+        if sign is None or sign[1] not in (closing, ","):
+            raise json.JSONDecodeError(f"Expecting ',' or {closing!r}", text, item.end)
+        if sign[1] == closing:
+            return items, sign.end(1)
+        at = sign.end()
 
 
-def _item(text: str, start: int, index: int | None) -> _Item:
-    if index is not None:
-        return _Item(str(index), start, start, _scan(text, start)[1])
+def _element(text: str, start: int, index: int) -> _Item:
+    return _Item(str(index), start, start, _scan(text, start)[1])
+
+
+def _member(text: str, start: int) -> _Item:
     if text[start : start + 1] != '"':
         raise json.JSONDecodeError("Expecting a key", text, start)
     key, end = _scan(text, start)
-    value = _after(text, _skip(text, end), ":")
-    return _Item(key, start, value, _scan(text, value)[1])
-
-
-def _after(text: str, at: int, sign: str) -> int:
-    if text[at : at + 1] != sign:
-        raise json.JSONDecodeError(f"Expecting {sign!r}", text, at)
-    return _skip(text, at + 1)
+    sign = _sign(text, end)
+    if sign is None or sign[1] != ":":
+        raise json.JSONDecodeError("Expecting ':'", text, end)
+    return _Item(key, start, sign.end(), _scan(text, sign.end())[1])
 
 
 def _skip(text: str, at: int) -> int:
-    space = _space.match(text, at)
+    space = _space(text, at)
     return at if space is None else space.end()
