@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tasktools.connect import connect, get_broker
+from tasktools.core.edits import REMOVE
 from tasktools.core.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -22,11 +23,13 @@ from tasktools.core.errors import (
     InvalidPlan,
     InvalidTask,
     InvalidTopic,
+    LedgerError,
     LookRefused,
     MalformedDSN,
     NotConfigured,
     PermissionDenied,
     PublishRefused,
+    QueueInUse,
     QueueNotFound,
     ReadOnly,
     TaskToolsError,
@@ -42,7 +45,12 @@ from tasktools.core.errors import (
     VhostNotFound,
     WouldBeLost,
 )
+from tasktools.core.groups import failure_groups
+from tasktools.core.plans import Plan
+from tasktools.ops.canary import Ramp
 from tasktools.ops.cluster import Cluster
+from tasktools.ops.ledger import ledger
+from tasktools.ops.replaying import load_plan
 from tasktools.worker import CurrentTask, TaskRegistry, TimeLimitExceeded, current_task, task
 
 if TYPE_CHECKING:
@@ -55,6 +63,13 @@ __all__ = (  # noqa: RUF022 - grouped
     "connect",
     "get_broker",
     "widgets",
+    # dead letters
+    "REMOVE",
+    "Plan",
+    "Ramp",
+    "failure_groups",
+    "ledger",
+    "load_plan",
     # tasks
     "CurrentTask",
     "TaskRegistry",
@@ -71,11 +86,13 @@ __all__ = (  # noqa: RUF022 - grouped
     "InvalidPlan",
     "InvalidTask",
     "InvalidTopic",
+    "LedgerError",
     "LookRefused",
     "MalformedDSN",
     "NotConfigured",
     "PermissionDenied",
     "PublishRefused",
+    "QueueInUse",
     "QueueNotFound",
     "ReadOnly",
     "TLSFailed",

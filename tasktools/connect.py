@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -59,7 +60,7 @@ def connect(
     except BaseException:
         broker.close()
         raise
-    return Cluster(broker, topics=topics, reveal=reveal)
+    return Cluster(broker, topics=topics, reveal=reveal, signature=_signature)
 
 
 def get_broker() -> Broker:
@@ -127,6 +128,12 @@ def _from_environment() -> str | None:
 def _functions() -> FunctionNames:
     """Know the tasks that this program has registered with `tasktools.task`."""
     return FunctionNames(lambda name: [task.func_name for task in DEFAULT if task.name == name])
+
+
+def _signature(name: str) -> inspect.Signature | None:
+    """Return the signature of a task that this program has registered with `tasktools.task`."""
+    found = {task.signature for task in DEFAULT if name in (task.name, task.func_name)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _management_url() -> str | Literal[False] | None:

@@ -109,6 +109,11 @@ class Mover(Protocol):
     def queue(self) -> str:
         """The queue it was made for."""
 
+    @property
+    def user(self) -> str | None:
+        """Who publishes: a message with another `user_id` would be refused; `None`: nobody
+        looks."""
+
     def work(self, transfer: Transfer, *, largest: int = 0) -> Moved:
         """Pass through the queue once, from its head, with *transfer*.
 

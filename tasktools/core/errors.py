@@ -126,3 +126,7 @@ class InvalidPlan(TaskToolsError, ValueError):
 
 class ReadOnly(TaskToolsError, PermissionError):
     """This cluster was opened with read_only=True; nothing was changed."""
+
+
+class LedgerError(TaskToolsError, OSError):
+    """The ledger cannot be used; nothing was done that it would not tell of."""

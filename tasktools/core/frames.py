@@ -14,15 +14,20 @@ from tasktools.core.schemas import DTYPES, Schema
 
 def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> pd.DataFrame:
     """Return *rows* (values in the schema's order) as a frame of exactly *schema*."""
-    columns = zip(*rows, strict=True) if rows else ((),) * len(schema.columns)
-    frame = pd.DataFrame(
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema.columns)
+    frame = frame_of_columns(schema, columns)
+    frame.attrs.update(attrs)
+    return frame
+
+
+def frame_of_columns(schema: Schema, columns: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Return *columns*, each with its values, in the schema's order, as a frame of *schema*."""
+    return pd.DataFrame(
         {
             column.name: _series(list(values), DTYPES[column.kind])
             for column, values in zip(schema.columns, columns, strict=True)
         }
     )
-    frame.attrs.update(attrs)
-    return frame
 
 
 def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:

@@ -25,13 +25,14 @@ class Keys:
 
     def next(self, properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
         """Return the key of the next message."""
-        key = _hash(properties, body, deaths)
+        key = base(properties, body, deaths)
         self._seen[key] += 1
         n = self._seen[key]
         return key if n == 1 else f"{key}#{n}"
 
 
-def _hash(properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
+def base(properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
+    """Return a message's key without the number that tells identical ones apart."""
     headers = properties.headers
     parts = [properties.message_id or "", str(properties.timestamp or "")]
     parts += [f"{d.queue}\0{d.reason}\0{d.count}" for d in deaths]

@@ -259,8 +259,8 @@ DEAD_LETTERS: Final = Schema(
         Column(
             "reason",
             "name",
-            "why it died last. Of the broker: `rejected`, `expired`, `maxlen`, `delivery_limit`; of "
-            "a worker of tasktools: `failed`, `timed out`, `invalid`, `unknown task`",
+            "why it died last. The broker: `rejected`, `expired`, `maxlen`, `delivery_limit`; a "
+            "worker of tasktools: `failed`, `timed out`, `invalid`, `unknown task`",
             "look",
         ),
         Column("deaths", "count", "how often it died, as far as it still says", "look"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -16,11 +17,13 @@ from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.ops import tasks
 from tasktools.ops.commands import Commands
 from tasktools.ops.following import TaskLog
+from tasktools.ops.heard import HeardErrors
 from tasktools.ops.publishing import Publishing
+from tasktools.ops.replaying import Replaying
 from tasktools.ops.seen import SeenTasks
 
 
-class Cluster(Publishing, Commands):
+class Cluster(Publishing, Commands, Replaying):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
     Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
@@ -42,13 +45,17 @@ class Cluster(Publishing, Commands):
         topics: Iterable[str] = (),
         reveal: bool = False,
         clock: Clock | None = None,
+        signature: Callable[[str], inspect.Signature | None] = lambda _task: None,
     ) -> None:
         self.broker = broker
         self._clock = clock or SystemClock()
         self._named = set(topics)
         self._seen = SeenTasks()
         self._log = TaskLog(self._clock)
+        self._errors = HeardErrors()
+        self._signature = signature
         self._reveal = reveal
+        broker.listen(self._errors.hear)
 
     def __repr__(self) -> str:
         broker = self.broker
@@ -234,11 +241,15 @@ class Cluster(Publishing, Commands):
         rows: Sequence[Sequence[Any]],
         sources: Source | Iterable[Source],
     ) -> pd.DataFrame:
+        return self._frame_of(frames.frame_from(schema, rows), sources)
+
+    def _frame_of(self, frame: pd.DataFrame, sources: Source | Iterable[Source]) -> pd.DataFrame:
+        """Return *frame* with what travels with every frame of this cluster."""
         told = (sources,) if isinstance(sources, Source) else tuple(sources)
-        frame = frames.frame_from(schema, rows)
         frame.attrs["cluster"] = repr(self)
         frame.attrs["sources"] = frames.sources_attr(told)
-        notes = [f"{source.name}: {source.note}" for source in told if source.note]
+        notes = frame.attrs.get("notes", [])
+        notes += [f"{source.name}: {source.note}" for source in told if source.note]
         if self.broker.note:
             notes.insert(0, self.broker.note)
         if self.broker.demo:

@@ -127,6 +127,14 @@ class TaskLog:
             while len(self._stories) > _MOST_TASKS:
                 self._stories.popitem(last=False)
 
+    def begin_again(self, task_ids: Iterable[str]) -> None:
+        """Keep what is said of these tasks from now on, and forget what was said before."""
+        told = list(task_ids)
+        with self.changed:
+            for task_id in told:
+                self._stories.pop(task_id, None)
+        self.add(told)
+
     def settle(self, messages: Sequence[Outgoing], results: Sequence[PublishResult]) -> None:
         """Note what became of *messages*, whose tasks were added before they were sent."""
         now = self._clock.time()

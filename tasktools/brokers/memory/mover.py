@@ -23,6 +23,8 @@ _GLANCE: Final = 0.01  # seconds after which an allowance of 0 is asked for agai
 class MemoryMover:
     """A queue that is a client's among users of tasktools, until it is closed."""
 
+    user = None
+
     def __init__(self, server: MemoryServer, claims: Claims, holder: object, queue: str) -> None:
         self.queue = queue
         self._server = server

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import pika
 from pika import spec
 from pika.channel import Channel as PikaChannel
 
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.errors import BrokerError
 
 T = TypeVar("T")
-Message = Callable[[spec.Basic.Deliver, pika.BasicProperties, bytes], None]
+Message = Callable[[spec.Basic.Deliver, RawProperties, bytes], None]
 
 
 def resolve(future: asyncio.Future[T], result: T) -> None:
@@ -44,7 +44,7 @@ class Got:
 
     tag: int
     redelivered: bool
-    properties: pika.BasicProperties
+    properties: RawProperties
     body: bytes
 
 
@@ -99,9 +99,7 @@ class Channel:
         """Get one message, or `None` when none is ready."""
         future: asyncio.Future[Got | None] = asyncio.get_running_loop().create_future()
 
-        def got(
-            _raw: object, ok: spec.Basic.GetOk, props: pika.BasicProperties, body: bytes
-        ) -> None:
+        def got(_raw: object, ok: spec.Basic.GetOk, props: RawProperties, body: bytes) -> None:
             resolve(future, Got(ok.delivery_tag, ok.redelivered, props, body))
 
         def empty(_frame: object) -> None:
@@ -120,12 +118,32 @@ class Channel:
         """Start a consumer that hands each delivery to *message*; returns its tag."""
 
         def deliver(
-            _raw: object, method: spec.Basic.Deliver, props: pika.BasicProperties, body: bytes
+            _raw: object, method: spec.Basic.Deliver, props: RawProperties, body: bytes
         ) -> None:
             message(method, props, body)
 
         ok = await self.call(self.raw.basic_consume, queue, on_message_callback=deliver, **options)
         return str(ok.method.consumer_tag)
+
+    def publish(self, exchange: str, routing_key: str, body: bytes, properties: Any) -> None:
+        """Publish one message, mandatory; *properties* are pika's."""
+        if self._closed_by is not None:
+            raise self._closed_by
+        encoded = b"".join(properties.encode())
+        number = self.raw.channel_number
+        self.raw.connection.publish(number, exchange, routing_key, encoded, body)
+
+    async def cancel(self, tag: str) -> None:
+        """End a consumer; what was on its way to it still arrives.
+
+        pika by itself would reject that, which changes the order and counts as a delivery.
+        """
+
+        def cancel(*, callback: Callable[..., Any]) -> None:
+            self.raw.basic_cancel(tag, callback)
+            self.raw._cancelled.discard(tag)  # noqa: SLF001 - there is no other way
+
+        await self.call(cancel)
 
     async def close(self) -> None:
         """Close it; what was not acknowledged goes back to its queue."""

@@ -138,7 +138,7 @@ class HeldChannel:
         """Let no more come."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await self.channel.call(self.channel.raw.basic_cancel, consumer)
+            await self.channel.cancel(consumer)
 
     def take(self, tag: int) -> None:
         """This one is going to be done."""

@@ -108,7 +108,7 @@ async def _take(channel: Channel, queue: str, wanted: int, held: _Held, receive:
             await asyncio.wait_for(held.news.wait(), _IDLE)
         except TimeoutError:
             break  # a consumer took the rest, or the queue is gone
-    await channel.call(channel.raw.basic_cancel, tag)
+    await channel.cancel(tag)
 
 
 async def _check_rescue(session: Session, queue: str) -> None:

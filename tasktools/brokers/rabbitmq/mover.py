@@ -55,6 +55,7 @@ class RabbitMQMover:
         self, dsn: DSN, queue: str, verdict: Callable[[], Verdict], *, timeout: float
     ) -> None:
         self.queue = queue
+        self.user = dsn.user
         self._verdict = verdict
         self._connection = Connection(dsn, purpose="moving", timeout=timeout)
         try:

@@ -1,0 +1,305 @@
+"""The ledger: who did what to which message, when, why, and how it ended.
+
+One SQLite file in the user's state directory (`TASKTOOLS_LEDGER` names another), readable by the
+user alone. Each message of a run is a row, written before it is sent and again before the
+original is acknowledged, with every commit on disk: so whatever dies, the next run knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import os
+import socket
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from tasktools.core import frames, schemas
+from tasktools.core.clock import moment
+from tasktools.core.errors import LedgerError
+from tasktools.core.plans import Plan
+
+State = Literal[
+    "planned",
+    "intent",
+    "confirmed",
+    "settled",
+    "returned",
+    "refused",
+    "gone",
+    "skipped",
+    "in doubt",
+]
+"""``planned``: nothing happened yet; ``intent``: about to be sent, or sent and not answered;
+``confirmed``: the copy is queued, the original perhaps still there; ``settled``: it is gone."""
+Ended = Literal["finished", "cancelled", "stopped", "failed"]
+DONE: Final = {"replay": "replayed", "discard": "discarded", "restore": "restored"}
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS runs (
+  run INTEGER PRIMARY KEY, plan_hash TEXT NOT NULL, verb TEXT NOT NULL, cluster TEXT NOT NULL,
+  source TEXT NOT NULL, target TEXT, reason TEXT NOT NULL, who TEXT NOT NULL,
+  started_at REAL NOT NULL, ended_at REAL, ended TEXT, note TEXT, plan BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS messages (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, key TEXT NOT NULL, task_id TEXT, task_name TEXT,
+  target TEXT, state TEXT NOT NULL, sends INTEGER NOT NULL DEFAULT 0, why TEXT, at REAL,
+  PRIMARY KEY (run, n)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unfinished ON runs (source, ended);
+"""
+_WAIT: Final = 30.0  # seconds for another process that writes
+
+
+def default_path() -> Path:
+    """Return where the ledger is."""
+    told = os.environ.get("TASKTOOLS_LEDGER")
+    if told:
+        return Path(told)
+    import platformdirs
+
+    return platformdirs.user_state_path("tasktools") / "ledger.db"
+
+
+class Ledger:
+    """The ledger in the file *path*. Every method opens it anew, or is used in one thread."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+
+    @property
+    def name(self) -> str:
+        """What tells this ledger from others, where messages speak of it."""
+        place = f"{socket.gethostname()}:{self.path.absolute()}"
+        return hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection. Raises `LedgerError` when the file cannot be used."""
+        try:
+            connection = self._connect()
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(
+                f"The ledger {self.path} cannot be used ({error}); nothing was done. Set "
+                "TASKTOOLS_LEDGER to a file that can be written."
+            ) from error
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+        return connection
+
+    def runs(self, last: int = 100) -> pd.DataFrame:
+        """Return the *last* runs, the latest first (schema `RUNS`)."""
+        with self.open() as connection:
+            told = connection.execute(
+                "SELECT run, started_at, ended_at, ended, who, reason, verb, cluster, source, "
+                "target, plan_hash, note FROM runs ORDER BY run DESC LIMIT ?",
+                (last,),
+            ).fetchall()
+            rows = [_run_row(row, _outcomes(connection, row[0], row[6])) for row in told]
+        return frames.frame_from(schemas.RUNS, rows, ledger=str(self.path))
+
+    def messages(self, run: int) -> pd.DataFrame:
+        """Return the messages of a run (schema `OUTCOME`). Raises `LedgerError` for none."""
+        with self.open() as connection:
+            told = connection.execute(
+                "SELECT verb, ended, reason, note FROM runs WHERE run = ?", (run,)
+            ).fetchone()
+            if told is None:
+                raise LedgerError(f"There is no run {run} in {self.path}; nothing was done.")
+            verb, ended, reason, note = told
+            rows = connection.execute(
+                "SELECT key, task_id, task_name, target, state, sends, why FROM messages "
+                "WHERE run = ? ORDER BY n",
+                (run,),
+            )
+            frame = frames.frame_from(schemas.OUTCOME, [_outcome_row(row, verb) for row in rows])
+        frame.attrs.update(run=run, ended=ended, reason=reason, ledger=str(self.path))
+        frame.attrs["notes"] = [note] if note else []
+        frame.attrs["outcomes"] = frame["outcome"].value_counts().to_dict()
+        return frame
+
+
+class Account:
+    """The account of one run, while it is kept. Used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, run: int) -> None:
+        self.run = run
+        self._connection = connection
+
+    @classmethod
+    def begin(
+        cls, connection: sqlite3.Connection, plan: Plan, *, reason: str, now: float
+    ) -> Account:
+        """Begin a run of *plan*."""
+        target = ", ".join(sorted(plan.targets)) or None
+        with connection:
+            run = (
+                connection.execute(
+                    "INSERT INTO runs (plan_hash, verb, cluster, source, target, reason, who, "
+                    "started_at, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        plan.hash,
+                        plan.verb,
+                        plan.cluster,
+                        plan.source,
+                        target,
+                        reason,
+                        _who(),
+                        now,
+                        plan.to_json(),
+                    ),
+                ).lastrowid
+                or 0
+            )
+            connection.executemany(
+                "INSERT INTO messages (run, n, key, task_id, task_name, target, state, why) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        run,
+                        n,
+                        m.key,
+                        m.task_id,
+                        m.task_name,
+                        m.to,
+                        "planned" if m.skipped is None else "skipped",
+                        m.skipped,
+                    )
+                    for n, m in enumerate(plan.messages)
+                ),
+            )
+        return cls(connection, run)
+
+    @classmethod
+    def unfinished(cls, connection: sqlite3.Connection, plan: Plan) -> list[tuple[Account, Plan]]:
+        """Return the runs that did not come to their end: those of *plan*, and of others on the
+        same queue those that had begun to send what nobody has settled since."""
+        rows = connection.execute(
+            "SELECT run, plan FROM runs WHERE cluster = ? AND source = ? AND (ended IS NULL OR "
+            "ended != 'finished') AND (plan_hash = ? OR EXISTS (SELECT 1 FROM messages WHERE "
+            "messages.run = runs.run AND state IN ('intent', 'confirmed'))) ORDER BY run",
+            (plan.cluster, plan.source, plan.hash),
+        ).fetchall()
+        return [(cls(connection, run), Plan.from_json(told)) for run, told in rows]
+
+    def states(self) -> list[tuple[State, int]]:
+        """Return state and number of sends of each message, in the order of the plan."""
+        return self._connection.execute(
+            "SELECT state, sends FROM messages WHERE run = ? ORDER BY n", (self.run,)
+        ).fetchall()
+
+    def note(
+        self,
+        changes: Iterable[tuple[State, int, str | None, int]],
+        now: float,
+    ) -> None:
+        """Write state, sends and why of messages, given with their numbers, to disk."""
+        with self._connection:
+            self._connection.executemany(
+                "UPDATE messages SET state = ?, sends = ?, why = ?, at = ? WHERE run = ? AND n = ?",
+                ((state, sends, why, now, self.run, n) for state, sends, why, n in changes),
+            )
+
+    def resume(self) -> None:
+        """Go on with a run that had ended."""
+        with self._connection:
+            self._connection.execute(
+                "UPDATE runs SET ended = NULL, ended_at = NULL, note = NULL WHERE run = ?",
+                (self.run,),
+            )
+
+    def end(self, ended: Ended, note: str | None, now: float) -> None:
+        """Write how the run ended."""
+        with self._connection:
+            self._connection.execute(
+                "UPDATE runs SET ended = ?, note = ?, ended_at = ? WHERE run = ?",
+                (ended, note, now, self.run),
+            )
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without an entry for its user
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}"
+
+
+def _named(state: str, verb: str) -> str:
+    """Return the outcome that a state is, for people."""
+    match state:
+        case "confirmed" | "settled":
+            return DONE[verb]
+        case "planned":
+            return "not sent"
+        case "intent":
+            return "in doubt"
+        case _:
+            return state
+
+
+def _outcome_row(row: Sequence[Any], verb: str) -> tuple[Any, ...]:
+    key, task_id, task_name, target, state, sends, why = row
+    twice = sends > 1 and verb != "discard"
+    return key, task_id, task_name, target, _named(state, verb), twice, why
+
+
+def _outcomes(connection: sqlite3.Connection, run: int, verb: str) -> tuple[dict[str, int], int]:
+    counts: dict[str, int] = {}
+    doubled = 0
+    rows = connection.execute(
+        "SELECT state, count(*), sum(sends > 1) FROM messages WHERE run = ? GROUP BY state", (run,)
+    )
+    for state, n, twice in rows:
+        outcome = _named(state, verb)
+        counts[outcome] = counts.get(outcome, 0) + n
+        doubled += twice
+    return counts, doubled
+
+
+def _run_row(row: Sequence[Any], outcomes: tuple[dict[str, int], int]) -> tuple[Any, ...]:
+    run, started, ended_at, ended, who, reason, verb, cluster, source, target, plan, note = row
+    counts, doubled = outcomes
+    return (
+        run,
+        moment(started),
+        None if ended_at is None else moment(ended_at),
+        ended,
+        who,
+        reason,
+        verb,
+        cluster,
+        source,
+        target,
+        sum(counts.values()),
+        counts.get(DONE[verb], 0),
+        doubled,
+        counts,
+        plan,
+        note,
+    )
+
+
+def ledger(run: int | None = None, *, last: int = 100) -> pd.DataFrame:
+    """Return the *last* runs of the ledger, the latest first (schema `RUNS`): who did what, when,
+    why, and how it ended. With the number of a *run*, what became of each of its messages
+    (schema `OUTCOME`).
+
+    The ledger is a file of yours on this machine, which `TASKTOOLS_LEDGER` names. It is a frame,
+    so ``tt.ledger(3).to_csv("run3.csv")`` exports it. Raises `LedgerError`.
+    """
+    found = Ledger()
+    return found.runs(last) if run is None else found.messages(run)

@@ -1,0 +1,185 @@
+"""Making plans: what would happen to each row of a frame, checked before anything is done."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import pandas as pd
+from msgspec.structs import replace
+
+from tasktools.core import edits as editing
+from tasktools.core.errors import InvalidPlan
+from tasktools.core.plans import Change, Planned
+
+Edits = Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any]]
+"""New values by path; or those by the key of a row; or a function of a row that returns them."""
+
+_NEEDED: Final = ("key", "queue")
+_LONGEST_SHOWN: Final = 80
+_NO_TASK: Final = "it is no task, and a worker of the peers would take it again for ever"
+
+
+def source_of(frame: pd.DataFrame) -> str:
+    """Return the queue that the rows of *frame* lie in. Raises `InvalidPlan`."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InvalidPlan(
+            f"A plan is made of a frame, not of a {type(frame).__name__}; nothing was done. "
+            "Select rows of cluster.dead_letters(), as in dead[dead['error_type'] == 'Timeout']."
+        )
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    if missing:
+        raise InvalidPlan(
+            f"The frame has no column {' and '.join(missing)}; nothing was done. Make the plan of "
+            "rows of cluster.dead_letters() or cluster.peek()."
+        )
+    if frame.empty:
+        raise InvalidPlan("The frame has no rows, so there is nothing to plan; nothing was done.")
+    queues = sorted(set(frame["queue"].dropna()))
+    if len(queues) != 1:
+        raise InvalidPlan(
+            f"The rows lie in {len(queues)} queues ({', '.join(queues)}); nothing was done. Make "
+            "one plan for each."
+        )
+    if frame["key"].isna().any() or frame["key"].duplicated().any():
+        raise InvalidPlan(
+            "The keys of the rows are not unique; nothing was done. A plan takes each message "
+            "once: drop_duplicates('key')."
+        )
+    return str(queues[0])
+
+
+def chosen(
+    frame: pd.DataFrame,
+    *,
+    to: str | None,
+    edits: Edits | None,
+    undecodable: bool,
+    signature: Callable[[str], inspect.Signature | None],
+) -> Iterator[Planned]:
+    """Yield what happens to each row, in the order in which they lie in their queue."""
+    ordered = frame.sort_values("position") if "position" in frame.columns else frame
+    wanted = _Edits(edits, frame)
+    for row in ordered.itertuples(index=False):
+        planned = _plain(row, to)
+        if to is not None and not undecodable and _text(row, "problem") is not None:
+            yield replace(planned, skipped=f"{_NO_TASK} ({_text(row, 'problem')})")
+            continue
+        yield _edited(planned, row, wanted.of(row), signature) if edits is not None else planned
+
+
+def _plain(row: Any, to: str | None) -> Planned:
+    return Planned(
+        key=row.key,
+        task_id=_text(row, "task_id"),
+        task_name=_text(row, "task_name"),
+        fingerprint=_text(row, "fingerprint"),
+        to=to,
+        size=_number(row, "size"),
+    )
+
+
+def _edited(
+    planned: Planned,
+    row: Any,
+    edits: Mapping[str, Any],
+    signature: Callable[[str], inspect.Signature | None],
+) -> Planned:
+    if not edits:
+        return planned
+    told = row._asdict()
+    why = _unfitting(told, edits) or _misfit(told, edits, signature)
+    changes = tuple(
+        Change(path, _shown(before), _shown(after))
+        for path, before, after in editing.before_after(told, edits)
+    )
+    return replace(planned, edits=editing.to_json(edits), changes=changes, skipped=why)
+
+
+def _unfitting(row: Mapping[str, Any], edits: Mapping[str, Any]) -> str | None:
+    """Return why an edit has no place in the message, as far as its row tells."""
+    parents = {path.rpartition(".")[0]: path for path in edits if path.count(".") > 1}
+    for parent, found, _ in editing.before_after(row, dict.fromkeys(parents)):
+        if found is editing.NOT_THERE:
+            return f"{parents[parent]} has no place in it: there is no {parent}"
+    return None
+
+
+def _misfit(
+    row: Mapping[str, Any],
+    edits: Mapping[str, Any],
+    signature: Callable[[str], inspect.Signature | None],
+) -> str | None:
+    """Return why the edited arguments do not suit the task's function, if that is known."""
+    name = edits.get("func_name") or edits.get("task_name") or row.get("task_name")
+    args, kwargs = row.get("args"), row.get("kwargs")
+    known = signature(name) if isinstance(name, str) else None
+    if known is None or not isinstance(args, list) or not isinstance(kwargs, dict):
+        return None
+    why = editing.misfit(known, *_arguments(args, kwargs, edits))
+    return None if why is None else f"does not suit {name}: {why}"
+
+
+def _arguments(
+    args: list[Any], kwargs: dict[str, Any], edits: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments after *edits*, as far as their number and names go."""
+    by_place: dict[str, Any] = dict(zip(map(str, range(len(args))), args, strict=True))
+    by_name = dict(kwargs)
+    for path, value in edits.items():
+        field, _, inner = path.partition(".")
+        if path == "args":
+            by_place = dict.fromkeys(map(str, range(len(value))))
+        elif path == "kwargs":
+            by_name = dict(value)
+        elif field in ("args", "kwargs") and "." not in inner:
+            into = by_place if field == "args" else by_name
+            if value is editing.REMOVE:
+                into.pop(inner, None)
+            else:
+                into[inner] = value
+    return list(by_place.values()), by_name
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+class _Edits:
+    """Edits as they were given, for each row."""
+
+    def __init__(self, edits: Edits | None, frame: pd.DataFrame) -> None:
+        self._function = edits if callable(edits) else None
+        self._by_key: dict[str, dict[str, Any]] = {}
+        self._all: dict[str, Any] = {}
+        if edits is None or callable(edits):
+            return
+        keys = set(frame["key"])
+        if edits and all(key in keys and isinstance(told, Mapping) for key, told in edits.items()):
+            self._by_key = {key: editing.checked(told) for key, told in edits.items()}
+        else:
+            self._all = editing.checked(edits)
+
+    def of(self, row: Any) -> Mapping[str, Any]:
+        """Return the edits of *row*."""
+        if self._function is not None:
+            return editing.checked(self._function(row) or {})
+        return self._by_key.get(row.key, {}) if self._by_key else self._all
+
+
+def _text(row: Any, name: str) -> str | None:
+    value = getattr(row, name, None)
+    return value if isinstance(value, str) else None
+
+
+def _number(row: Any, name: str) -> int:
+    value = getattr(row, name, 0)
+    return 0 if pd.isna(value) else int(value)
+
+
+def check_rate(rate: float | None) -> None:
+    """Raise `InvalidPlan` for what is no rate."""
+    if rate is not None and not rate > 0:
+        raise InvalidPlan(f"rate is {rate}; it is in messages a second, and above 0.")

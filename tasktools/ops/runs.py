@@ -1,0 +1,263 @@
+"""Running a plan: passes through its queue until every message has come to an end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tasktools.brokers.base import Broker
+from tasktools.brokers.moving import Mover, Sending
+from tasktools.core import replays, wire
+from tasktools.core.clock import Clock
+from tasktools.core.errors import (
+    BrokerTimeout,
+    ConnectionLost,
+    InvalidPlan,
+    LedgerError,
+    QueueInUse,
+    TaskToolsError,
+    Unreachable,
+)
+from tasktools.core.plans import Plan
+from tasktools.ops import archive
+from tasktools.ops.archive import ArchiveWriter, Head
+from tasktools.ops.canary import Canary, Ramp
+from tasktools.ops.ledger import Account, Ended, Ledger
+from tasktools.ops.work import Act, Discard, Replay, Row, Work
+
+_PATIENCE: Final = 120.0
+"""Seconds without progress after which a broker that does not come back ends the run. Longer than
+RabbitMQ needs to notice that a connection of ours was cut, and to let go of what it held."""
+_PAUSES: Final = (0.2, 5.0)
+_AGAIN: Final = 1.0  # seconds until what an interrupted run held is surely back in its queue
+_FIRST_TRIES: Final = 3.0  # seconds for which a queue may be held by a process that just died
+
+_TROUBLE = (ConnectionLost, Unreachable, BrokerTimeout, QueueInUse)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run of *plan*, for *reason*. `cancelled` may be set by any thread.
+
+    *watch* makes what follows the tasks that were sent, for a *ramp*. *done* is called with how
+    many messages have come to an end since its last call.
+    """
+
+    broker: Broker
+    ledger: Ledger
+    plan: Plan
+    reason: str
+    clock: Clock
+    ramp: Ramp | None = None
+    watch: Callable[[], Canary] | None = None
+    done: Callable[[int], object] = lambda _n: None
+    force: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def execute(self) -> int:
+        """Run it; returns the number of the run in the ledger.
+
+        Goes on with an earlier run of the same plan that did not end. Raises before anything is
+        done for a plan that cannot be run, and later only when the broker or the ledger is gone
+        for good: then the ledger tells how far it got, and running the plan again ends the rest.
+        """
+        self.plan.check()
+        self._check_reason()
+        with self.ledger.open() as connection, self._mover() as mover, self._ledger_errors():
+            account = self._resumed(connection, mover)
+            if account is None:
+                account = Account.begin(
+                    connection, self.plan, reason=self.reason, now=self.clock.time()
+                )
+            self._run(account, mover)
+            return account.run
+
+    def _check_reason(self) -> None:
+        if not self.reason.strip():
+            raise InvalidPlan("Say why: reason= is what the ledger is for; nothing was done.")
+
+    @contextlib.contextmanager
+    def _ledger_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"The ledger {self.ledger.path} could not be written ({error}), so the run ended: "
+                "nothing was acknowledged that is not in it. Mend that and run the same plan again."
+            ) from error
+
+    @contextlib.contextmanager
+    def _mover(self) -> Iterator[Mover]:
+        until = time.monotonic() + _FIRST_TRIES
+        while True:
+            try:
+                mover = self.broker.mover(self._queue, force=self.force)
+                break
+            except QueueInUse:  # perhaps of a process that was killed just now
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_PAUSES[0])
+        with mover:
+            yield mover
+
+    @property
+    def _queue(self) -> str:
+        """The queue that is ours meanwhile."""
+        if self.plan.verb == "restore":
+            return archive.read_head(self.plan.source).queue
+        return self.plan.source
+
+    # --- earlier runs ---------------------------------------------------------------
+
+    def _resumed(self, connection: sqlite3.Connection, mover: Mover) -> Account | None:
+        """Settle what earlier runs on this queue left, and return that of this very plan."""
+        same = None
+        for account, plan in Account.unfinished(connection, self.plan):
+            if plan.hash == self.plan.hash:
+                account.resume()
+                same = account
+            elif plan.verb != "restore":
+                self._settle(account, plan, mover)
+        return same
+
+    def _settle(self, account: Account, plan: Plan, mover: Mover) -> None:
+        """End what a run had begun: acknowledge what was confirmed, send again what may not have
+        arrived, and leave the rest."""
+        with self._work(account, plan, mover) as work:
+            begun = [row for row in work.rows if row.state == "intent"]
+            self._pass_until_through(mover, work, begun, interrupted=True)
+        note = f"its process ended; what it had begun was settled before run of plan {plan.hash}"
+        account.end("failed", note, self.clock.time())
+
+    # --- this one -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _work(self, account: Account, plan: Plan, mover: Mover) -> Iterator[Work]:
+        with contextlib.ExitStack() as stack:
+            act: Act
+            if plan.verb == "discard":
+                writer = None
+                if plan.archive is not None:
+                    head = Head(queue=plan.source, plan=plan.hash)
+                    writer = stack.enter_context(ArchiveWriter(plan.archive, head))
+                act = Discard(writer)
+            else:
+                act = Replay(f"{self.ledger.name}/{account.run}", mover.user)
+            yield Work(
+                plan, account, act, clock=self.clock, cancelled=self.cancelled, done=self.done
+            )
+
+    def _run(self, account: Account, mover: Mover) -> None:
+        ended: Ended = "failed"
+        note: str | None = None
+        try:
+            with self._work(account, self.plan, mover) as work:
+                if self.plan.verb == "restore":
+                    self._restore(mover, work)
+                elif self.ramp is None:
+                    interrupted = any(row.sends for row in work.rows)
+                    self._pass_until_through(mover, work, work.rows, interrupted=interrupted)
+                else:
+                    note = self._climb(mover, work, self.ramp)
+                work.write()
+                ended = "finished" if note is None else "stopped"
+                if self.cancelled.is_set():
+                    ended = "cancelled"
+        except TaskToolsError as error:
+            note = str(error)
+            raise
+        finally:
+            account.end(ended, note, self.clock.time())
+
+    def _pass_until_through(
+        self, mover: Mover, work: Work, rows: Sequence[Row], *, interrupted: bool
+    ) -> None:
+        """Pass through the queue until all *rows* have come to an end.
+
+        What an interrupted pass held may still be on its way back: then one that does not find
+        everything is made once more.
+        """
+        largest = max((row.planned.size for row in rows), default=0)
+        moves, since, pause = work.moves, time.monotonic(), _PAUSES[0]
+        work.open(rows)
+        while not work.is_done and not work.is_cancelled:
+            try:
+                moved = mover.work(work, largest=largest)
+            except _TROUBLE:
+                interrupted = True
+                if work.moves != moves:
+                    moves, since, pause = work.moves, time.monotonic(), _PAUSES[0]
+                if time.monotonic() - since > _PATIENCE:
+                    raise
+                time.sleep(pause)
+                pause = min(2 * pause, _PAUSES[1])
+            else:
+                if moved.ending == "end of queue" and not work.is_cancelled:
+                    if not interrupted:
+                        work.conclude()
+                        return
+                    interrupted = False
+                    time.sleep(_AGAIN)
+            finally:
+                work.write()
+            work.open(rows)
+
+    def _climb(self, mover: Mover, work: Work, ramp: Ramp) -> str | None:
+        """Send more and more, as long as those before do well; returns why it stopped."""
+        if self.watch is None:
+            raise InvalidPlan("Only replays can be ramped; nothing was done.")
+        canary = self.watch()
+        left = [row for row in work.rows if row.state in ("planned", "intent")]
+        sent = 0
+        interrupted = any(row.sends for row in work.rows)
+        while left and not self.cancelled.is_set():
+            upto = ramp.next_step(sent)
+            stage, left = left[: upto - sent], left[upto - sent :]
+            canary.expect(row.planned for row in stage)
+            self._pass_until_through(mover, work, stage, interrupted=interrupted)
+            interrupted = False
+            sent += len(stage)
+            arrived = [row.planned for row in stage if row.state in ("confirmed", "settled")]
+            if left:
+                why = canary.verdict(arrived, ramp, self.cancelled)
+                if why is not None:
+                    return why
+        return None
+
+    def _restore(self, mover: Mover, work: Work) -> None:
+        rows = {row.n: row for row in work.rows if row.state in ("planned", "intent")}
+        wanted = {row.planned.key: row for row in rows.values()}
+        work.open(())
+
+        def sendings() -> Iterator[Sending]:
+            for message in archive.read(self.plan.source):
+                row = wanted.pop(message.key, None)
+                if row is None:
+                    continue
+                properties = wire.decode(message.properties)
+                raw = replays.restored(message.properties, properties, user=mover.user)
+                yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
+
+        mover.put(work, sendings())
+        if not work.is_cancelled:
+            work.lost(wanted.values(), "it is not in the archive any more")
+
+
+def free_archive(path: str | os.PathLike[str]) -> str:
+    """Return the absolute *path* for an archive that is to be written.
+
+    Raises `InvalidPlan` when there is a file already, or no folder for one.
+    """
+    archive_path = Path(path).absolute()
+    if archive_path.exists():
+        raise InvalidPlan(f"{archive_path} is there already; nothing was done. Name another file.")
+    if not archive_path.parent.is_dir():
+        raise InvalidPlan(f"There is no folder {archive_path.parent}; nothing was done.")
+    return str(archive_path)

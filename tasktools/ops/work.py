@@ -1,0 +1,271 @@
+"""The messages of a run on their way: what is to be done with each, and the account of it.
+
+Called by a `Mover` in its own thread (`brokers.moving` says in which order). Everything that a
+later process must know is in the ledger before it matters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tasktools.brokers.moving import RawMessage, Sending
+from tasktools.core import deaths, edits, keys, replays, wire
+from tasktools.core.clock import Clock
+from tasktools.core.models import Properties, PublishResult
+from tasktools.core.plans import Plan, Planned
+from tasktools.ops.archive import Archived, ArchiveWriter
+from tasktools.ops.ledger import Account, State
+
+_OPEN: Final = ("planned", "intent")
+_AT_ONCE: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Row:
+    """One message of the plan and how far it has got."""
+
+    n: int
+    planned: Planned
+    state: State
+    sends: int
+    why: str | None = None
+
+    @property
+    def base(self) -> str:
+        """The key without what tells identical messages apart: any of them will do."""
+        return self.planned.key.partition("#")[0]
+
+
+class Act(Protocol):
+    """What a verb does with a message."""
+
+    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+        """Return what is to be done; raises `ValueError` when it cannot be, in words."""
+
+    def before(self, sendings: Sequence[Sending]) -> None:
+        """Do what has to be done before originals may be gone."""
+
+
+class Replay:
+    """Sends messages to where they go, with their edits."""
+
+    def __init__(self, run: str, user: str | None) -> None:
+        self._run = run
+        self._user = user
+
+    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+        """Return the message as it is sent."""
+        body = message.body
+        if row.planned.edits:
+            body = edits.apply(body, properties, edits.from_json(row.planned.edits))
+        raw = replays.replayed(message.properties, properties, run=self._run, user=self._user)
+        return Sending(row=row, queue=row.planned.to, body=body, properties=raw)
+
+    def before(self, sendings: Sequence[Sending]) -> None:
+        """Nothing: the original stays until the copy is confirmed."""
+
+
+class Discard:
+    """Acknowledges messages, once they are in the archive, if there is one."""
+
+    def __init__(self, archive: ArchiveWriter | None) -> None:
+        self._archive = archive
+
+    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+        """Return the message without a place to go to."""
+        del properties
+        return Sending(row=row, body=message.body, properties=message.properties)
+
+    def before(self, sendings: Sequence[Sending]) -> None:
+        """Keep them."""
+        if self._archive is not None:
+            self._archive.add(
+                [
+                    Archived(
+                        n=sending.row.n,
+                        key=sending.row.planned.key,
+                        task_id=sending.row.planned.task_id,
+                        task_name=sending.row.planned.task_name,
+                        properties=sending.properties,
+                        body=sending.body,
+                    )
+                    for sending in sendings
+                ]
+            )
+
+
+class Work:
+    """A plan's messages as a `Transfer`.
+
+    *done* is called with how many have come to an end. Of the messages only those that were
+    `open`ed are wanted. `cancelled` may be set by anybody, at any time.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        account: Account,
+        act: Act,
+        *,
+        clock: Clock,
+        cancelled: threading.Event,
+        done: Callable[[int], object],
+    ) -> None:
+        states = account.states()
+        self.rows = [
+            Row(n, planned, state, sends)
+            for n, (planned, (state, sends)) in enumerate(zip(plan.messages, states, strict=True))
+        ]
+        self.moves = 0
+        self._account = account
+        self._act = act
+        self._clock = clock
+        self._cancelled = cancelled
+        self._done = done
+        self._rate = plan.rate
+        self._sent_since: tuple[float, int] = (clock.time(), 0)
+        self._waiting: dict[str, deque[Row]] = {}
+        self._unsure: dict[str, deque[Row]] = {}
+        self._noted: list[Row] = []
+        self.open(())
+
+    # --- between passes -------------------------------------------------------------
+
+    def open(self, rows: Iterable[Row]) -> None:
+        """Want these, as far as they are not done, and besides those whose copy was confirmed
+        but whose original may still be there."""
+        self._waiting = _by_base(row for row in rows if row.state in _OPEN)
+        self._unsure = _by_base(row for row in self.rows if row.state == "confirmed")
+
+    def conclude(self) -> None:
+        """Note what it means that those still wanted are in the queue no more."""
+        for waiting in self._waiting.values():
+            for row in waiting:
+                begun = row.state == "intent"
+                row.state = "in doubt" if begun else "gone"
+                row.why = "it was being sent when the run was interrupted" if begun else None
+                self._noted.append(row)
+        for unsure in self._unsure.values():
+            for row in unsure:
+                row.state = "settled"
+                self._noted.append(row)
+        self._done(sum(map(len, self._waiting.values())))
+        self._waiting, self._unsure = {}, {}
+        self.write()
+
+    def lost(self, rows: Iterable[Row], why: str) -> None:
+        """Note that these cannot be had."""
+        for row in rows:
+            row.state, row.why = "gone", why
+            self._noted.append(row)
+
+    def write(self) -> None:
+        """Write down what is not in the ledger yet."""
+        rows, self._noted = self._noted, []
+        if rows:
+            changes = ((row.state, row.sends, row.why, row.n) for row in rows)
+            self._account.note(changes, self._clock.time())
+
+    # --- a Transfer -----------------------------------------------------------------
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no more messages are to be taken."""
+        return not self._waiting and not self._unsure
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether to end now."""
+        return self._cancelled.is_set()
+
+    def take(self, message: RawMessage) -> Sending | None:
+        """Say what is to be done with a message."""
+        properties = wire.decode(message.properties)
+        base = keys.base(properties, message.body, deaths.parse(properties.headers))
+        row = _next(self._waiting, base)
+        if row is None:
+            # Ours it was only if it has been delivered before; a new twin was not.
+            row = _next(self._unsure, base) if message.redelivered else None
+            return None if row is None else Sending(row=row)
+        try:
+            return self._act.sending(row, message, properties)
+        except ValueError as error:
+            row.state, row.why = "skipped", str(error)
+            self._noted.append(row)
+            self._done(1)
+            return None
+
+    def allowance(self) -> int:
+        """How many may be sent now."""
+        if self._rate is None:
+            return _AT_ONCE
+        since, sent = self._sent_since
+        return max(0, 1 + int((self._clock.time() - since) * self._rate) - sent)
+
+    def sending(self, sendings: Sequence[Sending]) -> None:
+        """Note that these will be sent."""
+        begun = [sending for sending in sendings if sending.row.state != "confirmed"]
+        for sending in begun:
+            row = sending.row
+            row.state, row.sends = "intent", row.sends + 1
+            self._noted.append(row)
+        self._act.before(begun)
+        self.write()
+        since, sent = self._sent_since
+        self._sent_since = (since, sent + len(begun))
+
+    def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
+        """Note what became of each."""
+        ended = 0
+        for sending, result in answers:
+            row = sending.row
+            match result:
+                case "confirmed":
+                    ended += row.state != "confirmed"
+                    row.state = "confirmed"
+                case "unroutable":
+                    row.state, row.why = "returned", f"there is no queue {sending.queue!r}"
+                    ended += 1
+                case "refused":
+                    row.state, row.why = "refused", f"the queue {sending.queue!r} did not take it"
+                    ended += 1
+                case _:
+                    continue  # its next pass finds out
+            self._noted.append(row)
+        self.write()
+        self.moves += ended
+        self._done(ended)
+
+    def settled(self, sendings: Sequence[Sending]) -> None:
+        """Note that these are gone from the queue; in the ledger with what is noted next."""
+        for sending in sendings:
+            sending.row.state = "settled"
+            self._noted.append(sending.row)
+
+    def returned(self, sendings: Sequence[Sending]) -> None:
+        """Want these again."""
+        for sending in reversed(sendings):
+            wanted = self._unsure if sending.row.state == "confirmed" else self._waiting
+            wanted.setdefault(sending.row.base, deque()).appendleft(sending.row)
+
+
+def _by_base(rows: Iterable[Row]) -> dict[str, deque[Row]]:
+    found: defaultdict[str, deque[Row]] = defaultdict(deque)
+    for row in rows:
+        found[row.base].append(row)
+    return dict(found)
+
+
+def _next(rows: dict[str, deque[Row]], base: str) -> Row | None:
+    """Take out the first row of *base*."""
+    found = rows.get(base)
+    if found is None:
+        return None
+    row = found.popleft()
+    if not found:
+        del rows[base]
+    return row
