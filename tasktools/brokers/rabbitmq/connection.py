@@ -14,20 +14,17 @@ import logging
 import os
 import random
 import socket
-import struct
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import pika
-from pika import frame, spec
-from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
 
 from tasktools.brokers.rabbitmq import translate
 from tasktools.brokers.rabbitmq.channel import Channel, fail, resolve
 from tasktools.brokers.rabbitmq.dsn import DSN
+from tasktools.brokers.rabbitmq.frames import RawConnection
 from tasktools.brokers.rabbitmq.publisher import Publisher
 from tasktools.core.errors import BrokerError, BrokerTimeout, Closed, ConnectionLost, Unreachable
 
@@ -59,56 +56,10 @@ for _name in (
     logging.getLogger(f"pika.{_name}").addFilter(_is_not_ours)
 
 
-class _Raw(AsyncioConnection):
-    """Keeps the properties of each message as they came, as `properties.raw`, and writes all
-    frames of one turn of the loop together (pika makes three system calls of each publish)."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._turn: list[bytes] = []
-        super().__init__(*args, **kwargs)
-
-    def _undecodable_header(self) -> tuple[int, Any]:
-        """Read a header frame whose properties pika cannot decode as one without any.
-
-        The message stays readable, and the connection with all that depends on it open.
-        """
-        _, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
-        (body_size,) = struct.unpack_from(">Q", self._frame_buffer, 11)
-        return 8 + size, frame.Header(channel, body_size, pika.BasicProperties())
-
-    def _on_connection_workflow_done(self, result: Any) -> None:
-        # When we gave the attempt up, pika 1.4 passes the class instead of an instance, and
-        # then trips over it; nobody is waiting for that attempt any more.
-        if result is not AMQPConnectionWorkflowAborted:
-            super()._on_connection_workflow_done(result)
-
-    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
-        if not self._turn:
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        self._turn += marshaled_frames
-
-    def _end_turn(self) -> None:
-        written, self._turn = b"".join(self._turn), []
-        if not self.is_closed:
-            super()._output_marshaled_frames([written])
-
-    def _read_frame(self) -> Any:
-        try:
-            consumed, value = super()._read_frame()
-        except Exception:  # whatever a stranger's headers make pika raise
-            if self._frame_buffer[0] != spec.FRAME_HEADER:
-                raise
-            consumed, value = self._undecodable_header()
-        if isinstance(value, frame.Header):
-            # 7 bytes of frame header and 12 of content header before, 1 end byte behind
-            value.properties.raw = bytes(self._frame_buffer[19 : consumed - 1])
-        return consumed, value
-
-
 class Session:
     """One live connection. All methods belong to the loop of its thread."""
 
-    def __init__(self, raw: AsyncioConnection, dsn: DSN) -> None:
+    def __init__(self, raw: RawConnection, dsn: DSN) -> None:
         self.blocked: str | None = None
         self._raw = raw
         self._dsn = dsn
@@ -354,7 +305,7 @@ class Connection:
 
     async def _connect(self, limit: float) -> Session:
         opened: asyncio.Future[None] = self._loop.create_future()
-        raw = _Raw(
+        raw = RawConnection(
             self._parameters(limit),
             on_open_callback=lambda _: resolve(opened, None),
             on_open_error_callback=lambda _, error: fail(

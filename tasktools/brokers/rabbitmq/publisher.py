@@ -59,7 +59,7 @@ class Publisher:
         settled: Callable[[Outcome], None],
     ) -> None:
         """Publish one message; *settled* is called once, with what became of it."""
-        self._channel.raw.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        self._channel.publish(exchange, routing_key, body, properties)
         self._waiting[self._next] = settled
         self._next += 1
         if len(self._waiting) >= WINDOW:

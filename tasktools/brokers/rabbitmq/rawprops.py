@@ -1,21 +1,34 @@
-"""Message properties that pika passes on as the bytes they are."""
+"""Message properties that pika takes and gives as the bytes they are."""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import pika
+
+from tasktools.core import wire
+from tasktools.core.models import Properties
 
 
 class RawProperties(pika.BasicProperties):
-    """Properties that go out exactly as these bytes (`tasktools.core.wire` makes and edits them).
+    """Properties that came as, and go out exactly as, these bytes.
 
-    pika decodes and encodes headers with losses (a float becomes a whole number), so what is
-    only passed on must not go through its codec.
+    `tasktools.core.wire` reads and edits them: pika decodes and encodes headers with losses (a
+    float becomes a whole number), and takes its time over it.
     """
 
-    def __init__(self, raw: bytes) -> None:
-        super().__init__()
+    def __init__(self, raw: bytes) -> None:  # not pika's, which sets every property
         self.raw = raw
 
     def encode(self) -> list[bytes]:
         """Return the bytes, as pika wants them."""
         return [self.raw]
+
+    @functools.cached_property
+    def decoded(self) -> Properties:
+        """What the bytes say."""
+        return wire.decode(self.raw)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.decoded, name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import pika
+from msgspec import structs
 from pika import exceptions as amqp
 
 from tasktools.brokers.rabbitmq.dsn import DSN
-from tasktools.core import deaths
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
+from tasktools.core import deaths, wire
 from tasktools.core.errors import (
     AuthenticationFailed,
     BrokerError,
@@ -24,46 +24,17 @@ from tasktools.core.errors import (
 )
 from tasktools.core.models import Properties
 
-_FIELDS = (
-    "message_id",
-    "priority",
-    "expiration",
-    "content_type",
-    "content_encoding",
-    "correlation_id",
-    "reply_to",
-    "type",
-    "user_id",
-    "app_id",
-    "delivery_mode",
-)
+
+def properties_in(raw: RawProperties) -> Properties:
+    """Return what came, without what a hop through a delay queue of ours left in it."""
+    told = raw.decoded
+    headers = deaths.without_hops(told.headers)
+    return told if headers is told.headers else structs.replace(told, headers=headers)
 
 
-def properties_in(raw: pika.BasicProperties) -> Properties:
-    """Return what pika received."""
-    stamp = raw.timestamp
-    try:
-        timestamp = None if stamp is None else datetime.fromtimestamp(stamp, UTC)
-    except (OverflowError, ValueError, OSError):
-        timestamp = None
-    fields: dict[str, Any] = {name: _readable(getattr(raw, name)) for name in _FIELDS}
-    headers = deaths.without_hops(raw.headers or {})
-    return Properties(headers=headers, timestamp=timestamp, **fields)
-
-
-def _readable(value: Any) -> Any:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def properties_out(properties: Properties) -> pika.BasicProperties:
-    """Return what pika is to send."""
-    stamp = properties.timestamp
-    fields = {name: getattr(properties, name) for name in _FIELDS}
-    return pika.BasicProperties(
-        headers=dict(properties.headers) or None,
-        timestamp=None if stamp is None else int(stamp.timestamp()),
-        **fields,
-    )
+def properties_out(properties: Properties) -> RawProperties:
+    """Return what is to be sent."""
+    return RawProperties(wire.encode(properties))
 
 
 # pika 1.4 keeps the broker's own words as text only, wrapped in a guess of its own; a guess
