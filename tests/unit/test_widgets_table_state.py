@@ -153,9 +153,21 @@ def test_a_page_is_the_rows_between_two_places() -> None:
     assert [cell.text for cell in page.rows[0].cells] == ["send_email", "ValueError", "2"]
 
 
-@pytest.mark.parametrize(("first", "last"), [(-5, -1), (5, 9), (10**9, 10**9 + 9), (3, 1)])
-def test_a_page_where_no_rows_are_is_empty(first: int, last: int) -> None:
-    assert showing().page(first, last).rows == []
+@pytest.mark.parametrize(
+    ("first", "last", "keys"),
+    [
+        (4, 6, "de"),
+        (10**9, 10**9 + 3, "cde"),
+        (-2, 0, "ab"),
+        (0, 9, "abcde"),
+        (3, 3, ""),
+        (3, 1, ""),
+    ],
+)
+def test_a_page_past_an_end_is_the_rows_at_that_end(first: int, last: int, keys: str) -> None:
+    page = showing().page(first, last)
+    assert "".join(row.key for row in page.rows) == keys
+    assert page.rows == showing().page(page.first, page.first + len(keys)).rows
 
 
 def test_a_page_is_never_all_of_a_large_frame() -> None:

@@ -110,11 +110,12 @@ class TableState(SharedState):
                 self.sort = None if self.sort.descending else Sort(column, descending=True)
 
     def page(self, first: int, last: int) -> Page:
-        """Return what is to be seen at the places from *first* to before *last*."""
+        """Return what is to be seen at the places from *first* to before *last*; if there are
+        not so many, the last of them."""
         with self.lock:
-            first = max(0, min(first, self.shown))
-            last = max(first, min(last, first + _LARGEST_PAGE))
-            places = self._listed[first:last]
+            size = max(0, min(last - first, _LARGEST_PAGE))
+            first = max(0, min(first, self.shown - size))
+            places = self._listed[first : first + size]
             cells = self._rows.cells(places, moment(self._clock.time()))
             keys, chosen = self._rows.keys[places], self._chosen[places].tolist()
             return Page(

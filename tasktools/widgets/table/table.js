@@ -3,7 +3,6 @@
 
 const LINE = 26; // px; --tt-line
 const CHECK = 32; // px, the column of boxes
-const SCROLLBAR = 12; // px, below the rows
 const FEWEST = 3; // lines of a table without rows
 const AHEAD = 12; // rows asked for beyond those in sight, above and below
 const TYPING = 150; // ms without a key before the filter is sent
@@ -57,7 +56,7 @@ class Table {
     }, [make("span", "tt-box")]);
     this.sorts = this.heads.map((head) =>
       make("div", `tt-cell tt-${head.kind}`, { role: "columnheader", title: head.title }, [
-        make("button", "", { "data-column": head.name }, [head.title]),
+        make("button", "tt-sort", { "data-column": head.name }, [make("span", "", {}, [head.title])]),
       ]));
     const corner = make("div", "tt-check", { role: "columnheader" }, [this.every]);
     const top = make("div", "tt-row tt-head", { role: "row", "aria-rowindex": 1 },
@@ -72,12 +71,14 @@ class Table {
     this.all = make("button", "");
     this.none = make("button", "", {}, ["Select none"]);
     this.problem = make("div", "tt-problem", { role: "alert" });
-    // JupyterLab would take keys pressed in here for commands on the cell.
-    this.root = make("div", "tasktools-table", { "data-lm-suppress-shortcuts": true }, [
+    this.root = make("div", "tasktools-table", {}, [
       make("div", "tt-bar", {}, [this.filter]),
       this.grid,
       make("div", "tt-foot", {}, [this.counts, this.all, this.none, this.problem]),
     ]);
+    for (const part of this.root.querySelectorAll("button, input, [tabindex]")) {
+      part.dataset.lmSuppressShortcuts = ""; // JupyterLab would take "d d" for "delete this cell"
+    }
     this.setWidths();
     this.draw();
     el.append(this.root);
@@ -95,7 +96,8 @@ class Table {
     const { page } = this;
     // As high as all rows need, whatever the filter leaves: nothing below moves while one types.
     const lines = Math.min(this.lines, Math.max(page.total, FEWEST));
-    this.grid.style.height = `${(lines + 1) * LINE + SCROLLBAR}px`;
+    const scrollbar = this.grid.offsetHeight - this.grid.clientHeight;
+    this.grid.style.height = `${(lines + 1) * LINE + scrollbar}px`;
     this.body.style.height = `${Math.max(page.shown, 1) * LINE}px`;
     this.drawRows();
     this.heads.forEach((head, i) => {
