@@ -12,6 +12,11 @@ from tasktools.core.models import Death
 OWN_QUEUES: Final = "tasktools."
 """Queues named so are ours; a hop through our delay queue is no death."""
 
+# Of many messages that died together `x-death` is one object (`tables.decode`). An object is kept
+# together with what was read in it, so that its id stays its own.
+_parsed: dict[int, tuple[list[Any], tuple[Death, ...]]] = {}
+_MOST_PARSED: Final = 4096
+
 
 def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
     """Return the deaths in the `x-death` header, newest first.
@@ -22,12 +27,19 @@ def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
     entries = headers.get("x-death")
     if not isinstance(entries, list):
         return ()
-    return tuple(
+    known = _parsed.get(id(entries))
+    if known is not None and known[0] is entries:
+        return known[1]
+    found = tuple(
         death
         for entry in entries
         if (death := _death(values.mapping(entry))) is not None
         and not death.queue.startswith(OWN_QUEUES)
     )
+    if len(_parsed) >= _MOST_PARSED:
+        _parsed.clear()
+    _parsed[id(entries)] = entries, found
+    return found
 
 
 def without_hops(headers: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,13 +9,14 @@ string, since RabbitMQ 4 ignores an `x-death` that a client sends, and streams d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from tasktools.core import deaths, values, wire
-from tasktools.core.models import Properties
+from tasktools.core.models import Death, Properties
 
 HEADER: Final = "x-tasktools-replay"
 _OF_DELIVERY: Final = ("x-delivery-count", "x-acquired-count", "x-stream-offset")
@@ -42,16 +43,19 @@ def story(headers: Mapping[str, Any]) -> Story:
     return Story()
 
 
-def replayed(raw: bytes, properties: Properties, *, run: str, user: str | None) -> bytes:
+def replayed(
+    raw: bytes, properties: Properties, died: Sequence[Death], *, run: str, user: str | None
+) -> bytes:
     """Return the properties *raw*, which decode to *properties*, as *run* sends them.
 
-    *user* is who sends. Raises `ValueError` for bytes that are no properties.
+    *died* are the message's deaths, *user* is who sends. Raises `ValueError` for bytes that are no
+    properties.
     """
     earlier = story(properties.headers)
     told = Story(
         count=earlier.count + 1,
         run=run,
-        first_death=earlier.first_death or _first_death(properties.headers),
+        first_death=earlier.first_death or _first(died),
     )
     added = {HEADER: _encode(told).decode()}
     return wire.edited(raw, without=_goes, added=added, drop=_foreign(properties, user))
@@ -62,6 +66,7 @@ def restored(raw: bytes, properties: Properties, *, user: str | None) -> bytes:
     return wire.edited(raw, without=_COPIES.__contains__, drop=_foreign(properties, user))
 
 
+@functools.lru_cache(maxsize=256)
 def _goes(name: str) -> bool:
     return name in _OF_DELIVERY or name in _COPIES or deaths.is_of_broker(name)
 
@@ -70,8 +75,7 @@ def _foreign(properties: Properties, user: str | None) -> tuple[str, ...]:
     return () if user is None or properties.user_id in (None, user) else ("user_id",)
 
 
-def _first_death(headers: Mapping[str, Any]) -> dict[str, str] | None:
-    died = deaths.parse(headers)
+def _first(died: Sequence[Death]) -> dict[str, str] | None:
     if not died:
         return None
     first = min(died, key=lambda death: (death.time is None, death.time))

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from tasktools.brokers.moving import RawMessage, Sending
 from tasktools.core import deaths, edits, keys, replays, wire
 from tasktools.core.clock import Clock
-from tasktools.core.models import Properties, PublishResult
+from tasktools.core.models import Death, Properties, PublishResult
 from tasktools.core.plans import Plan, Planned
 from tasktools.ops.archive import Archived, ArchiveWriter
 from tasktools.ops.ledger import Account, State
@@ -43,7 +43,9 @@ class Row:
 class Act(Protocol):
     """What a verb does with a message."""
 
-    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+    def sending(
+        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
+    ) -> Sending:
         """Return what is to be done; raises `ValueError` when it cannot be, in words."""
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -57,12 +59,16 @@ class Replay:
         self._run = run
         self._user = user
 
-    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+    def sending(
+        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
+    ) -> Sending:
         """Return the message as it is sent."""
         body = message.body
         if row.planned.edits:
             body = edits.apply(body, properties, edits.from_json(row.planned.edits))
-        raw = replays.replayed(message.properties, properties, run=self._run, user=self._user)
+        raw = replays.replayed(
+            message.properties, properties, died, run=self._run, user=self._user
+        )
         return Sending(row=row, queue=row.planned.to, body=body, properties=raw)
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -75,9 +81,11 @@ class Discard:
     def __init__(self, archive: ArchiveWriter | None) -> None:
         self._archive = archive
 
-    def sending(self, row: Row, message: RawMessage, properties: Properties) -> Sending:
+    def sending(
+        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
+    ) -> Sending:
         """Return the message without a place to go to."""
-        del properties
+        del properties, died
         return Sending(row=row, body=message.body, properties=message.properties)
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -185,14 +193,15 @@ class Work:
     def take(self, message: RawMessage) -> Sending | None:
         """Say what is to be done with a message."""
         properties = wire.decode(message.properties)
-        base = keys.base(properties, message.body, deaths.parse(properties.headers))
+        died = deaths.parse(properties.headers)
+        base = keys.base(properties, message.body, died)
         row = _next(self._waiting, base)
         if row is None:
             # Ours it was only if it has been delivered before; a new twin was not.
             row = _next(self._unsure, base) if message.redelivered else None
             return None if row is None else Sending(row=row)
         try:
-            return self._act.sending(row, message, properties)
+            return self._act.sending(row, message, properties, died)
         except ValueError as error:
             row.state, row.why = "skipped", str(error)
             self._noted.append(row)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 _STARTS_WITHIN: Final = 90.0
 _STOPS_WITHIN: Final = 30.0
-_PLUGINS: Final = "[rabbitmq_management]."
+_PLUGIN: Final = "rabbitmq_management"
 _NOT_INSTALLED: Final = (
     "No rabbitmq-server is installed; no node was started. Install the package rabbitmq-server "
     "(apt-get install rabbitmq-server, brew install rabbitmq, or conda-forge's)."
@@ -33,8 +33,9 @@ class RabbitMQNode:
 
     *config* are lines of `rabbitmq.conf`. *tls* are the paths of CA, certificate and key; the
     node then also listens at `tls_dsn`. *root* is a system root (a chroot) in which the server
-    is installed, for versions other than the system's; it takes root rights. Data and logs are
-    in `folder`; they are removed when the node was stopped without an error, else kept.
+    is installed, for versions other than the system's; it takes root rights. *plugins* are enabled
+    beside the management. Data and logs are in `folder`; they are removed when the node was
+    stopped without an error, else kept.
 
     ::
 
@@ -48,8 +49,10 @@ class RabbitMQNode:
         config: Iterable[str] = (),
         tls: tuple[Path, Path, Path] | None = None,
         root: Path | None = None,
+        plugins: Iterable[str] = (),
     ) -> None:
         self._root = root
+        self._plugins = (_PLUGIN, *plugins)
         self._binaries = _find_binaries(root)
         self._process: subprocess.Popen[bytes] | None = None
         self._name = f"tasktools-{uuid.uuid4().hex[:8]}"
@@ -89,7 +92,7 @@ class RabbitMQNode:
             for option, path in zip(("cacertfile", "certfile", "keyfile"), tls, strict=True):
                 lines.append(f"ssl_options.{option} = {path}")
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
-        (self.folder / "enabled_plugins").write_text(_PLUGINS)
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].")
 
     # --- lifecycle ------------------------------------------------------------------
 
