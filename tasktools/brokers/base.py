@@ -73,6 +73,10 @@ class Look:
     note: str | None = None
 
 
+Receive = Callable[[SeenMessage, bytes], object]
+"""Is handed each message of a look, and its body; `True` says that it is enough."""
+
+
 class _MayBeReadOnly(Protocol):
     @property
     def read_only(self) -> bool: ...
@@ -294,14 +298,28 @@ class Queues(Protocol):
     def purge(self, queue: str) -> int:
         """Delete all ready messages of *queue*; returns how many. `QueueNotFound`."""
 
-    def look_verdict(self, queue: str, limit: int) -> Verdict:
+    def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
         """Say what a look at up to *limit* messages of *queue* would cost; touches nothing."""
 
-    def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
-        """Show up to *limit* messages of *queue* and give them back (DESIGN, the peek contract).
+    def peek(
+        self,
+        queue: str,
+        limit: int | None = None,
+        *,
+        receive: Receive | None = None,
+        force: bool = False,
+    ) -> Look:
+        """Show the messages of *queue* from its head and give them back, in their order.
 
+        All that are ready, or the first *limit* (at least 1, else `ValueError`). With *receive*
+        each one and its body is handed over as it comes, and not kept: `Look.messages` is empty.
+        *receive* runs in a thread of the backend's and must return quickly; when it returns `True`
+        that was enough; what it raises ends the look and, once all is given back, is raised.
+
+        A look takes at most five minutes; what did not come by then is counted in `Look.note`.
         Raises `LookRefused` when the verdict is `could drop` (unless *force*), or is not
-        `harmless` on a read-only broker; `QueueNotFound` when there is no such queue.
+        `harmless` on a read-only broker, and where more are wanted than can be held in order;
+        `QueueNotFound` when there is no such queue.
         """
 
     def mover(self, queue: str, *, force: bool = False) -> Mover:

@@ -93,6 +93,12 @@ class Verdict:
     such a message has to be published again, which takes the right to."""
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise `ValueError` unless a look can show *limit* messages."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; a look shows 1 message at least.")
+
+
 def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
     """Raise `LookRefused` when the verdict does not allow the look."""
     if verdict.cost is Cost.COULD_DROP and not force:

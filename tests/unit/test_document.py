@@ -304,7 +304,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> MemoryServer:
 class Costly(MemoryBroker):
     """A broker on which every look uses up a delivery limit."""
 
-    def look_verdict(self, queue: str, limit: int) -> Verdict:
+    def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
         verdict = super().look_verdict(queue, limit)
         return replace(verdict, cost=Cost.COUNTS, why="it uses up the delivery limit")
 
@@ -339,10 +339,10 @@ def test_a_look_that_is_refused_is_not_made_and_a_warning_is_logged(
 class NoRight(MemoryBroker):
     """A broker whose user may not read one of the queues."""
 
-    def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
+    def peek(self, queue: str, limit: int | None = None, **more: Any) -> Look:
         if queue == "secret":
             raise PermissionDenied("no right to read 'secret'; nothing was changed.")
-        return super().peek(queue, limit, force=force)
+        return super().peek(queue, limit, **more)
 
 
 def test_a_queue_that_may_not_be_read_hides_no_other(

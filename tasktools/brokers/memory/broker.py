@@ -6,7 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
+from tasktools.brokers.base import (
+    Capabilities,
+    Look,
+    Receive,
+    changes,
+    raise_unless_confirmed,
+)
 from tasktools.brokers.document import DocumentNames
 from tasktools.brokers.memory import look
 from tasktools.brokers.memory.client import Client
@@ -254,14 +260,21 @@ class MemoryBroker(DocumentNames):
         self._check_open()
         return self.server.purge(queue)
 
-    def look_verdict(self, queue: str, limit: int) -> Verdict:
+    def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
         self._check_open()
         return look.verdict(self.server, queue, limit)
 
-    def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
+    def peek(
+        self,
+        queue: str,
+        limit: int | None = None,
+        *,
+        receive: Receive | None = None,
+        force: bool = False,
+    ) -> Look:
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
-        return look.look(self.server, verdict, limit, self._functions)
+        return look.look(self.server, verdict, limit, self._functions, receive)
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> MemoryMover:

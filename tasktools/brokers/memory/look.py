@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from tasktools.brokers.base import Look
+from tasktools.brokers.base import Look, Receive
 from tasktools.brokers.memory.exchanges import as_on_the_wire
-from tasktools.brokers.memory.queue import Message
 from tasktools.brokers.memory.server import MemoryServer
-from tasktools.core import codec, deaths, peek
+from tasktools.brokers.seen import Seen
+from tasktools.core import peek
 from tasktools.core.compose import FunctionNames
-from tasktools.core.keys import Keys
-from tasktools.core.models import SeenMessage
 from tasktools.core.peek import QueueFacts, Verdict
 
-_MOST_SHOWN: Final = 65_535
 
-
-def verdict(server: MemoryServer, queue: str, limit: int) -> Verdict:
+def verdict(server: MemoryServer, queue: str, limit: int | None) -> Verdict:
     """Say what a look would cost."""
-    if not 1 <= limit <= _MOST_SHOWN:
-        raise ValueError(f"limit is {limit}; a look shows 1 to {_MOST_SHOWN} messages.")
+    peek.check_limit(limit)
     return peek.judge(
         QueueFacts(
             queue=queue,
@@ -36,32 +29,24 @@ def verdict(server: MemoryServer, queue: str, limit: int) -> Verdict:
     )
 
 
-def look(server: MemoryServer, found: Verdict, limit: int, functions: FunctionNames) -> Look:
+def look(
+    server: MemoryServer,
+    found: Verdict,
+    limit: int | None,
+    functions: FunctionNames,
+    receive: Receive | None,
+) -> Look:
     """Look at a queue on which the verdict was *found*; *functions* learn from what is seen."""
     messages, ready = server.look(found.queue, limit)
-    keys = Keys()
-    seen = tuple(
-        _seen(position, message, keys, functions, redelivered=redelivered)
-        for position, (message, redelivered) in enumerate(messages)
-    )
+    seen = Seen(functions, receive)
+    for message, redelivered in messages:
+        properties = as_on_the_wire(message.properties)
+        if seen.show(properties, message.body, redelivered=redelivered):
+            break
     return Look(
-        queue=found.queue, verdict=found, messages=seen, ready_before=ready, ready_after=ready
-    )
-
-
-def _seen(
-    position: int, message: Message, keys: Keys, functions: FunctionNames, *, redelivered: bool
-) -> SeenMessage:
-    properties = as_on_the_wire(message.properties)
-    task = codec.decode(message.body, properties)
-    died = deaths.parse(properties.headers)
-    functions.learn(task)
-    return SeenMessage(
-        key=keys.next(properties, message.body, died),
-        position=position,
-        task=task,
-        properties=properties,
-        deaths=died,
-        redelivered=redelivered,
-        size=len(message.body),
+        queue=found.queue,
+        verdict=found,
+        messages=tuple(seen.messages),
+        ready_before=ready,
+        ready_after=ready,
     )

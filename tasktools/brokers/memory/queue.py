@@ -111,9 +111,10 @@ class Queue:
         """Remove and return the next message."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
-    def first(self, limit: int) -> list[Message]:
-        """Return the next *limit* messages, which stay."""
-        return [message for *_, message in heapq.nsmallest(limit, self._ready)]
+    def first(self, limit: int | None) -> list[Message]:
+        """Return the next *limit* messages (`None`: all), which stay."""
+        few = heapq.nsmallest(len(self._ready) if limit is None else limit, self._ready)
+        return [message for *_, message in few]
 
     def clear(self) -> int:
         """Remove all ready messages; returns how many."""

@@ -186,9 +186,9 @@ class MemoryServer:
         with self.now():
             return self.exchanges.queue(queue).clear()
 
-    def look(self, queue: str, limit: int) -> tuple[list[tuple[Message, bool]], int]:
-        """Return the next *limit* messages, each with whether it had been delivered before, and
-        how many are ready. Marks them redelivered, as giving back does."""
+    def look(self, queue: str, limit: int | None) -> tuple[list[tuple[Message, bool]], int]:
+        """Return the next *limit* messages (`None`: all), each with whether it had been delivered
+        before, and how many are ready. Marks them redelivered, as giving back does."""
         with self.now():
             source = self.exchanges.queue(queue)
             seen = [(message, message.redelivered) for message in source.first(limit)]

@@ -11,9 +11,15 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
-from tasktools.brokers.base import Capabilities, Look, changes, raise_unless_confirmed
+from tasktools.brokers.base import (
+    Capabilities,
+    Look,
+    Receive,
+    changes,
+    raise_unless_confirmed,
+)
 from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.rabbitmq import feed, look, topology
+from tasktools.brokers.rabbitmq import feed, look, topology, translate
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
@@ -24,8 +30,10 @@ from tasktools.brokers.rabbitmq.feed import Feed
 from tasktools.brokers.rabbitmq.locks import Locks, RabbitMQLock
 from tasktools.brokers.rabbitmq.management import Management
 from tasktools.brokers.rabbitmq.mover import RabbitMQMover
-from tasktools.brokers.rabbitmq.seen import Seen
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
+from tasktools.brokers.rabbitmq.seen import as_look
 from tasktools.brokers.rabbitmq.store import Store
+from tasktools.brokers.seen import Seen
 from tasktools.core import events, peek
 from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
@@ -53,6 +61,7 @@ from tasktools.core.peek import Verdict
 from tasktools.core.topics import check_settings, queue_arguments
 
 _PROGRESS_EVERY: Final = 0.05
+_GIVING_BACK: Final = 60.0  # seconds that it may take until all that a look held is ready again
 _BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
 
 
@@ -338,22 +347,33 @@ class RabbitMQBroker(DocumentNames):
 
         return self._main.run(work, again=False)
 
-    def look_verdict(self, queue: str, limit: int) -> Verdict:
-        look.check_limit(limit)
+    def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
+        peek.check_limit(limit)
         return peek.judge(self._facts.of_queue(queue, self._version()))
 
-    def peek(self, queue: str, limit: int, *, force: bool = False) -> Look:
+    def peek(
+        self,
+        queue: str,
+        limit: int | None = None,
+        *,
+        receive: Receive | None = None,
+        force: bool = False,
+    ) -> Look:
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
-        seen = Seen(self._functions)
+        seen = Seen(self._functions, receive)
+
+        def show(raw: RawProperties, body: bytes, redelivered: bool) -> bool:  # noqa: FBT001
+            return seen.show(translate.properties_in(raw), body, redelivered=redelivered)
+
         taken = self._main.run(
-            lambda session: look.look(session, verdict, limit, seen.receive),
-            timeout=max(look.TIMEOUT, self._timeout),
+            lambda session: look.look(session, verdict, limit, show),
+            timeout=look.TIMEOUT + _GIVING_BACK,
             again=False,
         )
         if taken.deliveries is not None:
             self._facts.saw_deliveries(queue, taken.deliveries)
-        return seen.as_look(verdict, taken)
+        return as_look(verdict, taken, seen.messages)
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:

@@ -134,16 +134,9 @@ class Channel:
         self.raw.connection.publish(number, exchange, routing_key, encoded, body)
 
     async def cancel(self, tag: str) -> None:
-        """End a consumer; what was on its way to it still arrives.
-
-        pika by itself would reject that, which changes the order and counts as a delivery.
-        """
-
-        def cancel(*, callback: Callable[..., Any]) -> None:
-            self.raw.basic_cancel(tag, callback)
-            self.raw._cancelled.discard(tag)  # noqa: SLF001 - there is no other way
-
-        await self.call(cancel)
+        """End a consumer; what was on its way to it still arrives until this returns."""
+        if tag in self.raw.consumer_tags:  # else it ended with its queue
+            await self.call(self.raw.basic_cancel, tag)
 
     async def close(self) -> None:
         """Close it; what was not acknowledged goes back to its queue."""

@@ -24,22 +24,28 @@ from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.peek import Verdict
 
 MOST: Final = 65_535
-"""Messages that one look can hold: the largest prefetch."""
+"""Messages that one consumer can hold: the largest prefetch."""
 TIMEOUT: Final = 300.0
-"""Seconds that one look may take."""
+"""Seconds after which a look takes no more messages; well below RabbitMQ's consumer timeout."""
 _IDLE: Final = 1.0  # seconds without a delivery after which no more are expected
-_SETTLE: Final = 1.0  # seconds that a queue may need until all that was given back is ready
+_SETTLE: Final = 1.0  # seconds without one more ready, after which no more are expected back
 
-Receive = Callable[[pika.BasicProperties, bytes, bool], None]
+Show = Callable[[RawProperties, bytes, bool], bool]
+"""Is shown each message, and whether it was redelivered; says whether that was enough."""
 
 
 @dataclass(slots=True)
 class Taken:
-    """What a look took and gave back. `deliveries`: highest delivery count, after it."""
+    """What a look took and gave back. `deliveries`: highest delivery count, after it.
+
+    `missing` of the wanted messages did not come, because a consumer took them, or within
+    the time that a look may take.
+    """
 
     ready_before: int
     ready_after: int = 0
-    count: int = 0
+    shown: int = 0
+    missing: int = 0
     rescued: int = 0
     lost: int = 0
     deliveries: int | None = None
@@ -47,68 +53,119 @@ class Taken:
 
 @dataclass(slots=True)
 class _Held:
+    """The messages that a look of *wanted* ones holds."""
+
     taken: Taken
     drop_at: int | None
-    at_limit: dict[int, tuple[pika.BasicProperties, bytes]] = field(default_factory=dict)
+    wanted: int
+    show: Show
+    count: int = 0
+    at_limit: dict[int, tuple[RawProperties, bytes]] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    is_over: bool = False
+    error: Exception | None = None
 
-    def hold(self, tag: int, properties: pika.BasicProperties, body: bytes) -> None:
-        self.taken.count += 1
-        deliveries = (properties.headers or {}).get("x-delivery-count")
-        if isinstance(deliveries, int):
-            self.taken.deliveries = max(self.taken.deliveries or 0, deliveries + 1)
-            if self.drop_at is not None and deliveries >= self.drop_at:
-                self.at_limit[tag] = (properties, body)
+    def message(self, method: spec.Basic.Deliver, properties: RawProperties, body: bytes) -> None:
+        """Take in one message."""
+        self.count += 1
+        if self.drop_at is not None:
+            self._note_limit(self.drop_at, method.delivery_tag, properties, body)
+        if not self.is_over:
+            self._show(properties, body, method.redelivered)
         self.news.set()
 
+    def _show(self, properties: RawProperties, body: bytes, redelivered: bool) -> None:  # noqa: FBT001
+        try:
+            is_enough = self.show(properties, body, redelivered)
+        except Exception as error:  # noqa: BLE001 - raised once all is given back
+            self.error, self.is_over = error, True
+            return
+        self.taken.shown += 1
+        self.is_over = is_enough or self.taken.shown >= self.wanted
 
-async def look(
-    session: Session,
-    verdict: Verdict,
-    limit: int,
-    receive: Receive,
-) -> Taken:
-    """Show up to *limit* messages of the verdict's queue to *receive*, and give them back.
+    def _note_limit(self, drop_at: int, tag: int, properties: RawProperties, body: bytes) -> None:
+        deliveries = properties.decoded.headers.get("x-delivery-count")
+        if isinstance(deliveries, int):
+            self.taken.deliveries = max(self.taken.deliveries or 0, deliveries + 1)
+            if deliveries >= drop_at:
+                self.at_limit[tag] = (properties, body)
 
-    Raises `LookRefused` where a message may have to be rescued and we have no right to publish.
+
+async def look(session: Session, verdict: Verdict, limit: int | None, show: Show) -> Taken:
+    """Show up to *limit* messages of the verdict's queue with *show*, and give them back.
+
+    Raises `LookRefused` where a message may have to be rescued and we have no right to publish,
+    or where more are wanted than can be held; and, once all is given back, what *show* raised.
     """
     queue = verdict.queue
     before = await topology.queue_ok(session, queue)
     if before is None:
         raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
     taken = Taken(ready_before=before.ready)
-    wanted = min(limit, before.ready)
+    wanted = before.ready if limit is None else min(limit, before.ready)
     if wanted:
+        _check_size(verdict, wanted)
         if verdict.drop_at is not None:
             await _check_rescue(session, queue)
-        async with session.own_channel() as channel:
-            held = _Held(taken, verdict.drop_at)
-            try:
-                await _take(channel, queue, wanted, held, receive)
-                taken.rescued = await rescue(session, channel, queue, held.at_limit)
-                taken.lost = len(held.at_limit) - taken.rescued
-            finally:
-                if verdict.give_back == "nack" and channel.is_open:
-                    channel.raw.basic_nack(0, multiple=True, requeue=True)
+        held = _Held(taken, verdict.drop_at, wanted, show)
+        await _look(session, verdict, held)
+        if held.error is not None:
+            raise held.error
     taken.ready_after = await _settled(session, queue, before.ready)
     return taken
 
 
-async def _take(channel: Channel, queue: str, wanted: int, held: _Held, receive: Receive) -> None:
-    await channel.call(channel.raw.basic_qos, prefetch_count=wanted)
-
-    def message(method: spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
-        held.hold(method.delivery_tag, properties, body)
-        receive(properties, body, method.redelivered)
-
-    tag = await channel.consume(queue, message)
-    while held.taken.count < wanted:
-        held.news.clear()
+async def _look(session: Session, verdict: Verdict, held: _Held) -> None:
+    taken, queue = held.taken, verdict.queue
+    async with session.own_channel() as channel:
         try:
-            await asyncio.wait_for(held.news.wait(), _IDLE)
-        except TimeoutError:
-            break  # a consumer took the rest, or the queue is gone
-    await channel.cancel(tag)
+            await _take(channel, queue, held)
+            taken.rescued = await rescue(session, channel, queue, held.at_limit)
+            taken.lost = len(held.at_limit) - taken.rescued
+        finally:
+            if verdict.give_back == "nack" and channel.is_open:
+                channel.raw.basic_nack(0, multiple=True, requeue=True)
+
+
+async def _take(channel: Channel, queue: str, held: _Held) -> None:
+    """Hold messages until enough were shown, or no more come.
+
+    A consumer holds no more than `MOST`; then another one goes on, so that the order is kept.
+    """
+    deadline = asyncio.get_running_loop().time() + TIMEOUT
+    tags: list[str] = []
+    while not held.is_over and held.count == len(tags) * MOST:
+        prefetch = min(held.wanted - held.count, MOST)
+        await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
+        tags.append(await channel.consume(queue, held.message))
+        full = held.count + prefetch
+        while not held.is_over and held.count < full and await _more(held, deadline):
+            pass
+    if not held.is_over:
+        held.taken.missing = held.wanted - held.count
+        held.is_over = True
+    for tag in tags:
+        await channel.cancel(tag)
+
+
+async def _more(held: _Held, deadline: float) -> bool:
+    """Wait for messages; false when none come, or time is up."""
+    now = asyncio.get_running_loop().time()
+    held.news.clear()
+    try:
+        await asyncio.wait_for(held.news.wait(), min(_IDLE, deadline - now))
+    except TimeoutError:
+        return False
+    return True
+
+
+def _check_size(verdict: Verdict, wanted: int) -> None:
+    if verdict.give_back == "close" and wanted > MOST:
+        raise LookRefused(
+            f"Looking at {wanted:,} messages of {verdict.queue!r} was refused: of a quorum queue "
+            f"before RabbitMQ 4.0 no more than {MOST:,} can be held without changing their order. "
+            f"It was not touched. Look at some, with limit={MOST}."
+        )
 
 
 async def _check_rescue(session: Session, queue: str) -> None:
@@ -127,7 +184,7 @@ async def rescue(
     session: Session,
     channel: Channel,
     queue: str,
-    at_limit: Mapping[int, tuple[pika.BasicProperties, bytes]],
+    at_limit: Mapping[int, tuple[RawProperties, bytes]],
 ) -> int:
     """Publish messages that giving back would make the broker drop to the end of their *queue*,
     and settle the originals, which *channel* holds by their tags; returns how many it could."""
@@ -135,25 +192,21 @@ async def rescue(
         return 0
     publisher, rescued = await session.publisher(), 0
     for tag, (properties, body) in at_limit.items():
-        copy = RawProperties(properties.raw)
-        if await publisher.publish("", queue, body, copy) == "confirmed":
+        if await publisher.publish("", queue, body, properties) == "confirmed":
             channel.raw.basic_ack(tag)
             rescued += 1
     return rescued
 
 
 async def _settled(session: Session, queue: str, expected: int) -> int:
-    """Return the ready messages, once as many as before are there again (or time is up)."""
-    deadline = asyncio.get_running_loop().time() + _SETTLE
-    while True:
+    """Return the ready messages, once as many as before are there again, or no more come."""
+    loop = asyncio.get_running_loop()
+    ready, since = -1, loop.time()
+    while ready < expected and loop.time() - since < _SETTLE:
+        if ready >= 0:
+            await asyncio.sleep(0.02)
         ok = await topology.queue_ok(session, queue)
-        ready = 0 if ok is None else ok.ready
-        if ready >= expected or asyncio.get_running_loop().time() >= deadline:
-            return ready
-        await asyncio.sleep(0.02)
-
-
-def check_limit(limit: int) -> None:
-    """Raise `ValueError` unless a look can show *limit* messages."""
-    if not 1 <= limit <= MOST:
-        raise ValueError(f"limit is {limit}; a look shows 1 to {MOST} messages.")
+        now = 0 if ok is None else ok.ready
+        if now != ready:
+            ready, since = now, loop.time()
+    return ready
