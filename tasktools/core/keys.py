@@ -6,9 +6,13 @@ import hashlib
 import struct
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
 
 from tasktools.core import failures, replays
 from tasktools.core.models import Death, Properties
+
+_LENGTHS: Final = struct.Struct(">QQ")
 
 
 class Keys:
@@ -34,9 +38,22 @@ class Keys:
 def base(properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
     """Return a message's key without the number that tells identical ones apart."""
     headers = properties.headers
-    parts = [properties.message_id or "", str(properties.timestamp or "")]
-    parts += [f"{d.queue}\0{d.reason}\0{d.count}" for d in deaths]
-    parts += [str(headers.get(name) or "") for name in (failures.FAILED_AT, replays.HEADER)]
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    lengths = struct.pack(f">{len(encoded) + 1}Q", len(encoded), *map(len, encoded))
-    return hashlib.blake2b(b"".join((lengths, *encoded, body)), digest_size=10).hexdigest()
+    failed_at, replay = headers.get(failures.FAILED_AT), headers.get(replays.HEADER)
+    return digest(
+        properties.message_id, properties.timestamp, body, died(deaths, failed_at, replay)
+    )
+
+
+def died(deaths: Sequence[Death], failed_at: object, replay: object) -> bytes:
+    """Return what of the headers goes into a key, as bytes."""
+    told = [f"{d.queue}\0{d.reason}\0{d.count}" for d in deaths]
+    told += [str(value or "") for value in (failed_at, replay)]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in told]
+    return b"".join(len(text).to_bytes(8, "big") + text for text in encoded)
+
+
+def digest(message_id: str | None, timestamp: datetime | None, body: bytes, died: bytes) -> str:
+    """Return the key of a message of which these are known."""
+    head = f"{message_id or ''}\0{timestamp or ''}".encode("utf-8", "surrogatepass")
+    lengths = _LENGTHS.pack(len(head), len(died))
+    return hashlib.blake2b(b"".join((lengths, head, died, body)), digest_size=10).hexdigest()

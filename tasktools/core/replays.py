@@ -9,18 +9,16 @@ string, since RabbitMQ 4 ignores an `x-death` that a client sends, and streams d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from tasktools.core import deaths, values, wire
-from tasktools.core.models import Death, Properties
+from tasktools.core import deaths, values
+from tasktools.core.models import Death
 
 HEADER: Final = "x-tasktools-replay"
 _OF_DELIVERY: Final = ("x-delivery-count", "x-acquired-count", "x-stream-offset")
-_COPIES: Final = ("CC", "BCC")
 _encode = msgspec.json.encode
 
 
@@ -43,36 +41,25 @@ def story(headers: Mapping[str, Any]) -> Story:
     return Story()
 
 
-def replayed(
-    raw: bytes, properties: Properties, died: Sequence[Death], *, run: str, user: str | None
-) -> bytes:
-    """Return the properties *raw*, which decode to *properties*, as *run* sends them.
-
-    *died* are the message's deaths, *user* is who sends. Raises `ValueError` for bytes that are no
-    properties.
-    """
-    earlier = story(properties.headers)
+def next_story(headers: Mapping[str, Any], run: str) -> str:
+    """Return what the header of a message with these *headers* says once *run* has sent it."""
+    earlier = story(headers)
     told = Story(
         count=earlier.count + 1,
         run=run,
-        first_death=earlier.first_death or _first(died),
+        first_death=earlier.first_death or _first(deaths.parse(headers)),
     )
-    added = {HEADER: _encode(told).decode()}
-    return wire.edited(raw, without=_goes, added=added, drop=_foreign(properties, user))
+    return _encode(told).decode()
 
 
-def restored(raw: bytes, properties: Properties, *, user: str | None) -> bytes:
-    """Return the properties of an archived message as they are put back into its queue."""
-    return wire.edited(raw, without=_COPIES.__contains__, drop=_foreign(properties, user))
+def makes_copies(header: str) -> bool:
+    """Whether the broker would put copies of the message elsewhere because of *header*."""
+    return header in ("CC", "BCC")
 
 
-@functools.lru_cache(maxsize=256)
-def _goes(name: str) -> bool:
-    return name in _OF_DELIVERY or name in _COPIES or deaths.is_of_broker(name)
-
-
-def _foreign(properties: Properties, user: str | None) -> tuple[str, ...]:
-    return () if user is None or properties.user_id in (None, user) else ("user_id",)
+def is_left_out(header: str) -> bool:
+    """Whether *header* is not sent with a replay."""
+    return header in _OF_DELIVERY or makes_copies(header) or deaths.is_of_broker(header)
 
 
 def _first(died: Sequence[Death]) -> dict[str, str] | None:

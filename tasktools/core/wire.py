@@ -44,11 +44,16 @@ def decode(raw: bytes) -> Properties:
     that are no properties at all are read as none.
     """
     try:
-        parts = _split(raw)
+        parts = split(raw)
     except (ValueError, IndexError):
         return Properties()
     parts.pop("cluster_id", None)
-    return Properties(**{name: _DECODERS.get(name, _text)(part) for name, part in parts.items()})
+    return Properties(**{name: decoded(name, part) for name, part in parts.items()})
+
+
+def decoded(name: str, part: bytes) -> Any:
+    """Return the property called *name* that these bytes say."""
+    return _DECODERS.get(name, _text)(part)
 
 
 def encode(properties: Properties) -> bytes:
@@ -58,7 +63,7 @@ def encode(properties: Properties) -> bytes:
         value = getattr(properties, name)
         if value is not None and value != {}:
             parts[name] = _encoded(name, value)
-    return _joined(parts)
+    return joined(parts)
 
 
 def edited(
@@ -76,29 +81,33 @@ def edited(
     `ValueError` for bytes that are no properties.
     """
     try:
-        parts = _split(raw)
+        parts = split(raw)
         if "headers" in parts or added:
-            parts["headers"] = _edited_headers(parts.get("headers", b""), without, added or {})
+            parts["headers"] = edited_headers(parts.get("headers", b""), without, added or {})
     except (IndexError, struct.error):
         raise ValueError(_NO_PROPERTIES) from None
     for name in drop:
         parts.pop(name, None)
     if expiration is not None:
         parts["expiration"] = tables.short(expiration)
-    return _joined(parts)
+    return joined(parts)
 
 
-def _edited_headers(
+def edited_headers(
     part: bytes, without: Callable[[str], bool], added: Mapping[str, object]
 ) -> bytes:
+    """Return the part of the headers as `edited` has it. Raises one of `tables.BROKEN`."""
     kept = [
         entry for name, entry in tables.entries(part[4:]) if name not in added and not without(name)
     ]
     return _sized(b"".join(kept) + tables.encode(added))
 
 
-def _split(raw: bytes) -> dict[str, bytes]:
-    """Return each property's bytes by its name, in their order."""
+def split(raw: bytes) -> dict[str, bytes]:
+    """Return each property's bytes by its name, in their order.
+
+    Raises `ValueError` or `IndexError` for bytes that are no properties.
+    """
     at, parts = 2, {}
     for name in _present(raw[:2]):
         if name == "headers":
@@ -120,7 +129,8 @@ def _present(word: bytes) -> tuple[str, ...]:
     return tuple(name for name, flag in _FLAGS.items() if flags & flag)
 
 
-def _joined(parts: Mapping[str, bytes]) -> bytes:
+def joined(parts: Mapping[str, bytes]) -> bytes:
+    """Return the properties that have these *parts*."""
     flags = sum(_FLAGS[name] for name in parts)
     return flags.to_bytes(2, "big") + b"".join(parts[name] for name in _NAMES if name in parts)
 

@@ -14,7 +14,6 @@ from typing import Final
 
 from tasktools.brokers.base import Broker
 from tasktools.brokers.moving import Mover, Sending
-from tasktools.core import replays, wire
 from tasktools.core.clock import Clock
 from tasktools.core.errors import (
     BrokerTimeout,
@@ -25,6 +24,7 @@ from tasktools.core.errors import (
     TaskToolsError,
     Unreachable,
 )
+from tasktools.core.passing import Opened
 from tasktools.core.plans import Plan
 from tasktools.ops import archive
 from tasktools.ops.archive import ArchiveWriter, Head
@@ -241,8 +241,7 @@ class Run:
                 row = wanted.pop(message.key, None)
                 if row is None:
                     continue
-                properties = wire.decode(message.properties)
-                raw = replays.restored(message.properties, properties, user=mover.user)
+                raw = Opened(message.properties).restored(user=mover.user)
                 yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
 
         mover.put(work, sendings())

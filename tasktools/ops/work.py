@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tasktools.brokers.moving import RawMessage, Sending
-from tasktools.core import deaths, edits, keys, replays, wire
+from tasktools.core import edits, wire
 from tasktools.core.clock import Clock
-from tasktools.core.models import Death, Properties, PublishResult
+from tasktools.core.models import PublishResult
+from tasktools.core.passing import Opened
 from tasktools.core.plans import Plan, Planned
 from tasktools.ops.archive import Archived, ArchiveWriter
 from tasktools.ops.ledger import Account, State
@@ -43,9 +44,7 @@ class Row:
 class Act(Protocol):
     """What a verb does with a message."""
 
-    def sending(
-        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
-    ) -> Sending:
+    def sending(self, row: Row, message: RawMessage, opened: Opened) -> Sending:
         """Return what is to be done; raises `ValueError` when it cannot be, in words."""
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -59,16 +58,12 @@ class Replay:
         self._run = run
         self._user = user
 
-    def sending(
-        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
-    ) -> Sending:
+    def sending(self, row: Row, message: RawMessage, opened: Opened) -> Sending:
         """Return the message as it is sent."""
-        body = message.body
-        if row.planned.edits:
-            body = edits.apply(body, properties, edits.from_json(row.planned.edits))
-        raw = replays.replayed(
-            message.properties, properties, died, run=self._run, user=self._user
-        )
+        body, wanted = message.body, row.planned.edits
+        if wanted:
+            body = edits.apply(body, wire.decode(message.properties), edits.from_json(wanted))
+        raw = opened.replayed(run=self._run, user=self._user)
         return Sending(row=row, queue=row.planned.to, body=body, properties=raw)
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -81,11 +76,9 @@ class Discard:
     def __init__(self, archive: ArchiveWriter | None) -> None:
         self._archive = archive
 
-    def sending(
-        self, row: Row, message: RawMessage, properties: Properties, died: Sequence[Death]
-    ) -> Sending:
+    def sending(self, row: Row, message: RawMessage, opened: Opened) -> Sending:
         """Return the message without a place to go to."""
-        del properties, died
+        del opened
         return Sending(row=row, body=message.body, properties=message.properties)
 
     def before(self, sendings: Sequence[Sending]) -> None:
@@ -192,16 +185,15 @@ class Work:
 
     def take(self, message: RawMessage) -> Sending | None:
         """Say what is to be done with a message."""
-        properties = wire.decode(message.properties)
-        died = deaths.parse(properties.headers)
-        base = keys.base(properties, message.body, died)
+        opened = Opened(message.properties)
+        base = opened.key(message.body)
         row = _next(self._waiting, base)
         if row is None:
             # Ours it was only if it has been delivered before; a new twin was not.
             row = _next(self._unsure, base) if message.redelivered else None
             return None if row is None else Sending(row=row)
         try:
-            return self._act.sending(row, message, properties, died)
+            return self._act.sending(row, message, opened)
         except ValueError as error:
             row.state, row.why = "skipped", str(error)
             self._noted.append(row)
