@@ -164,6 +164,7 @@ def test_what_an_operator_selects_is_what_is_seen_after_filter_sort_and_scroll(
     table.row(12_012).click()
     expect(table.says("6 selected")).to_be_visible()
     expect(table.row(12_012)).to_have_class(re.compile("tt-current"))
+    expect(table.heading("Died")).to_be_in_viewport()
     light = screenshot(page, "table_light", tmp_path)
     use_theme(page, "JupyterLab Dark")
     dark = screenshot(page, "table_dark", tmp_path)

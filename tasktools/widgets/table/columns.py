@@ -15,7 +15,7 @@ Kind = Literal["text", "id", "json", "count", "size", "time", "span", "flag"]
 _TEXTS: Final = ("text", "id", "json")
 _LONGEST: Final = 300
 _JSON: Final = msgspec.json.Encoder(enc_hook=str)
-_PAST_MINUTE: Final = (("min", 60), ("h", 3600), ("d", 86_400))
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,8 @@ def _time(value: Any, now: datetime) -> Cell:
 
 
 def _about(seconds: float) -> str:
-    unit, size = next(
-        (pair for pair in reversed(_PAST_MINUTE) if seconds >= pair[1]), _PAST_MINUTE[0]
-    )
+    """Return a span of a minute or more in the largest unit that it fills."""
+    unit, size = next(pair for pair in _UNITS if seconds >= pair[1])
     return f"{int(seconds // size)} {unit}"
 
 

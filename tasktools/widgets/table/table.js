@@ -61,12 +61,12 @@ class Table {
     const corner = make("div", "tt-check", { role: "columnheader" }, [this.every]);
     const top = make("div", "tt-row tt-head", { role: "row", "aria-rowindex": 1 },
       [corner, ...this.sorts]);
-    this.nothing = make("div", "tt-nothing", { role: "note" });
+    this.nothing = make("div", "tt-nothing");
     this.body = make("div", "tt-body", { role: "rowgroup" }, [this.nothing]);
     this.grid = make("div", "tt-grid", {
       role: "grid", tabindex: 0, "aria-label": this.model.get("label"),
       "aria-multiselectable": true, "aria-colcount": this.heads.length + 1,
-    }, [make("div", "", { role: "rowgroup" }, [top]), this.body]);
+    }, [make("div", "tt-top", { role: "rowgroup" }, [top]), this.body]);
     this.counts = make("div", "tt-counts", { role: "status" });
     this.all = make("button", "");
     this.none = make("button", "", {}, ["Select none"]);
