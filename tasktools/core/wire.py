@@ -131,8 +131,15 @@ def _present(word: bytes) -> tuple[str, ...]:
 
 def joined(parts: Mapping[str, bytes]) -> bytes:
     """Return the properties that have these *parts*."""
-    flags = sum(_FLAGS[name] for name in parts)
-    return flags.to_bytes(2, "big") + b"".join(parts[name] for name in _NAMES if name in parts)
+    word, names = _in_order(frozenset(parts))
+    return word + b"".join([parts[name] for name in names])
+
+
+@functools.lru_cache(maxsize=256)
+def _in_order(names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
+    """Return the flag word of these properties, and their order."""
+    flags = sum(_FLAGS[name] for name in names)
+    return flags.to_bytes(2, "big"), tuple(name for name in _NAMES if name in names)
 
 
 def _sized(table: bytes) -> bytes:

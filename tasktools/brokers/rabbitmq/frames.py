@@ -154,16 +154,11 @@ class RawConnection(AsyncioConnection):
 
 
 def _delivered(buffer: bytes, at: int) -> spec.Basic.Deliver:
-    tag, at = _short(buffer, at)
-    delivery_tag, redelivered = _DELIVERED.unpack_from(buffer, at)
-    exchange, at = _short(buffer, at + _DELIVERED.size)
-    routing_key, _ = _short(buffer, at)
-    return spec.Basic.Deliver(tag, delivery_tag, redelivered, exchange, routing_key)
-
-
-def _short(buffer: bytes, at: int) -> tuple[str, int]:
+    """Return the method without exchange and routing key, which nobody here asks for."""
     end = at + 1 + buffer[at]
-    return buffer[at + 1 : end].decode("utf-8", "backslashreplace"), end
+    delivery_tag, redelivered = _DELIVERED.unpack_from(buffer, end)
+    tag = buffer[at + 1 : end].decode("utf-8", "backslashreplace")
+    return spec.Basic.Deliver(tag, delivery_tag, redelivered)
 
 
 @functools.lru_cache(maxsize=1024)
