@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -39,9 +40,10 @@ def decode(  # noqa: PLR0911 - one return a reason
         return _undecodable(properties, f"the body lacks {', '.join(missing)}")
     if not isinstance(data["payload"], dict):
         return _undecodable(properties, "the payload is not an object")
-    if values.time(data["created_at"]) is None:
+    created_at = values.time(data["created_at"])
+    if created_at is None:
         return _undecodable(properties, "created_at is not a time")
-    return _native(data, properties)
+    return _native(data, properties, created_at)
 
 
 def _json(body: bytes) -> Any:
@@ -68,8 +70,9 @@ def _undecodable(properties: Properties, problem: str) -> TaskMessage:
     )
 
 
-def _native(data: Mapping[str, Any], properties: Properties) -> TaskMessage:
+def _native(data: Mapping[str, Any], properties: Properties, created_at: datetime) -> TaskMessage:
     payload: Mapping[str, Any] = data["payload"]
+    headers = values.mapping(data.get("headers"))
     message_id = values.text(data["id"]) or properties.message_id
     task_id, func_name = values.text(payload.get("task_id")), values.text(payload.get("func_name"))
     args, kwargs = payload.get("args", []), payload.get("kwargs", {})
@@ -85,14 +88,12 @@ def _native(data: Mapping[str, Any], properties: Properties) -> TaskMessage:
         topic=values.text(data["topic"]),
         args=args if problem is None else None,
         kwargs=kwargs if problem is None else None,
-        headers=dict(values.mapping(data.get("headers"))),
+        headers=dict(headers),
         attempts=values.count(data.get("attempts", 0)),
-        published_at=values.time(payload.get("created_at"))
-        or values.time(data["created_at"])
-        or properties.timestamp,
+        published_at=values.time(payload.get("created_at")) or created_at,
         max_retries=values.count(payload.get("max_retries")) or None,
         retry_delay=values.number(payload.get("retry_delay")) or None,
-        lock=_lock(payload, values.mapping(data.get("headers")), func_name),
+        lock=_lock(payload, headers, func_name),
         problem=problem,
     )
 

@@ -48,7 +48,7 @@ def without_hops(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     Deaths of another kind stay, all of them.
     """
     entries = headers.get("x-death")
-    if not isinstance(entries, list) or not all(_is_hop(entry) for entry in entries):
+    if parse(headers) or not isinstance(entries, list) or not all(map(_is_hop, entries)):
         return headers
     return {name: value for name, value in headers.items() if not is_of_broker(name)}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -25,13 +25,12 @@ class Keys:
     """
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
 
     def next(self, properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
         """Return the key of the next message."""
         key = base(properties, body, deaths)
-        self._seen[key] += 1
-        n = self._seen[key]
+        n = self._seen[key] = self._seen.get(key, 0) + 1
         return key if n == 1 else f"{key}#{n}"
 
 
@@ -46,14 +45,22 @@ def base(properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
 
 def died(deaths: Sequence[Death], failed_at: object, replay: object) -> bytes:
     """Return what of the headers goes into a key, as bytes."""
-    told = [f"{d.queue}\0{d.reason}\0{d.count}" for d in deaths]
-    told += [str(value or "") for value in (failed_at, replay)]
-    encoded = [text.encode("utf-8", "surrogatepass") for text in told]
-    return b"".join(len(text).to_bytes(8, "big") + text for text in encoded)
+    return _deaths(tuple(deaths)) + _counted(str(failed_at or "")) + _counted(str(replay or ""))
+
+
+@functools.lru_cache(maxsize=1024)
+def _deaths(deaths: tuple[Death, ...]) -> bytes:
+    return b"".join(_counted(f"{d.queue}\0{d.reason}\0{d.count}") for d in deaths)
+
+
+def _counted(text: str) -> bytes:
+    encoded = text.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(8, "big") + encoded
 
 
 def digest(message_id: str | None, timestamp: datetime | None, body: bytes, died: bytes) -> str:
     """Return the key of a message of which these are known."""
-    head = f"{message_id or ''}\0{timestamp or ''}".encode("utf-8", "surrogatepass")
+    seconds = "" if timestamp is None else int(timestamp.timestamp())
+    head = f"{message_id or ''}\0{seconds}".encode("utf-8", "surrogatepass")
     lengths = _LENGTHS.pack(len(head), len(died))
     return hashlib.blake2b(b"".join((lengths, head, died, body)), digest_size=10).hexdigest()

@@ -26,7 +26,8 @@ _SIZES: Final = {kind: number.size for kind, number in _NUMBERS.items()} | {
 }
 _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
-_REMEMBERED: Final = ("x-death", "x-first-death-", "x-last-death-")
+_OF_DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")
+_REMEMBERED: Final = 2048
 
 
 def entries(table: bytes) -> Iterator[tuple[str, bytes]]:
@@ -42,14 +43,18 @@ def entries(table: bytes) -> Iterator[tuple[str, bytes]]:
 def decode(table: bytes) -> dict[str, Any]:
     """Return the headers in *table*. Raises one of `BROKEN`.
 
-    What the broker says of deaths is the same for many messages, so it is decoded once: the
-    values of two messages may be one object, which nobody may change.
+    Messages that died together have the same headers, and others at least the same deaths, so
+    those are decoded once: the values of two messages may be one object, which nobody may change.
     """
-    headers = {}
-    for name, entry in entries(table):
-        known = name.startswith(_REMEMBERED)
-        headers[name] = _remembered(entry) if known else _value_of(entry)
-    return headers
+    return _decoded(table).copy()
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _decoded(table: bytes) -> dict[str, Any]:
+    return {
+        name: _remembered(entry) if name.startswith(_OF_DEATHS) else _value_of(entry)
+        for name, entry in entries(table)
+    }
 
 
 def encode(headers: Mapping[str, Any]) -> bytes:
@@ -99,7 +104,7 @@ def _value_of(entry: bytes) -> Any:
     return _value(entry, 1 + entry[0], len(entry))
 
 
-_remembered = functools.lru_cache(maxsize=4096)(_value_of)
+_remembered = functools.lru_cache(maxsize=_REMEMBERED)(_value_of)
 
 
 def _value(data: bytes, at: int, end: int) -> Any:

@@ -221,8 +221,15 @@ def test_what_cannot_be_said_is_refused(properties: Properties, why: str) -> Non
         wire.encode(properties)
 
 
-def test_what_the_broker_says_of_deaths_is_decoded_once() -> None:
-    raw = wire.encode(Properties(headers={"x-death": [{"queue": "q"}], "mine": [1]}))
-    first, second = (wire.decode(raw).headers for _ in range(2))
+def test_what_many_messages_say_of_their_deaths_is_decoded_once() -> None:
+    told = [{"x-death": [{"queue": "q"}], "mine": [n]} for n in range(2)]
+    first, second = (wire.decode(wire.encode(Properties(headers=one))).headers for one in told)
     assert first["x-death"] is second["x-death"]
-    assert first["mine"] is not second["mine"]
+    assert [first["mine"], second["mine"]] == [[0], [1]]
+
+
+def test_headers_of_two_messages_are_two_objects() -> None:
+    raw = wire.encode(Properties(headers={"n": 1}))
+    first, second = (wire.decode(raw).headers for _ in range(2))
+    assert first == second
+    assert first is not second

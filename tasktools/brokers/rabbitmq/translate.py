@@ -27,7 +27,7 @@ from tasktools.core.models import Properties
 
 def properties_in(raw: RawProperties) -> Properties:
     """Return what came, without what a hop through a delay queue of ours left in it."""
-    told = raw.decoded
+    told = wire.decode(raw.raw)
     headers = deaths.without_hops(told.headers)
     return told if headers is told.headers else structs.replace(told, headers=headers)
 
