@@ -1,10 +1,13 @@
-"""The command line: ``tasktools status|workers|topics|tasks|publish|topic|drain|locks|…``."""
+"""The command line: ``tasktools status|workers|topics|tasks|publish|dead|replay|…``."""
 
-from tasktools.cli import operate
+from tasktools.cli import dead, operate, replay
 from tasktools.cli.commands import main
 from tasktools.cli.worker import worker
 
-for _command in (worker, operate.topic, operate.drain, operate.locks, operate.unlock):
+for _command in (
+    *(worker, operate.topic, operate.drain, operate.locks, operate.unlock),
+    *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
+):
     main.add_command(_command)
 
 __all__ = ("main",)

@@ -32,22 +32,31 @@ class Access:
 
     @contextmanager
     def cluster(self, topics: tuple[str, ...] = ()) -> Iterator[Cluster]:
-        """Connect, and turn every error of tasktools into one sentence and exit code 1."""
+        """Connect; errors are `spoken`."""
         management: str | Literal[False] | None = self.management_url
         if management == "off":
             management = False
-        try:
-            with tasktools.connect(
+        with (
+            spoken(),
+            tasktools.connect(
                 self.dsn,
                 management_url=management,
                 layout=self.layout,
                 read_only=self.read_only,
                 timeout=self.timeout,
                 topics=topics,
-            ) as cluster:
-                yield cluster
-        except TaskToolsError as error:
-            raise click.ClickException(show.harmless(str(error))) from error
+            ) as cluster,
+        ):
+            yield cluster
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Turn every error of tasktools into one sentence and exit code 1."""
+    try:
+        yield
+    except TaskToolsError as error:
+        raise click.ClickException(show.harmless(str(error))) from error
 
 
 def with_access(command: Callable[..., None]) -> Callable[..., None]:

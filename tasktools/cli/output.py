@@ -30,17 +30,32 @@ def answer(
     if as_json:
         write(show.document(frame))
         return
-    width = _width()
+    heading(frame)
+    section(frame, schema, render=render)
+    notes(frame)
+
+
+def heading(frame: pd.DataFrame) -> None:
+    """Print where *frame* comes from: always for the demo, else on a terminal."""
+    where = frame.attrs.get("cluster") or frame.attrs.get("ledger", "")
     if "demo" in frame.attrs:
         write(DEMO)
-    elif width is not None:
-        write(show.harmless(str(frame.attrs.get("cluster", "")).strip("<>")))
-    drawn, left_out = render(frame, schema, width=width)
+    elif width() is not None:
+        write(show.harmless(str(where).strip("<>")))
+
+
+def section(frame: pd.DataFrame, schema: Schema, *, render: Render = show.table) -> None:
+    """Print *frame* as a table."""
+    drawn, left_out = render(frame, schema, width=width())
     draw(drawn)
     if frame.empty:
         remark([f"There are no {schema.name.replace('_', ' ')}."])
     if left_out:
         remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
+
+
+def notes(frame: pd.DataFrame) -> None:
+    """Print what one should know beside *frame*, on stderr."""
     remark([f"note: {remark}" for remark in show.remarks(frame)])
 
 
@@ -48,19 +63,19 @@ def tally(outcomes: Mapping[str, int], *, demo: bool) -> None:
     """Print how many tasks had which outcome."""
     if demo:
         write(DEMO)
-    draw(show.counts(outcomes, width=_width()))
+    draw(show.counts(outcomes, "tasks", width=width()))
 
 
 def draw(renderable: RenderableType) -> None:
     """Print something of rich's; in a pipe it gets all the room it wants."""
-    console = Console(width=_width() or _PIPE_WIDTH)
+    console = Console(width=width() or _PIPE_WIDTH)
     with console.capture() as captured:
         console.print(renderable)
     lines = captured.get().splitlines()
     write("\n".join(line.rstrip() for line in lines))
 
 
-def _width() -> int | None:
+def width() -> int | None:
     """Return the width of the terminal; `None` when stdout is none."""
     return Console().width if sys.stdout.isatty() else None
 

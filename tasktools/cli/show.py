@@ -6,6 +6,8 @@ markup, and characters that a terminal would obey are written out (``\x1b``).
 
 from __future__ import annotations
 
+import csv as csv_format
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -19,73 +21,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tasktools.cli.columns import COLUMNS, DISPENSABLE
 from tasktools.core import schemas
 from tasktools.core.schemas import Column, Schema
-
-COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "workers": (
-            "worker_id",
-            "state",
-            "running",
-            "capacity",
-            "utilisation",
-            "silence",
-            "clock_offset",
-            "succeeded",
-            "failed",
-            "draining",
-            "topics",
-        ),
-        "topics": (
-            "topic",
-            "queued",
-            "unacked",
-            "running",
-            "dead_letter",
-            "consumers",
-            "subscribers",
-            "publish_rate",
-            "ack_rate",
-            "concurrency_limit",
-            "succeeded",
-            "failed",
-            "queue_type",
-            "dead_lettering",
-            "exists",
-        ),
-        "active_tasks": ("state", "topic", "task_name", "age", "attempts", "worker_id", "task_id"),
-    }
-)
-"""The columns of a table; JSON has all of them."""
-
-DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "workers": (
-            "succeeded",
-            "failed",
-            "utilisation",
-            "clock_offset",
-            "draining",
-            "topics",
-            "silence",
-        ),
-        "topics": (
-            "exists",
-            "queue_type",
-            "subscribers",
-            "succeeded",
-            "ack_rate",
-            "publish_rate",
-            "concurrency_limit",
-            "failed",
-            "unacked",
-            "dead_lettering",
-        ),
-        "active_tasks": ("attempts", "task_id", "worker_id"),
-    }
-)
-"""The columns that a narrow terminal does without, in this order."""
 
 _LONGEST: Final = 300
 """Characters of one cell; a body can have megabytes."""
@@ -102,10 +40,20 @@ _STYLES: Final = MappingProxyType(
         "running": "green",
         "queued": "cyan",
         "confirmed": "green",
+        "replayed": "green",
+        "discarded": "green",
+        "restored": "green",
+        "finished": "green",
+        "skipped": "yellow",
+        "not sent": "yellow",
+        "cancelled": "yellow",
         "no": "bold red",
     }
 )
-_STYLED: Final = ("state", "outcome", "dead_lettering", "exists")
+_STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists")
+_SHARES: Final = ("utilisation", "share")
+_WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS)
+_FOLDED: Final = ("error", "why", "reason", "note", "group", "before", "after", "skipped")
 _MISSING: Final = "-"
 
 
@@ -195,10 +143,10 @@ def _strips(frame: pd.DataFrame, schema: Schema) -> Iterator[Strip]:
             name,
             [_cell(value, column) for value in frame[name]],
             right=column.kind in ("count", "ratio", "span"),
-            flexible=column.kind == "object",
+            flexible=column.kind == "object" or name in _FOLDED,
         )
-    if schema is schemas.ACTIVE_TASKS:
-        yield Strip("arguments", [_arguments(row) for row in _rows(frame)], flexible=True)
+    if schema in _WITH_ARGUMENTS:
+        yield Strip("arguments", [_arguments(row) for row in records(frame)], flexible=True)
 
 
 def facts(
@@ -209,18 +157,18 @@ def facts(
     grid.show_header = False
     _add_column(grid, "what")
     _add_column(grid, "value", right=True)
-    for row in _rows(frame):
+    for row in records(frame):
         for column in schema.columns:
             title = column.name if width is None else column.name.replace("_", " ")
             grid.add_row(Text(title), _cell(row[column.name], column))
     return grid, ()
 
 
-def counts(of: Mapping[str, int], *, width: int | None) -> Table:
-    """Return how many tasks had which outcome."""
+def counts(of: Mapping[str, int], what: str, *, width: int | None) -> Table:
+    """Return how many of *what* had which outcome."""
     grid = _grid(terminal=width is not None)
     _add_column(grid, "outcome")
-    _add_column(grid, "tasks", right=True)
+    _add_column(grid, what, right=True)
     for outcome, n in of.items():
         grid.add_row(Text(outcome, style=_STYLES.get(outcome, "bold red")), Text(f"{n:,}"))
     return grid
@@ -237,7 +185,8 @@ def _add_column(grid: Table, title: str, *, right: bool = False, folds: bool = F
     grid.add_column(Text(title), justify=justify, overflow="fold", no_wrap=not folds)
 
 
-def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows of *frame* as they are."""
     names = [str(name) for name in frame.columns]
     for values in frame.itertuples(index=False, name=None):
         yield dict(zip(names, values, strict=True))
@@ -255,7 +204,7 @@ def _words(value: Any, column: Column) -> str:  # noqa: PLR0911 - one a kind
         case "count":
             return f"{int(value):,}"
         case "ratio":
-            return f"{value:.0%}" if column.name == "utilisation" else f"{value:.1f}/s"
+            return f"{value:.0%}" if column.name in _SHARES else f"{value:.1f}/s"
         case "flag":
             return "yes" if value else "no"
         case "time":
@@ -303,7 +252,7 @@ def document(frame: pd.DataFrame, **more: Any) -> str:
     written in ASCII, so that no value can do anything to a terminal.
     """
     told = {
-        "rows": [{name: plain(value) for name, value in row.items()} for row in _rows(frame)],
+        "rows": rows(frame),
         "sources": plain(frame.attrs.get("sources", {})),
         "notes": plain(frame.attrs.get("notes", [])),
         **({"looks": plain(frame.attrs["looks"])} if "looks" in frame.attrs else {}),
@@ -312,6 +261,26 @@ def document(frame: pd.DataFrame, **more: Any) -> str:
         "demo": "demo" in frame.attrs,
     }
     return json.dumps(told, indent=2, allow_nan=False)
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of *frame* as JSON has them."""
+    return [{name: plain(value) for name, value in row.items()} for row in records(frame)]
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return *frame* as CSV with a heading: what is missing is empty, what has parts is JSON."""
+    file = io.StringIO()
+    writer = csv_format.writer(file, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for row in rows(frame):
+        writer.writerow([_csv_cell(value) for value in row.values()])
+    return file.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    return harmless(text) if isinstance(text, str) else text
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one a type

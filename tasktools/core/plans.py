@@ -140,6 +140,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, readable by you alone; `tasktools.load_plan` reads it back."""
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            os.fchmod(file.fileno(), 0o600)  # it may have been there
             file.write(self.to_json())
 
     # --- reading it -----------------------------------------------------------------

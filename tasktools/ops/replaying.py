@@ -7,13 +7,14 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from tasktools.brokers.base import Broker, Look
-from tasktools.core import dead_letters
+from tasktools.core import dead_letters, schemas
 from tasktools.core.clock import Clock, moment
 from tasktools.core.compose import check_topic
 from tasktools.core.errors import InvalidPlan
@@ -27,6 +28,8 @@ from tasktools.ops.ledger import Ledger
 from tasktools.ops.planning import Edits
 from tasktools.ops.progress import Progress, in_background
 from tasktools.ops.runs import Run, free_archive
+
+_LOOKED_AT: Final = tuple(c.name for c in schemas.DEAD_LETTERS.columns if "look" in c.source)
 
 
 class Replaying(ABC):
@@ -93,7 +96,7 @@ class Replaying(ABC):
         look = self.broker.peek(queue, limit, receive=rows.add, force=force)
         frame = rows.frame()
         report = _report(look, len(frame))
-        source = tasks.look_source([report])
+        source = replace(tasks.look_source([report]), columns=_LOOKED_AT)
         frame = self._frame_of(frame, source)
         frame.attrs["looks"] = [report.as_dict()]
         return frame

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tasktools.cli import show
+from tasktools.cli.columns import COLUMNS
 from tasktools.core import frames, schemas
 from tasktools.core.clock import moment
 from tasktools.core.redaction import MASKED
@@ -71,7 +72,7 @@ def test_a_pipe_gets_every_column_in_one_line_a_row() -> None:
     ]
     header, *lines = drawn(frame_of(TOPICS, *rows), TOPICS).strip().split("\n")
 
-    assert header.split() == list(show.COLUMNS["topics"])
+    assert header.split() == list(COLUMNS["topics"])
     assert [line.split()[:2] for line in lines] == [
         [f"topic-{number}" * 10, str(number)] for number in range(3)
     ]

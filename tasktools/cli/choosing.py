@@ -1,0 +1,140 @@
+"""Which dead letters a command means: conditions on what is shown of them.
+
+``COL=VALUE`` is equal, ``COL!=VALUE`` is not, ``COL~TEXT`` contains, in either case of letters;
+``COL=`` is not there. COL is a column, or a path into args, kwargs or headers, like kwargs.to.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import pandas as pd
+
+from tasktools.cli import show
+from tasktools.core import edits
+from tasktools.core.schemas import DEAD_LETTERS
+from tasktools.ops.cluster import Cluster
+
+_SYNTAX: Final = re.compile(r"([^=~!]+)(!=|=|~)(.*)", re.DOTALL)
+_WITH_PATHS: Final = ("args", "kwargs", "headers")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition on a row of `dead_letters`."""
+
+    path: str
+    operator: str
+    value: str
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether it is true of *row*. Secrets are masked, and only their mask is compared."""
+        found = _text(row, self.path)
+        match self.operator:
+            case "=":
+                return found == self.value
+            case "!=":
+                return found != self.value
+            case _:
+                return self.value.casefold() in found.casefold()
+
+
+def parsed(text: str) -> Condition:
+    """Read a condition. Raises `ValueError` with what is wrong with it."""
+    found = _SYNTAX.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is none of COL=VALUE, COL!=VALUE and COL~TEXT.")
+    condition = Condition(*found.groups())
+    column, *inner = condition.path.split(".")
+    if column not in (_WITH_PATHS if inner else DEAD_LETTERS.names):
+        raise ValueError(
+            f"there is no column {condition.path!r}; there are {', '.join(DEAD_LETTERS.names)}, "
+            "and paths like kwargs.to."
+        )
+    return condition
+
+
+def _text(row: Mapping[str, Any], path: str) -> str:
+    """Return the value at *path* as it is shown; what is not there is empty."""
+    ((_, found, _),) = edits.before_after(row, {path: None})
+    if found in (edits.NOT_THERE, edits.NOT_KNOWN):
+        return ""
+    value = show.plain(found)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The dead letters for which all that was given holds."""
+
+    where: tuple[Condition, ...]
+    fingerprints: tuple[str, ...]
+    keys: tuple[str, ...]
+    limit: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.where or self.fingerprints or self.keys or self.limit)
+
+    def of(self, cluster: Cluster, topic: str) -> pd.DataFrame:
+        """Look at the dead letters of *topic* and return the chosen ones."""
+        frame = cluster.dead_letters(topic, self.limit)
+        attrs = frame.attrs
+        missing = [key for key in self.keys if key not in set(frame["key"])]
+        if missing:
+            raise click.ClickException(
+                f"No dead letter of {show.harmless(topic)} has the key "
+                f"{show.harmless(missing[0])} (any more); nothing was done."
+            )
+        if self.keys:
+            frame = frame[frame["key"].isin(self.keys)]
+        if self.fingerprints:
+            frame = frame[frame["fingerprint"].isin(self.fingerprints)]
+        if self.where:
+            rows = show.records(frame)
+            frame = frame[[all(one.holds(row) for one in self.where) for row in rows]]
+        frame.attrs = attrs
+        return frame
+
+
+def _conditions(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> tuple[Condition, ...]:
+    try:
+        return tuple(parsed(text) for text in given)
+    except ValueError as error:
+        raise click.BadParameter(show.harmless(str(error))) from error
+
+
+def with_choice(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose dead letters."""
+
+    @click.option(
+        "--where",
+        multiple=True,
+        callback=_conditions,
+        metavar="CONDITION",
+        help="COL=VALUE, COL!=VALUE or COL~TEXT (contains); COL= is not there. COL is a column, "
+        "or a path like kwargs.to. Several must all hold.",
+    )
+    @click.option(
+        "--fingerprint", "fingerprints", multiple=True, metavar="TEXT", help="Any of these."
+    )
+    @click.option("--key", "keys", multiple=True, metavar="KEY", help="Any of these.")
+    @click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Look at the first N dead letters only.",
+    )
+    @functools.wraps(command)
+    def chosen(*args: Any, **options: Any) -> None:
+        told = {name: options.pop(name) for name in Choice.__dataclass_fields__}
+        command(*args, choice=Choice(**told), **options)
+
+    return chosen

@@ -1,0 +1,104 @@
+"""Which columns of a frame a table has; JSON has all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "workers": (
+            "worker_id",
+            "state",
+            "running",
+            "capacity",
+            "utilisation",
+            "silence",
+            "clock_offset",
+            "succeeded",
+            "failed",
+            "draining",
+            "topics",
+        ),
+        "topics": (
+            "topic",
+            "queued",
+            "unacked",
+            "running",
+            "dead_letter",
+            "consumers",
+            "subscribers",
+            "publish_rate",
+            "ack_rate",
+            "concurrency_limit",
+            "succeeded",
+            "failed",
+            "queue_type",
+            "dead_lettering",
+            "exists",
+        ),
+        "active_tasks": ("state", "topic", "task_name", "age", "attempts", "worker_id", "task_id"),
+        "dead_letters": (
+            "key",
+            "task_name",
+            "reason",
+            "deaths",
+            "replays",
+            "last_death",
+            "error_type",
+            "error",
+        ),
+        "failure_groups": ("count", "share", "first", "last", "group"),
+        "planned": ("key", "task_name", "to", "edit", "before", "after", "skipped"),
+        "outcome": ("outcome", "key", "task_name", "to", "possible_duplicate", "why"),
+        "runs": (
+            "run",
+            "started_at",
+            "ended",
+            "verb",
+            "source",
+            "to",
+            "planned",
+            "done",
+            "possible_duplicates",
+            "who",
+            "reason",
+            "note",
+        ),
+    }
+)
+"""The columns of a table."""
+
+DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "workers": (
+            "succeeded",
+            "failed",
+            "utilisation",
+            "clock_offset",
+            "draining",
+            "topics",
+            "silence",
+        ),
+        "topics": (
+            "exists",
+            "queue_type",
+            "subscribers",
+            "succeeded",
+            "ack_rate",
+            "publish_rate",
+            "concurrency_limit",
+            "failed",
+            "unacked",
+            "dead_lettering",
+        ),
+        "active_tasks": ("attempts", "task_id", "worker_id"),
+        "dead_letters": ("replays", "error_type", "deaths", "last_death", "reason", "task_name"),
+        "failure_groups": ("first", "share", "last"),
+        "planned": ("to", "task_name"),
+        "outcome": ("task_name", "to"),
+        "runs": ("possible_duplicates", "who", "to", "note"),
+    }
+)
+"""The columns that a narrow terminal does without, in this order."""

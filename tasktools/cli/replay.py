@@ -1,0 +1,141 @@
+"""Commands that change dead letters. They show a plan, and do it only with ``--yes``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from tasktools.cli import show
+from tasktools.cli.access import Access, with_access
+from tasktools.cli.choosing import Choice, with_choice
+from tasktools.cli.orders import Order, with_order
+from tasktools.core.edits import REMOVE
+from tasktools.core.plans import Plan
+from tasktools.ops.canary import Ramp
+from tasktools.ops.cluster import Cluster
+
+
+def _new_values(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read ``PATH=JSON``, any number of them."""
+    values = {}
+    for text in given:
+        path, is_there, value = text.partition("=")
+        try:
+            values[path] = json.loads(value)
+        except (ValueError, RecursionError):
+            hint = f"A text wants quotes: '{path}=\"{value}\"'" if is_there else "Write PATH=JSON"
+            raise click.BadParameter(show.harmless(f"{text!r} has no JSON. {hint}.")) from None
+    return values
+
+
+@click.command()
+@click.argument("topic", required=False)
+@with_choice
+@click.option(
+    "--to", metavar="QUEUE", help="Send them to this topic or queue; else where they came from."
+)
+@click.option(
+    "--set",
+    "new_values",
+    multiple=True,
+    callback=_new_values,
+    metavar="PATH=JSON",
+    help="Change a value of each, like kwargs.to='\"a@b\"'.",
+)
+@click.option(
+    "--remove", "removed", multiple=True, metavar="PATH", help="Take a value out of each."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Send at most N a second.",
+)
+@click.option(
+    "--ramp",
+    is_flag=True,
+    help="Send 1, then 10, 100, 1000, then all; stop when they fail again.",
+)
+@with_order
+@with_access
+def replay(
+    access: Access,
+    *,
+    topic: str | None,
+    choice: Choice,
+    to: str | None,
+    new_values: dict[str, Any],
+    removed: tuple[str, ...],
+    rate: float | None,
+    ramp: bool,
+    order: Order,
+) -> None:
+    """Send dead letters of TOPIC again: all of them, or the chosen ones.
+
+    Shows the plan. With --yes and --reason it does it: exactly the planned messages, each
+    confirmed before the original is gone, all of it in the ledger.
+    """
+    edits = new_values | dict.fromkeys(removed, REMOVE)
+    order.check(topic=topic, others=(choice, to, edits, rate))
+
+    def planned(cluster: Cluster) -> Plan:
+        frame = choice.of(cluster, str(topic))
+        return cluster.plan_replay(frame, to, edits=edits or None, rate=rate)
+
+    order.carry_out(access, "replay", planned, ramp=Ramp() if ramp else None)
+
+
+@click.command()
+@click.argument("topic", required=False)
+@with_choice
+@click.option(
+    "--archive",
+    type=click.Path(),
+    metavar="FILE",
+    help="Keep them in this file, from which 'tasktools restore' brings them back.",
+)
+@click.option("--no-archive", is_flag=True, help="Keep nothing: they are gone for good.")
+@with_order
+@with_access
+def discard(
+    access: Access,
+    *,
+    topic: str | None,
+    choice: Choice,
+    archive: str | None,
+    no_archive: bool,
+    order: Order,
+) -> None:
+    """Take dead letters of TOPIC out of their queue: all of them, or the chosen ones.
+
+    Shows the plan. With --yes and --reason it does it.
+    """
+    order.check(topic=topic, others=(choice, archive, no_archive))
+    if order.plan is None and no_archive == (archive is not None):
+        raise click.UsageError("Give --archive FILE, or --no-archive.")
+
+    def planned(cluster: Cluster) -> Plan:
+        return cluster.plan_discard(choice.of(cluster, str(topic)), archive=archive)
+
+    order.carry_out(access, "discard", planned)
+
+
+@click.command()
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False), required=False)
+@with_order
+@with_access
+def restore(access: Access, *, archive: str | None, order: Order) -> None:
+    """Put the messages of ARCHIVE back into the queue that they were discarded from.
+
+    Shows the plan. With --yes and --reason it does it.
+    """
+    order.check(archive=archive)
+
+    def planned(cluster: Cluster) -> Plan:
+        return cluster.plan_restore(str(archive))
+
+    order.carry_out(access, "restore", planned)
