@@ -188,7 +188,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def _rows(message: Planned) -> Iterable[tuple[Any, ...]]:
-    head = (message.key, message.task_id, message.task_name, message.to, message.size)
+    to = message.to if message.skipped is None else None
+    head = (message.key, message.task_id, message.task_name, to, message.size)
     changes = message.changes or (Change(None, None, None),)  # type: ignore[arg-type]
     for change in changes:
         yield (*head, change.path, change.before, change.after, message.skipped)
