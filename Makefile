@@ -7,6 +7,7 @@
 
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
+BESIDE := -n 4 --dist loadfile # these mostly wait; each process has a node of its own
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 CHAOS := tests/rabbitmq/chaos.py tests/rabbitmq/chaos_runner.py
 LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -33,16 +34,16 @@ types: .venv-test/ready ## mypy --strict
 	$(BIN)/mypy
 
 unit: .venv-test/ready ## Without any server
-	$(PYTEST) tests/unit tasktools --doctest-modules
+	$(PYTEST) -n 2 tests/unit tasktools --doctest-modules
 
 conformance: .venv-test/ready ## Both backends, on a private node
-	$(PYTEST) tests/conformance tests/rabbitmq
+	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq
 
 coverage: .venv-test/ready ## Those two again, with what they cover
 	$(PYTEST) tests/unit tests/conformance tests/rabbitmq --cov --cov-report=term:skip-covered
 
 peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
-	$(PYTEST) tests/peer
+	$(PYTEST) $(BESIDE) tests/peer
 
 notebooks: .venv-test/ready ## Every notebook, by nbval, on the demo and on a private node
 	$(PYTEST) tests/notebooks

@@ -55,7 +55,7 @@ class Cluster(Publishing, Commands, Replaying):
         self._errors = HeardErrors()
         self._signature = signature
         self._reveal = reveal
-        broker.listen(self._errors.hear)
+        self._is_listening = False
 
     def __repr__(self) -> str:
         broker = self.broker
@@ -86,7 +86,7 @@ class Cluster(Publishing, Commands, Replaying):
 
         The first call waits for up to 3.5 s, one heartbeat, if no worker has been heard of.
         """
-        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
+        state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         rows = [_worker_row(worker) for worker in sorted(state.workers, key=_by_name)]
         return self._frame(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
 
@@ -98,7 +98,7 @@ class Cluster(Publishing, Commands, Replaying):
         list queues. Counts of queued messages are exact for up to 100 topics, and without the
         management API for all.
         """
-        state = self.broker.cluster_state()
+        state = self._state()
         kept, note = tasks.kept_settings(self.broker)
         known = {**state.settings, **kept}
         report = self.broker.topic_report(state.topics | self._named | kept.keys())
@@ -165,7 +165,7 @@ class Cluster(Publishing, Commands, Replaying):
         is in ``attrs["looks"]``. ``queued=False`` never looks. Tasks that a worker has fetched
         but not begun are in neither state. Raises `UnknownTopic`.
         """
-        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
+        state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         sources = [_events(state, schemas.ACTIVE_TASKS)]
         looks: list[tasks.LookReport] = []
         waiting: list[tasks.Waiting] = []
@@ -193,7 +193,7 @@ class Cluster(Publishing, Commands, Replaying):
 
     def locks(self) -> pd.DataFrame:
         """Return one row a lock that was announced and not released (schema `LOCKS`)."""
-        state = self.broker.cluster_state()
+        state = self._state()
         now = self._clock.time()
         rows = [
             (
@@ -210,7 +210,7 @@ class Cluster(Publishing, Commands, Replaying):
 
     def stats(self) -> pd.DataFrame:
         """Return the cluster in one row (schema `STATS`)."""
-        state = self.broker.cluster_state(settle=cluster_view.ONE_HEARTBEAT)
+        state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         report = self.broker.topic_report(state.topics | self._named)
         live = [worker for worker in state.workers if worker.state in ("alive", "late")]
         capacity = sum(worker.capacity or 0 for worker in live)
@@ -232,6 +232,16 @@ class Cluster(Publishing, Commands, Replaying):
             len(state.locks) if heard else None,
         )
         return self._frame(schemas.STATS, [row], (_events(state, schemas.STATS), *report.sources))
+
+    def _listen(self) -> None:
+        """Hear of errors from now on; a worker that uses our broker has no need to."""
+        if not self._is_listening:
+            self._is_listening = True
+            self.broker.listen(self._errors.hear)
+
+    def _state(self, *, settle: float = 0.0) -> ClusterState:
+        self._listen()
+        return self.broker.cluster_state(settle=settle)
 
     # --- frames ---------------------------------------------------------------------
 

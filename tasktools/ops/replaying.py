@@ -44,6 +44,9 @@ class Replaying(ABC):
     _signature: Callable[[str], inspect.Signature | None]
 
     @abstractmethod
+    def _listen(self) -> None: ...
+
+    @abstractmethod
     def _frame_of(
         self, frame: pd.DataFrame, sources: Source | Iterable[Source]
     ) -> pd.DataFrame: ...
@@ -59,7 +62,8 @@ class Replaying(ABC):
         What that costs was decided before (`attrs["looks"]`): it marks them redelivered, and
         where it could make RabbitMQ drop one it is refused with `LookRefused`, unless *force*.
         Bodies are not kept. The error is the one that the message carries, else the one that
-        a worker's event told of its task since this cluster was connected. Raises `UnknownTopic`.
+        a worker's event told of its task since this `Cluster` was first looked at. Raises
+        `UnknownTopic`.
         """
         check_topic(topic)
         queue = self.broker.layout.dead_queue(topic)
@@ -93,6 +97,7 @@ class Replaying(ABC):
         rows = dead_letters.DeadLetters(
             queue, topic=topic, heard=self._errors.get, reveal=self._reveal
         )
+        self._listen()
         look = self.broker.peek(queue, limit, receive=rows.add, force=force)
         frame = rows.frame()
         report = _report(look, len(frame))
