@@ -10,7 +10,7 @@ string, since RabbitMQ 4 ignores an `x-death` that a client sends, and streams d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -20,12 +20,13 @@ from tasktools.core.models import Death
 HEADER: Final = "x-tasktools-replay"
 _OF_DELIVERY: Final = ("x-delivery-count", "x-acquired-count", "x-stream-offset")
 _encode = msgspec.json.encode
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]  # what a column of counts can hold
 
 
 class Story(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What the header says. *first_death* is that before the first replay."""
 
-    count: int = 0
+    count: _Count = 0
     run: str | None = None
     first_death: dict[str, str] | None = None
 

@@ -1,0 +1,262 @@
+"""Dead letters as rows: what they, the broker and worker events say of a death."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasktools.brokers.memory import MemoryBroker
+from tasktools.core import codec, deaths, failures, replays
+from tasktools.core.dead_letters import DeadLetters, Told, fingerprint_of
+from tasktools.core.models import SeenMessage
+from tasktools.core.redaction import MASKED
+from tasktools.core.schemas import DEAD_LETTERS, DTYPES
+from tasktools.ops.cluster import Cluster
+from tasktools.ops.heard import HeardErrors
+from tasktools.testing import PUBLISHED, death, properties, task_body, task_event, task_payload
+from tasktools.testing.factories import failure
+
+LATER = PUBLISHED + timedelta(seconds=5)
+FAILED = failures.to_headers(failure(failed_at=LATER))
+
+
+def seen(body: bytes | None = None, **headers: Any) -> SeenMessage:
+    body = task_body() if body is None else body
+    told = properties(headers=headers)
+    return SeenMessage(
+        key="k0",
+        position=0,
+        task=codec.decode(body, told),
+        properties=told,
+        deaths=deaths.parse(headers),
+        redelivered=True,
+        size=len(body),
+    )
+
+
+def died(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"x-death": list(entries)}
+
+
+def row(
+    message: SeenMessage,
+    *,
+    heard: Callable[[str], Told | None] = lambda _task_id: None,
+    topic: str | None = "emails",
+    reveal: bool = False,
+) -> dict[str, Any]:
+    rows = DeadLetters("emails.dead", topic=topic, heard=heard, reveal=reveal)
+    rows.add(message, b"")
+    (found,) = rows.frame().to_dict("records")
+    return {name: None if value is pd.NA else value for name, value in found.items()}
+
+
+# --- what the message says -----------------------------------------------------------
+
+
+def test_a_row_has_all_that_the_message_says_of_its_task() -> None:
+    body = task_body(payload=task_payload(task_id="t", args=[1], kwargs={"to": "a"}), attempts=2)
+    found = row(seen(body))
+    assert {name: found[name] for name in ("key", "queue", "position", "task_id", "topic")} == {
+        "key": "k0",
+        "queue": "emails.dead",
+        "position": 0,
+        "task_id": "t",
+        "topic": "emails",
+    }
+    assert (found["args"], found["kwargs"], found["attempts"]) == ([1], {"to": "a"}, 2)
+    assert (found["published_at"], found["size"]) == (PUBLISHED, len(body))
+    assert found["task_name"] == "send_email"
+    assert found["problem"] is None
+
+
+def test_a_worker_of_ours_says_what_went_wrong() -> None:
+    found = row(seen(**FAILED))
+    assert (found["reason"], found["deaths"], found["replays"]) == ("failed", 1, 0)
+    assert found["error_type"] == "smtplib.SMTPServerDisconnected"
+    assert found["error"] == "please run connect() first"
+    assert found["fingerprint"] == "SMTPServerDisconnected: please run connect() first"
+    assert found["first_death"] == found["last_death"] == LATER
+
+
+def test_the_broker_says_why_how_often_and_since_when() -> None:
+    entries = (death(reason="expired", time=LATER, count=2), death(reason="rejected", count=3))
+    found = row(seen(**died(*entries)))
+    assert (found["reason"], found["deaths"]) == ("expired", 5)
+    assert (found["first_death"], found["last_death"]) == (PUBLISHED, LATER)
+    assert (found["error_type"], found["error"]) == (None, None)
+    assert found["fingerprint"] == "expired in emails"
+
+
+def test_deaths_of_both_kinds_add_up() -> None:
+    found = row(seen(**died(death(count=2)), **FAILED))
+    assert (found["deaths"], found["reason"]) == (3, "failed")
+    assert (found["first_death"], found["last_death"]) == (PUBLISHED, LATER)
+
+
+def test_an_error_of_a_former_life_is_not_told() -> None:
+    since = LATER + timedelta(seconds=1)
+    found = row(seen(**died(death(reason="delivery_limit", time=since)), **FAILED))
+    assert (found["reason"], found["deaths"], found["error"]) == ("delivery_limit", 1, None)
+    assert found["fingerprint"] == "delivery_limit in emails"
+
+
+def test_a_death_whose_time_is_not_known_leaves_the_workers_word() -> None:
+    assert row(seen(**died(death(time=None)), **FAILED))["reason"] == "failed"
+
+
+def test_an_error_of_which_only_half_is_told() -> None:
+    told = failures.to_headers(failure(error_type="", error="the bank said no"))
+    found = row(seen(**told))
+    assert (found["error_type"], found["error"]) == (None, "the bank said no")
+    bare = row(seen(**failures.to_headers(failure(error_type="", error="", reason="timed out"))))
+    assert (bare["error"], bare["fingerprint"]) == (None, "timed out")
+
+
+def test_replays_are_counted() -> None:
+    assert row(seen(**{replays.HEADER: '{"count": 3}'}))["replays"] == 3
+
+
+def test_what_is_no_task_has_a_row_that_says_why() -> None:
+    found = row(seen(b"\xff", **died(death())))
+    assert found["problem"] == "the body is not JSON"
+    assert found["fingerprint"] == "no task: the body is not JSON"
+    assert (found["topic"], found["task_id"], found["kwargs"]) == ("emails", None, None)
+
+
+def test_a_message_that_did_not_die_says_so() -> None:
+    found = row(seen())
+    assert (found["deaths"], found["reason"], found["fingerprint"]) == (0, None, "did not die")
+    assert found["first_death"] is pd.NaT
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"x-death": "lies"},
+        {"x-death": [{"count": "lies", "queue": 3}, None]},
+        {"x-tasktools-reason": "lies", "x-tasktools-failed-at": "never"},
+        {"x-tasktools-reason": "failed"},
+        {replays.HEADER: "lies"},
+        {replays.HEADER: 7},
+    ],
+    ids=str,
+)
+def test_headers_that_lie_are_not_believed(lies: dict[str, Any]) -> None:
+    found = row(seen(**lies))
+    assert (found["deaths"], found["reason"], found["replays"]) == (0, None, 0)
+
+
+# --- secrets -------------------------------------------------------------------------
+
+SECRET = seen(
+    task_body(payload=task_payload(kwargs={"password": "geheim", "dsn": "geheim"})),
+    **failures.to_headers(failure(error="amqp://u:geheim@host refused")),
+)
+
+
+def test_secrets_are_masked_in_arguments_and_errors() -> None:
+    found = row(SECRET)
+    assert found["kwargs"] == {"password": MASKED, "dsn": MASKED}
+    assert found["error"] == "amqp://u:•••@host refused"
+    assert "geheim" not in f"{found} {fingerprint_of(SECRET)}"
+
+
+def test_secrets_are_shown_where_that_was_asked_for() -> None:
+    found = row(SECRET, reveal=True)
+    assert found["kwargs"]["password"] == "geheim"
+    assert found["error"] == "amqp://u:geheim@host refused"
+    assert "geheim" not in found["fingerprint"]
+
+
+def test_a_long_error_is_shown_in_part() -> None:
+    told = failures.to_headers(failure(error="x" * 5000))
+    assert len(row(seen(**told))["error"]) == 500
+
+
+# --- what events say -----------------------------------------------------------------
+
+
+def test_the_error_that_was_heard_is_told_where_the_message_has_none() -> None:
+    found = row(seen(**died(death())), heard=lambda _task_id: ("Timeout", "after 5 s"))
+    assert (found["error_type"], found["error"]) == ("Timeout", "after 5 s")
+    assert (found["reason"], found["fingerprint"]) == ("rejected", "Timeout: after <n> s")
+
+
+def test_the_messages_own_word_goes_first() -> None:
+    found = row(seen(**FAILED), heard=lambda _task_id: ("Timeout", "after 5 s"))
+    assert found["error_type"] == "smtplib.SMTPServerDisconnected"
+
+
+def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
+    with Cluster(MemoryBroker()) as cluster:
+        cluster.create_topic("emails")
+        cluster.topics()  # from now on it hears
+        ids = [cluster.publish("emails", "send") for _ in range(2)]
+        told = task_event("task_failed", ids[1], error="no <b> 7", error_type="OSError")
+        cluster.broker.broadcast(told)
+        cluster.broker.broadcast(task_event("task_completed", ids[0]))
+        for _ in ids:
+            delivery = cluster.broker.claim("emails", "w")
+            assert delivery is not None
+            cluster.broker.nack(delivery.id, requeue=False)
+        dead = cluster.dead_letters("emails")
+    assert dead["error"].tolist() == [pd.NA, "no <b> 7"]
+    assert dead["fingerprint"].tolist() == ["rejected in emails", "OSError: no <b> <n>"]
+
+
+def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
+    heard = HeardErrors()
+    heard.hear(task_event("task_failed", "t", error="first", error_type="A"))
+    heard.hear(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
+    heard.hear(task_event("task_completed", "u"))
+    heard.hear(task_event("task_failed", "v"))
+    assert heard.get("t") == ("B", "y" * 2000)
+    assert heard.get("u") is None
+    assert heard.get("v") is None
+
+
+def test_errors_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasktools.ops.heard._MOST", 2)
+    heard = HeardErrors()
+    for task_id in ("a", "b", "a", "c"):
+        heard.hear(task_event("task_failed", task_id, error=task_id))
+    assert [heard.get(task_id) for task_id in "abc"] == [(None, "a"), None, (None, "c")]
+
+
+# --- frames --------------------------------------------------------------------------
+
+
+def test_the_frame_has_its_schema_also_when_it_is_empty() -> None:
+    dtypes = {c.name: DTYPES[c.kind] for c in DEAD_LETTERS.columns}
+    rows = DeadLetters("q", topic=None, heard=lambda _task_id: None, reveal=False)
+    assert dict(rows.frame().dtypes.astype(str)) == dtypes
+    rows.add(seen(), b"")
+    rows.add(seen(b"\xff", **FAILED), b"")
+    assert dict(rows.frame().dtypes.astype(str)) == dtypes
+    assert rows.frame()["topic"].tolist() == ["emails", pd.NA]
+
+
+def test_what_the_columns_come_from_and_what_the_look_cost_is_told() -> None:
+    with Cluster(MemoryBroker()) as cluster:
+        cluster.create_topic("emails")
+        frame = cluster.dead_letters("emails")
+    columns = frame.attrs["sources"]["look"]["columns"]
+    assert columns == [column.name for column in DEAD_LETTERS.columns]
+    assert frame.attrs["looks"][0]["queue"] == "emails.dead"
+    assert frame.attrs["looks"][0]["cost"] == "harmless"
+
+
+def test_one_message_is_found_by_its_key_with_its_secrets() -> None:
+    with Cluster(MemoryBroker()) as cluster:
+        for n in range(3):
+            cluster.publish("emails", "send", kwargs={"password": f"geheim{n}"}, create=True)
+        key = cluster.peek("emails")["key"][1]
+        message = cluster.message("emails", key)
+        assert message is not None
+        assert message.task.kwargs == {"password": "geheim1"}
+        assert cluster.message("emails", "no such key") is None
