@@ -64,6 +64,8 @@ def fingerprint(error_type: str | None, error: str | None) -> str | None:
     >>> fingerprint("KeyError", "'user_123'")
     "KeyError: 'user_<n>'"
     """
+    if not (error_type or error):
+        return None
     kind = _line(error_type or "").rpartition(".")[2]
     text = _normalised(_line(error or ""))
     return _shortened(": ".join(part for part in (kind, text) if part)) or None

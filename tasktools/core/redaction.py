@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final
 
@@ -57,4 +58,9 @@ def mask_text(text: str) -> str:
 def _names_secret(key: object, item: object) -> bool:
     if item is None or isinstance(item, bool) or not isinstance(key, str):
         return False
-    return _SECRET_KEY.search(key) is not None
+    return _is_secret(key)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    return _SECRET_KEY.search(name) is not None

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from pika import channel, frame, spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
@@ -26,7 +27,15 @@ _FRAME: Final = struct.Struct(">BHI")  # type, channel, size
 _METHOD: Final = struct.Struct(">BHII")  # the same and the method
 _CONTENT: Final = struct.Struct(">BHIHHQ")  # the same and class, weight, body size
 _DELIVERED: Final = struct.Struct(">Q?")
+_DELIVER: Final = spec.Basic.Deliver.INDEX
 _BASIC: Final = spec.BasicProperties.INDEX
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """What is wanted of pika's `Basic.Deliver`, in whose place it is handed over."""
+
+    delivery_tag: int
+    redelivered: bool
 
 
 class _Channel(channel.Channel):
@@ -84,22 +93,24 @@ class RawConnection(AsyncioConnection):
         if size < at + _METHOD.size:
             return 0
         length: int
-        _, number, length, method = _METHOD.unpack_from(buffer, at)
+        kind, number, length, method = _METHOD.unpack_from(buffer, at)
         header = at + 8 + length
-        if method != spec.Basic.Deliver.INDEX or size < header + _CONTENT.size:
+        if kind != spec.FRAME_METHOD or method != _DELIVER or size < header + _CONTENT.size:
             return 0
         _, _, length, _, _, body_size = _CONTENT.unpack_from(buffer, header)
         body = header + 8 + length
         end = body + 8 + body_size if body_size else body
         if size < end or (body_size and _FRAME.unpack_from(buffer, body)[2] != body_size):
             return 0
+        tag = at + _METHOD.size + 1
+        tag_end = tag + buffer[tag - 1]
         raw = self._channels.get(number)
-        delivered = _delivered(buffer, at + _METHOD.size)
-        consumer = raw and raw._consumers.get(delivered.consumer_tag)  # noqa: SLF001
+        consumer = raw and raw._consumers.get(buffer[tag:tag_end].decode())  # noqa: SLF001
         if consumer is None or buffer[end - 1] != spec.FRAME_END:
             return 0
         self.frames_received += 3
         properties = RawProperties(buffer[header + _CONTENT.size : body - 1])
+        delivered = Delivered(*_DELIVERED.unpack_from(buffer, tag_end))
         consumer(raw, delivered, properties, buffer[body + 7 : end - 1] if body_size else b"")
         return end
 
@@ -151,14 +162,6 @@ class RawConnection(AsyncioConnection):
         written, self._turn = b"".join(self._turn), []
         if not self.is_closed:
             super()._output_marshaled_frames([written])
-
-
-def _delivered(buffer: bytes, at: int) -> spec.Basic.Deliver:
-    """Return the method without exchange and routing key, which nobody here asks for."""
-    end = at + 1 + buffer[at]
-    delivery_tag, redelivered = _DELIVERED.unpack_from(buffer, end)
-    tag = buffer[at + 1 : end].decode("utf-8", "backslashreplace")
-    return spec.Basic.Deliver(tag, delivery_tag, redelivered)
 
 
 @functools.lru_cache(maxsize=1024)

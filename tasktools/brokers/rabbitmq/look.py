@@ -9,16 +9,17 @@ end of its queue.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import pika
-from pika import spec
 
 from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.frames import Delivered
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.peek import Verdict
@@ -44,7 +45,6 @@ class Taken:
 
     ready_before: int
     ready_after: int = 0
-    shown: int = 0
     missing: int = 0
     rescued: int = 0
     lost: int = 0
@@ -53,35 +53,31 @@ class Taken:
 
 @dataclass(slots=True)
 class _Held:
-    """The messages that a look of *wanted* ones holds."""
+    """The messages that a look of *wanted* ones holds; `news` comes once `full` of them have."""
 
     taken: Taken
     drop_at: int | None
     wanted: int
     show: Show
     count: int = 0
-    at_limit: dict[int, tuple[RawProperties, bytes]] = field(default_factory=dict)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    full: int = 0
     is_over: bool = False
     error: Exception | None = None
+    at_limit: dict[int, tuple[RawProperties, bytes]] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def message(self, method: spec.Basic.Deliver, properties: RawProperties, body: bytes) -> None:
+    def message(self, method: Delivered, properties: RawProperties, body: bytes) -> None:
         """Take in one message."""
         self.count += 1
         if self.drop_at is not None:
             self._note_limit(self.drop_at, method.delivery_tag, properties, body)
         if not self.is_over:
-            self._show(properties, body, method.redelivered)
-        self.news.set()
-
-    def _show(self, properties: RawProperties, body: bytes, redelivered: bool) -> None:  # noqa: FBT001
-        try:
-            is_enough = self.show(properties, body, redelivered)
-        except Exception as error:  # noqa: BLE001 - raised once all is given back
-            self.error, self.is_over = error, True
-            return
-        self.taken.shown += 1
-        self.is_over = is_enough or self.taken.shown >= self.wanted
+            try:
+                self.is_over = self.show(properties, body, method.redelivered)
+            except Exception as error:  # noqa: BLE001 - raised once all is given back
+                self.error, self.is_over = error, True
+        if self.is_over or self.count >= self.full:
+            self.news.set()
 
     def _note_limit(self, drop_at: int, tag: int, properties: RawProperties, body: bytes) -> None:
         deliveries = properties.decoded.headers.get("x-delivery-count")
@@ -128,19 +124,19 @@ async def _look(session: Session, verdict: Verdict, held: _Held) -> None:
 
 
 async def _take(channel: Channel, queue: str, held: _Held) -> None:
-    """Hold messages until enough were shown, or no more come.
+    """Hold messages until all that are wanted were shown, or enough, or no more come.
 
     A consumer holds no more than `MOST`; then another one goes on, so that the order is kept.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tags: list[str] = []
-    while not held.is_over and held.count == len(tags) * MOST:
+    while held.count == held.full < held.wanted and not held.is_over:
         prefetch = min(held.wanted - held.count, MOST)
+        held.full += prefetch
+        held.news.clear()
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         tags.append(await channel.consume(queue, held.message))
-        full = held.count + prefetch
-        while not held.is_over and held.count < full and await _more(held, deadline):
-            pass
+        await _filled(held, deadline)
     if not held.is_over:
         held.taken.missing = held.wanted - held.count
         held.is_over = True
@@ -148,15 +144,14 @@ async def _take(channel: Channel, queue: str, held: _Held) -> None:
         await channel.cancel(tag)
 
 
-async def _more(held: _Held, deadline: float) -> bool:
-    """Wait for messages; false when none come, or time is up."""
-    now = asyncio.get_running_loop().time()
-    held.news.clear()
-    try:
-        await asyncio.wait_for(held.news.wait(), min(_IDLE, deadline - now))
-    except TimeoutError:
-        return False
-    return True
+async def _filled(held: _Held, deadline: float) -> None:
+    """Return on news, or when none have come for a while, or time is up."""
+    while not held.news.is_set():
+        before = held.count
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(held.news.wait(), _IDLE)
+        if held.count == before or asyncio.get_running_loop().time() > deadline:
+            return
 
 
 def _check_size(verdict: Verdict, wanted: int) -> None:
