@@ -9,7 +9,7 @@ BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
 BESIDE := -n 4 --dist loadfile # these mostly wait; each process has a node of its own
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
-CHAOS := tests/rabbitmq/chaos.py tests/rabbitmq/chaos_runner.py
+CHAOS := $(addprefix tests/rabbitmq/,chaos.py chaos_runner.py chaos_replay.py)
 LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help: ## Show this
@@ -54,7 +54,7 @@ browser: .venv-test/ready ## The stories of the notebooks in JupyterLab, in Chro
 chaos-sample: .venv-test/ready
 	$(PYTEST) $(CHAOS)
 
-chaos: .venv-test/ready ## Lines cut, runners killed and the broker restarted, many times
+chaos: .venv-test/ready ## Lines cut, runners and replays killed, the broker restarted, many times
 	TASKTOOLS_CHAOS_ROUNDS=40 TASKTOOLS_CHAOS_KILLS=50 $(PYTEST) --timeout 1800 $(CHAOS)
 
 bench-sample: .venv-test/ready

@@ -115,7 +115,7 @@ class Ledger:
         """Return the messages of a run (schema `OUTCOME`). Raises `LedgerError` for none."""
         with self.open() as connection:
             told = connection.execute(
-                "SELECT verb, ended, reason, note FROM runs WHERE run = ?", (run,)
+                "SELECT verb, ended, reason, note FROM runs WHERE run = ?", (int(run),)
             ).fetchone()
             if told is None:
                 raise LedgerError(f"There is no run {run} in {self.path}; nothing was done.")
@@ -123,7 +123,7 @@ class Ledger:
             rows = connection.execute(
                 "SELECT key, task_id, task_name, target, state, sends, why FROM messages "
                 "WHERE run = ? ORDER BY n",
-                (run,),
+                (int(run),),  # a frame's numbers are numpy's, which SQLite takes for bytes
             )
             frame = frames.frame_from(schemas.OUTCOME, [_outcome_row(row, verb) for row in rows])
         frame.attrs.update(run=run, ended=ended, reason=reason, ledger=str(self.path))
@@ -266,7 +266,7 @@ def _outcomes(connection: sqlite3.Connection, run: int, verb: str) -> tuple[dict
     for state, n, twice in rows:
         outcome = _named(state, verb)
         counts[outcome] = counts.get(outcome, 0) + n
-        doubled += twice
+        doubled += twice if verb != "discard" else 0
     return counts, doubled
 
 

@@ -36,7 +36,7 @@ _PATIENCE: Final = 120.0
 """Seconds without progress after which a broker that does not come back ends the run. Longer than
 RabbitMQ needs to notice that a connection of ours was cut, and to let go of what it held."""
 _PAUSES: Final = (0.2, 5.0)
-_AGAIN: Final = 1.0  # seconds until what an interrupted run held is surely back in its queue
+_AGAIN: Final = 1.0  # seconds until what was held by somebody who died is surely back in its queue
 _FIRST_TRIES: Final = 3.0  # seconds for which a queue may be held by a process that just died
 
 _TROUBLE = (ConnectionLost, Unreachable, BrokerTimeout, QueueInUse)
@@ -60,6 +60,7 @@ class Run:
     done: Callable[[int], object] = lambda _n: None
     force: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
+    _notes: list[str] = field(default_factory=list, init=False)
 
     def execute(self) -> int:
         """Run it; returns the number of the run in the ledger.
@@ -132,7 +133,7 @@ class Run:
         arrived, and leave the rest."""
         with self._work(account, plan, mover) as work:
             begun = [row for row in work.rows if row.state == "intent"]
-            self._pass_until_through(mover, work, begun, interrupted=True)
+            self._pass_until_through(mover, work, begun)
         note = f"its process ended; what it had begun was settled before run of plan {plan.hash}"
         account.end("failed", note, self.clock.time())
 
@@ -156,54 +157,51 @@ class Run:
 
     def _run(self, account: Account, mover: Mover) -> None:
         ended: Ended = "failed"
-        note: str | None = None
+        why: str | None = None
         try:
             with self._work(account, self.plan, mover) as work:
                 if self.plan.verb == "restore":
                     self._restore(mover, work)
                 elif self.ramp is None:
-                    interrupted = any(row.sends for row in work.rows)
-                    self._pass_until_through(mover, work, work.rows, interrupted=interrupted)
+                    self._pass_until_through(mover, work, work.rows)
                 else:
-                    note = self._climb(mover, work, self.ramp)
+                    why = self._climb(mover, work, self.ramp)
                 work.write()
-                ended = "finished" if note is None else "stopped"
+                ended = "finished" if why is None else "stopped"
                 if self.cancelled.is_set():
                     ended = "cancelled"
         except TaskToolsError as error:
-            note = str(error)
+            why = str(error)
             raise
         finally:
-            account.end(ended, note, self.clock.time())
+            told = [*self._notes, why] if why else self._notes
+            account.end(ended, "; ".join(told) or None, self.clock.time())
 
-    def _pass_until_through(
-        self, mover: Mover, work: Work, rows: Sequence[Row], *, interrupted: bool
-    ) -> None:
+    def _pass_until_through(self, mover: Mover, work: Work, rows: Sequence[Row]) -> None:
         """Pass through the queue until all *rows* have come to an end.
 
-        What an interrupted pass held may still be on its way back: then one that does not find
-        everything is made once more.
+        What is not found is looked for once more before it is gone: a connection that was cut, or
+        a process that was killed, may have held it until just now.
         """
         largest = max((row.planned.size for row in rows), default=0)
-        moves, since, pause = work.moves, time.monotonic(), _PAUSES[0]
+        patience, is_sure = _Patience(work), False
         work.open(rows)
         while not work.is_done and not work.is_cancelled:
             try:
                 moved = mover.work(work, largest=largest)
             except _TROUBLE:
-                interrupted = True
-                if work.moves != moves:
-                    moves, since, pause = work.moves, time.monotonic(), _PAUSES[0]
-                if time.monotonic() - since > _PATIENCE:
+                is_sure = False
+                if not patience.wait():
                     raise
-                time.sleep(pause)
-                pause = min(2 * pause, _PAUSES[1])
             else:
+                patience.renew()
+                if moved.note is not None:
+                    self._notes.append(moved.note)
                 if moved.ending == "end of queue" and not work.is_cancelled:
-                    if not interrupted:
+                    if is_sure:
                         work.conclude()
                         return
-                    interrupted = False
+                    is_sure = True
                     time.sleep(_AGAIN)
             finally:
                 work.write()
@@ -216,13 +214,11 @@ class Run:
         canary = self.watch()
         left = [row for row in work.rows if row.state in ("planned", "intent")]
         sent = 0
-        interrupted = any(row.sends for row in work.rows)
         while left and not self.cancelled.is_set():
             upto = ramp.next_step(sent)
             stage, left = left[: upto - sent], left[upto - sent :]
             canary.expect(row.planned for row in stage)
-            self._pass_until_through(mover, work, stage, interrupted=interrupted)
-            interrupted = False
+            self._pass_until_through(mover, work, stage)
             sent += len(stage)
             arrived = [row.planned for row in stage if row.state in ("confirmed", "settled")]
             if left:
@@ -232,21 +228,56 @@ class Run:
         return None
 
     def _restore(self, mover: Mover, work: Work) -> None:
-        rows = {row.n: row for row in work.rows if row.state in ("planned", "intent")}
-        wanted = {row.planned.key: row for row in rows.values()}
-        work.open(())
-
-        def sendings() -> Iterator[Sending]:
-            for message in archive.read(self.plan.source):
-                row = wanted.pop(message.key, None)
-                if row is None:
-                    continue
-                raw = Opened(message.properties).restored(user=mover.user)
-                yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
-
-        mover.put(work, sendings())
+        """Put back what is in the archive; once more, after an interruption, what is in doubt."""
+        patience = _Patience(work)
+        while True:
+            left = {row.planned.key: row for row in work.rows if row.state in ("planned", "intent")}
+            work.open(())
+            try:
+                mover.put(work, self._sendings(left, mover.user))
+                break
+            except _TROUBLE:
+                if not patience.wait():
+                    raise
+            finally:
+                work.write()
         if not work.is_cancelled:
-            work.lost(wanted.values(), "it is not in the archive any more")
+            work.lost(left.values(), "it is not in the archive any more")
+
+    def _sendings(self, left: dict[str, Row], user: str | None) -> Iterator[Sending]:
+        """Yield what the archive has of *left*, and take it out there."""
+        for message in archive.read(self.plan.source):
+            row = left.pop(message.key, None)
+            if row is None:
+                continue
+            raw = Opened(message.properties).restored(user=user)
+            yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
+
+
+class _Patience:
+    """How long a broker is waited for, that went away in the midst of *work*."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: it is there."""
+        self._moves = self._work.moves
+        self._until: float | None = None
+        self._pause = _PAUSES[0]
+
+    def wait(self) -> bool:
+        """Wait a little, each time longer; false when it has been gone for too long."""
+        if self._work.moves != self._moves:
+            self.renew()
+        now = time.monotonic()
+        self._until = self._until or now + _PATIENCE
+        if now > self._until:
+            return False
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _PAUSES[1])
+        return True
 
 
 def free_archive(path: str | os.PathLike[str]) -> str:

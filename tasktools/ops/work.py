@@ -163,6 +163,7 @@ class Work:
         for row in rows:
             row.state, row.why = "gone", why
             self._noted.append(row)
+            self._done(1)
 
     def write(self) -> None:
         """Write down what is not in the ledger yet."""

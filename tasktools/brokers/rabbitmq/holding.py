@@ -181,8 +181,9 @@ class HeldChannel:
             self._flushing = asyncio.ensure_future(self._flush())
 
     def _acknowledge_one(self, tag: int, row: Any) -> None:
-        self.channel.raw.basic_ack(tag)
-        self._acked.append(row)
+        if self.channel.is_open:  # else the message is in its queue again
+            self.channel.raw.basic_ack(tag)
+            self._acked.append(row)
 
     async def flush(self) -> None:
         """Return once the broker has all acknowledgements."""
@@ -194,11 +195,10 @@ class HeldChannel:
     async def _flush(self) -> None:
         """Make a round trip: what was sent on the channel before it has arrived with it."""
         rows, self._acked = self._acked, []
-        try:
+        with contextlib.suppress(BrokerError):  # nobody knows, then, whether they have arrived
             await self.channel.call(self.channel.raw.basic_qos, prefetch_count=self._prefetch)
             self._settled += rows
-        finally:
-            self._flushing = None
+        self._flushing = None
 
     def take_settled(self) -> list[Any]:
         """Return what the broker has acknowledgements of, once."""

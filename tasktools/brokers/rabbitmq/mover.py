@@ -119,6 +119,7 @@ class _Pass:
         self._taken: deque[tuple[Sending, Place | None]] = deque()
         self._answers: list[tuple[Sending, Place | None, Outcome]] = []
         self._in_flight = 0
+        self._expected = 0
         self._seen = 0
         self._is_taking = True
         self._error: Exception | None = None
@@ -126,12 +127,12 @@ class _Pass:
 
     async def through(self, holding: Holding, expected: int) -> Moved:
         """Work through the first *expected* messages of a queue."""
-        self._holding = holding
+        self._holding, self._expected = holding, expected
         deadline = _now() + LONGEST_HOLD
         ending: Ending = "done"
         try:
             await holding.consume(self._receive)
-            ending = await self._take_all(holding, expected, deadline)
+            ending = await self._take_all(holding, deadline)
             self._is_taking = False
             await holding.stop()
             while self._taken and not self._is_over:
@@ -146,11 +147,11 @@ class _Pass:
             raise self._error
         return Moved(ending=ending, seen=self._seen, note=holding.note)
 
-    async def _take_all(self, holding: Holding, expected: int, deadline: float) -> Ending:
+    async def _take_all(self, holding: Holding, deadline: float) -> Ending:
         """Return when the transfer wants no more, or gets no more."""
         heard, before = _now(), 0
         while not (self._transfer.is_done or self._is_over):
-            if self._seen >= expected:
+            if self._seen >= self._expected:
                 return "end of queue"
             await self._turn()
             now = _now()
@@ -189,10 +190,10 @@ class _Pass:
         body: bytes,
         redelivered: bool,  # noqa: FBT001 - a callback
     ) -> None:
-        self._seen += 1
         held.keep_if_at_limit(tag, properties, body)
         sending = None
-        if self._is_taking and not self._transfer.is_done:
+        if self._is_taking and self._seen < self._expected and not self._transfer.is_done:
+            self._seen += 1
             message = RawMessage(body, properties.raw, redelivered)
             sending = self._call(self._transfer.take, message)
         if sending is None:

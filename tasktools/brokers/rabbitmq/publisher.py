@@ -1,21 +1,25 @@
 """Confirmed, mandatory, pipelined publishing.
 
-RabbitMQ answers each publish with an ack or a nack. A message that no queue takes is
-returned first, and the very next ack is its own (and never covers others), so no marker is
-needed to tell which one it was. Measured on 3.10, 4.0 and 4.3.
+RabbitMQ answers each publish with an ack or a nack. A message that no queue takes is returned
+first. The ack that follows is mostly its own, but while confirms of others are due it may be
+theirs, or one for all of them; so a message that came back is known by what it is: exchange,
+key and body, and properties, byte for byte. Measured on 3.10 and 4.3.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Final, Literal
 
+import msgspec
 import pika
 from pika import spec
 
 from tasktools.brokers.rabbitmq.channel import Channel, resolve
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.errors import BrokerError
 
 Outcome = Literal["confirmed", "unroutable", "refused", "in doubt"]
@@ -24,15 +28,24 @@ WINDOW: Final = 1000
 """Messages in flight at most: enough to keep the broker busy, few to be in doubt."""
 
 
+class _Sent(msgspec.Struct, frozen=True):
+    """A message in flight. *settled* is called with what became of it."""
+
+    told: tuple[str, str, bytes]  # exchange, routing key, body
+    properties: pika.BasicProperties
+    settled: Callable[[Outcome], None]
+
+
 class Publisher:
     """Publishes on one channel in confirm mode and tells each message's outcome."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._next = 1
-        self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._waiting: dict[int, _Sent] = {}  # by their tags, in order
+        self._returned: set[int] = set()
+        self._last_returned = 0
         self.closed_by: BrokerError | None = None
-        self._returned = False
         self._room = asyncio.Event()
         self._room.set()
 
@@ -41,7 +54,7 @@ class Publisher:
         """Put *channel* into confirm mode and publish on it."""
         self = cls(channel)
         channel.on_close = self._lost
-        channel.raw.add_on_return_callback(lambda *_: setattr(self, "_returned", True))
+        channel.raw.add_on_return_callback(self._came_back)
         await channel.call(channel.raw.confirm_delivery, self._answered)
         return self
 
@@ -60,7 +73,7 @@ class Publisher:
     ) -> None:
         """Publish one message; *settled* is called once, with what became of it."""
         self._channel.publish(exchange, routing_key, body, properties)
-        self._waiting[self._next] = settled
+        self._waiting[self._next] = _Sent((exchange, routing_key, body), properties, settled)
         self._next += 1
         if len(self._waiting) >= WINDOW:
             self._room.clear()
@@ -79,25 +92,43 @@ class Publisher:
         self.send(exchange, routing_key, body, properties, settled)
         return await outcome
 
+    def _came_back(
+        self, _raw: object, method: spec.Basic.Return, properties: RawProperties, body: bytes
+    ) -> None:
+        told = (method.exchange, method.routing_key, body)
+        later = range(self._last_returned + 1, self._next)  # they come back in order
+        alike = (tag for tag in later if tag in self._waiting and self._waiting[tag].told == told)
+        first = next(alike)
+        same = (
+            tag
+            for tag in itertools.chain([first], alike)
+            if b"".join(self._waiting[tag].properties.encode()) == properties.raw
+        )
+        self._last_returned = next(same, first)  # a plugin may have added a header
+        self._returned.add(self._last_returned)
+
     def _answered(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
-        if isinstance(method, spec.Basic.Nack):
-            outcome: Outcome = "refused"
-        else:
-            outcome = "unroutable" if self._returned else "confirmed"
-            self._returned = False
         tag = method.delivery_tag
+        is_refused = isinstance(method, spec.Basic.Nack)
         if method.multiple:
-            for earlier in [t for t in self._waiting if t <= tag]:
-                self._waiting.pop(earlier)(outcome)
+            for earlier in list(itertools.takewhile(lambda known: known <= tag, self._waiting)):
+                self._settle(earlier, is_refused=is_refused)
         else:
-            self._waiting.pop(tag)(outcome)
+            self._settle(tag, is_refused=is_refused)
         if len(self._waiting) <= WINDOW // 2:  # not at once: one wake-up for many messages
             self._room.set()
+
+    def _settle(self, tag: int, *, is_refused: bool) -> None:
+        outcome: Outcome = "refused" if is_refused else "confirmed"
+        if tag in self._returned:
+            self._returned.remove(tag)
+            outcome = "unroutable"
+        self._waiting.pop(tag).settled(outcome)
 
     def _lost(self, why: BrokerError) -> None:
         self.closed_by = why
         waiting, self._waiting = self._waiting, {}
-        for settled in waiting.values():
-            settled("in doubt")
+        for sent in waiting.values():
+            sent.settled("in doubt")
         self._room.set()

@@ -1,0 +1,254 @@
+"""Replays killed with -9, cut off, and sent where there is no room: every message is accounted for.
+
+Not named test_*: run by `make chaos`, and a few kills of it by `make test`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import tasktools as tt
+from tasktools.brokers.moving import WINDOW
+from tasktools.core.models import QueueType
+from tasktools.core.plans import Plan
+from tasktools.testing import RabbitMQNode
+from tests.conftest import Vhost
+from tests.rabbitmq import replays
+from tests.rabbitmq.replays import DEAD, KINDS, TOPIC, put_tasks, tasks
+from tests.support import Proxy, Raw
+
+KILLS = int(os.environ.get("TASKTOOLS_CHAOS_KILLS", "3"))
+A_ROUND = 5
+MESSAGES = 10_000 if KILLS > A_ROUND else 1_000
+PROGRAM = Path(__file__).with_name("programs") / "run_plan.py"
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of the test's own."""
+    path = tmp_path / "ledger.db"
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(path))
+    return path
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    """Of both queues."""
+    return request.param
+
+
+@pytest.fixture
+def topic(
+    kind: QueueType, cluster: tt.Cluster, raw: Raw, rabbitmq: RabbitMQNode, vhost: Vhost
+) -> str:
+    """A topic whose dead-letter queue is of the same kind."""
+    replays.make_topic(cluster, raw, kind, rabbitmq, vhost)
+    return TOPIC
+
+
+def planned_of(sent: Sequence[bytes]) -> list[bytes]:
+    """Return what is replayed of *sent*: nine of ten, and what is left lies all over the queue."""
+    return [body for n, body in enumerate(sent) if n % 10]
+
+
+def plan_of(cluster: tt.Cluster, rate: float | None = None) -> Plan:
+    """Plan to replay nine of ten dead letters."""
+    frame = cluster.dead_letters(TOPIC)
+    return cluster.plan_replay(frame[frame["position"] % 10 != 0], rate=rate)
+
+
+def check_account(outcome: pd.DataFrame, sent: Sequence[bytes], raw: Raw) -> int:
+    """Everything is at the target or, in its order, in the source; what is at the target twice is
+    told. Returns how many are there more than once."""
+    outcomes, count = outcome["outcome"], len(planned_of(sent))
+    assert len(outcome) == count
+    ended = {f"task-{n}": n for n in range(len(sent))}
+    numbers = [ended[task_id] for task_id in outcome["task_id"]]
+    done = {sent[n] for n, told in zip(numbers, outcomes, strict=True) if told == "replayed"}
+    twice = {
+        sent[n] for n, told in zip(numbers, outcome["possible_duplicate"], strict=True) if told
+    }
+    arrived = Counter(replays.bodies(raw, TOPIC))
+    assert set(arrived) == done
+    doubled = {body for body, copies in arrived.items() if copies > 1}
+    assert doubled <= twice
+    assert replays.bodies(raw, DEAD) == [body for body in sent if body not in done]
+    return len(doubled)
+
+
+class Replayer:
+    """Starts a process that runs a plan, and kills it when it has got far enough."""
+
+    def __init__(self, vhost: Vhost, plan: Path, dice: random.Random) -> None:
+        self._command = [sys.executable, str(PROGRAM), vhost.dsn, str(plan)]
+        self._environment = os.environ | {"BROKER_MANAGEMENT_URL": vhost.management_url}
+        self._dice = dice
+        self.seconds = 0.0
+
+    def run(self, goal: int | None) -> int | None:
+        """Run it until *goal* messages have ended; returns how many had been told, or `None` when
+        it came to its end by itself."""
+        began, ended = time.monotonic(), 0
+        with subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                ended += int(line)
+                if goal is not None and ended >= goal:
+                    time.sleep(self._dice.uniform(0, 0.1))
+                    child.kill()
+                    break
+        self.seconds += time.monotonic() - began
+        assert child.returncode in (0, -9)
+        return ended if child.returncode else None
+
+
+@pytest.mark.parametrize("seed", range(-(-KILLS // A_ROUND)))
+def test_a_replay_that_is_killed_again_and_again_accounts_for_every_message(
+    seed: int, topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost, tmp_path: Path
+) -> None:
+    dice = random.Random(seed)
+    kills, sent = min(A_ROUND, KILLS - seed * A_ROUND), tasks(MESSAGES)
+    put_tasks(raw, sent)
+    rate = None if seed % 2 else MESSAGES / 2  # at full speed a kill leaves many in doubt
+    plan_of(cluster, rate).save(tmp_path / "plan")
+    replayer = Replayer(vhost, tmp_path / "plan", dice)
+    left, killed = len(planned_of(sent)), 0
+    for n in range(kills):
+        ended = replayer.run(dice.randrange(max(left, 1)) // (kills - n + 1))
+        if ended is None:
+            break
+        left, killed = left - ended, killed + 1
+    if killed == kills:
+        assert replayer.run(None) is None
+    ((run, told),) = tt.ledger()[["run", "ended"]].itertuples(index=False)
+    assert told == "finished"
+    outcome = tt.ledger(run)
+    assert set(outcome["outcome"]) == {"replayed"}
+    doubled = check_account(outcome, sent, raw)
+    assert doubled <= killed * WINDOW
+    print(
+        f"\n{killed} kills, {doubled} duplicates, {replayer.seconds / (killed + 1):.2f} s a start"
+    )
+
+
+# --- faults ------------------------------------------------------------------------------------
+
+
+class Trouble:
+    """Makes trouble, once a run has got that far; used as its `progress`."""
+
+    def __init__(self, goal: int, act: Callable[[], object]) -> None:
+        self._left = goal
+        self._thread = threading.Thread(target=act, name="trouble")
+
+    def __call__(self, ended: int) -> None:
+        begins = self._left > 0
+        self._left -= ended
+        if begins and self._left <= 0:
+            self._thread.start()
+
+    def join(self) -> None:
+        """Return once it is made."""
+        self._thread.join()
+
+
+def test_a_line_that_is_cut_again_and_again_loses_nothing(
+    topic: str, cut_cluster: tt.Cluster, proxy: Proxy, raw: Raw
+) -> None:
+    dice = random.Random(7)
+    sent = tasks(MESSAGES)
+    put_tasks(raw, sent)
+    plan = plan_of(cut_cluster, rate=MESSAGES / 3)
+    ended = threading.Event()
+
+    def cut() -> None:
+        while not ended.wait(dice.uniform(0.2, 1.0)):
+            proxy.cut()
+
+    trouble = Trouble(1, cut)
+    outcome = cut_cluster.run(plan, reason="chaos", progress=trouble)
+    ended.set()
+    trouble.join()
+    assert set(outcome["outcome"]) == {"replayed"}
+    check_account(outcome, sent, raw)
+
+
+@pytest.mark.parametrize("kind", KINDS if KILLS > A_ROUND else KINDS[:1])
+def test_a_broker_that_is_restarted_meanwhile_loses_nothing(
+    topic: str, cluster: tt.Cluster, rabbitmq: RabbitMQNode, raw: Raw, vhost: Vhost
+) -> None:
+    sent = tasks(MESSAGES)
+    put_tasks(raw, sent)
+    trouble = Trouble(MESSAGES // 3, rabbitmq.restart)
+    outcome = cluster.run(plan_of(cluster, MESSAGES), reason="chaos", progress=trouble)
+    trouble.join()
+    assert set(outcome["outcome"]) == {"replayed"}
+    raw = Raw(vhost.dsn)
+    check_account(outcome, sent, raw)
+    raw.connection.close()
+
+
+def test_what_comes_after_the_target_was_deleted_is_returned(
+    topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost
+) -> None:
+    sent = tasks(MESSAGES)
+    put_tasks(raw, sent)
+    held: list[int] = []
+
+    def delete() -> None:
+        other = Raw(vhost.dsn)
+        held.append(other.channel.queue_delete(TOPIC).method.message_count)
+        other.connection.close()
+
+    trouble = Trouble(MESSAGES // 3, delete)
+    outcome = cluster.run(plan_of(cluster, MESSAGES), reason="chaos", progress=trouble)
+    trouble.join()
+    replayed = outcome["outcome"] == "replayed"
+    assert set(outcome["outcome"]) == {"replayed", "returned"}
+    assert held[0] <= replayed.sum() < len(planned_of(sent))
+    gone = set(outcome["task_id"][replayed])
+    assert replays.bodies(raw, DEAD) == [s for n, s in enumerate(sent) if f"task-{n}" not in gone]
+
+
+def test_what_a_full_target_refuses_stays(
+    kind: QueueType, topic: str, cluster: Any, raw: Raw
+) -> None:
+    sent, room = tasks(1_000), 100
+    put_tasks(raw, sent)
+    raw.declare("full", x_queue_type=kind, x_max_length=room, x_overflow="reject-publish")
+    frame = cluster.dead_letters(TOPIC)
+    plan = cluster.plan_replay(frame[frame["position"] % 10 != 0], to="full")
+    outcome = cluster.run(plan, reason="chaos")
+    counts = outcome["outcome"].value_counts()
+    assert set(counts.index) == {"replayed", "refused"}
+    assert counts.sum() == len(planned_of(sent))
+    arrived = replays.bodies(raw, "full")
+    assert len(arrived) == len(set(arrived)) == counts["replayed"] >= room
+    assert replays.bodies(raw, DEAD) == [body for body in sent if body not in set(arrived)]
+
+
+def test_a_target_that_is_not_there_leaves_the_source_as_it_was(
+    topic: str, cluster: tt.Cluster, raw: Raw
+) -> None:
+    sent = tasks(1_000)
+    put_tasks(raw, sent)
+    plan = plan_of(cluster)
+    raw.channel.queue_delete(TOPIC)
+    outcome = cluster.run(plan, reason="chaos")
+    assert outcome["outcome"].tolist() == ["returned"] * 900
+    assert not outcome["possible_duplicate"].any()
+    assert replays.bodies(raw, DEAD) == sent
