@@ -75,6 +75,11 @@ class Cluster(Publishing, Commands, Replaying):
         """Whether everything that changes the cluster is refused."""
         return self.broker.read_only
 
+    @property
+    def reveal(self) -> bool:
+        """Whether secrets are shown."""
+        return self._reveal
+
     def close(self) -> None:
         """Let go of connections and threads; idempotent."""
         self.broker.close()
