@@ -13,7 +13,9 @@ from tasktools.core import edits as editing
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Change, Planned
 
-Edits = Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any]]
+Edits = (
+    Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any] | None]
+)
 """New values by path; or those by the key of a row; or a function of a row that returns them."""
 
 _NEEDED: Final = ("key", "queue")

@@ -17,7 +17,12 @@ HEAD = Head(queue="emails.dead", plan="p")
 
 
 def message(n: int, body: bytes = b"\x00\xff\n\r{", **told: Any) -> Archived:
-    usual = {"key": f"k{n}", "task_id": None, "task_name": None, "properties": b"\x00\n"}
+    usual: dict[str, Any] = {
+        "key": f"k{n}",
+        "task_id": None,
+        "task_name": None,
+        "properties": b"\x00\n",
+    }
     return Archived(n=n, body=body, **usual | told)
 
 

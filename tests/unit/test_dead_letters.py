@@ -21,7 +21,7 @@ from tasktools.testing import PUBLISHED, death, properties, task_body, task_even
 from tasktools.testing.factories import failure
 
 LATER = PUBLISHED + timedelta(seconds=5)
-FAILED = failures.to_headers(failure(failed_at=LATER))
+FAILED: dict[str, Any] = failures.to_headers(failure(failed_at=LATER))
 
 
 def seen(body: bytes | None = None, **headers: Any) -> SeenMessage:
@@ -52,7 +52,7 @@ def row(
     rows = DeadLetters("emails.dead", topic=topic, heard=heard, reveal=reveal)
     rows.add(message, b"")
     (found,) = rows.frame().to_dict("records")
-    return {name: None if value is pd.NA else value for name, value in found.items()}
+    return {str(name): None if value is pd.NA else value for name, value in found.items()}
 
 
 # --- what the message says -----------------------------------------------------------
@@ -110,15 +110,17 @@ def test_a_death_whose_time_is_not_known_leaves_the_workers_word() -> None:
 
 
 def test_an_error_of_which_only_half_is_told() -> None:
-    told = failures.to_headers(failure(error_type="", error="the bank said no"))
+    told: dict[str, Any] = failures.to_headers(failure(error_type="", error="the bank said no"))
     found = row(seen(**told))
     assert (found["error_type"], found["error"]) == (None, "the bank said no")
-    bare = row(seen(**failures.to_headers(failure(error_type="", error="", reason="timed out"))))
+    told = failures.to_headers(failure(error_type="", error="", reason="timed out"))
+    bare = row(seen(**told))
     assert (bare["error"], bare["fingerprint"]) == (None, "timed out")
 
 
 def test_replays_are_counted() -> None:
-    assert row(seen(**{replays.HEADER: '{"count": 3}'}))["replays"] == 3
+    header: dict[str, Any] = {replays.HEADER: '{"count": 3}'}
+    assert row(seen(**header))["replays"] == 3
 
 
 def test_what_is_no_task_has_a_row_that_says_why() -> None:
@@ -174,7 +176,7 @@ def test_secrets_are_shown_where_that_was_asked_for() -> None:
 
 
 def test_a_long_error_is_shown_in_part() -> None:
-    told = failures.to_headers(failure(error="x" * 5000))
+    told: dict[str, Any] = failures.to_headers(failure(error="x" * 5000))
     assert len(row(seen(**told))["error"]) == 500
 
 

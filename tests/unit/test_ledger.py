@@ -247,7 +247,7 @@ def test_another_run_on_the_queue_is_settled_only_if_it_has_begun_to_send(ledger
 
 
 @pytest.mark.parametrize("elsewhere", [{"source": "other.dead"}, {"cluster": "memory://other"}])
-def test_runs_elsewhere_are_of_no_concern(ledger: Ledger, elsewhere: dict[str, str]) -> None:
+def test_runs_elsewhere_are_of_no_concern(ledger: Ledger, elsewhere: dict[str, Any]) -> None:
     run = begin(ledger, plan(**elsewhere))
     note(ledger, run, ("intent", 1, None, 0))
     assert unfinished(ledger, plan()) == []

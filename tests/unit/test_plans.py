@@ -19,7 +19,13 @@ AT = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
 
 
 def planned(n: int = 0, **told: Any) -> Planned:
-    usual = {"key": f"k{n}", "task_id": f"t{n}", "task_name": "send", "to": "emails", "size": 100}
+    usual: dict[str, Any] = {
+        "key": f"k{n}",
+        "task_id": f"t{n}",
+        "task_name": "send",
+        "to": "emails",
+        "size": 100,
+    }
     return Planned(**(usual | told))
 
 
