@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cluster, workers
+from benchmarks import cluster, replaying, workers
 from benchmarks.measure import Result
 from tasktools.testing import RabbitMQNode
 
@@ -26,6 +26,13 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
     yield from cluster.topics(node, count=500 if small else 1_000, rounds=5 if small else 7)
+    yield from replaying.replaying(
+        node,
+        messages=10_000 if small else 100_000,
+        one_by_one=300 if small else 3_000,
+        rounds=1 if small else 3,
+        share=0.5 if small else 1.0,
+    )
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
     yield workers.idle(node, seconds=10 if small else 60)
 
@@ -34,7 +41,7 @@ def main() -> int:
     """Run, print and (in full) write down."""
     small = "--small" in sys.argv[1:]
     rows = []
-    with RabbitMQNode() as node:
+    with RabbitMQNode(plugins=["rabbitmq_shovel"]) as node:
         version = node.request("GET", "/api/overview")["rabbitmq_version"]
         for result in _results(node, small=small):
             rows.append(result)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, assert_never
+
+from msgspec.structs import replace
 
 from tasktools.core.clock import moment
 from tasktools.core.events import (

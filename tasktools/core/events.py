@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -21,8 +20,7 @@ from tasktools.core.models import TopicSettings
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOnWorker:
+class TaskOnWorker(msgspec.Struct, frozen=True, kw_only=True):
     """A task that a heartbeat lists as running."""
 
     task_id: str
@@ -30,8 +28,7 @@ class TaskOnWorker:
     topic: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerReport:
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says about itself. Times are by the worker's own clock.
 
     `running` is the truth of `running_hint` or the telemetry (the peer's own `running` is
@@ -50,9 +47,9 @@ class WorkerReport:
     running_tasks: tuple[TaskOnWorker, ...] | None = None
     succeeded: int | None = None
     failed: int | None = None
-    finished_per_topic: Mapping[str, int] = field(default_factory=dict)
+    finished_per_topic: Mapping[str, int] = {}
     """Finished tasks by topic, failed ones included, since the worker started."""
-    failed_per_topic: Mapping[str, int] = field(default_factory=dict)
+    failed_per_topic: Mapping[str, int] = {}
     requested_topics: tuple[str, ...] = ()
     """The topics it was started with; ``*`` stands for all."""
     tasktools: str | None = None
@@ -61,8 +58,7 @@ class WorkerReport:
     """It takes no new tasks; only workers of tasktools tell."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerEvent:
+class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A worker speaks of itself."""
 
     kind: Literal["register", "heartbeat", "unregister"]
@@ -70,24 +66,21 @@ class WorkerEvent:
     worker: WorkerReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """A node asks: who is alive, or which settings do topics have."""
 
     kind: Literal["who_is_alive", "config_request"]
     sender_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerList:
+class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
     """A node's answer to `who_is_alive`: all workers it has heard of. Hearsay."""
 
     sender_id: str
     workers: tuple[WorkerReport, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEvent:
+class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A task started or ended."""
 
     kind: Literal["task_started", "task_completed", "task_failed"]
@@ -101,8 +94,7 @@ class TaskEvent:
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockEvent:
+class LockEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A lock was taken or given back. `acquired_at` is by the holder's clock."""
 
     kind: Literal["lock_acquired", "lock_released"]
@@ -113,8 +105,7 @@ class LockEvent:
     acquired_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsUpdate:
+class SettingsUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A topic has new settings."""
 
     sender_id: str
@@ -122,16 +113,14 @@ class SettingsUpdate:
     settings: TopicSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsReply:
+class SettingsReply(msgspec.Struct, frozen=True, kw_only=True):
     """A node's answer to `config_request`: what it believes. Often mere defaults."""
 
     sender_id: str
     settings: Mapping[str, TopicSettings]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CounterDelta:
+class CounterDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A node counted messages: `completed` means acknowledged, failed tasks included;
     `error` requeued; `skipped` dead-lettered."""
 
@@ -141,8 +130,7 @@ class CounterDelta:
     delta: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """An order: to a worker (`drain`, `join_topic`, `leave_topic`, `update_prefetch`), or to
     whoever holds a lock (`release_lock`, which has no target).
 
@@ -155,18 +143,16 @@ class Command:
     sender_id: str
     target: str | None
     action: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
     """An event of a kind we do not know."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Malformed:
+class Malformed(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is no event."""
 
     why: str

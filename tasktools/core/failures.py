@@ -22,6 +22,7 @@ ATTEMPTS: Final = "x-tasktools-attempts"
 HEADERS: Final = (REASON, ERROR_TYPE, ERROR, TRACEBACK, WORKER, FAILED_AT, ATTEMPTS)
 """All headers that say why a message failed; a second failure replaces them."""
 
+_REASONS: Final = get_args(FailureReason)
 _LONGEST_ERROR: Final = 2_000
 _LONGEST_TRACEBACK: Final = 16_000
 
@@ -43,8 +44,10 @@ def to_headers(failure: Failure) -> dict[str, str]:
 def from_headers(headers: Mapping[str, Any]) -> Failure | None:
     """Return the failure in *headers*, or `None` when no worker of ours wrote one."""
     reason: Any = headers.get(REASON)
+    if reason not in _REASONS:
+        return None
     failed_at = values.time(headers.get(FAILED_AT))
-    if reason not in get_args(FailureReason) or failed_at is None:
+    if failed_at is None:
         return None
     attempts = values.text(headers.get(ATTEMPTS)) or ""
     return Failure(

@@ -6,7 +6,6 @@ Those that there may be 100,000 of are structs, which are made in a tenth of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ FailureReason = Literal["failed", "timed out", "invalid", "unknown task"]
 class Properties(msgspec.Struct, frozen=True, kw_only=True):
     """AMQP message properties. `None` means: not set on the message."""
 
-    headers: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    headers: Mapping[str, Any] = {}
     message_id: str | None = None
     timestamp: datetime | None = None
     priority: int | None = None
@@ -53,7 +52,7 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
-    headers: dict[str, Any] = msgspec.field(default_factory=dict)
+    headers: dict[str, Any] = {}
     attempts: int | None = None
     published_at: datetime | None = None
     max_retries: int | None = None
@@ -62,8 +61,7 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """One encoded message on its way to a topic, and the task that is in it.
 
     It is queued after *delay* seconds.
@@ -78,8 +76,7 @@ class Outgoing:
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a message was dead-lettered by a worker of ours.
 
     *reason*: the task ``failed`` (it raised) or ``timed out``, the message was ``invalid`` (no
@@ -138,8 +135,7 @@ class SeenMessage(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningTask:
+class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task that a worker says it is executing. `started_at` is by our clock."""
 
     task_id: str
@@ -149,8 +145,7 @@ class RunningTask:
     started_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as our own clock and its events show it."""
 
     worker_id: str
@@ -173,8 +168,7 @@ class Worker:
     draining: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
     """A lock that somebody announced. `orphaned`: its holder is gone or has stopped."""
 
     lock: str
@@ -184,8 +178,7 @@ class Lock:
     orphaned: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicSettings:
+class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a topic; `None` means: no limit, not said.
 
     *concurrency_limit*: tasks that run at once, in the whole cluster. *max_retries*: tries after
@@ -200,8 +193,7 @@ class TopicSettings:
     retention_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCounters:
+class TopicCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What workers counted. `requeued` and `dead_lettered` only since we listen."""
 
     succeeded: int | None = None
@@ -210,8 +202,7 @@ class TopicCounters:
     dead_lettered: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where columns of an answer came from. `age` in seconds; `note` says what is wrong."""
 
     name: Literal["events", "broker", "management", "look"]
@@ -221,8 +212,7 @@ class Source:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterState:
+class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the worker events have told, at one moment.
 
     `events` says whether we are subscribed and how far behind the answer is.
@@ -233,13 +223,12 @@ class ClusterState:
     workers: tuple[Worker, ...] = ()
     running: tuple[RunningTask, ...] = ()
     locks: tuple[Lock, ...] = ()
-    settings: Mapping[str, TopicSettings] = field(default_factory=dict)
-    counters: Mapping[str, TopicCounters] = field(default_factory=dict)
+    settings: Mapping[str, TopicSettings] = {}
+    counters: Mapping[str, TopicCounters] = {}
     topics: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicStats:
+class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
     """The broker's side of a topic. A field the broker could not tell is `None`."""
 
     topic: str
@@ -254,8 +243,7 @@ class TopicStats:
     dead_lettering: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicReport:
+class TopicReport(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of topics with the sources they came from."""
 
     topics: tuple[TopicStats, ...]

@@ -18,7 +18,9 @@ def text(value: object) -> str | None:
 
 def count(value: object) -> int | None:
     """Return a whole number of things (0 or more), else `None`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_COUNT else None
+    if not isinstance(value, float):
         return None
     # Compared first: neither NaN nor an int too large for a float gets past this.
     return int(value) if 0 <= value <= _MAX_COUNT and value == int(value) else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import pandas as pd
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view, frames, schemas

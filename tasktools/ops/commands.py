@@ -7,11 +7,11 @@ import difflib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Literal
 
 import pandas as pd
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import pandas as pd
+from msgspec import structs
 
 from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, moment
@@ -238,7 +239,7 @@ class Follower:
     def _source(self, state: ClusterState) -> Source:
         if self._log.problem is None:
             return state.events
-        return replace(state.events, ok=False, note=self._log.problem)
+        return structs.replace(state.events, ok=False, note=self._log.problem)
 
 
 def _row(task_id: str, story: TaskStory) -> tuple[Any, ...]:

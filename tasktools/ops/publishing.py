@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker, raise_unless_confirmed
 from tasktools.core import codec, schemas

@@ -7,11 +7,11 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker, Look
 from tasktools.core import dead_letters, schemas

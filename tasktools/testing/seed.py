@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final, Protocol, Self
 
+from msgspec.structs import replace
+
 from tasktools.brokers.base import Broker
-from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.clock import Clock, SystemClock, moment
 from tasktools.core.errors import BrokerError, Closed
 from tasktools.core.events import TaskEvent, TaskOnWorker, WorkerEvent, WorkerReport
-from tasktools.core.models import Outgoing, Properties
+from tasktools.core.models import Failure, Outgoing, Properties
 
 QUEUED: Final = {"emails": 12, "reports": 5, "images": 3}
 """Tasks that are queued in each topic; in `images` a message that is no task follows them."""
 DEAD: Final = {"emails": 3, "reports": 1}
-"""Dead letters of each topic."""
+"""Dead letters of each topic; the first two of `emails` say why they failed."""
 RUNNING: Final = {"seed-worker-1": ("emails", "reports"), "seed-worker-2": ("images",)}
 """Each worker, with the topics of the tasks that it is running."""
 POISON: Final = b"\x80\x04this is no JSON"
 
+_EXPLAINED: Final = 2
 _BEAT: Final = 3.0
 _SENDER: Final = "tasktools-seed"
 _FUNCTIONS: Final = {
@@ -56,7 +58,7 @@ def seed(cluster: HasBroker, *, beat: float = _BEAT, clock: Clock | None = None)
     broker.setup()
     for topic in QUEUED:
         broker.ensure_topic(topic)
-    _bury(broker)
+    _bury(broker, clock or SystemClock())
     for topic, count in QUEUED.items():
         for number in range(count):
             broker.publish(topic, _payload(topic, f"seed-{topic}-{number}", number))
@@ -74,13 +76,33 @@ def _payload(topic: str, task_id: str, number: int) -> dict[str, Any]:
     return {"task_id": task_id, "task_name": name, "args": [], "kwargs": kwargs[topic]}
 
 
-def _bury(broker: Broker) -> None:
+def _bury(broker: Broker, clock: Clock) -> None:
     for topic, count in DEAD.items():
         for number in range(count):
             broker.publish(topic, _payload(topic, f"seed-dead-{topic}-{number}", number))
             delivery = broker.claim(topic, _SENDER)
-            if delivery is not None:
+            if delivery is None:
+                continue
+            if topic == "emails" and number < _EXPLAINED:
+                broker.dead_letter(delivery.id, _failure(number, clock.time()))
+            else:
                 broker.nack(delivery.id, requeue=False)
+
+
+def _failure(number: int, now: float) -> Failure:
+    where = (
+        '  File "/srv/demo_tasks.py", line 12, in send_email\n    smtp.connect(host, timeout=30)'
+    )
+    error = f"smtp-{number}.example.org did not answer within 30 s"
+    return Failure(
+        reason="failed",
+        error_type="TimeoutError",
+        error=error,
+        failed_at=moment(now),
+        traceback=f"Traceback (most recent call last):\n{where}\nTimeoutError: {error}\n",
+        worker_id="seed-worker-1",
+        attempts=1,
+    )
 
 
 def _poison(topic: str) -> Outgoing:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker
 from tasktools.core.errors import InvalidTopic
@@ -83,7 +83,7 @@ class Settings(Conformance):
 
     @pytest.mark.parametrize("name", ["concurrency_limit", "max_retries", "retention_seconds"])
     def test_a_value_below_zero_is_not_kept(self, broker: Broker, name: str) -> None:
-        settings: TopicSettings = replace(SETTINGS, **{name: -1})  # type: ignore[arg-type]
+        settings: TopicSettings = replace(SETTINGS, **{name: -1})
         with pytest.raises(InvalidTopic, match=name):
             broker.configure_topic("emails", settings)
         assert dict(broker.topic_settings()) == {}

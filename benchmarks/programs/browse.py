@@ -1,0 +1,25 @@
+"""Look at all dead letters of a topic once; print how many, and the memory in MB that it took.
+
+The peak is that of the process, above what it had once connected (with pandas imported).
+"""
+
+import resource
+import sys
+from pathlib import Path
+
+import tasktools as tt
+
+dsn, management_url, topic = sys.argv[1:]
+
+
+def resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+with tt.connect(dsn, management_url=management_url) as cluster:
+    cluster.dead_letters(topic, 1)
+    before = resident()
+    frame = cluster.dead_letters(topic)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(len(frame), round(peak - before, 1))
