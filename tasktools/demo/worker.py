@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from tasktools.brokers.base import Broker
+from tasktools.core import replays
+from tasktools.core.clock import moment
 from tasktools.core.events import (
     CounterDelta,
     LockEvent,
@@ -18,9 +20,9 @@ from tasktools.core.events import (
     WorkerList,
     WorkerReport,
 )
-from tasktools.core.models import Delivery
+from tasktools.core.models import Delivery, Failure
 from tasktools.demo import world
-from tasktools.demo.world import Fate, Node
+from tasktools.demo.world import Fate, Mishap, Node
 
 BEAT: Final = 3.0
 """Seconds between heartbeats, as peers have it."""
@@ -130,9 +132,10 @@ class SimulatedWorker:
     def _begin(self, delivery: Delivery, now: float) -> None:
         task = delivery.task
         if task.problem is not None or task.task_id is None:
-            self._dead_letter(delivery)
+            self._dead_letter(delivery, None)
             return
-        fate = world.fate(task.task_id, task.message_id, delivery.topic, self._speed)
+        again = replays.story(delivery.properties.headers).count > 0
+        fate = world.fate(task.task_id, task.message_id, delivery.topic, self._speed, again=again)
         self.runs.append(Run(delivery, task.task_id, now, fate))
         self._broker.broadcast(self._task_event("task_started", self.runs[-1], now))
         self._lock_event("lock_acquired", self.runs[-1], now)
@@ -142,14 +145,15 @@ class SimulatedWorker:
         topic = run.delivery.topic
         self._finished[topic] += 1
         self._lock_event("lock_released", run, now)
-        if run.fate.error is None:
+        mishap = run.fate.mishap
+        if mishap is None:
             self._broker.broadcast(self._task_event("task_completed", run, now))
             self._acknowledge(run.delivery)
             return
         self._failed[topic] += 1
         self._broker.broadcast(self._task_event("task_failed", run, now))
         if self._dead_letters < _MOST_DEAD:
-            self._dead_letter(run.delivery)
+            self._dead_letter(run.delivery, self._failure(mishap, now))
         else:
             self._acknowledge(run.delivery)
 
@@ -157,10 +161,27 @@ class SimulatedWorker:
         self._broker.ack(delivery.id)
         self._count(delivery.topic, "completed")
 
-    def _dead_letter(self, delivery: Delivery) -> None:
+    def _dead_letter(self, delivery: Delivery, failure: Failure | None) -> None:
         self._dead_letters += 1
-        self._broker.nack(delivery.id, requeue=False)
+        if failure is None:
+            self._broker.nack(delivery.id, requeue=False)
+        else:
+            self._broker.dead_letter(delivery.id, failure)
         self._count(delivery.topic, "skipped")
+
+    def _failure(self, mishap: Mishap, now: float) -> Failure | None:
+        """Return what it writes into a dead letter; a peer writes nothing."""
+        if not self.node.tells_why:
+            return None
+        return Failure(
+            reason="failed",
+            error_type=mishap.error_type,
+            error=mishap.error,
+            failed_at=moment(now + self.node.clock),
+            traceback=mishap.traceback(),
+            worker_id=self.worker_id,
+            attempts=1,
+        )
 
     # --- what it says ---------------------------------------------------------------
 
@@ -191,7 +212,7 @@ class SimulatedWorker:
     def _task_event(
         self, kind: Literal["task_started", "task_completed", "task_failed"], run: Run, now: float
     ) -> TaskEvent:
-        error_type, error = run.fate.error or (None, None)
+        mishap = run.fate.mishap
         return TaskEvent(
             kind=kind,
             sender_id=self.sender,
@@ -200,8 +221,8 @@ class SimulatedWorker:
             topic=run.delivery.topic,
             started_at=run.started + self.node.clock,
             duration=now - run.started,
-            error=error,
-            error_type=error_type,
+            error=None if mishap is None else str(mishap),
+            error_type=None if mishap is None else mishap.error_type,
         )
 
     def _lock_event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +23,23 @@ POISON: Final = b'{"id": "rmq:0ddba11:7", "topic": "orders", "payload": {"task_i
 
 
 @dataclass(frozen=True, slots=True)
+class Mishap:
+    """What can go wrong with a task: where in its program, and whether it *passes* with time."""
+
+    error_type: str
+    error: str
+    where: str
+    passes: bool = False
+
+    def traceback(self) -> str:
+        """Return what Python would print of it."""
+        return f"Traceback (most recent call last):\n{self.where}\n{self}\n"
+
+    def __str__(self) -> str:
+        return f"{self.error_type}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of task. Its service time is lognormal: *typical* seconds, spread *sigma*."""
 
@@ -30,7 +47,7 @@ class Kind:
     typical: float
     sigma: float
     fails: float = 0.0
-    errors: tuple[tuple[str, str], ...] = ()
+    mishaps: tuple[Mishap, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,7 +75,8 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A worker process. *clock* is how many seconds its host's clock is ahead."""
+    """A worker process. *clock* is how many seconds its host's clock is ahead. One of tasktools
+    *tells_why*: it writes into a dead letter what went wrong, which peers do not."""
 
     host: str
     topics: tuple[str, ...]
@@ -66,7 +84,31 @@ class Node:
     clock: float = 0.0
     any_topic: bool = False
     goes_silent: bool = False
+    tells_why: bool = False
 
+
+_IN_CHARGE: Final = '  File "/srv/shop/payments.py", line {line}, in charge_card\n    {code}'
+_DECLINED: Final = Mishap(
+    "CardDeclined",
+    "the card ending in {card} was declined",
+    _IN_CHARGE.format(line=41, code="raise CardDeclined(card, answer)"),
+)
+_EXPIRED: Final = Mishap(
+    "CardDeclined",
+    "the card ending in {card} has expired",
+    _IN_CHARGE.format(line=38, code="raise CardDeclined(card, answer)"),
+)
+_NO_ANSWER: Final = Mishap(
+    "Timeout",
+    "the bank did not answer within 10 s",
+    _IN_CHARGE.format(line=33, code="answer = bank.ask(card_token, timeout=10)"),
+    passes=True,
+)
+_DISCREPANCY: Final = Mishap(
+    "ValueError",
+    "the amount of order 1{card} is not what the order says",
+    _IN_CHARGE.format(line=27, code="check_amount(order, amount)"),
+)
 
 _SEND_EMAIL: Final = Kind("shop.emails:send_email", 1.4, 0.5)
 _RESIZE_IMAGE: Final = Kind("shop.images:resize_image", 2.2, 0.6)
@@ -77,11 +119,7 @@ _CHARGE_CARD: Final = Kind(
     0.9,
     0.4,
     fails=0.06,
-    errors=(
-        ("CardDeclined", "CardDeclined: the card ending in {card} was declined"),
-        ("CardDeclined", "CardDeclined: the card ending in {card} has expired"),
-        ("Timeout", "Timeout: the bank did not answer within 10 s"),
-    ),
+    mishaps=(_DECLINED, _EXPIRED, _NO_ANSWER, _NO_ANSWER, _DISCREPANCY),
 )
 
 TOPICS: Final = (
@@ -110,12 +148,12 @@ TOPICS: Final = (
 NODES: Final = (
     Node("mail-1", ("emails", "newsletters"), 4),
     Node("mail-2", ("emails", "newsletters"), 4),
-    Node("pay-1", ("orders",), 2),
+    Node("pay-1", ("orders",), 2, tells_why=True),
     Node("pay-2", ("orders", "emails"), 2, clock=7200.0),
     Node("media-1", ("images",), 4),
     Node("media-2", ("images", "newsletters"), 4, goes_silent=True),
     Node("report-1", ("reports", "exports"), 4),
-    Node("spare-1", tuple(topic.name for topic in TOPICS), 4, any_topic=True),
+    Node("spare-1", tuple(topic.name for topic in TOPICS), 4, any_topic=True, tells_why=True),
 )
 
 BY_TOPIC: Final = {topic.name: topic for topic in TOPICS}
@@ -189,14 +227,17 @@ def poison(now: float) -> Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """How long a task will take, and the error (type and text) with which it ends, if any."""
+    """How long a task will take, and the mishap with which it ends, if any."""
 
     seconds: float
-    error: tuple[str, str] | None = None
+    mishap: Mishap | None = None
 
 
-def fate(task_id: str, message_id: str | None, topic: str, speed: float) -> Fate:
-    """Return what will become of a task; the same each time it is delivered."""
+def fate(
+    task_id: str, message_id: str | None, topic: str, speed: float, *, again: bool = False
+) -> Fate:
+    """Return what will become of a task; the same each time it is delivered. When it is tried
+    *again* later, what passes with time has passed."""
     dice = random.Random(task_id)  # noqa: S311 - a demo
     known = BY_TOPIC.get(topic)
     if known is None or not (message_id or "").startswith(INSTANCE):
@@ -205,5 +246,8 @@ def fate(task_id: str, message_id: str | None, topic: str, speed: float) -> Fate
     seconds = kind.typical * dice.lognormvariate(0.0, kind.sigma) / speed
     if dice.random() >= kind.fails:
         return Fate(seconds)
-    error_type, text = dice.choice(kind.errors)
-    return Fate(seconds, (error_type, text.format(card=dice.randrange(1000, 9999))))
+    mishap = dice.choice(kind.mishaps)
+    if again and mishap.passes:
+        return Fate(seconds)
+    error = mishap.error.format(card=dice.randrange(1000, 9999))
+    return Fate(seconds, replace(mishap, error=error))
