@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import ipywidgets
@@ -16,7 +16,10 @@ WIDE: Final = {"width": "auto"}
 """As wide as the box it is in; 100 % would be wider by the margins."""
 ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
 """Side by side, and below each other where the page is narrow."""
-_LABEL: Final = {"description_width": "auto"}
+LABEL: Final = {"description_width": "76px"}
+"""For the first field of a row: the fields are below each other."""
+NEXT: Final = {"description_width": "auto"}
+"""For the others."""
 
 
 def box(*children: Any, name: str) -> Any:
@@ -76,11 +79,17 @@ def why_not(state: DeadLettersState, blockers: str) -> Any:
 
 
 def text(
-    state: DeadLettersState, trait: str, description: str, *, hint: str = "", width: str = "240px"
+    state: DeadLettersState,
+    trait: str,
+    description: str,
+    *,
+    width: str,
+    hint: str = "",
+    style: Mapping[str, str] = LABEL,
 ) -> Any:
     """Return a field for the text *trait*."""
     made = ipywidgets.Text(
-        description=description, placeholder=hint, style=_LABEL, layout={"width": width}
+        description=description, placeholder=hint, style=style, layout={"width": width}
     )
     link((state, trait), (made, "value"))
     return made
@@ -90,7 +99,7 @@ def chooser(
     state: DeadLettersState, trait: str, description: str, *, choices: str, width: str
 ) -> Any:
     """Return a list to choose the value of *trait* from; *choices* are pairs of text and value."""
-    made = ipywidgets.Dropdown(description=description, style=_LABEL, layout={"width": width})
+    made = ipywidgets.Dropdown(description=description, style=LABEL, layout={"width": width})
 
     def choose(change: Any) -> None:
         setattr(state, trait, change["new"])

@@ -116,11 +116,11 @@ def _deaths(deaths: tuple[Death, ...]) -> str:
 
 def _facts(told: Any) -> str:
     items = "".join(
-        f"<dt>{escape(title)}</dt><dd>{escape(_text(value))}</dd>"
+        f'<div><span class="tt-quiet">{escape(title)}</span> {escape(_text(value))}</div>'
         for title, value in told
         if not is_missing(value)
     )
-    return f'<dl class="tt-facts">{items}</dl>'
+    return f'<div class="tt-facts">{items}</div>'
 
 
 def _section(title: str, content: str) -> str:

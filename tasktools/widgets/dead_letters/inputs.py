@@ -9,6 +9,8 @@ from traitlets import dlink, link
 
 from tasktools.widgets.dead_letters import html
 from tasktools.widgets.dead_letters.bindings import (
+    LABEL,
+    NEXT,
     WIDE,
     box,
     button,
@@ -48,8 +50,8 @@ def groups(state: DeadLettersState) -> Any:
     by = ipywidgets.Dropdown(
         options=list(BY.items()),
         description="Group by",
-        style={"description_width": "auto"},
-        layout={"width": "190px"},
+        style=LABEL,
+        layout={"width": "240px"},
     )
     link((state, "group_by"), (by, "value"))
     return box(by, GroupList(state), name="groups")
@@ -73,12 +75,13 @@ def intent(state: DeadLettersState) -> Any:
     )
     link((state, "verb"), (verb, "value"))
     chosen = html_of(state, "chosen", html.title)
-    make = button(state, "Make the plan", state.make_plan, allowed="can_plan")
+    make = button(state, "Make the plan", state.make_plan, style="primary", allowed="can_plan")
+    make.layout.margin = "2px 2px 2px 80px"
     return box(
         row(verb, chosen),
         shown_while(_replay(state), state, "is_replay"),
         shown_while(_discard(state), state, "is_replay", inverse=True),
-        text(state, "reason", "Reason", hint="an incident's number, or a sentence", width="620px"),
+        text(state, "reason", "Reason", hint="an incident's number, or a sentence", width="690px"),
         row(make, html_of(state, "plan_blockers", html.reasons)),
         html_of(state, "plan_refusal", html.alert),
         name="intent",
@@ -86,22 +89,23 @@ def intent(state: DeadLettersState) -> Any:
 
 
 def _replay(state: DeadLettersState) -> Any:
-    to = ipywidgets.Combobox(
-        description="To", style={"description_width": "auto"}, layout={"width": "300px"}
-    )
+    to = ipywidgets.Combobox(description="To", style=LABEL, layout={"width": "360px"})
     link((state, "to"), (to, "value"))
     dlink((state, "topics"), (to, "options"), lambda topics: [one.topic for one in topics])
     dlink((state, "home"), (to, "placeholder"), lambda home: f"{home}, their own topic")
     ramp = ipywidgets.Checkbox(
         description="Ramp: 1, 10, 100, 1,000, then the rest",
         indent=False,
-        layout={"width": "auto"},
+        layout={"width": "auto", "margin": "2px 2px 2px 80px"},
     )
     link((state, "ramps"), (ramp, "value"))
-    limit = text(state, "limit", "stop if more fail than, %", width="210px")
+    rate = text(state, "rate", "Rate", hint="messages a second", width="190px", style=NEXT)
+    limit = text(state, "limit", "stops when more fail than, %", width="240px", style=NEXT)
     return ipywidgets.VBox(
         [
-            row(to, text(state, "rate", "Rate", hint="messages a second", width="190px")),
+            row(
+                to, text(state, "rate", "Rate", hint="messages a second", width="190px", style=NEXT)
+            ),
             row(ramp, shown_while(limit, state, "ramps")),
             _edits(state),
         ],
@@ -111,7 +115,7 @@ def _replay(state: DeadLettersState) -> Any:
 
 def _discard(state: DeadLettersState) -> Any:
     hint = "nothing: they are gone for good"
-    return text(state, "archive", "Keep them in", hint=hint, width="620px")
+    return text(state, "archive", "Keep them in", hint=hint, width="690px")
 
 
 def _edits(state: DeadLettersState) -> Any:
@@ -129,21 +133,22 @@ def _edits(state: DeadLettersState) -> Any:
             line.show(edit, kind)
 
     state.observe(guarded(state, "The edits", show), "kinds")
-    return ipywidgets.VBox([lines, button(state, "Add an edit", state.add_edit)], layout=WIDE)
+    add = button(state, "Add an edit", state.add_edit)
+    add.layout.margin = "2px 2px 2px 80px"
+    return ipywidgets.VBox([lines, add], layout=WIDE)
 
 
 class EditLine(ipywidgets.HBox):
     """The edit *number* of *state*: its path, its value, and a button to do without it."""
 
     def __init__(self, state: DeadLettersState, number: int) -> None:
-        narrow = {"description_width": "auto"}
         self._path = ipywidgets.Combobox(
-            description="Edit", placeholder="kwargs.to", style=narrow, layout={"width": "280px"}
+            description="Edit", placeholder="kwargs.to", style=LABEL, layout={"width": "360px"}
         )
         self._value = ipywidgets.Text(
             description="becomes",
             placeholder="text, or JSON",
-            style=narrow,
+            style=NEXT,
             layout={"width": "300px"},
         )
         self._remove = ipywidgets.Checkbox(

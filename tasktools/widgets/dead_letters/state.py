@@ -101,8 +101,7 @@ class DeadLettersState(PlanningState):
         if self.ended.outcome is not None:
             self.outcome = self.ended.outcome
             self.summary = in_words(self.ended.outcome)
-            self.planned = None
-            self.reason = ""
+            self.planned, self.edits, self.reason = None, (), ""
         self.look()
 
     @traitlets.observe("fates")
@@ -126,7 +125,8 @@ def in_words(outcome: pd.DataFrame) -> str:
     told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     twice = int(outcome["possible_duplicate"].fillna(value=False).sum())
     doubled = f" ({twice:,} may have arrived twice)" if twice else ""
-    return f"Run {attrs['run']}{_ENDINGS[attrs['ended']]}: {told}{doubled}."
+    run = attrs["run"]
+    return f"Run {run}{_ENDINGS[attrs['ended']]}: {told}{doubled}. In the ledger: tt.ledger({run})."
 
 
 def worth_showing(outcome: pd.DataFrame) -> pd.DataFrame:
