@@ -4,7 +4,7 @@ They need ipywidgets and plotly, which `import tasktools` alone does not load:
 ``tasktools.widgets`` is imported when it is first used.
 """
 
-from tasktools.widgets.dead_letters import DeadLettersWidget, dead_letters
 from tasktools.widgets.publishing import PublishWidget, publish
+from tasktools.widgets.triage import DeadLettersWidget, dead_letters
 
 __all__ = ("DeadLettersWidget", "PublishWidget", "dead_letters", "publish")

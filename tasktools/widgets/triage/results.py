@@ -7,8 +7,8 @@ from typing import Any
 import ipywidgets
 from traitlets import dlink
 
-from tasktools.widgets.dead_letters import html
-from tasktools.widgets.dead_letters.bindings import (
+from tasktools.widgets.triage import html
+from tasktools.widgets.triage.bindings import (
     box,
     button,
     html_of,
@@ -16,7 +16,7 @@ from tasktools.widgets.dead_letters.bindings import (
     shown_while,
     why_not,
 )
-from tasktools.widgets.dead_letters.state import DeadLettersState
+from tasktools.widgets.triage.state import DeadLettersState
 
 
 def plan(state: DeadLettersState) -> Any:

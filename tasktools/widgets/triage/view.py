@@ -11,13 +11,13 @@ from typing import Any, Final
 import ipywidgets
 
 from tasktools.ops.cluster import Cluster
-from tasktools.widgets.dead_letters import html, inputs, results
-from tasktools.widgets.dead_letters.bindings import html_of, shown_while
-from tasktools.widgets.dead_letters.feed import DeadLettersFeed
-from tasktools.widgets.dead_letters.state import DeadLettersState
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post, to_the_kernel
 from tasktools.widgets.presence import Presence
+from tasktools.widgets.triage import html, inputs, results
+from tasktools.widgets.triage.bindings import html_of, shown_while
+from tasktools.widgets.triage.feed import DeadLettersFeed
+from tasktools.widgets.triage.state import DeadLettersState
 
 _GLANCE: Final = 0.05
 

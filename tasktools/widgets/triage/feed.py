@@ -17,7 +17,8 @@ from tasktools.core.redaction import mask
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.following import ENDED
 from tasktools.ops.ledger import DONE
-from tasktools.widgets.dead_letters.orders import (
+from tasktools.widgets.feed import Feed, Post
+from tasktools.widgets.triage.orders import (
     Ended,
     Judged,
     Looked,
@@ -30,8 +31,7 @@ from tasktools.widgets.dead_letters.orders import (
     TopicCount,
     Whole,
 )
-from tasktools.widgets.dead_letters.state import FATES
-from tasktools.widgets.feed import Feed, Post
+from tasktools.widgets.triage.state import FATES
 
 _LEARN_EVERY: Final = 15.0
 _FOLLOW_EVERY: Final = 1.0

@@ -5,7 +5,7 @@ thread that talks to the broker, by `orders`; `groups`, `edits` and `detail` are
 `results` and `view` are what is on screen.
 """
 
-from tasktools.widgets.dead_letters.state import DeadLettersState
-from tasktools.widgets.dead_letters.view import DeadLettersWidget, dead_letters
+from tasktools.widgets.triage.state import DeadLettersState
+from tasktools.widgets.triage.view import DeadLettersWidget, dead_letters
 
 __all__ = ("DeadLettersState", "DeadLettersWidget", "dead_letters")

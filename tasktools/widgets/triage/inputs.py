@@ -7,10 +7,13 @@ from typing import Any
 import ipywidgets
 from traitlets import dlink, link
 
-from tasktools.widgets.dead_letters import html
-from tasktools.widgets.dead_letters.bindings import (
+from tasktools.widgets.errors import guarded
+from tasktools.widgets.table import TableWidget
+from tasktools.widgets.triage import html
+from tasktools.widgets.triage.bindings import (
     LABEL,
     NEXT,
+    ROW,
     WIDE,
     box,
     button,
@@ -21,13 +24,11 @@ from tasktools.widgets.dead_letters.bindings import (
     text,
     why_not,
 )
-from tasktools.widgets.dead_letters.detail import html as detail_html
-from tasktools.widgets.dead_letters.edits import EditRow
-from tasktools.widgets.dead_letters.group_list import GroupList
-from tasktools.widgets.dead_letters.groups import BY
-from tasktools.widgets.dead_letters.state import DeadLettersState
-from tasktools.widgets.errors import guarded
-from tasktools.widgets.table import TableWidget
+from tasktools.widgets.triage.detail import html as detail_html
+from tasktools.widgets.triage.edits import EditRow
+from tasktools.widgets.triage.group_list import GroupList
+from tasktools.widgets.triage.groups import BY
+from tasktools.widgets.triage.state import DeadLettersState
 
 
 def where(state: DeadLettersState) -> Any:
@@ -103,9 +104,7 @@ def _replay(state: DeadLettersState) -> Any:
     limit = text(state, "limit", "stops when more fail than, %", width="240px", style=NEXT)
     return ipywidgets.VBox(
         [
-            row(
-                to, text(state, "rate", "Rate", hint="messages a second", width="190px", style=NEXT)
-            ),
+            row(to, rate),
             row(ramp, shown_while(limit, state, "ramps")),
             _edits(state),
         ],
@@ -164,7 +163,7 @@ class EditLine(ipywidgets.HBox):
                 state.change_edit(number, **{name: change["new"]})
 
             field.observe(guarded(state, "The edit", change), "value")
-        super().__init__([self._path, self._value, self._remove, drop, self._kind])
+        super().__init__([self._path, self._value, self._remove, drop, self._kind], layout=ROW)
         self.add_class("tt-edit")
 
     @property

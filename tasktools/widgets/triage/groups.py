@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from tasktools.core.groups import failure_groups
-from tasktools.core.redaction import mask_text
 from tasktools.widgets.table.columns import cell, harmless, is_missing
 
 BY: Final = {
@@ -92,5 +91,5 @@ def _span(first: Any, last: Any, now: datetime) -> str:
 
 
 def _cut(text: str) -> str:
-    shown = harmless(mask_text(text))
+    shown = harmless(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

@@ -10,10 +10,10 @@ import traitlets
 from tasktools.core.clock import moment
 from tasktools.core.plans import Plan
 from tasktools.ops.canary import Ramp
-from tasktools.widgets.dead_letters import edits as editing
-from tasktools.widgets.dead_letters.edits import EditRow
-from tasktools.widgets.dead_letters.looking import LookingState
-from tasktools.widgets.dead_letters.orders import Planned, PlanOrder, Wanted
+from tasktools.widgets.triage import edits as editing
+from tasktools.widgets.triage.edits import EditRow
+from tasktools.widgets.triage.looking import LookingState
+from tasktools.widgets.triage.orders import Planned, PlanOrder, Wanted
 
 READ_ONLY: Final = (
     "This cluster was opened with read_only=True, so nothing can be changed. Connect without it."
@@ -60,7 +60,7 @@ class PlanningState(LookingState):
         self._edits: dict[str, Any] = {}
         self._rate: float | None = None
         super().__init__(**options)
-        self.table.observe(self._derive_selected, "selected")
+        self.table.observe(self._derive_selected, ["selected", "hidden"])
         self._derive_selected()
 
     # --- what the buttons do --------------------------------------------------------
@@ -155,7 +155,7 @@ class PlanningState(LookingState):
                 queue=queue,
                 keys=self.table.selected,
                 to=self.to.strip() or None,
-                edits=self.edits,
+                edits=tuple(row for row in self.edits if row.path.strip()),
                 rate=self._rate,
             )
         archive = self.archive.strip() or None

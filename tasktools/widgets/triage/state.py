@@ -10,8 +10,8 @@ import traitlets
 
 from tasktools.core.plans import Plan
 from tasktools.ops.ledger import DONE
-from tasktools.widgets.dead_letters.orders import Ended, RunOrder
-from tasktools.widgets.dead_letters.planning import PlanningState
+from tasktools.widgets.triage.orders import Ended, LookOrder, RunOrder
+from tasktools.widgets.triage.planning import PlanningState
 
 FATES: Final = ("queued", "running", "succeeded", "failed", "unknown")
 """What became of replayed tasks, as `Follower` tells it; none of it counts what was before."""
@@ -102,7 +102,8 @@ class DeadLettersState(PlanningState):
             self.outcome = self.ended.outcome
             self.summary = in_words(self.ended.outcome)
             self.planned, self.edits, self.reason = None, (), ""
-        self.look()
+        if self.looked is not None:
+            self._give(LookOrder(self.looked.topic), "Looking again …")
 
     @traitlets.observe("fates")
     def _follow(self, _change: Any) -> None:

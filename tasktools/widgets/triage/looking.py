@@ -11,9 +11,11 @@ from tasktools.core import peek
 from tasktools.core.clock import Clock, SystemClock, moment
 from tasktools.core.errors import LookRefused
 from tasktools.core.peek import Cost
-from tasktools.widgets.dead_letters.detail import Detail
-from tasktools.widgets.dead_letters.groups import BY, Group, Groups, groups_of
-from tasktools.widgets.dead_letters.orders import (
+from tasktools.widgets.state import SharedState
+from tasktools.widgets.table import Column, TableState
+from tasktools.widgets.triage.detail import Detail
+from tasktools.widgets.triage.groups import BY, Group, Groups, groups_of
+from tasktools.widgets.triage.orders import (
     Judged,
     Looked,
     LookOrder,
@@ -22,8 +24,6 @@ from tasktools.widgets.dead_letters.orders import (
     TopicCount,
     Whole,
 )
-from tasktools.widgets.state import SharedState
-from tasktools.widgets.table import Column, TableState
 
 COLUMNS: Final = (
     Column("task_name", "Task", width=150),

@@ -8,9 +8,9 @@ from typing import Any, Final
 import ipywidgets
 from traitlets import dlink, link
 
-from tasktools.widgets.dead_letters import html
-from tasktools.widgets.dead_letters.state import DeadLettersState
 from tasktools.widgets.errors import guarded
+from tasktools.widgets.triage import html
+from tasktools.widgets.triage.state import DeadLettersState
 
 WIDE: Final = {"width": "auto"}
 """As wide as the box it is in; 100 % would be wider by the margins."""

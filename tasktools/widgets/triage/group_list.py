@@ -8,8 +8,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from tasktools.widgets.dead_letters.looking import LookingState
 from tasktools.widgets.errors import guarded
+from tasktools.widgets.triage.looking import LookingState
 
 
 def _file(name: str) -> str:

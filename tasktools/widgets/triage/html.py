@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasktools.core.plans import Plan
 from tasktools.core.redaction import mask_text
-from tasktools.widgets.dead_letters.state import worth_showing
+from tasktools.widgets.triage.state import worth_showing
 
 _MOST_CHANGES: Final = 6
 _MOST_ROWS: Final = 12
@@ -28,7 +28,7 @@ def head(address: str, *, demo: bool, read_only: bool) -> str:
     marks = ['<span class="tt-demo">DEMO</span>'] if demo else []
     marks += ['<span class="tt-mark">read only</span>'] if read_only else []
     where = f'<span class="tt-quiet">on {escape(address)}</span>'
-    return f'<div class="tt-head">Dead letters {where}{"".join(marks)}</div>'
+    return f'<div class="tt-heading">Dead letters {where}{"".join(marks)}</div>'
 
 
 def title(text: str) -> str:

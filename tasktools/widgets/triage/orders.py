@@ -14,7 +14,7 @@ from tasktools.core.models import SeenMessage
 from tasktools.core.peek import Verdict
 from tasktools.core.plans import Plan
 from tasktools.ops.canary import Ramp
-from tasktools.widgets.dead_letters.edits import EditRow
+from tasktools.widgets.triage.edits import EditRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import pandas as pd
 
 from tasktools.core import failures
 from tasktools.core.models import Death, SeenMessage
-from tasktools.core.redaction import Masked, mask_text
-from tasktools.widgets.dead_letters.orders import Whole
 from tasktools.widgets.table.columns import is_missing
+from tasktools.widgets.triage.orders import Whole
 
 _LONGEST: Final = 20_000
 _FACTS: Final = (
@@ -29,7 +28,7 @@ _FACTS: Final = (
     ("published", "published_at"),
     ("attempts", "attempts"),
     ("replays", "replays"),
-    ("size", "size"),
+    ("bytes", "size"),
     ("place in the queue", "position"),
 )
 _ELSEWHERE: Final = (failures.TRACEBACK, "x-death")
@@ -39,7 +38,10 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detail:
-    """What is known of one dead letter: its row, the whole message, and why that was refused."""
+    """What is known of one dead letter: its row, the whole message, and why that was refused.
+
+    Secrets are masked in both already, unless they are to be shown.
+    """
 
     row: Mapping[Hashable, Any]
     whole: Whole | None = None
@@ -67,7 +69,7 @@ def _about(row: Mapping[Hashable, Any]) -> Iterator[str]:
         yield f'<div class="tt-error">{escape(said)}</div>'
     told = [str(row[name]) for name in ("error_type", "error") if not is_missing(row[name])]
     if told:
-        yield f'<div class="tt-error">{escape(mask_text(": ".join(told)))}</div>'
+        yield f'<div class="tt-error">{escape(": ".join(told))}</div>'
     yield _facts((title, row[name]) for title, name in _FACTS)
 
 
@@ -84,7 +86,7 @@ def _whole(message: SeenMessage | None) -> Iterator[str]:
         return
     failure = failures.from_headers(message.properties.headers)
     if failure is not None and failure.traceback:
-        yield _section("traceback", _pre(_cut(mask_text(failure.traceback))))
+        yield _section("traceback", _pre(_cut(failure.traceback)))
     if message.deaths:
         yield _section("deaths", _deaths(message.deaths))
     told = {
@@ -147,11 +149,7 @@ def as_text(value: Any) -> str:
         return _cut(ascii(value))
     if len(compact) > _LONGEST:
         return _cut(compact)
-    return json.dumps(value, indent=2, ensure_ascii=False, default=_mask)
-
-
-def _mask(value: Any) -> str:
-    return repr(value) if isinstance(value, Masked) else str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def _cut(text: str) -> str:
