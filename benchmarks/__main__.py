@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cluster, replaying, workers
+from benchmarks import browsing, cluster, replaying, workers
 from benchmarks.measure import Result
 from tasktools.testing import RabbitMQNode
 
@@ -26,6 +26,14 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
     yield from cluster.topics(node, count=500 if small else 1_000, rounds=5 if small else 7)
+    yield from browsing.browsing(
+        node,
+        messages=10_000 if small else 100_000,
+        rounds=3 if small else 5,
+        bound=0.6 if small else 0.8,  # small ones are noisy, and what is fixed weighs more
+    )
+    if not small:
+        yield browsing.against_the_api(node, messages=20_000, rounds=3)
     yield from replaying.replaying(
         node,
         messages=10_000 if small else 100_000,
