@@ -29,4 +29,5 @@ def jupyter_environment(home: Path, *first_on_path: Path, **variables: str) -> d
         folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(str(folder) for folder in (*first_on_path, REPOSITORY))
     named = {name: str(folder) for name, folder in folders.items()}
-    return kept | named | {"PYTHONPATH": path} | variables
+    ours = {"PYTHONPATH": path, "TASKTOOLS_LEDGER": str(home / "ledger.db")}
+    return kept | named | ours | variables

@@ -18,6 +18,7 @@ from tasktools.core.peek import Cost, Verdict
 from tasktools.core.plans import Plan
 from tasktools.core.plans import Planned as PlannedMessage
 from tasktools.ops.canary import Ramp
+from tasktools.widgets.table import Sort
 from tasktools.widgets.triage import DeadLettersState
 from tasktools.widgets.triage.orders import (
     Ended,
@@ -33,7 +34,6 @@ from tasktools.widgets.triage.orders import (
 )
 from tasktools.widgets.triage.planning import NO_REASON, READ_ONLY, STALE
 from tasktools.widgets.triage.state import label_of
-from tasktools.widgets.table import Sort
 
 QUEUE = "emails.dead"
 CLOCK = ManualClock()
