@@ -36,7 +36,7 @@ _GLANCE: Final = 0.02
 def replaying(
     node: RabbitMQNode, *, messages: int, one_by_one: int, rounds: int, share: float = 1.0
 ) -> Iterator[Result]:
-    """Run a plan of all dead letters, and have a shovel bring them back, in turns.
+    """Run a plan of all dead letters, and have a shovel move just the same ones, in turns.
 
     The node has the plugin rabbitmq_shovel. The bounds hold for many messages; of few, where the
     beginning and the end count more, only a *share* of them is asked.
@@ -44,17 +44,20 @@ def replaying(
     ours, shovel = [], []
     with _ledger(), tt.connect(node.dsn, management_url=node.management_url) as cluster:
         cluster.create_topic(_TOPIC)
-        fill(node.dsn, _DEAD, messages)
         for _ in range(rounds):
+            fill(node.dsn, _DEAD, messages)
             plan = cluster.plan_replay(cluster.dead_letters(_TOPIC))
             began = time.perf_counter()
             outcome = cluster.run(plan, reason="bench", progress=False)
             ours.append(time.perf_counter() - began)
             assert (outcome["outcome"] == "replayed").all()
             assert len(outcome) == messages
-            shovel.append(_shovelled(node, _TOPIC, _DEAD, messages))
+            cluster.broker.purge(_TOPIC)
+            fill(node.dsn, _DEAD, messages)
+            shovel.append(_shovelled(node, _DEAD, _TOPIC, messages))
+            cluster.broker.purge(_TOPIC)
+        fill(node.dsn, _DEAD, one_by_one)
         loop = _one_by_one(node.dsn, one_by_one)
-        cluster.broker.purge(_DEAD)
         cluster.broker.purge(_TOPIC)
     rate, theirs = messages / median(ours), messages / median(shovel)
     yield at_least(

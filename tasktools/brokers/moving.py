@@ -38,7 +38,7 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
     redelivered: bool
 
 
-class Sending(msgspec.Struct, frozen=True):
+class Sending(msgspec.Struct, frozen=True, gc=False):
     """What is to be done with a message that was taken.
 
     *queue* is where its copy goes; without one there is no copy: the original is acknowledged.

@@ -22,7 +22,7 @@ _SAMPLE: Final = 5
 _FORMAT: Final = "tasktools plan 1"
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One edit of one message, for people: secrets are masked."""
 
     path: str
@@ -30,7 +30,7 @@ class Change(msgspec.Struct, frozen=True):
     after: str
 
 
-class Planned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Planned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One message of a plan. *edits* are as `tasktools.core.edits.to_json` has them.
 
     *skipped* says why it stays where it is.

@@ -157,6 +157,7 @@ def _headers(part: bytes) -> Mapping[str, Any]:
         return {}
 
 
+@functools.lru_cache(maxsize=1024)  # whole seconds, which many messages share
 def _timestamp(part: bytes) -> datetime | None:
     try:
         return datetime.fromtimestamp(int.from_bytes(part, "big"), UTC)

@@ -209,8 +209,9 @@ class Account:
         """Write state, sends and why of messages, given with their numbers, to disk."""
         with self._connection:
             self._connection.executemany(
-                "UPDATE messages SET state = ?, sends = ?, why = ?, at = ? WHERE run = ? AND n = ?",
-                ((state, sends, why, now, self.run, n) for state, sends, why, n in changes),
+                "UPDATE messages SET state = ?, sends = ?, why = ?, at = ? WHERE run = ? AND n "
+                "BETWEEN ? AND ?",
+                ((*told, now, self.run, first, last) for told, first, last in _ranges(changes)),
             )
 
     def resume(self) -> None:
@@ -228,6 +229,23 @@ class Account:
                 "UPDATE runs SET ended = ?, note = ?, ended_at = ? WHERE run = ?",
                 (ended, note, now, self.run),
             )
+
+
+def _ranges(
+    changes: Iterable[tuple[State, int, str | None, int]],
+) -> Iterator[tuple[tuple[State, int, str | None], int, int]]:
+    """Join changes that are the same for messages that follow each other."""
+    at: tuple[tuple[State, int, str | None], int, int] | None = None
+    for state, sends, why, n in changes:
+        told = (state, sends, why)
+        if at is not None and at[0] == told and at[2] + 1 == n:
+            at = (told, at[1], n)
+            continue
+        if at is not None:
+            yield at
+        at = (told, n, n)
+    if at is not None:
+        yield at
 
 
 def _who() -> str:

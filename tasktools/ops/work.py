@@ -7,10 +7,10 @@ later process must know is in the ledger before it matters.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from tasktools.brokers.moving import RawMessage, Sending
 from tasktools.core import edits, wire
@@ -25,8 +25,7 @@ _OPEN: Final = ("planned", "intent")
 _AT_ONCE: Final = 1_000_000
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False):
     """One message of the plan and how far it has got."""
 
     n: int
@@ -129,8 +128,8 @@ class Work:
         self._done = done
         self._rate = plan.rate
         self._sent_since: tuple[float, int] = (clock.time(), 0)
-        self._waiting: dict[str, deque[Row]] = {}
-        self._unsure: dict[str, deque[Row]] = {}
+        self._waiting: dict[str, list[Row]] = {}
+        self._unsure: dict[str, list[Row]] = {}
         self._noted: list[Row] = []
         self.open(())
 
@@ -141,6 +140,14 @@ class Work:
         but whose original may still be there."""
         self._waiting = _by_base(row for row in rows if row.state in _OPEN)
         self._unsure = _by_base(row for row in self.rows if row.state == "confirmed")
+
+    def doubt(self) -> None:
+        """The broker went away, and may have forgotten what it had acknowledged: a classic queue
+        does not write that to disk at once. So the originals are looked for again; not those
+        without a task id, of which there may be others that look the same."""
+        for row in self.rows:
+            if row.state == "settled" and row.planned.task_id is not None:
+                row.state = "confirmed"
 
     def conclude(self) -> None:
         """Note what it means that those still wanted are in the queue no more."""
@@ -252,22 +259,22 @@ class Work:
         """Want these again."""
         for sending in reversed(sendings):
             wanted = self._unsure if sending.row.state == "confirmed" else self._waiting
-            wanted.setdefault(sending.row.base, deque()).appendleft(sending.row)
+            wanted.setdefault(sending.row.base, []).insert(0, sending.row)
 
 
-def _by_base(rows: Iterable[Row]) -> dict[str, deque[Row]]:
-    found: defaultdict[str, deque[Row]] = defaultdict(deque)
+def _by_base(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each key; nearly always it is one."""
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        found[row.base].append(row)
-    return dict(found)
+        found.setdefault(row.base, []).append(row)
+    return found
 
 
-def _next(rows: dict[str, deque[Row]], base: str) -> Row | None:
+def _next(rows: dict[str, list[Row]], base: str) -> Row | None:
     """Take out the first row of *base*."""
     found = rows.get(base)
     if found is None:
         return None
-    row = found.popleft()
-    if not found:
+    if len(found) == 1:
         del rows[base]
-    return row
+    return found.pop(0)
