@@ -191,6 +191,7 @@ class Run:
                 moved = mover.work(work, largest=largest)
             except _TROUBLE:
                 is_sure = False
+                work.doubt()
                 if not patience.wait():
                     raise
             else:

@@ -1,14 +1,21 @@
-"""Processes that hold something and can be killed."""
+"""Processes that hold something and can be killed; a ledger, and dead letters to replay."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import tasktools as tt
+from tasktools.core.models import QueueType
+from tasktools.testing import RabbitMQNode
 from tests.conftest import Vhost
+from tests.rabbitmq import replays
+from tests.support import Raw
 
 HOLDER = """
 import sys, threading
@@ -41,3 +48,26 @@ def process(vhost: Vhost) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         child.wait()
         assert child.stdout is not None
         child.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of the test's own."""
+    path = tmp_path / "ledger.db"
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(path))
+    return path
+
+
+@pytest.fixture(params=replays.KINDS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    """Of both queues of `topic`."""
+    return request.param
+
+
+@pytest.fixture
+def topic(
+    kind: QueueType, cluster: tt.Cluster, raw: Raw, rabbitmq: RabbitMQNode, vhost: Vhost
+) -> str:
+    """A topic whose dead-letter queue is of the same kind, and may be looked at."""
+    replays.make_topic(cluster, raw, kind, rabbitmq, vhost)
+    return replays.TOPIC

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import functools
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
 import pika
 import pytest
 
 import tasktools as tt
+from tasktools.brokers.rabbitmq.connection import Connection, Session
+from tasktools.brokers.rabbitmq.dsn import DSN
+from tasktools.brokers.rabbitmq.publisher import Outcome
+from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually, task_body, task_payload
 from tests.conftest import Vhost
@@ -16,18 +27,23 @@ from tests.support import Raw
 
 TOPIC, DEAD = "work", "work.dead"
 KINDS = ["classic", "quorum"]
+_PROGRAM: Final = Path(__file__).with_name("programs") / "run_plan.py"
+NO_PROPERTIES: Final = b"\x00\x00"
+PERSISTENT: Final = b"\x10\x00\x02"  # delivery mode 2, nothing else
 
 
 def make_topic(
     cluster: tt.Cluster, raw: Raw, kind: QueueType, rabbitmq: RabbitMQNode, vhost: Vhost
 ) -> None:
     """Create the topic with a dead-letter queue of the same *kind*, which may be looked at."""
-    raw.declare(DEAD, x_queue_type=kind)
-    cluster.create_topic(TOPIC, queue_type=kind)
-    if kind == "quorum" and (cluster.broker.server_version or "") >= "4":
+    is_limited = kind == "quorum" and (cluster.broker.server_version or "") >= "4"
+    if is_limited:
         policy = {"pattern": ".*", "definition": {"delivery-limit": -1}, "apply-to": "queues"}
         rabbitmq.request("PUT", f"/api/policies/{vhost.name}/unlimited", policy)
-        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None)
+    raw.declare(DEAD, x_queue_type=kind)
+    cluster.create_topic(TOPIC, queue_type=kind)
+    if is_limited:
+        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None, timeout=15)
 
 
 def tasks(count: int) -> list[bytes]:
@@ -42,21 +58,41 @@ def tasks(count: int) -> list[bytes]:
     ]
 
 
-def put_all(raw: Raw, queue: str, messages: Iterable[tuple[Any, bytes]]) -> None:
-    """Put *messages* into *queue*, quickly; they are there when this returns."""
-    channel = raw.connection.channel()
-    expected = raw.depth(queue)
-    for properties, body in messages:
-        channel.basic_publish("", queue, body, properties)
-        expected += 1
-    channel.close()
-    eventually(lambda: raw.depth(queue) == expected, timeout=60)
+def publish(vhost: Vhost, messages: Iterable[tuple[str, bytes, bytes]]) -> list[Outcome]:
+    """Publish messages, each queue, properties and body, all on their way at once; returns what
+    became of each."""
+    outcomes: dict[int, Outcome] = {}
+
+    def note(n: int, outcome: Outcome) -> None:
+        outcomes[n] = outcome
+
+    async def work(session: Session) -> int:
+        publisher, count = await session.publisher(), 0
+        for count, (queue, raw, body) in enumerate(messages, 1):
+            await publisher.room()
+            noted = functools.partial(note, count)
+            publisher.send("", queue, body, RawProperties(raw), noted)
+        while len(outcomes) < count:
+            await publisher.publish("", "no such queue", b"waiting", RawProperties(NO_PROPERTIES))
+        return count
+
+    connection = Connection(DSN.parse(vhost.dsn), purpose="test", timeout=120)
+    try:
+        count = connection.run(work, again=False)
+    finally:
+        connection.close()
+    return [outcomes[n] for n in range(1, count + 1)]
 
 
-def put_tasks(raw: Raw, bodies: Sequence[bytes]) -> None:
+def put(vhost: Vhost, queue: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+    """Put messages, each properties and body, into *queue*."""
+    outcomes = publish(vhost, ((queue, raw, body) for raw, body in messages))
+    assert set(outcomes) == {"confirmed"}
+
+
+def put_tasks(vhost: Vhost, bodies: Iterable[bytes]) -> None:
     """Put tasks into the dead-letter queue."""
-    properties = pika.BasicProperties(delivery_mode=2)
-    put_all(raw, DEAD, ((properties, body) for body in bodies))
+    put(vhost, DEAD, ((PERSISTENT, body) for body in bodies))
 
 
 def drain(raw: Raw, queue: str) -> list[tuple[bytes, bytes]]:
@@ -83,3 +119,31 @@ def _keep(properties: Any, encoded: bytes, offset: int = 0) -> Any:
 def bodies(raw: Raw, queue: str) -> list[bytes]:
     """Take every ready message of *queue*, in order, and return the bodies."""
     return [body for _, body in drain(raw, queue)]
+
+
+class Replayer:
+    """Starts a process that runs a plan, and kills it when it has got far enough."""
+
+    def __init__(self, vhost: Vhost, plan: Path, dice: random.Random) -> None:
+        self._command = [sys.executable, str(_PROGRAM), vhost.dsn, str(plan)]
+        self._environment = os.environ | {"BROKER_MANAGEMENT_URL": vhost.management_url}
+        self._dice = dice
+        self.seconds = 0.0
+
+    def run(self, goal: int | None) -> int | None:
+        """Run it until *goal* messages have ended; returns how many had been told, or `None` when
+        it came to its end by itself."""
+        began, ended = time.monotonic(), 0
+        with subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                ended += int(line)
+                if goal is not None and ended >= goal:
+                    time.sleep(self._dice.uniform(0, 0.1))
+                    child.kill()
+                    break
+        self.seconds += time.monotonic() - began
+        assert child.returncode in (0, -9)
+        return ended if child.returncode else None
