@@ -35,6 +35,7 @@ from tasktools.core.errors import QueueInUse, QueueNotFound
 from tasktools.core.peek import Verdict
 
 _BATCH: Final = 500  # messages that are worth a write to the ledger
+_AT_ONCE: Final = 200  # messages written between two looks at the socket
 _TICK: Final = 0.01  # seconds after which fewer are
 _IDLE: Final = 1.0  # seconds without a delivery after which no more are expected
 
@@ -201,7 +202,7 @@ class _Pass:
             return
         held.take(tag)
         self._taken.append((sending, (held, tag)))
-        if len(self._taken) >= _BATCH:
+        if len(self._taken) >= _BATCH and self._in_flight < WINDOW:
             self._news.set()
 
     def _answered(self, sending: Sending, place: Place | None, outcome: Outcome) -> None:
@@ -223,9 +224,9 @@ class _Pass:
         self._news.clear()
         if not self._session.is_open:
             raise self._session.translate(ConnectionError())
-        self._account()
         if self._taken and not self._is_over:
-            await self._send()
+            await self._send()  # first: RabbitMQ confirms many at once, and has nothing to do then
+        self._account()
 
     async def _send(self) -> None:
         room = min(self._transfer.allowance(), WINDOW - self._in_flight, len(self._taken))
@@ -237,14 +238,18 @@ class _Pass:
         if self._error is not None:
             self._taken.extendleft(reversed(batch))
             return
-        self._in_flight += len(batch)
-        for sending, place in batch:
+        for n, (sending, place) in enumerate(batch, start=1):
+            self._in_flight += 1
             answered = functools.partial(self._answered, sending, place)
             if sending.queue is None:
                 answered("confirmed")
+            elif not publisher.is_open:
+                answered("in doubt")
             else:
                 properties = RawProperties(sending.properties)
                 publisher.send("", sending.queue, sending.body, properties, answered)
+            if n % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # out they go
 
     async def _publishing(self) -> Publisher:
         """Return the publisher, once it is known that we may publish at all."""
