@@ -13,6 +13,7 @@ dsn, management_url, topic = sys.argv[1:]
 
 
 def resident() -> float:
+    """Return the memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

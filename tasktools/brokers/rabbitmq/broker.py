@@ -96,6 +96,8 @@ class RabbitMQBroker(DocumentNames):
         management = Management(self._dsn, management_url, timeout)
         self._main = Connection(self._dsn, purpose="main", timeout=timeout)
         self._listening = Connection(self._dsn, purpose="events", timeout=timeout)
+        # A long look has all answers on its connection wait behind what it is shown.
+        self._looking = Connection(self._dsn, purpose="looks", timeout=timeout)
         self._feed = Feed(self._listening, self._clock, declare=not read_only)
         self._facts = Facts(self._main, management, may_probe=not read_only)
         self._functions = functions or FunctionNames()
@@ -115,7 +117,8 @@ class RabbitMQBroker(DocumentNames):
         self._ensured: set[str] = set()
         self._turn = 0
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
-        self._let_go = weakref.finalize(self, _let_go, self._main, self._listening, management)
+        connections = (self._looking, self._listening, self._main)
+        self._let_go = weakref.finalize(self, _let_go, connections, management)
 
     def __repr__(self) -> str:
         return f"<RabbitMQBroker {self._dsn}{' read_only' if self._read_only else ''}>"
@@ -366,7 +369,7 @@ class RabbitMQBroker(DocumentNames):
         def show(raw: RawProperties, body: bytes, redelivered: bool) -> bool:  # noqa: FBT001
             return seen.show(translate.properties_in(raw), body, redelivered=redelivered)
 
-        taken = self._main.run(
+        taken = self._looking.run(
             lambda session: look.look(session, verdict, limit, show),
             timeout=look.TIMEOUT + _GIVING_BACK,
             again=False,
@@ -506,7 +509,7 @@ class RabbitMQBroker(DocumentNames):
         return self._server_version or ""
 
 
-def _let_go(main: Connection, listening: Connection, management: Management) -> None:
-    listening.close()
-    main.close()
+def _let_go(connections: Iterable[Connection], management: Management) -> None:
+    for connection in connections:
+        connection.close()
     management.close()

@@ -172,7 +172,10 @@ class Session:
 
 
 class Connection:
-    """A thread with an event loop and, on it, at most one session at a time."""
+    """A thread with an event loop and, on it, at most one session at a time.
+
+    Both begin when they are first needed.
+    """
 
     def __init__(self, dsn: DSN, *, purpose: str, timeout: float) -> None:
         self.timeout = timeout
@@ -188,7 +191,7 @@ class Connection:
         self._thread = threading.Thread(
             target=self._serve, name=f"{_THREADS}-{purpose}", daemon=True
         )
-        self._thread.start()
+        self._starting = threading.Lock()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -251,16 +254,23 @@ class Connection:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run *coroutine* on the thread's loop; the future holds its result."""
-        if self._closed:
-            coroutine.close()
-            raise Closed
+        with self._starting:
+            if self._closed:
+                coroutine.close()
+                raise Closed
+            if self._thread.ident is None:
+                self._thread.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
         """Close the session, stop the thread and join it. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._starting:
+            if self._closed:
+                return
+            self._closed = True
+            if self._thread.ident is None:
+                self._loop.close()
+                return
         with contextlib.suppress(TimeoutError):  # no answer: the thread ends all the same
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -120,7 +120,7 @@ async def _look(session: Session, verdict: Verdict, held: _Held) -> None:
             taken.lost = len(held.at_limit) - taken.rescued
         finally:
             if verdict.give_back == "nack" and channel.is_open:
-                channel.raw.basic_nack(0, multiple=True, requeue=True)
+                _give_back(channel, held.count)
 
 
 async def _take(channel: Channel, queue: str, held: _Held) -> None:
@@ -152,6 +152,15 @@ async def _filled(held: _Held, deadline: float) -> None:
             await asyncio.wait_for(held.news.wait(), _IDLE)
         if held.count == before or asyncio.get_running_loop().time() > deadline:
             return
+
+
+def _give_back(channel: Channel, count: int) -> None:
+    """Give back what one consumer holds after the other.
+
+    Of one nack for all, a quorum queue gets back what the last consumer holds before the rest.
+    """
+    for last in (*range(MOST, count, MOST), 0):
+        channel.raw.basic_nack(last, multiple=True, requeue=True)
 
 
 def _check_size(verdict: Verdict, wanted: int) -> None:
