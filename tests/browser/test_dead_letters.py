@@ -244,7 +244,7 @@ def test_what_is_planned_is_what_was_selected_after_filter_sort_and_scroll(
     letters.filter("")
     letters.all.get_by_label("Group by").select_option("Task")
     letters.button("Discard").click()
-    letters.fill("Keep them in", "")
+    letters.fill("Archive", "")
     letters.button("Make the plan").click()
     expect(letters.plan).to_contain_text("NOT kept: they are gone for good")
     letters.fill("Reason", "as agreed")

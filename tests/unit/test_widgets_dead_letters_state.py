@@ -639,5 +639,5 @@ def many(count: int) -> pd.DataFrame:
         error_type=pd.array([name for name, _ in told], dtype="string"),
         error=pd.array([text for _, text in told], dtype="string"),
         fingerprint=pd.array([f"{name}: {text}" for name, text in told], dtype="string"),
-        kwargs=[{"to": f"user{n}@example.com"} for n in range(count)],
+        kwargs=pd.Series([{"to": f"user{n}@example.com"} for n in range(count)], dtype=object),
     )

@@ -331,7 +331,7 @@ def test_what_is_entered_is_in_the_state_and_the_other_way_round(show: Show) -> 
         ("to", "To"),
         ("rate", "Rate"),
         ("limit", "stops when more fail than, %"),
-        ("archive", "Keep them in"),
+        ("archive", "Archive"),
         ("reason", "Reason"),
     ):
         control = screen.labelled(description)

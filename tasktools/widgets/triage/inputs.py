@@ -113,8 +113,8 @@ def _replay(state: DeadLettersState) -> Any:
 
 
 def _discard(state: DeadLettersState) -> Any:
-    hint = "nothing: they are gone for good"
-    return text(state, "archive", "Keep them in", hint=hint, width="690px")
+    hint = "a file to keep them in; without one they are gone for good"
+    return text(state, "archive", "Archive", hint=hint, width="690px")
 
 
 def _edits(state: DeadLettersState) -> Any:

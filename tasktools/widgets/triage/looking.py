@@ -26,12 +26,12 @@ from tasktools.widgets.triage.orders import (
 )
 
 COLUMNS: Final = (
-    Column("task_name", "Task", width=150),
+    Column("task_name", "Task", width=140),
     Column("reason", "Reason", width=86),
     Column("error_type", "Error", width=120),
-    Column("error", "Message", width=220, grow=True),
+    Column("error", "Message", width=330, grow=True),
     Column("deaths", "Deaths", "count", 66),
-    Column("replays", "Replays", "count", 68),
+    Column("replays", "Replays", "count", 76),
     Column("last_death", "Died", "time", 84),
     Column("published_at", "Published", "time", 84),
     Column("size", "Size", "size", 70),

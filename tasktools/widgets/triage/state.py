@@ -131,6 +131,6 @@ def in_words(outcome: pd.DataFrame) -> str:
 
 
 def worth_showing(outcome: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of what was not done as planned, or perhaps done twice."""
-    odd = ~outcome["outcome"].isin(DONE.values())
+    """Return the rows of what could not be done as planned, or was perhaps done twice."""
+    odd = ~outcome["outcome"].isin([*DONE.values(), "not sent"])
     return outcome[odd | outcome["possible_duplicate"].fillna(value=False)]
