@@ -18,10 +18,10 @@ _LENGTHS: Final = struct.Struct(">QQ")
 class Keys:
     """Hands out keys for the messages of one look, in the order they are seen.
 
-    A key is a hash over message id, timestamp, body, deaths with their counts, when a worker of
-    ours gave it up, and the story of its replays. It does not change when the message is looked at
-    (delivery counters are left out) and does when it died once more, also when it was replayed in
-    between. The n-th identical message of a look ends in ``#n``.
+    A key is a hash over message id, correlation id (all that Celery sets), timestamp, body, deaths
+    with their counts, when a worker of ours gave it up, and the story of its replays. It does not
+    change when the message is looked at (delivery counters are left out) and does when it died once
+    more, also when it was replayed in between. The n-th identical message of a look ends in ``#n``.
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,8 @@ def base(properties: Properties, body: bytes, deaths: Sequence[Death]) -> str:
     """Return a message's key without the number that tells identical ones apart."""
     headers = properties.headers
     failed_at, replay = headers.get(failures.FAILED_AT), headers.get(replays.HEADER)
-    return digest(
-        properties.message_id, properties.timestamp, body, died(deaths, failed_at, replay)
-    )
+    ids = (properties.message_id, properties.correlation_id)
+    return digest(ids, properties.timestamp, body, died(deaths, failed_at, replay))
 
 
 def died(deaths: Sequence[Death], failed_at: object, replay: object) -> bytes:
@@ -58,9 +57,10 @@ def _counted(text: str) -> bytes:
     return len(encoded).to_bytes(8, "big") + encoded
 
 
-def digest(message_id: str | None, timestamp: datetime | None, body: bytes, died: bytes) -> str:
-    """Return the key of a message of which these are known."""
-    seconds = "" if timestamp is None else int(timestamp.timestamp())
-    head = f"{message_id or ''}\0{seconds}".encode("utf-8", "surrogatepass")
+def digest(ids: Sequence[str | None], timestamp: datetime | None, body: bytes, died: bytes) -> str:
+    """Return the key of a message of which these are known; *ids* are those of its properties."""
+    seconds = "" if timestamp is None else str(int(timestamp.timestamp()))
+    told = (*(one or "" for one in ids), seconds)
+    head = "\0".join(told).encode("utf-8", "surrogatepass")
     lengths = _LENGTHS.pack(len(head), len(died))
     return hashlib.blake2b(b"".join((lengths, head, died, body)), digest_size=10).hexdigest()

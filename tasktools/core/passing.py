@@ -29,9 +29,8 @@ class Opened:
 
     def key(self, body: bytes) -> str:
         """Return the key of the message, as `keys.base` has it."""
-        return keys.digest(
-            self._part("message_id"), self._part("timestamp"), body, _died(self._headers)
-        )
+        ids = (self._part("message_id"), self._part("correlation_id"))
+        return keys.digest(ids, self._part("timestamp"), body, _died(self._headers))
 
     def replayed(self, *, run: str, user: str | None) -> bytes:
         """Return the properties as *run* sends them for *user* (`replays`); raises `ValueError`."""

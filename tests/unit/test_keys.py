@@ -30,6 +30,7 @@ def test_a_key_is_the_same_in_every_look() -> None:
     [
         {"message_id": "other"},
         {"message_id": None},
+        {"correlation_id": "task-1"},
         {"timestamp": PUBLISHED + timedelta(seconds=1)},
         {"timestamp": None},
     ],
