@@ -20,6 +20,7 @@ from tasktools.core.models import Properties, TaskMessage
 ENVELOPE: Final = ("id", "topic", "payload", "created_at")
 """Fields without which a peer redelivers a message forever."""
 
+_ENVELOPE: Final = frozenset(ENVELOPE)
 _loads = msgspec.json.Decoder().decode
 
 
@@ -35,9 +36,9 @@ def decode(  # noqa: PLR0911 - one return a reason
         return _undecodable(properties, str(error))
     if not isinstance(data, dict):
         return _undecodable(properties, "the body is JSON, but not an object")
-    missing = [name for name in ENVELOPE if name not in data]
-    if missing:
-        return _undecodable(properties, f"the body lacks {', '.join(missing)}")
+    if not data.keys() >= _ENVELOPE:
+        missing = ", ".join(name for name in ENVELOPE if name not in data)
+        return _undecodable(properties, f"the body lacks {missing}")
     if not isinstance(data["payload"], dict):
         return _undecodable(properties, "the payload is not an object")
     created_at = values.time(data["created_at"])

@@ -56,9 +56,7 @@ def mask_text(text: str) -> str:
 
 
 def _names_secret(key: object, item: object) -> bool:
-    if item is None or isinstance(item, bool) or not isinstance(key, str):
-        return False
-    return _is_secret(key)
+    return isinstance(key, str) and _is_secret(key) and not (item is None or isinstance(item, bool))
 
 
 @functools.lru_cache(maxsize=4096)

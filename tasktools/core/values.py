@@ -52,9 +52,9 @@ def time(value: object) -> datetime | None:
         return None
     try:
         parsed = datetime.fromisoformat(value)
-        if parsed.tzinfo is UTC:
-            return parsed
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+        if parsed.tzinfo is None:  # `replace` takes twice as long
+            return datetime.combine(parsed, parsed.time(), UTC)
+        return parsed if parsed.tzinfo is UTC else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
