@@ -17,6 +17,8 @@ class SharedState(traitlets.HasTraits):
     sets while another is at it: `traitlets.dlink` drops a change in the middle of another.
     """
 
+    problem = traitlets.Unicode()  # the last error of a feed or of a callback, else empty
+
     @property
     def lock(self) -> AbstractContextManager[bool]:
         """To be held where several traits are set, or are read and set."""

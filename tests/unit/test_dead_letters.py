@@ -113,7 +113,7 @@ def test_an_error_of_which_only_half_is_told() -> None:
     told: dict[str, Any] = failures.to_headers(failure(error_type="", error="the bank said no"))
     found = row(seen(**told))
     assert (found["error_type"], found["error"]) == (None, "the bank said no")
-    told = failures.to_headers(failure(error_type="", error="", reason="timed out"))
+    told = dict(failures.to_headers(failure(error_type="", error="", reason="timed out")))
     bare = row(seen(**told))
     assert (bare["error"], bare["fingerprint"]) == (None, "timed out")
 

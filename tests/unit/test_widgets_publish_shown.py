@@ -10,6 +10,7 @@ import pytest
 
 from tasktools.core import schemas
 from tasktools.core.frames import frame_from
+from tasktools.widgets import words
 from tasktools.widgets.publishing import figure, html
 from tasktools.widgets.publishing.fates import FATES, counted, fates, in_words
 
@@ -42,10 +43,10 @@ def test_markup_is_shown_as_text_wherever_it_comes_from(where: str) -> None:
 def test_markup_is_text_in_every_other_part_as_well() -> None:
     for made in (
         html.head(SCRIPT, demo=False),
-        html.quiet(SCRIPT),
-        html.summary(SCRIPT),
-        html.reasons([SCRIPT]),
-        html.alert([SCRIPT]),
+        words.quiet(SCRIPT),
+        words.status(SCRIPT),
+        words.reasons([SCRIPT]),
+        words.alert(SCRIPT),
     ):
         assert "&lt;script&gt;" in made
         assert "<script" not in made
@@ -54,7 +55,7 @@ def test_markup_is_text_in_every_other_part_as_well() -> None:
 def test_passwords_in_errors_are_masked() -> None:
     error = "amqp://u:geheim@host failed"
     assert "geheim" not in html.table(fates(published(), followed(error=error)))
-    assert "geheim" not in html.alert([error])
+    assert "geheim" not in words.alert(error)
 
 
 def test_of_many_tasks_those_that_need_attention_are_shown() -> None:

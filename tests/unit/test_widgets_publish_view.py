@@ -20,6 +20,7 @@ import tasktools as tt
 from tasktools.core.models import TaskMessage
 from tasktools.ops.cluster import Cluster
 from tasktools.testing import PUBLISHED, eventually, task_event
+from tasktools.widgets import words
 from tasktools.widgets.publishing import figure, html
 from tasktools.widgets.publishing.view import PublishWidget
 
@@ -228,8 +229,8 @@ def test_what_another_thread_sets_meanwhile_is_shown_in_the_end(
             told[0].join(0.2)
         return shown(blockers)
 
-    shown = html.reasons
-    monkeypatch.setattr(html, "reasons", reasons)
+    shown = words.reasons
+    monkeypatch.setattr(words, "reasons", reasons)
     screen = show()
     screen.state.topic = "emials"
     told[0].join()

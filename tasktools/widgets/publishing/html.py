@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import pandas as pd
 from tasktools.core.redaction import mask_text
 from tasktools.widgets.publishing.fates import worth_showing
 from tasktools.widgets.publishing.figure import COLOURS
+from tasktools.widgets.words import quiet
 
 STYLE: Final = """<style>
 .tasktools-publish { color: var(--jp-ui-font-color1); max-width: 960px; }
@@ -41,30 +42,6 @@ def head(address: str, *, demo: bool) -> str:
     badge = '<span class="tt-demo">DEMO</span>' if demo else ""
     where = f'<span class="tt-quiet">to {escape(address)}</span>'
     return f'<div class="tt-head">Publish {where}{badge}</div>'
-
-
-def quiet(text: str) -> str:
-    """Return *text* as a remark."""
-    return f'<div class="tt-note tt-quiet">{escape(text)}</div>' if text else ""
-
-
-def summary(text: str) -> str:
-    """Return what became of the tasks, in words."""
-    return f'<div class="tt-note" role="status">{escape(text)}</div>' if text else ""
-
-
-def reasons(blockers: Sequence[str]) -> str:
-    """Return why the button is off."""
-    if not blockers:
-        return ""
-    items = "".join(f"<li>{escape(blocker)}</li>" for blocker in blockers)
-    return f'<div class="tt-note" role="status"><ul>{items}</ul></div>'
-
-
-def alert(texts: Sequence[str]) -> str:
-    """Return errors, as far as there are any."""
-    shown = [f"<div>{escape(mask_text(text))}</div>" for text in texts if text]
-    return f'<div class="tt-error" role="alert">{"".join(shown)}</div>' if shown else ""
 
 
 def table(joined: pd.DataFrame) -> str:

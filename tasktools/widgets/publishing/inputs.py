@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import ipywidgets
 from traitlets import dlink, link
 
+from tasktools.widgets import words
+from tasktools.widgets.bindings import ROW, WIDE, html_of, shown_while
 from tasktools.widgets.errors import guarded
-from tasktools.widgets.publishing import html
 from tasktools.widgets.publishing.batch import Batch
 from tasktools.widgets.publishing.forms import Field
 from tasktools.widgets.publishing.state import PublishState
 
 _LABEL: Final = {"description_width": "110px"}
-WIDE: Final = {"width": "auto"}
-"""As wide as the box it is in; 100 % would be wider by the margins."""
 INDENTED: Final = {"width": "auto", "margin": "2px 2px 2px 120px"}
 """Where the fields begin, beside their labels."""
-ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
-"""Side by side, and below each other where the page is narrow."""
 _FILES: Final = ".csv,.jsonl,.ndjson,.json"
-
-
-def shown_while(widget: Any, state: PublishState, trait: str, *, inverse: bool = False) -> Any:
-    """Let *widget* be on screen while *trait* is true, or with *inverse* while it is not."""
-    dlink(
-        (state, trait),
-        (widget.layout, "display"),
-        lambda value: None if bool(value) is not inverse else "none",
-    )
-    return widget
-
-
-def html_of(state: PublishState, trait: str, as_html: Callable[[Any], str]) -> Any:
-    """Return a piece of HTML that follows *trait*."""
-    made = ipywidgets.HTML(layout=WIDE)
-    dlink((state, trait), (made, "value"), as_html)
-    return made
 
 
 def where_and_what(state: PublishState) -> Any:
@@ -142,7 +121,7 @@ def _batch(state: PublishState) -> Any:
             state.batch = Batch.from_file(file["name"], bytes(file["content"]))
 
     upload.observe(guarded(state, "Reading the file", read), "value")
-    about = html_of(state, "about_batch", html.quiet)
+    about = html_of(state, "about_batch", words.quiet)
     return ipywidgets.HBox([upload, about], layout={**INDENTED, **ROW})
 
 

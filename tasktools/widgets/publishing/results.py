@@ -8,9 +8,11 @@ import ipywidgets
 import plotly.graph_objects as go
 from traitlets import dlink
 
+from tasktools.widgets import words
+from tasktools.widgets.bindings import ROW, WIDE, html_of, shown_while
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.publishing import figure, html
-from tasktools.widgets.publishing.inputs import INDENTED, ROW, WIDE, html_of, shown_while
+from tasktools.widgets.publishing.inputs import INDENTED
 from tasktools.widgets.publishing.state import PublishState
 
 
@@ -26,7 +28,7 @@ def buttons(state: PublishState) -> Any:
     dlink((state, "question"), (question, "value"))
     asked = ipywidgets.HBox([question, sure, no], layout=ROW)
     row = ipywidgets.HBox([send, shown_while(asked, state, "armed")], layout=ROW)
-    return ipywidgets.VBox([row, html_of(state, "blockers", html.reasons)], layout=INDENTED)
+    return ipywidgets.VBox([row, html_of(state, "blockers", words.reasons)], layout=INDENTED)
 
 
 def _button(description: str, style: str, press: Any) -> Any:
@@ -52,7 +54,7 @@ def errors(state: PublishState) -> Any:
     shown = ipywidgets.HTML(layout=WIDE)
 
     def show(_change: Any) -> None:
-        shown.value = html.alert([state.refusal, state.problem])
+        shown.value = words.alert(state.refusal, state.problem)
 
     state.observe(show, ["refusal", "problem"])
     return shown
@@ -72,6 +74,6 @@ def tasks(state: PublishState, *, demo: bool) -> Any:
 
     state.observe(guarded(state, "Drawing the bar", draw), "shown")
     return ipywidgets.VBox(
-        [html_of(state, "summary", html.summary), bar, html_of(state, "shown", html.table)],
+        [html_of(state, "summary", words.status), bar, html_of(state, "shown", html.table)],
         layout=WIDE,
     )

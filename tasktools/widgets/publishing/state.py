@@ -71,7 +71,6 @@ class PublishState(SharedState):
     outcome = traitlets.Instance(pd.DataFrame)
     followed = traitlets.Instance(pd.DataFrame)
     refusal = traitlets.Unicode()  # why the last order was not published, in words
-    problem = traitlets.Unicode()  # the last error of the feed or of a callback, else empty
 
     # what follows
     fields = traitlets.Tuple()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import ipywidgets
@@ -14,8 +13,8 @@ import pandas as pd
 
 from tasktools.ops.cluster import Cluster
 from tasktools.widgets.errors import guarded
-from tasktools.widgets.feed import Post, to_the_kernel
-from tasktools.widgets.presence import Presence
+from tasktools.widgets.feed import Post
+from tasktools.widgets.live import LiveWidget
 from tasktools.widgets.publishing import figure, html, inputs, results
 from tasktools.widgets.publishing.batch import Batch
 from tasktools.widgets.publishing.fates import FINAL
@@ -45,15 +44,13 @@ def publish(
     return PublishWidget(cluster, registry=registry, signatures=signatures, batch=batch)
 
 
-class PublishWidget(ipywidgets.VBox):
+class PublishWidget(LiveWidget):
     """The publish widget; `publish` makes it.
 
     `state` holds what was entered and what came of it, and can be used in place of the screen:
     ``widget.state.topic = "emails"``, ``widget.state.publish()``. *post* brings a call into the
     thread that owns the widgets; by default it is the notebook's loop.
     """
-
-    _let_go: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -64,6 +61,7 @@ class PublishWidget(ipywidgets.VBox):
         batch: pd.DataFrame | None = None,
         post: Post | None = None,
     ) -> None:
+        super().__init__()
         broker = cluster.broker
         given = None if batch is None else Batch.of(batch)
         self.state = state = PublishState(
@@ -71,18 +69,14 @@ class PublishWidget(ipywidgets.VBox):
             signatures=signatures or signatures_of(registry),
             read_only=cluster.read_only,
         )
-        # The feed's thread must not keep the widget alive.
-        receive = weakref.WeakMethod(self._receive)
-        self.feed = PublishFeed(
-            cluster,
-            lambda news: _call(receive(), news),
-            post or to_the_kernel(),
-            registered=[task.func_name for task in registry or ()],
+        registered = [task.func_name for task in registry or ()]
+        self.feed: PublishFeed = self._begin(
+            state,
+            lambda tell, into: PublishFeed(cluster, tell, into, registered=registered),
+            post,
         )
-        self._let_go = weakref.finalize(self, self.feed.close)
-        self._presence = Presence(self._on_screen)
         heading = ipywidgets.HTML(html.STYLE + html.head(broker.address, demo=broker.demo))
-        super().__init__(
+        self._show(
             [
                 heading,
                 inputs.where_and_what(state),
@@ -92,21 +86,13 @@ class PublishWidget(ipywidgets.VBox):
                 results.progress(state),
                 results.errors(state),
                 results.tasks(state, demo=broker.demo),
-                self._presence,
-            ]
+            ],
+            "tasktools-publish",
         )
-        self.add_class("tasktools-publish")
         self._bind()
         if given is not None:
             state.batch, state.mode = given, "batch"
         self.feed.start()
-
-    def close(self) -> None:
-        """End the thread, once what was ordered is published, and take the widget off screen."""
-        self._let_go()
-        for child in _descendants(self):
-            child.close()
-        super().close()
 
     async def ended(self, *, within: float = 60.0) -> pd.DataFrame:
         """Wait until all tasks have ended, or for *within* seconds; returns what became of them.
@@ -135,29 +121,3 @@ class PublishWidget(ipywidgets.VBox):
         state.observe(guarded(state, "Publishing", send), "order")
         state.observe(guarded(state, "Looking for the topic", want), "wanted_topics")
         state.observe(guarded(state, "Loading plotly", prepare), "is_batch")
-
-    def _on_screen(self, shown: bool) -> None:  # noqa: FBT001 - a callback
-        if shown:
-            self.feed.start()
-        else:
-            self.feed.stop()
-
-    def _receive(self, news: Mapping[str, Any]) -> None:
-        def take() -> None:
-            self._presence.check()
-            with self.state.lock, self.state.hold_trait_notifications():
-                for name, value in news.items():
-                    setattr(self.state, name, value)
-
-        guarded(self.state, "Showing what is new", take)()
-
-
-def _call(receive: Callable[[Mapping[str, Any]], object] | None, news: Mapping[str, Any]) -> None:
-    if receive is not None:
-        receive(news)
-
-
-def _descendants(widget: Any) -> Iterator[Any]:
-    for child in getattr(widget, "children", ()):
-        yield from _descendants(child)
-        yield child

@@ -58,7 +58,6 @@ class TableState(SharedState):
     filter = traitlets.Unicode()  # words, all of which must be in a row, in any case
     sort = traitlets.Instance(Sort, allow_none=True)
     current = traitlets.Unicode(None, allow_none=True)  # key of the row that is looked at
-    problem = traitlets.Unicode()  # the last error of a callback, else empty
 
     # what follows
     selected = traitlets.Tuple(read_only=True)  # keys, in the frame's order

@@ -8,14 +8,11 @@ from typing import Any, Final
 import ipywidgets
 from traitlets import dlink, link
 
+from tasktools.widgets import words
+from tasktools.widgets.bindings import ROW, WIDE, html_of
 from tasktools.widgets.errors import guarded
-from tasktools.widgets.triage import html
 from tasktools.widgets.triage.state import DeadLettersState
 
-WIDE: Final = {"width": "auto"}
-"""As wide as the box it is in; 100 % would be wider by the margins."""
-ROW: Final = {"flex_flow": "row wrap", "align_items": "center"}
-"""Side by side, and below each other where the page is narrow."""
 LABEL: Final = {"description_width": "76px"}
 """For the first field of a row: the fields are below each other."""
 NEXT: Final = {"description_width": "auto"}
@@ -32,23 +29,6 @@ def box(*children: Any, name: str) -> Any:
 def row(*children: Any) -> Any:
     """Return *children* side by side."""
     return ipywidgets.HBox(children, layout=ROW)
-
-
-def shown_while(widget: Any, state: DeadLettersState, trait: str, *, inverse: bool = False) -> Any:
-    """Let *widget* be on screen while *trait* is something, or with *inverse* while it is not."""
-    dlink(
-        (state, trait),
-        (widget.layout, "display"),
-        lambda value: None if bool(value) is not inverse else "none",
-    )
-    return widget
-
-
-def html_of(state: DeadLettersState, trait: str, as_html: Callable[[Any], str]) -> Any:
-    """Return a piece of HTML that follows *trait*."""
-    made = ipywidgets.HTML(layout=WIDE)
-    dlink((state, trait), (made, "value"), as_html)
-    return made
 
 
 def button(
@@ -75,7 +55,7 @@ def button(
 
 def why_not(state: DeadLettersState, blockers: str) -> Any:
     """Return why a button is off."""
-    return html_of(state, blockers, html.reasons)
+    return html_of(state, blockers, words.reasons)
 
 
 def text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from importlib import resources
 from typing import Any, Final
@@ -12,6 +12,7 @@ import pandas as pd
 from tasktools.core.plans import Plan
 from tasktools.core.redaction import mask_text
 from tasktools.widgets.triage.state import worth_showing
+from tasktools.widgets.words import quiet
 
 _MOST_CHANGES: Final = 6
 _MOST_ROWS: Final = 12
@@ -34,28 +35,6 @@ def head(address: str, *, demo: bool, read_only: bool) -> str:
 def title(text: str) -> str:
     """Return the title of a part."""
     return f'<div class="tt-title">{escape(text)}</div>'
-
-
-def quiet(text: str) -> str:
-    """Return *text* as a remark."""
-    return f'<div class="tt-note tt-quiet">{escape(text)}</div>' if text else ""
-
-
-def status(text: str) -> str:
-    """Return *text* as what has happened."""
-    return f'<div class="tt-note" role="status">{escape(text)}</div>' if text else ""
-
-
-def reasons(blockers: Sequence[str]) -> str:
-    """Return why a button is off."""
-    items = "".join(f"<li>{escape(blocker)}</li>" for blocker in blockers)
-    return f'<div class="tt-note" role="status"><ul>{items}</ul></div>' if items else ""
-
-
-def alert(text: str) -> str:
-    """Return an error, if there is one."""
-    shown = escape(mask_text(text))
-    return f'<div class="tt-error" role="alert">{shown}</div>' if text else ""
 
 
 def plan(shown: Plan | None) -> str:

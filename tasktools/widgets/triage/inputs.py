@@ -7,23 +7,12 @@ from typing import Any
 import ipywidgets
 from traitlets import dlink, link
 
+from tasktools.widgets import words
+from tasktools.widgets.bindings import ROW, WIDE, html_of, shown_while
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.table import TableWidget
 from tasktools.widgets.triage import html
-from tasktools.widgets.triage.bindings import (
-    LABEL,
-    NEXT,
-    ROW,
-    WIDE,
-    box,
-    button,
-    chooser,
-    html_of,
-    row,
-    shown_while,
-    text,
-    why_not,
-)
+from tasktools.widgets.triage.bindings import LABEL, NEXT, box, button, chooser, row, text, why_not
 from tasktools.widgets.triage.detail import html as detail_html
 from tasktools.widgets.triage.edits import EditRow
 from tasktools.widgets.triage.group_list import GroupList
@@ -38,10 +27,10 @@ def where(state: DeadLettersState) -> Any:
         state, "Look", state.look, style="primary", allowed="can_look", blockers="look_blockers"
     )
     return box(
-        row(topic, look, html_of(state, "cost", html.quiet)),
+        row(topic, look, html_of(state, "cost", words.quiet)),
         why_not(state, "look_blockers"),
-        html_of(state, "look_refusal", html.alert),
-        html_of(state, "words", html.status),
+        html_of(state, "look_refusal", words.alert),
+        html_of(state, "words", words.status),
         name="where",
     )
 
@@ -83,8 +72,8 @@ def intent(state: DeadLettersState) -> Any:
         shown_while(_replay(state), state, "is_replay"),
         shown_while(_discard(state), state, "is_replay", inverse=True),
         text(state, "reason", "Reason", hint="an incident's number, or a sentence", width="690px"),
-        row(make, html_of(state, "plan_blockers", html.reasons)),
-        html_of(state, "plan_refusal", html.alert),
+        row(make, html_of(state, "plan_blockers", words.reasons)),
+        html_of(state, "plan_refusal", words.alert),
         name="intent",
     )
 
@@ -175,7 +164,7 @@ class EditLine(ipywidgets.HBox):
         for name, field in self._fields:
             field.value = getattr(edit, name)
         self._value.disabled = edit.remove
-        self._kind.value = html.quiet(kind)
+        self._kind.value = words.quiet(kind)
 
     def close(self) -> None:
         """Take all of it off screen."""

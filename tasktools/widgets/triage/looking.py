@@ -58,7 +58,6 @@ class LookingState(SharedState):
     busy = traitlets.Unicode()  # what the feed is doing for an order, in words, else empty
     look_refusal = traitlets.Unicode()  # why the last look was refused, in words
     message_refusal = traitlets.Unicode()
-    problem = traitlets.Unicode()  # the last error of the feed or of a callback, else empty
 
     # what follows
     choices = traitlets.Tuple()  # (text, topic), those with most dead letters first

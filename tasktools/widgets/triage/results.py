@@ -7,15 +7,10 @@ from typing import Any
 import ipywidgets
 from traitlets import dlink
 
+from tasktools.widgets import words
+from tasktools.widgets.bindings import html_of, shown_while
 from tasktools.widgets.triage import html
-from tasktools.widgets.triage.bindings import (
-    box,
-    button,
-    html_of,
-    row,
-    shown_while,
-    why_not,
-)
+from tasktools.widgets.triage.bindings import box, button, row, why_not
 from tasktools.widgets.triage.state import DeadLettersState
 
 
@@ -46,8 +41,8 @@ def progress(state: DeadLettersState) -> Any:
 def outcome(state: DeadLettersState) -> Any:
     """Return how the last run ended, and how its tasks do."""
     return box(
-        html_of(state, "run_refusal", html.alert),
-        html_of(state, "summary", html.status),
+        html_of(state, "run_refusal", words.alert),
+        html_of(state, "summary", words.status),
         html_of(state, "followed", _since),
         html_of(state, "outcome", html.outcome),
         name="outcome",
@@ -55,4 +50,4 @@ def outcome(state: DeadLettersState) -> Any:
 
 
 def _since(followed: str) -> str:
-    return html.status(f"Of the replayed tasks: {followed}.") if followed else ""
+    return words.status(f"Of the replayed tasks: {followed}.") if followed else ""
