@@ -92,8 +92,8 @@ class Canary:
             return None
         worst, n = Counter(failed).most_common(1)[0]
         return (
-            f"stopped: of {len(self._ended)} tasks that ended {len(failed)} have failed or died "
-            f"again, more than {ramp.limit:.0%}; {n} of {worst!r}"
+            f"stopped: {len(failed)} of {len(self._ended)} tasks failed or died again, more than "
+            f"{ramp.limit:.0%}; {n} of them: {worst}"
         )
 
     def _hear(self, waiting: dict[str, Planned]) -> None:

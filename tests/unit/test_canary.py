@@ -120,7 +120,7 @@ def test_with_workers_that_fail_everything_it_stops_after_the_first(
     assert (sent(frame), ran) == (1, [0])
     assert frame.attrs["ended"] == "stopped"
     (note,) = frame.attrs["notes"]
-    assert "of 1 tasks that ended 1 have failed" in note
+    assert "1 of 1 tasks failed" in note
     assert "OSError: no route to <address>" in note
 
 
@@ -132,7 +132,7 @@ def test_when_more_fail_than_the_limit_it_stops_there(
     frame = climb(cluster, dead)
     assert (sent(frame), frame.attrs["ended"]) == (10, "stopped")
     assert sorted(ran) == list(range(1, 11))
-    assert "of 10 tasks that ended 3 have failed" in frame.attrs["notes"][0]
+    assert "3 of 10 tasks failed" in frame.attrs["notes"][0]
 
 
 def test_fewer_failures_than_the_limit_are_borne(
@@ -163,7 +163,7 @@ def test_a_task_that_dies_again_without_a_word_is_seen_in_the_queue(
     frame = climb(cluster, dead)
     killer.join()
     assert sent(frame) == 1
-    assert "1 of 'rejected in work'" in frame.attrs["notes"][0]
+    assert "1 of them: rejected in work" in frame.attrs["notes"][0]
 
 
 def _reject_the_next(workplace: Workplace) -> None:
