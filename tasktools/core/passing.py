@@ -13,6 +13,7 @@ from typing import Any, Final
 from tasktools.core import deaths, failures, keys, replays, tables, wire
 
 _REMEMBERED: Final = 1024
+_EMPTY: Final = bytes(4)  # the length of a table without entries
 
 
 class Opened:
@@ -44,7 +45,11 @@ class Opened:
         """Return the properties as they are put back into the queue they come from."""
         told = dict(self._parts)
         if self._headers:
-            told["headers"] = wire.edited_headers(told["headers"], replays.makes_copies, {})
+            left = wire.edited_headers(self._headers, replays.is_not_restored, {})
+            if left == _EMPTY != self._headers:
+                del told["headers"]
+            else:
+                told["headers"] = left
         return self._joined(told, user)
 
     def _joined(self, parts: dict[str, bytes], user: str | None) -> bytes:

@@ -68,8 +68,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def make(cls, **told: Any) -> Self:
-        """Make a plan, with its hash."""
-        plan = cls(**told)
+        """Make a plan, with its hash, which is the same once it was read back."""
+        rate = told.get("rate")
+        plan = cls(**told | {"rate": None if rate is None else float(rate)})
         return msgspec.structs.replace(plan, hash=plan.computed_hash())
 
     def computed_hash(self) -> str:

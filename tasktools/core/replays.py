@@ -19,6 +19,7 @@ from tasktools.core.models import Death
 
 HEADER: Final = "x-tasktools-replay"
 _OF_DELIVERY: Final = ("x-delivery-count", "x-acquired-count", "x-stream-offset")
+_COPIES: Final = ("CC", "BCC")
 _encode = msgspec.json.encode
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]  # what a column of counts can hold
 
@@ -53,14 +54,15 @@ def next_story(headers: Mapping[str, Any], run: str) -> str:
     return _encode(told).decode()
 
 
-def makes_copies(header: str) -> bool:
-    """Whether the broker would put copies of the message elsewhere because of *header*."""
-    return header in ("CC", "BCC")
+def is_not_restored(header: str) -> bool:
+    """Whether *header* is not put back with a message that comes out of an archive: a counter
+    that the broker added when it delivered it, or a reason to put copies of it elsewhere."""
+    return header in _OF_DELIVERY or header in _COPIES
 
 
 def is_left_out(header: str) -> bool:
     """Whether *header* is not sent with a replay."""
-    return header in _OF_DELIVERY or makes_copies(header) or deaths.is_of_broker(header)
+    return is_not_restored(header) or deaths.is_of_broker(header)
 
 
 def _first(died: Sequence[Death]) -> dict[str, str] | None:

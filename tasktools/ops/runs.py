@@ -37,6 +37,7 @@ _PATIENCE: Final = 120.0
 RabbitMQ needs to notice that a connection of ours was cut, and to let go of what it held."""
 _PAUSES: Final = (0.2, 5.0)
 _AGAIN: Final = 1.0  # seconds until what was held by somebody who died is surely back in its queue
+_MOST_PASSES: Final = 20  # a queue that others fill faster than we pass through it ends nowhere
 _FIRST_TRIES: Final = 3.0  # seconds for which a queue may be held by a process that just died
 
 _TROUBLE = (ConnectionLost, Unreachable, BrokerTimeout, QueueInUse)
@@ -180,17 +181,18 @@ class Run:
     def _pass_until_through(self, mover: Mover, work: Work, rows: Sequence[Row]) -> None:
         """Pass through the queue until all *rows* have come to an end.
 
-        What is not found is looked for once more before it is gone: a connection that was cut, or
-        a process that was killed, may have held it until just now.
+        What is not found is looked for again before it is gone, until a pass sees no more than the
+        one before: a connection that was cut, or a process that was killed, may have held it, and
+        it comes back bit by bit.
         """
         largest = max((row.planned.size for row in rows), default=0)
-        patience, is_sure = _Patience(work), False
+        patience, seen, passes = _Patience(work), -1, 0
         work.open(rows)
         while not work.is_done and not work.is_cancelled:
             try:
                 moved = mover.work(work, largest=largest)
             except _TROUBLE:
-                is_sure = False
+                seen = -1
                 work.doubt()
                 if not patience.wait():
                     raise
@@ -199,10 +201,11 @@ class Run:
                 if moved.note is not None:
                     self._notes.append(moved.note)
                 if moved.ending == "end of queue" and not work.is_cancelled:
-                    if is_sure:
+                    passes += 1
+                    if 0 <= seen >= moved.seen or passes == _MOST_PASSES:
                         work.conclude()
                         return
-                    is_sure = True
+                    seen = moved.seen
                     time.sleep(_AGAIN)
             finally:
                 work.write()

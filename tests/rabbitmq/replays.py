@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pika
 import pytest
@@ -20,6 +20,7 @@ from tasktools.brokers.rabbitmq.connection import Connection, Session
 from tasktools.brokers.rabbitmq.dsn import DSN
 from tasktools.brokers.rabbitmq.publisher import Outcome
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
+from tasktools.core import wire
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually, task_body, task_payload
 from tests.conftest import Vhost
@@ -95,19 +96,27 @@ def put_tasks(vhost: Vhost, bodies: Iterable[bytes]) -> None:
     put(vhost, DEAD, ((PERSISTENT, body) for body in bodies))
 
 
-def drain(raw: Raw, queue: str) -> list[tuple[bytes, bytes]]:
-    """Take every ready message of *queue*, in order: properties and body, as bytes."""
+class Found(NamedTuple):
+    """A message as it lay in a queue; *properties* are bytes."""
+
+    properties: bytes
+    body: bytes
+    redelivered: bool
+
+
+def drain(raw: Raw, queue: str) -> list[Found]:
+    """Take every ready message of *queue*, in order."""
     count, found = raw.depth(queue), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pika.spec.BasicProperties, "decode", _keep)
         channel = raw.connection.channel()
         if count:
-            for _, properties, body in channel.consume(queue, auto_ack=True):
-                found.append((properties.raw, body))
+            for told, properties, body in channel.consume(queue, auto_ack=True):
+                found.append(Found(properties.raw, body, told.redelivered))
                 if len(found) == count:
                     break
-        channel.cancel()
         channel.close()
+    assert raw.depth(queue) == 0
     return found
 
 
@@ -116,9 +125,17 @@ def _keep(properties: Any, encoded: bytes, offset: int = 0) -> Any:
     return properties
 
 
+def uncounted(properties: bytes) -> bytes:
+    """Return *properties* without the counters of a quorum queue, and without an empty table."""
+    counters = ("x-delivery-count", "x-acquired-count")
+    is_alone = set(wire.decode(properties).headers) <= set(counters)
+    drop = ("headers",) if is_alone else ()
+    return wire.edited(properties, without=counters.__contains__, drop=drop)
+
+
 def bodies(raw: Raw, queue: str) -> list[bytes]:
     """Take every ready message of *queue*, in order, and return the bodies."""
-    return [body for _, body in drain(raw, queue)]
+    return [found.body for found in drain(raw, queue)]
 
 
 class Replayer:
@@ -130,9 +147,9 @@ class Replayer:
         self._dice = dice
         self.seconds = 0.0
 
-    def run(self, goal: int | None) -> int | None:
-        """Run it until *goal* messages have ended; returns how many had been told, or `None` when
-        it came to its end by itself."""
+    def run(self, goal: int | None, *, within: float = 0.1) -> int | None:
+        """Run it until *goal* messages have ended, and up to *within* seconds longer; returns how
+        many had been told, or `None` when it came to its end by itself."""
         began, ended = time.monotonic(), 0
         with subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.PIPE, text=True
@@ -141,7 +158,7 @@ class Replayer:
             for line in child.stdout:
                 ended += int(line)
                 if goal is not None and ended >= goal:
-                    time.sleep(self._dice.uniform(0, 0.1))
+                    time.sleep(self._dice.uniform(0, within))
                     child.kill()
                     break
         self.seconds += time.monotonic() - began

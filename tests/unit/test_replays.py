@@ -138,11 +138,19 @@ def test_bytes_that_are_no_properties_are_an_error() -> None:
         Opened(b"\xff\xff\xff").replayed(run="r", user=None)
 
 
-def test_a_restored_message_keeps_its_deaths_and_makes_no_copies() -> None:
+def test_a_restored_message_keeps_its_deaths_but_no_counters_and_makes_no_copies() -> None:
     told = properties(headers=OF_PEOPLE | OF_THE_BROKER)
     gone = set(told.headers) - set(put_back(told).headers)
-    assert gone == {"CC", "BCC"}
+    assert gone == {"CC", "BCC", "x-delivery-count", "x-acquired-count", "x-stream-offset"}
     assert put_back(properties(headers=OF_PEOPLE)) == properties(headers=OF_PEOPLE)
+
+
+def test_a_table_of_headers_that_held_counters_alone_is_not_restored() -> None:
+    assert put_back(properties(headers={"x-delivery-count": 2})) == properties()
+    raw = b"\x20\x00" + bytes(4)  # one that was empty
+    assert Opened(raw).restored(user=None) == raw
+    counted = wire.edited(raw, added={"x-delivery-count": 2})
+    assert Opened(counted).restored(user=None) == b"\x00\x00"
 
 
 def test_what_is_not_changed_stays_byte_for_byte() -> None:

@@ -1,8 +1,10 @@
 """What is held of a queue while it is worked through: channels, and the tags on them.
 
 A channel takes up to `prefetch` messages. When half of those are messages that stay, the next
-channel goes on, so that there is always room for those that are moved. Everything that stays is
-given back in the order it came, as the verdict on looking at the queue says.
+channel goes on, so that there is always room for those that are moved: RabbitMQ takes its time over
+single acknowledgements on a channel that holds many. Everything that stays is given back in the
+order it came, as the verdict on looking at the queue says. When the connection is lost, RabbitMQ
+does that: into the old places of a classic queue; of a quorum queue channel by channel, in no order.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from typing import Any, Final
 import pika
 from pika import spec
 
+from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Session
-from tasktools.brokers.rabbitmq.look import MOST, rescue
+from tasktools.brokers.rabbitmq.look import MOST, all_back, rescue
 from tasktools.core.errors import BrokerError, LookRefused
 from tasktools.core.peek import Verdict
 
 _PREFETCH, _FEWEST = 4000, 10
+_SETTLE: Final = 3.0  # seconds without one more ready, after which no more are expected back
 _MEMORY: Final = 128 * 2**20  # bytes of bodies that may be on their way at once
 _CHANNELS: Final = 400  # of the 2,047 that RabbitMQ allows a connection
 
@@ -51,6 +55,11 @@ class Holding:
         """Whether the messages that stay take up too much of the present channel."""
         left = self._channels[-1].left
         return left >= (MOST if self._is_single else self._prefetch // 2)
+
+    async def has_more(self) -> bool:
+        """Whether the queue still has messages that have not come."""
+        ok = await topology.queue_ok(self._session, self._verdict.queue)
+        return ok is not None and ok.ready > 0
 
     async def consume(self, receive: Receive) -> None:
         """Have messages come, on a channel of their own, after those that came before."""
@@ -94,9 +103,11 @@ class Holding:
                 if self._verdict.give_back == "nack" and held.channel.is_open:
                     held.channel.raw.basic_nack(0, multiple=True, requeue=True)
         rows = self.settled()
-        for held in self._channels:
-            with contextlib.suppress(BrokerError):
+        with contextlib.suppress(BrokerError):
+            for held in self._channels:
                 await held.channel.close()
+            left = sum(held.left for held in self._channels)
+            await all_back(self._session, self._verdict.queue, left, _SETTLE)
         if rescued or lost:
             self.note = (
                 f"{rescued + lost} messages that stay had reached their delivery limit; {rescued} "

@@ -107,7 +107,7 @@ async def look(session: Session, verdict: Verdict, limit: int | None, show: Show
         await _look(session, verdict, held)
         if held.error is not None:
             raise held.error
-    taken.ready_after = await _settled(session, queue, before.ready)
+    taken.ready_after = await all_back(session, queue, before.ready, _SETTLE)
     return taken
 
 
@@ -202,11 +202,12 @@ async def rescue(
     return rescued
 
 
-async def _settled(session: Session, queue: str, expected: int) -> int:
-    """Return the ready messages, once as many as before are there again, or no more come."""
+async def all_back(session: Session, queue: str, expected: int, patience: float) -> int:
+    """Return the ready messages, once *expected* are there again, or for *patience* seconds no
+    more have come: a queue takes its time over what it was given back."""
     loop = asyncio.get_running_loop()
     ready, since = -1, loop.time()
-    while ready < expected and loop.time() - since < _SETTLE:
+    while ready < expected and loop.time() - since < patience:
         if ready >= 0:
             await asyncio.sleep(0.02)
         ok = await topology.queue_ok(session, queue)
