@@ -73,17 +73,17 @@ class MemoryMover:
                     left.pop()
                     taken.append((sending, delivery_id))
                 if len(taken) >= _BATCH:
-                    left += self._send(transfer, taken)
+                    self._send(transfer, taken, left)
             while taken and not transfer.is_cancelled:
-                left += self._send(transfer, taken)
+                self._send(transfer, taken, left)
         finally:
             for delivery_id in (*left, *(delivery_id for _, delivery_id in taken)):
                 self._claims.give_back(delivery_id)
             transfer.returned([sending for sending, _ in taken])
         return Moved(ending=ending, seen=seen)
 
-    def _send(self, transfer: Transfer, taken: deque[tuple[Sending, str]]) -> list[str]:
-        """Send as many as may be sent now; returns those that stay in the queue."""
+    def _send(self, transfer: Transfer, taken: deque[tuple[Sending, str]], left: list[str]) -> None:
+        """Send as many as may be sent now; those that stay in the queue are *left*."""
         batch = [taken.popleft() for _ in range(min(_allowance(transfer), len(taken)))]
         try:
             transfer.sending([sending for sending, _ in batch])
@@ -94,18 +94,16 @@ class MemoryMover:
         try:
             transfer.answered(answers)
         except BaseException:
-            for _, delivery_id in batch:
-                self._claims.give_back(delivery_id)
+            left += [delivery_id for _, delivery_id in batch]
             raise
-        settled, stay = [], []
+        settled = []
         for (sending, delivery_id), (_, result) in zip(batch, answers, strict=True):
             if result == "confirmed":
                 self._claims.ack(delivery_id)
                 settled.append(sending)
             else:
-                stay.append(delivery_id)
+                left.append(delivery_id)
         transfer.settled(settled)
-        return stay
 
     def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
         """Publish what comes from elsewhere."""

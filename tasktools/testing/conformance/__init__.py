@@ -20,6 +20,7 @@ _PARTS = (
     "lifecycle",
     "locking",
     "looking",
+    "moving",
     "publishing",
     "settings",
     "topics",

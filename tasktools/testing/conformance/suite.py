@@ -11,6 +11,7 @@ from tasktools.testing.conformance.failing import Failing
 from tasktools.testing.conformance.lifecycle import Lifecycle
 from tasktools.testing.conformance.locking import Locking
 from tasktools.testing.conformance.looking import Looking
+from tasktools.testing.conformance.moving import Moving
 from tasktools.testing.conformance.publishing import Publishing
 from tasktools.testing.conformance.settings import Settings
 from tasktools.testing.conformance.topics import Topics
@@ -24,6 +25,7 @@ class BrokerConformance(
     Failing,
     DeadLettering,
     Looking,
+    Moving,
     Topics,
     Settings,
     Events,
