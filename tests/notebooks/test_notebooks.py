@@ -19,6 +19,7 @@ from tests.jupyter import NOTEBOOKS, jupyter_environment
 
 ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
 QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
+REPLAY: Final = NOTEBOOKS / "04_task_replay.ipynb"
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SETTINGS: Final = "[pytest]\nmarkers = none: of ours\n"
@@ -113,13 +114,23 @@ def test_every_notebook_runs_on_a_rabbitmq_with_work_on_it(
     assert_every_cell_passed(run)
 
 
-@pytest.mark.parametrize("method", ["workers", "topics", "active_tasks"])
-def test_the_quick_start_complains_where_what_it_shows_is_empty(
-    method: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("notebook", "method"),
+    [
+        (QUICKSTART, "workers"),
+        (QUICKSTART, "topics"),
+        (QUICKSTART, "active_tasks"),
+        (REPLAY, "dead_letters"),
+        (REPLAY, "run"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
+def test_a_notebook_complains_where_what_it_shows_is_empty(
+    notebook: Path, method: str, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(_BREAK.format(method=method), encoding="utf-8")
-    run = run_nbval([QUICKSTART], tmp_path, "-x", first_on_path=(broken,))
+    run = run_nbval([notebook], tmp_path, "-x", first_on_path=(broken,))
     assert run.returncode == 1, run.output
     assert "AssertionError" in run.output

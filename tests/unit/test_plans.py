@@ -109,6 +109,13 @@ def test_a_plan_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     assert tt.load_plan(str(tmp_path / "plan.json")).hash == made.hash
 
 
+@pytest.mark.parametrize("value", [20, 0.1, 10**30, -(2**63), 5e-324, None, ["é", {"a": 1.0}]])
+def test_numbers_of_every_kind_come_back_with_the_same_hash(value: Any, tmp_path: Path) -> None:
+    made = plan(planned(edits={"set": {"kwargs.n": value}}), rate=20)
+    made.save(tmp_path / "plan.json")
+    assert tt.load_plan(tmp_path / "plan.json") == made
+
+
 def test_a_saved_plan_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
     old.touch(mode=0o644)
