@@ -4,7 +4,7 @@ A channel takes up to `prefetch` messages. When half of those are messages that 
 channel goes on, so that there is always room for those that are moved: RabbitMQ takes its time over
 single acknowledgements on a channel that holds many. Everything that stays is given back in the
 order it came, as the verdict on looking at the queue says. When the connection is lost, RabbitMQ
-does that: into the old places of a classic queue; of a quorum queue channel by channel, in no order.
+does that: into the old places of a classic queue; of a quorum queue by channel, those in no order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pika
@@ -27,6 +27,7 @@ from tasktools.core.peek import Verdict
 
 _PREFETCH, _FEWEST = 4000, 10
 _SETTLE: Final = 3.0  # seconds without one more ready, after which no more are expected back
+_GLANCE: Final = 0.01
 _MEMORY: Final = 128 * 2**20  # bytes of bodies that may be on their way at once
 _CHANNELS: Final = 400  # of the 2,047 that RabbitMQ allows a connection
 
@@ -76,8 +77,9 @@ class Holding:
 
     async def stop(self) -> None:
         """Let no more come."""
-        if self._channels:
-            await self._channels[-1].stop()
+        # One that closes to give back need not: that returns what is on its way, too, in order.
+        if self._channels and not self._is_single:
+            await self._channels[-1].stop(self.has_more)
 
     def acknowledge(self) -> None:
         """Acknowledge all that is done."""
@@ -94,18 +96,18 @@ class Holding:
         rescued = lost = 0
         for held in self._channels:
             with contextlib.suppress(BrokerError):  # with its channel, all is given back
-                await held.flush()
-                if held.at_limit:
+                try:
+                    await held.flush()
                     saved = await rescue(
                         self._session, held.channel, self._verdict.queue, held.at_limit
                     )
                     rescued, lost = rescued + saved, lost + len(held.at_limit) - saved
-                if self._verdict.give_back == "nack" and held.channel.is_open:
-                    held.channel.raw.basic_nack(0, multiple=True, requeue=True)
+                    if self._verdict.give_back == "nack" and held.channel.is_open:
+                        held.channel.raw.basic_nack(0, multiple=True, requeue=True)
+                finally:  # answered: so one channel is through before the next
+                    await held.channel.close()
         rows = self.settled()
         with contextlib.suppress(BrokerError):
-            for held in self._channels:
-                await held.channel.close()
             left = sum(held.left for held in self._channels)
             await all_back(self._session, self._verdict.queue, left, _SETTLE)
         if rescued or lost:
@@ -129,6 +131,9 @@ class HeldChannel:
         self._lowest_left: int | None = None
         self._taken: deque[int] = deque()
         self._done: dict[int, Any] = {}
+        self._held = 0
+        self._is_filling = False
+        self._late: list[tuple[int, Any]] = []
         self._acked: list[Any] = []
         self._settled: list[Any] = []
         self._flushing: asyncio.Future[None] | None = None
@@ -141,15 +146,32 @@ class HeldChannel:
         def message(
             method: spec.Basic.Deliver, properties: pika.BasicProperties, body: bytes
         ) -> None:
+            self._held += 1
             receive(self, method.delivery_tag, properties, body, method.redelivered)
 
         self._consumer = await self.channel.consume(queue, message)
 
-    async def stop(self) -> None:
-        """Let no more come."""
+    async def stop(self, has_more: Callable[[], Awaitable[bool]]) -> None:
+        """Let no more come, once all are there that may come.
+
+        What is on its way to a consumer that is cancelled goes back at once to the head of a quorum
+        queue, before what we give back later. So acknowledge nothing, which would let more come,
+        until we hold all we can, or the queue no longer *has more*.
+        """
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await self.channel.cancel(consumer)
+        if consumer is None:
+            return
+        self._is_filling = True
+        while self._held < self._prefetch and self.channel.is_open:
+            before = self._held
+            await asyncio.sleep(_GLANCE)
+            if self._held == before and not await has_more():
+                break
+        await self.channel.cancel(consumer)
+        self._is_filling = False
+        late, self._late = self._late, []
+        for tag, row in late:
+            self._acknowledge_one(tag, row)
 
     def take(self, tag: int) -> None:
         """This one is going to be done."""
@@ -183,18 +205,22 @@ class HeldChannel:
     def acknowledge(self) -> None:
         """Acknowledge all that is done and has nothing before it that is not."""
         last = 0
-        while self._taken and self._taken[0] in self._done:
+        while not self._is_filling and self._taken and self._taken[0] in self._done:
             last = self._taken.popleft()
             self._acked.append(self._done.pop(last))
+            self._held -= 1
         if last:
             self.channel.raw.basic_ack(last, multiple=True)
         if self._acked and self._flushing is None:
             self._flushing = asyncio.ensure_future(self._flush())
 
     def _acknowledge_one(self, tag: int, row: Any) -> None:
-        if self.channel.is_open:  # else the message is in its queue again
+        if self._is_filling:
+            self._late.append((tag, row))
+        elif self.channel.is_open:  # else the message is in its queue again
             self.channel.raw.basic_ack(tag)
             self._acked.append(row)
+            self._held -= 1
 
     async def flush(self) -> None:
         """Return once the broker has all acknowledgements."""
