@@ -85,7 +85,8 @@ class Choice:
         """Look at the dead letters of *topic* and return the chosen ones."""
         frame = cluster.dead_letters(topic, self.limit)
         attrs = frame.attrs
-        missing = [key for key in self.keys if key not in set(frame["key"])]
+        known = set(frame["key"])
+        missing = [key for key in self.keys if key not in known]
         if missing:
             raise click.ClickException(
                 f"No dead letter of {show.harmless(topic)} has the key "

@@ -58,6 +58,7 @@ def dead(
     output.heading(frame)
     if len(frame):
         output.section(groups, schemas.FAILURE_GROUPS)
+    if rows and len(frame):
         output.write("")
     if rows or frame.empty:
         output.section(frame.head(rows), schemas.DEAD_LETTERS)

@@ -108,6 +108,8 @@ class Order:
             output.draw(show.counts(outcomes, "messages", width=output.width()))
             output.notes(outcome)
             output.remark(_missed(outcome, verb))
+            if outcomes["not sent"] and verb != "restore":
+                output.remark(["What was not sent is where it was; the same command goes on."])
             output.remark([f"run {run} of the ledger: tasktools ledger {run}"])
         if outcomes[DONE[verb]] < len(outcome):
             click.get_current_context().exit(1)

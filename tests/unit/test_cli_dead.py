@@ -340,6 +340,9 @@ def test_a_ramp_stops_where_nobody_works(
     assert "no worker has ended one" in result.stderr
     assert len(kwargs_in(broker, "emails")) == 1
     assert "not sent         5" in result.stdout
+    assert "the same command goes on" in result.stderr
+    again = run("replay", "emails", *GO)
+    assert (again.exit_code, len(kwargs_in(broker, "emails"))) == (0, 6)
 
 
 # --- discarding and restoring --------------------------------------------------------
