@@ -220,15 +220,23 @@ class _Pass:
         return self._error is not None or self._transfer.is_cancelled
 
     async def _turn(self) -> None:
-        """Wait for something to do, and do it."""
+        """Wait for something to do, and do it.
+
+        Each write to the ledger waits for the disk, which RabbitMQ needs as well: so few messages
+        are let wait for more, as long as more come.
+        """
+        before = self._seen, len(self._answers)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), _TICK)
         self._news.clear()
         if not self._session.is_open:
             raise self._session.translate(ConnectionError())
-        if self._taken and not self._is_over:
+        is_quiet = before == (self._seen, len(self._answers))
+        ready = min(len(self._taken), WINDOW - self._in_flight)
+        if ready and not self._is_over and (is_quiet or ready >= _BATCH):
             await self._send()  # first: RabbitMQ confirms many at once, and has nothing to do then
-        self._account()
+        if is_quiet or len(self._answers) >= _BATCH or not self._in_flight:
+            self._account()
 
     async def _send(self) -> None:
         room = min(self._transfer.allowance(), WINDOW - self._in_flight, len(self._taken))
