@@ -91,6 +91,7 @@ class Verdict:
     drop_at: int | None = None
     """Deliveries after which a message would be dropped when given back, if there is a limit;
     such a message has to be published again, which takes the right to."""
+    queue_type: Literal["classic", "quorum", "stream"] | None = None
 
 
 def check_limit(limit: int | None) -> None:
@@ -125,7 +126,7 @@ def judge(facts: QueueFacts) -> Verdict:
     Unknown facts take the careful side: an unknown type is treated as quorum, an unknown
     delivery limit as one that may be used up.
     """
-    return replace(_judge(facts), drop_at=facts.drop_at)
+    return replace(_judge(facts), drop_at=facts.drop_at, queue_type=facts.queue_type)
 
 
 def _judge(facts: QueueFacts) -> Verdict:

@@ -41,9 +41,19 @@ def plan_of(cluster: tt.Cluster, rate: float | None = None) -> Plan:
     return cluster.plan_replay(frame[frame["position"] % 10 != 0], rate=rate)
 
 
-def check_account(outcome: pd.DataFrame, sent: Sequence[bytes], raw: Raw) -> int:
-    """Everything is at the target or, in its order, in the source; what is at the target twice is
-    told. Returns how many are there more than once."""
+Order = Callable[[Sequence[bytes]], list[bytes]]
+
+
+@pytest.fixture
+def order(kind: str, version: tuple[int, int]) -> Order:
+    """What the messages that are left are compared by: in their order, but where RabbitMQ does not
+    keep it when a connection is lost."""
+    return list if kind == "classic" or version < (4, 0) else sorted
+
+
+def check_account(outcome: pd.DataFrame, sent: Sequence[bytes], raw: Raw, order: Order) -> int:
+    """Everything is at the target or in the source; what is at the target twice is told. Returns
+    how many are there more than once."""
     outcomes, count = outcome["outcome"], len(planned_of(sent))
     assert len(outcome) == count
     ended = {f"task-{n}": n for n in range(len(sent))}
@@ -56,13 +66,20 @@ def check_account(outcome: pd.DataFrame, sent: Sequence[bytes], raw: Raw) -> int
     assert set(arrived) == done
     doubled = {body for body, copies in arrived.items() if copies > 1}
     assert doubled <= twice
-    assert replays.bodies(raw, DEAD) == [body for body in sent if body not in done]
+    left, expected = replays.bodies(raw, DEAD), [body for body in sent if body not in done]
+    assert order(left) == order(expected)
     return len(doubled)
 
 
 @pytest.mark.parametrize("seed", range(-(-KILLS // A_ROUND)))
 def test_a_replay_that_is_killed_again_and_again_accounts_for_every_message(
-    seed: int, topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost, tmp_path: Path
+    seed: int,
+    topic: str,
+    order: Order,
+    cluster: tt.Cluster,
+    raw: Raw,
+    vhost: Vhost,
+    tmp_path: Path,
 ) -> None:
     dice = random.Random(seed)
     kills, sent = min(A_ROUND, KILLS - seed * A_ROUND), tasks(MESSAGES)
@@ -82,7 +99,7 @@ def test_a_replay_that_is_killed_again_and_again_accounts_for_every_message(
     assert told == "finished"
     outcome = tt.ledger(run)
     assert set(outcome["outcome"]) == {"replayed"}
-    doubled = check_account(outcome, sent, raw)
+    doubled = check_account(outcome, sent, raw, order)
     assert doubled <= killed * WINDOW
     print(
         f"\n{killed} kills, {doubled} duplicates, {replayer.seconds / (killed + 1):.2f} s a start"
@@ -105,13 +122,18 @@ class Trouble:
         if begins and self._left <= 0:
             self._thread.start()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been made."""
+        return self._left <= 0 and not self._thread.is_alive()
+
     def join(self) -> None:
         """Return once it is made."""
         self._thread.join()
 
 
 def test_a_line_that_is_cut_again_and_again_loses_nothing(
-    topic: str, cut_cluster: tt.Cluster, proxy: Proxy, raw: Raw, vhost: Vhost
+    topic: str, order: Order, cut_cluster: tt.Cluster, proxy: Proxy, raw: Raw, vhost: Vhost
 ) -> None:
     dice = random.Random(7)
     sent = tasks(MESSAGES)
@@ -128,21 +150,21 @@ def test_a_line_that_is_cut_again_and_again_loses_nothing(
     ended.set()
     trouble.join()
     assert set(outcome["outcome"]) == {"replayed"}
-    check_account(outcome, sent, raw)
+    check_account(outcome, sent, raw, order)
 
 
 @pytest.mark.parametrize("kind", KINDS if KILLS > A_ROUND else KINDS[:1])
 def test_a_broker_that_is_restarted_meanwhile_loses_nothing(
-    topic: str, cluster: tt.Cluster, rabbitmq: RabbitMQNode, vhost: Vhost
+    topic: str, order: Order, cluster: tt.Cluster, rabbitmq: RabbitMQNode, vhost: Vhost
 ) -> None:
     sent = tasks(MESSAGES)
     put_tasks(vhost, sent)
     trouble = Trouble(MESSAGES // 3, rabbitmq.restart)
-    outcome = cluster.run(plan_of(cluster, MESSAGES), reason="chaos", progress=trouble)
-    trouble.join()
+    outcome = cluster.run(plan_of(cluster, MESSAGES / 6), reason="chaos", progress=trouble)
+    assert trouble.is_over  # so it was in its midst
     assert set(outcome["outcome"]) == {"replayed"}
     raw = Raw(vhost.dsn)
-    check_account(outcome, sent, raw)
+    check_account(outcome, sent, raw, order)
     raw.connection.close()
 
 

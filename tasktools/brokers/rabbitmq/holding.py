@@ -3,8 +3,12 @@
 A channel takes up to `prefetch` messages. When half of those are messages that stay, the next
 channel goes on, so that there is always room for those that are moved: RabbitMQ takes its time over
 single acknowledgements on a channel that holds many. Everything that stays is given back in the
-order it came, as the verdict on looking at the queue says. When the connection is lost, RabbitMQ
-does that: into the old places of a classic queue; of a quorum queue by channel, those in no order.
+order it came, as the verdict on looking at the queue says.
+
+A classic queue puts what comes back into its old place. A quorum queue since RabbitMQ 4.0 puts it
+behind all that came back before, a look's messages for example, so only what is given back as a
+whole keeps its order: then even what is not wanted is taken, to the end. And it is why a lost
+connection changes the order there, which nobody can prevent.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from tasktools.core.peek import Verdict
 
 _PREFETCH, _FEWEST = 4000, 10
 _SETTLE: Final = 3.0  # seconds without one more ready, after which no more are expected back
-_GLANCE: Final = 0.01
+_GLANCE: Final = 0.03
 _MEMORY: Final = 128 * 2**20  # bytes of bodies that may be on their way at once
 _CHANNELS: Final = 400  # of the 2,047 that RabbitMQ allows a connection
 
@@ -48,6 +52,8 @@ class Holding:
         self._verdict = verdict
         self._channels: list[HeldChannel] = []
         self._is_single = verdict.give_back == "close"  # quorum before 4.0 keeps no other order
+        self._is_classic = verdict.queue_type == "classic"
+        self._receive: Receive | None = None
         few = min(_PREFETCH, _MEMORY // max(largest, 1))
         self._prefetch = MOST if self._is_single else max(few, ready // _CHANNELS, _FEWEST)
 
@@ -70,16 +76,27 @@ class Holding:
                 "is more than can be held of a quorum queue before RabbitMQ 4.0; they were left as "
                 "they were. Move or discard those before them first."
             )
-        await self.stop()
+        self._receive = receive
+        await self._end_consumer()
         held = HeldChannel(await self._session.channel(), self._verdict.drop_at)
         self._channels.append(held)
         await held.consume(self._verdict.queue, self._prefetch, receive)
 
     async def stop(self) -> None:
-        """Let no more come."""
-        # One that closes to give back need not: that returns what is on its way, too, in order.
-        if self._channels and not self._is_single:
-            await self._channels[-1].stop(self.has_more)
+        """Let no more come, if the order does not need it."""
+        if self._is_classic:
+            await self._end_consumer()
+
+    async def _end_consumer(self) -> None:
+        if self._channels:
+            await self._channels[-1].stop(None if self._is_classic else self.has_more)
+
+    async def _take_the_rest(self) -> None:
+        while self._receive is not None and await self.has_more():
+            if self.is_full:
+                await self.consume(self._receive)
+            await asyncio.sleep(_GLANCE)
+        await self._end_consumer()
 
     def acknowledge(self) -> None:
         """Acknowledge all that is done."""
@@ -94,6 +111,9 @@ class Holding:
     async def give_back(self) -> list[Any]:
         """Give back all that is held, in order; returns the last that `settled` has to tell."""
         rescued = lost = 0
+        if not (self._is_classic or self._is_single):
+            with contextlib.suppress(BrokerError):
+                await self._take_the_rest()
         for held in self._channels:
             with contextlib.suppress(BrokerError):  # with its channel, all is given back
                 try:
@@ -151,18 +171,18 @@ class HeldChannel:
 
         self._consumer = await self.channel.consume(queue, message)
 
-    async def stop(self, has_more: Callable[[], Awaitable[bool]]) -> None:
-        """Let no more come, once all are there that may come.
+    async def stop(self, has_more: Callable[[], Awaitable[bool]] | None) -> None:
+        """Let no more come; with *has_more*, once all are there that may come.
 
-        What is on its way to a consumer that is cancelled goes back at once to the head of a quorum
-        queue, before what we give back later. So acknowledge nothing, which would let more come,
-        until we hold all we can, or the queue no longer *has more*.
+        What is on its way to a consumer that is cancelled goes back at once to a quorum queue,
+        before what we give back later. So acknowledge nothing, which would let more come, until we
+        hold all we can, or the queue no longer *has more*.
         """
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
-        self._is_filling = True
-        while self._held < self._prefetch and self.channel.is_open:
+        self._is_filling = has_more is not None
+        while has_more and self._held < self._prefetch and self.channel.is_open:
             before = self._held
             await asyncio.sleep(_GLANCE)
             if self._held == before and not await has_more():
