@@ -20,6 +20,7 @@ from tasktools.core.errors import (
     ConnectionLost,
     InvalidPlan,
     LedgerError,
+    LookRefused,
     QueueInUse,
     TaskToolsError,
     Unreachable,
@@ -196,6 +197,11 @@ class Run:
                 work.doubt()
                 if not patience.wait():
                     raise
+            except (
+                LookRefused
+            ):  # a broker that was started again does not tell its policies at once
+                if not patience.is_tried or not patience.wait():
+                    raise
             else:
                 patience.renew()
                 if moved.note is not None:
@@ -270,6 +276,11 @@ class _Patience:
         self._moves = self._work.moves
         self._until: float | None = None
         self._pause = _PAUSES[0]
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether it was away, and has done nothing for us since."""
+        return self._until is not None
 
     def wait(self) -> bool:
         """Wait a little, each time longer; false when it has been gone for too long."""

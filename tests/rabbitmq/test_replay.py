@@ -48,14 +48,15 @@ def test_a_plan_of_500_stays_exactly_those_500(
 
 
 def test_every_second_of_many_is_taken_and_the_others_are_as_they_were(
-    topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost
+    kind: str, topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost, version: tuple[int, int]
 ) -> None:
-    sent = [(m.properties, m.body) for m in random_messages(Random(1), MANY)]
+    many = min(MANY, 60_000) if kind == "quorum" and version < (4, 0) else MANY  # it holds no more
+    sent = [(m.properties, m.body) for m in random_messages(Random(1), many)]
     put(vhost, DEAD, sent)
     frame = cluster.dead_letters(topic)
     plan = cluster.plan_replay(frame[frame["position"] % 2 == 1], undecodable=True)
     outcome = cluster.run(plan, **QUIET)
-    assert Counter(outcome["outcome"]) == {"replayed": MANY // 2}
+    assert Counter(outcome["outcome"]) == {"replayed": many // 2}
     assert replays.bodies(raw, TOPIC) == [body for _, body in sent[1::2]]
     left = replays.drain(raw, DEAD)
     assert [one.body for one in left] == [body for _, body in sent[::2]]
