@@ -133,10 +133,16 @@ class Ledger:
 
 
 class Account:
-    """The account of one run, while it is kept. Used by one thread at a time."""
+    """The account of one run, while it is kept. Used by one thread at a time.
 
-    def __init__(self, connection: sqlite3.Connection, run: int) -> None:
+    *broke_off*: whether the run goes on with one that did not end in good order.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, run: int, *, broke_off: bool = False
+    ) -> None:
         self.run = run
+        self.broke_off = broke_off
         self._connection = connection
 
     @classmethod
@@ -188,12 +194,15 @@ class Account:
         """Return the runs that did not come to their end: those of *plan*, and of others on the
         same queue those that had begun to send what nobody has settled since."""
         rows = connection.execute(
-            "SELECT run, plan FROM runs WHERE cluster = ? AND source = ? AND (ended IS NULL OR "
-            "ended != 'finished') AND (plan_hash = ? OR EXISTS (SELECT 1 FROM messages WHERE "
+            "SELECT run, plan, ended FROM runs WHERE cluster = ? AND source = ? AND (ended IS NULL "
+            "OR ended != 'finished') AND (plan_hash = ? OR EXISTS (SELECT 1 FROM messages WHERE "
             "messages.run = runs.run AND state IN ('intent', 'confirmed'))) ORDER BY run",
             (plan.cluster, plan.source, plan.hash),
         ).fetchall()
-        return [(cls(connection, run), Plan.from_json(told)) for run, told in rows]
+        return [
+            (cls(connection, run, broke_off=ended in (None, "failed")), Plan.from_json(told))
+            for run, told, ended in rows
+        ]
 
     def states(self) -> list[tuple[State, int]]:
         """Return state and number of sends of each message, in the order of the plan."""

@@ -131,6 +131,8 @@ class Work:
         self._waiting: dict[str, list[Row]] = {}
         self._unsure: dict[str, list[Row]] = {}
         self._noted: list[Row] = []
+        if account.broke_off:
+            self.doubt()
         self.open(())
 
     # --- between passes -------------------------------------------------------------
@@ -142,9 +144,10 @@ class Work:
         self._unsure = _by_base(row for row in self.rows if row.state == "confirmed")
 
     def doubt(self) -> None:
-        """The broker went away, and may have forgotten what it had acknowledged: a classic queue
-        does not write that to disk at once. So the originals are looked for again; not those
-        without a task id, of which there may be others that look the same."""
+        """The broker, or an earlier process, went away, and acknowledgements with it: a classic
+        queue does not write them to disk at once, and a channel that ends forgets those that a
+        quorum queue has not taken in yet. So the originals are looked for again; not those without
+        a task id, of which there may be others that look the same."""
         for row in self.rows:
             if row.state == "settled" and row.planned.task_id is not None:
                 row.state = "confirmed"
