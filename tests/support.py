@@ -67,6 +67,7 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._stalled: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -81,11 +82,16 @@ class Proxy:
                 threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            return
+                if sink not in self._stalled:
+                    sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def stall(self) -> None:
+        """Let nothing through on the line that was opened last; it stays open."""
+        self._stalled.update(self._open[-2:])
 
     def cut(self) -> None:
         """Cut all connections; new ones are passed on again."""

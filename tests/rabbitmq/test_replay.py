@@ -20,7 +20,7 @@ from tests.conftest import Connect, Vhost
 from tests.rabbitmq import replays
 from tests.rabbitmq.random_messages import random_messages
 from tests.rabbitmq.replays import DEAD, TOPIC, put, put_tasks, tasks, uncounted
-from tests.support import Raw
+from tests.support import Proxy, Raw
 
 MANY = int(os.environ.get("TASKTOOLS_MANY", "5000"))
 QUIET: Any = {"reason": "INC-42", "progress": False}
@@ -183,6 +183,33 @@ def test_a_run_that_is_cancelled_goes_on_when_its_plan_is_run_again(
     assert not again["possible_duplicate"].any()
     assert again.attrs["run"] == outcome.attrs["run"]
     assert replays.bodies(raw, TOPIC) == dead
+
+
+def test_a_broker_that_answers_no_more_is_connected_to_anew(
+    topic: str,
+    cut_cluster: tt.Cluster,
+    proxy: Proxy,
+    raw: Raw,
+    vhost: Vhost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasktools.brokers.rabbitmq.mover._SILENCE", 1.0)
+    sent = tasks(300)
+    put_tasks(vhost, sent)
+    plan = cut_cluster.plan_replay(cut_cluster.dead_letters(topic), rate=300)
+    stalled = False
+
+    def stall(_n: int) -> None:
+        nonlocal stalled
+        if not stalled:
+            proxy.stall()
+        stalled = True
+
+    outcome = cut_cluster.run(plan, reason="INC-42", progress=stall)
+    assert Counter(outcome["outcome"]) == {"replayed": len(sent)}
+    assert outcome["possible_duplicate"].any()
+    assert set(replays.bodies(raw, TOPIC)) == set(sent)
+    assert raw.depth(DEAD) == 0
 
 
 def test_a_rate_is_kept(dead: list[bytes], cluster: tt.Cluster) -> None:

@@ -161,6 +161,13 @@ class Session:
                 await channel.call(channel.raw.queue_delete, name)
         self._names.discard(name)
 
+    async def abort(self) -> None:
+        """Cut the connection, whose broker no longer answers."""
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._raw.add_on_close_callback(lambda *_: resolve(closed, None))
+        self._raw.abort()
+        await closed
+
     async def close(self) -> None:
         """Close the connection, and wait until it is."""
         if not self.is_open:

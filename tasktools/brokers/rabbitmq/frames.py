@@ -72,6 +72,10 @@ class RawConnection(AsyncioConnection):
     def _create_channel(self, channel_number: int, on_open_callback: Any) -> channel.Channel:
         return _Channel(self, channel_number, on_open_callback)
 
+    def abort(self) -> None:
+        """Close the socket at once, without a word to the broker."""
+        self._adapter_disconnect_stream()
+
     # --- in -------------------------------------------------------------------------
 
     def _on_data_available(self, data_in: bytes) -> None:

@@ -39,6 +39,7 @@ _AT_ONCE: Final = 200  # messages written between two looks at the socket
 _TICK: Final = 0.01  # seconds after which fewer are
 _IDLE: Final = 1.0  # seconds without a delivery after which the queue is asked for more
 
+_SILENCE: Final = 30.0  # seconds for which answers are waited for
 _LAST_ANSWERS: Final = 30.0  # seconds for which the last confirms are waited for
 
 T = TypeVar("T")
@@ -120,6 +121,7 @@ class _Pass:
         self._taken: deque[tuple[Sending, Place | None]] = deque()
         self._answers: list[tuple[Sending, Place | None, Outcome]] = []
         self._in_flight = 0
+        self._heard = 0.0  # when the last answer came, or something was sent after all were there
         self._expected = 0
         self._seen = 0
         self._is_taking = True
@@ -209,6 +211,7 @@ class _Pass:
 
     def _answered(self, sending: Sending, place: Place | None, outcome: Outcome) -> None:
         self._in_flight -= 1
+        self._heard = _now()
         self._answers.append((sending, place, outcome))
         if len(self._answers) >= _BATCH or not self._in_flight:
             self._news.set()
@@ -229,6 +232,8 @@ class _Pass:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), _TICK)
         self._news.clear()
+        if self._is_silent:
+            await self._session.abort()
         if not self._session.is_open:
             raise self._session.translate(ConnectionError())
         is_quiet = before == (self._seen, len(self._answers))
@@ -237,6 +242,13 @@ class _Pass:
             await self._send()  # first: RabbitMQ confirms many at once, and has nothing to do then
         if is_quiet or len(self._answers) >= _BATCH or not self._in_flight:
             self._account()
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether RabbitMQ owes us answers that will not come: 3.10 forgets a connection that it
+        had made wait for a quorum queue, when that queue is deleted."""
+        waited = self._in_flight and _now() - self._heard > _SILENCE
+        return bool(waited) and self._session.blocked is None
 
     async def _send(self) -> None:
         room = min(self._transfer.allowance(), WINDOW - self._in_flight, len(self._taken))
@@ -248,6 +260,8 @@ class _Pass:
         if self._error is not None:
             self._taken.extendleft(reversed(batch))
             return
+        if not self._in_flight:
+            self._heard = _now()
         for n, (sending, place) in enumerate(batch, start=1):
             self._in_flight += 1
             answered = functools.partial(self._answered, sending, place)
