@@ -13,6 +13,7 @@ from typing import Any, Final
 from tasktools.core import deaths, failures, keys, replays, tables, wire
 
 _REMEMBERED: Final = 1024
+_UNREADABLE: Final = "its headers cannot be read, so they cannot be sent"
 _EMPTY: Final = bytes(4)  # the length of a table without entries
 
 
@@ -38,14 +39,17 @@ class Opened:
         try:
             told = {**self._parts, "headers": _replayed(self._headers, run)}
         except tables.BROKEN:
-            raise ValueError("its headers cannot be read, so they cannot be sent") from None
+            raise ValueError(_UNREADABLE) from None
         return self._joined(told, user)
 
     def restored(self, *, user: str | None) -> bytes:
         """Return the properties as they are put back into the queue they come from."""
         told = dict(self._parts)
         if self._headers:
-            left = wire.edited_headers(self._headers, replays.is_not_restored, {})
+            try:
+                left = wire.edited_headers(self._headers, replays.is_not_restored, {})
+            except tables.BROKEN:
+                raise ValueError(_UNREADABLE) from None
             if left == _EMPTY != self._headers:
                 del told["headers"]
             else:

@@ -397,7 +397,7 @@ def as_markdown() -> str:
         "Made from `tasktools/core/schemas.py` by `make docs`. Every frame has exactly these",
         "columns, also when it is empty; what a source cannot tell is missing. `attrs` holds",
         "`sources` (for each source its columns, `ok`, `age` in seconds, `note`), `notes` (what an",
-        "operator should know), `cluster`, for the demo `demo`, and for active tasks `looks`.",
+        "operator should know), `cluster`, for the demo `demo`, and for queues `looks`.",
     ]
     for schema in SCHEMAS:
         lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]

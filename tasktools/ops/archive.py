@@ -46,11 +46,13 @@ class ArchiveWriter:
     def __init__(self, path: str, head: Head) -> None:
         self._file = os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600), "ab")
         try:
-            if os.fstat(self._file.fileno()).st_size == 0:
-                self._write(_encode(head) + b"\n")
-            else:
+            first = _encode(head) + b"\n"
+            if _is_begun(path, first):
                 _check_same(path, head)
                 self._end_line(path)
+            else:
+                self._file.truncate(0)
+                self._write(first)
         except BaseException:
             self._file.close()
             raise
@@ -81,6 +83,14 @@ class ArchiveWriter:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 self._write(b"\n")
+
+
+def _is_begun(path: str, first: bytes) -> bool:
+    """Whether anything is in the file but a part of its *first* line, cut off when its process
+    died."""
+    with Path(path).open("rb") as file:
+        found = file.read(len(first))
+    return found == first or not first.startswith(found)
 
 
 def _check_same(path: str, head: Head) -> None:

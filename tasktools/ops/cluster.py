@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -13,6 +14,7 @@ from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
+from tasktools.core.errors import BrokerError
 from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.ops import tasks
 from tasktools.ops.commands import Commands
@@ -241,8 +243,9 @@ class Cluster(Publishing, Commands, Replaying):
     def _listen(self) -> None:
         """Hear of errors from now on; a worker that uses our broker has no need to."""
         if not self._is_listening:
-            self._is_listening = True
-            self.broker.listen(self._errors.hear)
+            with contextlib.suppress(BrokerError):  # the next look tries again
+                self.broker.listen(self._errors.hear)
+                self._is_listening = True
 
     def _state(self, *, settle: float = 0.0) -> ClusterState:
         self._listen()

@@ -204,6 +204,14 @@ class Account:
             for run, told, ended in rows
         ]
 
+    @classmethod
+    def finished(cls, connection: sqlite3.Connection, plan: Plan) -> int | None:
+        """Return the run that did all of *plan*, if there is one."""
+        found: tuple[int] | None = connection.execute(
+            "SELECT run FROM runs WHERE plan_hash = ? AND ended = 'finished'", (plan.hash,)
+        ).fetchone()
+        return found and found[0]
+
     def states(self) -> list[tuple[State, int]]:
         """Return state and number of sends of each message, in the order of the plan."""
         return self._connection.execute(

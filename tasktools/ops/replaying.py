@@ -155,7 +155,9 @@ class Replaying(ABC):
     def plan_restore(self, path: str | os.PathLike[str]) -> Plan:
         """Plan to put the messages of an archive back into the queue they were discarded from.
 
-        Raises `InvalidPlan` for another file, and `UnknownTopic` when that queue is gone.
+        The same archive gives the same plan: an interrupted run goes on, and one that has ended is
+        not done again. Raises `InvalidPlan` for another file, and `UnknownTopic` when that queue
+        is gone.
         """
         source = str(Path(path).absolute())
         queue = archive.read_head(source).queue
@@ -171,7 +173,8 @@ class Replaying(ABC):
             )
             for message in archive.read(source)
         )
-        return self._plan("restore", source, rows)
+        written = moment(Path(source).stat().st_mtime)
+        return self._plan("restore", source, rows, made_at=written)
 
     def _plan(self, verb: str, source: str, rows: Iterable[Planned], **told: Any) -> Plan:
         return Plan.make(
@@ -179,8 +182,7 @@ class Replaying(ABC):
             cluster=self.broker.address,
             source=source,
             messages=tuple(rows),
-            made_at=moment(self._clock.time()),
-            **told,
+            **{"made_at": moment(self._clock.time()), **told},
         )
 
     def _home_of(self, queue: str) -> str:
@@ -216,10 +218,11 @@ class Replaying(ABC):
         function that is called with how many have ended since. The run ends early when
         *cancelled* is set, or on Ctrl-C; what was sent by then is accounted for.
 
-        Raises `InvalidPlan` (also for a plan that was changed), `ReadOnly`, `QueueNotFound`,
-        `QueueInUse` (another run works on the queue), `LookRefused` (what is not planned could be
-        dropped by holding it; unless *force*), `LedgerError`, and `ConnectionLost` when the
-        broker did not come back for two minutes.
+        Raises `InvalidPlan` (also for a plan that was changed, and an archive that was restored
+        already), `ReadOnly`, `QueueNotFound`, `QueueInUse` (another run works on the queue),
+        `LookRefused` (what is not planned could be dropped by holding it), `LedgerError`, and
+        `ConnectionLost` when the broker did not come back for two minutes. With *force* a plan is
+        run although holding could drop a message, and an archive is restored once more.
         """
         if plan.cluster != self.broker.address:
             raise InvalidPlan(

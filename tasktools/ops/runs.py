@@ -74,6 +74,7 @@ class Run:
         self.plan.check()
         self._check_reason()
         with self.ledger.open() as connection, self._mover() as mover, self._ledger_errors():
+            self._check_not_restored(connection)
             account = self._resumed(connection, mover)
             if account is None:
                 account = Account.begin(
@@ -85,6 +86,15 @@ class Run:
     def _check_reason(self) -> None:
         if not self.reason.strip():
             raise InvalidPlan("Say why: reason= is what the ledger is for; nothing was done.")
+
+    def _check_not_restored(self, connection: sqlite3.Connection) -> None:
+        """An archive still has its messages once they were restored: nobody wants them twice."""
+        run = Account.finished(connection, self.plan) if self.plan.verb == "restore" else None
+        if run is not None and not self.force:
+            raise InvalidPlan(
+                f"Run {run} of the ledger restored this archive already; nothing was done. With "
+                "force=True its messages are put back once more."
+            )
 
     @contextlib.contextmanager
     def _ledger_errors(self) -> Iterator[None]:
@@ -244,7 +254,7 @@ class Run:
             left = {row.planned.key: row for row in work.rows if row.state in ("planned", "intent")}
             work.open(())
             try:
-                mover.put(work, self._sendings(left, mover.user))
+                mover.put(work, self._sendings(work, left, mover.user))
                 break
             except _TROUBLE:
                 if not patience.wait():
@@ -252,15 +262,20 @@ class Run:
             finally:
                 work.write()
         if not work.is_cancelled:
-            work.lost(left.values(), "it is not in the archive any more")
+            for row in left.values():
+                work.give_up(row, "gone", "it is not in the archive any more")
 
-    def _sendings(self, left: dict[str, Row], user: str | None) -> Iterator[Sending]:
+    def _sendings(self, work: Work, left: dict[str, Row], user: str | None) -> Iterator[Sending]:
         """Yield what the archive has of *left*, and take it out there."""
         for message in archive.read(self.plan.source):
             row = left.pop(message.key, None)
             if row is None:
                 continue
-            raw = Opened(message.properties).restored(user=user)
+            try:
+                raw = Opened(message.properties).restored(user=user)
+            except ValueError as error:
+                work.give_up(row, "skipped", str(error))
+                continue
             yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
 
 

@@ -22,6 +22,10 @@ from tasktools.ops.archive import Archived, ArchiveWriter
 from tasktools.ops.ledger import Account, State
 
 _OPEN: Final = ("planned", "intent")
+_MAY_REMAIN: Final = (
+    "the run was interrupted just then: a message that looks the same and is still in the queue is "
+    "either the original or another one"
+)
 _AT_ONCE: Final = 1_000_000
 
 
@@ -82,7 +86,7 @@ class Discard:
 
     def before(self, sendings: Sequence[Sending]) -> None:
         """Keep them."""
-        if self._archive is not None:
+        if self._archive is not None and sendings:
             self._archive.add(
                 [
                     Archived(
@@ -139,9 +143,18 @@ class Work:
 
     def open(self, rows: Iterable[Row]) -> None:
         """Want these, as far as they are not done, and besides those whose copy was confirmed
-        but whose original may still be there."""
+        but whose original may still be there.
+
+        An original that has no task id is not looked for: what looks like it may be another
+        message, which would be acknowledged without having been sent.
+        """
         self._waiting = _by_base(row for row in rows if row.state in _OPEN)
-        self._unsure = _by_base(row for row in self.rows if row.state == "confirmed")
+        confirmed = [row for row in self.rows if row.state == "confirmed"]
+        self._unsure = _by_base(row for row in confirmed if row.planned.task_id is not None)
+        for row in confirmed:
+            if row.planned.task_id is None:
+                row.state, row.why = "settled", _MAY_REMAIN
+                self._noted.append(row)
 
     def doubt(self) -> None:
         """The broker, or an earlier process, went away, and acknowledgements with it: a classic
@@ -168,12 +181,11 @@ class Work:
         self._waiting, self._unsure = {}, {}
         self.write()
 
-    def lost(self, rows: Iterable[Row], why: str) -> None:
-        """Note that these cannot be had."""
-        for row in rows:
-            row.state, row.why = "gone", why
-            self._noted.append(row)
-            self._done(1)
+    def give_up(self, row: Row, state: State, why: str) -> None:
+        """Note that nothing can be done with this one."""
+        row.state, row.why = state, why
+        self._noted.append(row)
+        self._done(1)
 
     def write(self) -> None:
         """Write down what is not in the ledger yet."""
@@ -206,9 +218,7 @@ class Work:
         try:
             return self._act.sending(row, message, opened)
         except ValueError as error:
-            row.state, row.why = "skipped", str(error)
-            self._noted.append(row)
-            self._done(1)
+            self.give_up(row, "skipped", str(error))
             return None
 
     def allowance(self) -> int:

@@ -110,6 +110,15 @@ def test_a_head_that_was_cut_off_is_none(file: Path) -> None:
         archive.read_head(str(file))
 
 
+@pytest.mark.parametrize("left", [0, 1, 30])
+def test_an_archive_whose_head_was_cut_off_begins_anew(file: Path, left: int) -> None:
+    write(file)
+    file.write_bytes(file.read_bytes()[:left])
+    write(file, message(0))
+    assert archive.read_head(str(file)) == HEAD
+    assert [found.n for found in archive.read(str(file))] == [0]
+
+
 def test_a_free_archive_is_a_new_file_in_a_folder_with_its_whole_path(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -445,6 +445,30 @@ def depths(cluster: Cluster, *queues: str) -> list[int]:
     return [cluster.broker.peek(queue).ready_before for queue in queues]
 
 
+def test_an_archive_is_not_restored_twice_unless_that_is_forced(
+    cluster: Cluster, dead: pd.DataFrame, tmp_path: Path
+) -> None:
+    file = tmp_path / "kept"
+    run(cluster, cluster.plan_discard(dead, archive=file))
+    run(cluster, cluster.plan_restore(file))
+    with pytest.raises(tt.InvalidPlan, match="restored this archive already; nothing was done"):
+        run(cluster, cluster.plan_restore(file))
+    assert depths(cluster, "emails.dead") == [len(dead)]
+    run(cluster, cluster.plan_restore(file), force=True)
+    assert depths(cluster, "emails.dead") == [2 * len(dead)]
+
+
+def test_a_restoration_that_was_killed_goes_on_although_it_is_planned_anew(
+    server: MemoryServer, cluster: Cluster, dead: pd.DataFrame, tmp_path: Path, ledger: Ledger
+) -> None:
+    file = tmp_path / "kept"
+    run(cluster, cluster.plan_discard(dead, archive=file))
+    states: list[State] = ["confirmed", "confirmed", "planned", "planned", "planned", "planned"]
+    begun(server, cluster.plan_restore(file), states, ledger)
+    assert outcomes(run(cluster, cluster.plan_restore(file))) == {"restored": len(dead)}
+    assert depths(cluster, "emails.dead") == [len(dead) - 2]
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_of_three_identical_messages_one_is_replayed(
     cluster: Cluster, triplets: pd.DataFrame, which: int
@@ -501,13 +525,15 @@ def test_of_three_identical_messages_one_is_gone_only_when_all_are(
     assert depths(cluster, "emails", "emails.dead") == [1, 1]
 
 
-def test_of_three_identical_messages_the_one_that_was_confirmed_is_not_sent_again(
+def test_of_identical_messages_that_are_no_tasks_none_is_taken_for_a_confirmed_one(
     server: MemoryServer, cluster: Cluster, triplets: pd.DataFrame, ledger: Ledger
 ) -> None:
     plan = cluster.plan_replay(triplets.iloc[[0]], undecodable=True)
     begun(server, plan, ["confirmed"], ledger)
-    assert outcomes(run(cluster, plan)) == {"replayed": 1}
-    assert depths(cluster, "emails", "emails.dead") == [0, 4]
+    frame = run(cluster, plan)
+    assert outcomes(frame) == {"replayed": 1}
+    assert "either the original or another one" in frame["why"][0]
+    assert depths(cluster, "emails", "emails.dead") == [0, 5]
 
 
 def test_of_three_identical_messages_one_is_sent_again_when_that_is_in_doubt(
@@ -519,3 +545,16 @@ def test_of_three_identical_messages_one_is_sent_again_when_that_is_in_doubt(
     assert outcomes(frame) == {"replayed": 1}
     assert frame["possible_duplicate"].tolist() == [True]
     assert depths(cluster, "emails", "emails.dead") == [1, 4]
+
+
+def test_a_new_twin_is_not_taken_for_one_whose_copy_was_confirmed(
+    server: MemoryServer, cluster: Cluster, triplets: pd.DataFrame, ledger: Ledger
+) -> None:
+    plan = cluster.plan_replay(triplets, undecodable=True)
+    begun(server, plan, ["confirmed"] * 3, ledger)
+    while (delivery := cluster.broker.claim("emails.dead", "w")) is not None:
+        cluster.broker.ack(delivery.id)  # all acknowledgements had arrived
+    cluster.broker.publish_many([outgoing("emails", b'{"kwargs": {"n": 1}}', message_id="m")])
+    reject(cluster)
+    assert outcomes(run(cluster, plan)) == {"replayed": 3}
+    assert depths(cluster, "emails", "emails.dead") == [0, 1]

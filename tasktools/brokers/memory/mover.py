@@ -90,8 +90,8 @@ class MemoryMover:
         except BaseException:
             taken.extendleft(reversed(batch))
             raise
-        answers = [(sending, self._publish(sending)) for sending, _ in batch]
         try:
+            answers = [(sending, self._publish(sending)) for sending, _ in batch]
             transfer.answered(answers)
         except BaseException:
             left += [delivery_id for _, delivery_id in batch]
