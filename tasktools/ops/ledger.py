@@ -157,7 +157,7 @@ class Account:
                         plan.source,
                         target,
                         reason,
-                        _who(),
+                        who(),
                         now,
                         plan.to_json(),
                     ),
@@ -248,7 +248,8 @@ def _ranges(
         yield at
 
 
-def _who() -> str:
+def who() -> str:
+    """Return who acts here: user, host and process."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container without an entry for its user

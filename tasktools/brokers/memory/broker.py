@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from tasktools.brokers.base import (
     Capabilities,
     Look,
+    Overhear,
     Receive,
     changes,
     raise_unless_confirmed,
@@ -275,6 +276,11 @@ class MemoryBroker(DocumentNames):
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
         return look.look(self.server, verdict, limit, self._functions, receive)
+
+    @changes
+    def overhear(self, receive: Overhear) -> Callable[[], None]:
+        self._check_open()
+        return self.server.overhear(self._layout.task_exchange, receive, self._client)
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> MemoryMover:
