@@ -117,9 +117,10 @@ class Recorder:
                     self._tick(writer)
                 writer.end(self._clock.time())
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is stopped, or for *timeout* seconds; says whether it was."""
-        return self._stopping.wait(timeout)
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended, since it or its cluster was closed."""
+        return self._stopping.is_set()
 
     # --- a tick -----------------------------------------------------------------------
 

@@ -159,16 +159,16 @@ class Turns:
     changed in what seldom changes or in their state, and of the others 500 in turn."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[WorkerState, Facts]] = {}
+        self._known: dict[str, tuple[WorkerState, int | None, Facts]] = {}
         self._at = 0
 
     def due(self, workers: Iterable[Worker]) -> list[tuple[Worker, Facts]]:
         """Return those that are sampled now."""
         found = sorted(workers, key=lambda worker: worker.worker_id)
-        now = {worker.worker_id: (worker.state, Facts.of(worker)) for worker in found}
+        now = {one.worker_id: (one.state, one.capacity, Facts.of(one)) for one in found}
         mine = self._in_turn(found)
         due = [
-            (worker, now[worker.worker_id][1])
+            (worker, now[worker.worker_id][-1])
             for worker in found
             if worker.worker_id in mine
             or now[worker.worker_id] != self._known.get(worker.worker_id)

@@ -164,8 +164,10 @@ class File:
         records into it already."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            guard = sqlite3.connect(f"{self.path}{_LOCK_SUFFIX}", timeout=0, isolation_level=None)
+            guarding = f"{self.path}{_LOCK_SUFFIX}"
+            for file in (self.path, guarding):
+                os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+            guard = sqlite3.connect(guarding, timeout=0, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
         with contextlib.closing(guard):
