@@ -28,13 +28,13 @@ def _span(_context: click.Context, _option: click.Parameter, given: str | None) 
     if given is None:
         return None
     try:
-        return float(given)
-    except ValueError:
-        pass
-    try:
-        return seconds(given)
+        return seconds(float(given) if _is_number(given) else given)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
 
 
 @click.command()

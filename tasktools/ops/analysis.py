@@ -41,10 +41,11 @@ class _Asked:
 class Analysis(ABC):
     """The part of `Cluster` that tells how it fared over time.
 
-    *since* and *until* are moments (``"2026-11-24T12:00Z"``) or spans before now (``"2h"``);
-    *every* is the length of the intervals. By default: the last hour, in about 120 intervals. A
-    live cluster tells what it has itself heard since it was first looked at, for an hour at most,
-    and samples whenever it is asked; `record` keeps more.
+    *until* is a moment (``"2026-11-24T12:00Z"``) or a span before now (``"2h"``), and *since* a
+    moment or a span before *until*; *every* is the length of the intervals. By default: the last
+    hour, in about 120 intervals, or each sample. A live cluster tells what it has itself heard
+    since it was first looked at, for an hour at most, and samples whenever it is asked; `record`
+    keeps more.
     """
 
     broker: Broker

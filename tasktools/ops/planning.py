@@ -206,7 +206,8 @@ def _number(row: Any, name: str) -> int:
     return 0 if pd.isna(value) else int(value)
 
 
-def check_rate(rate: float | None) -> None:
-    """Raise `InvalidPlan` for what is no rate."""
+def checked_rate(rate: float | None) -> float | None:
+    """Return *rate*; raises `InvalidPlan` for what is none."""
     if rate is not None and not rate > 0:
         raise InvalidPlan(f"rate is {rate}; it is in messages a second, and above 0.")
+    return None if rate is None else float(rate)  # as JSON gives it back

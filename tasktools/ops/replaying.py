@@ -132,7 +132,7 @@ class Replaying(ABC):
 
         Raises `InvalidPlan`, and `UnknownTopic` when there is no queue *to*.
         """
-        planning.check_rate(rate)
+        rate = planning.checked_rate(rate)
         options: dict[str, Any] = {
             "edits": edits,
             "undecodable": undecodable,

@@ -140,7 +140,8 @@ class File:
             connection = sqlite3.connect(
                 self._uri(), uri=True, timeout=_WAIT, check_same_thread=False
             )
-            _check_format(connection, self.path)
+            if _check_format(connection, self.path):
+                raise RecordingError(f"Nothing is recorded in {self.path} yet; it was not opened.")
             connection.execute("PRAGMA mmap_size=1073741824")
             connection.execute("BEGIN")  # one picture for all that is asked within the context
             yield connection
@@ -249,8 +250,9 @@ class Memory:
 Recording = File | Memory
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `RecordingError` for a database that is no recording; an empty one may become one."""
+def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
+    """Raise `RecordingError` for a database that is no recording; says whether it is empty, and
+    may become one."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -261,6 +263,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
             f"The recording {path} has format {version}, which is newer than this tasktools; "
             "nothing was changed. Update tasktools."
         )
+    return not tables
 
 
 def number(at: float) -> int:
