@@ -24,6 +24,7 @@ beats_a_second, step = workers / 3, 0.05
 
 
 def task(n: int) -> bytes:
+    """Return the n-th event of a task: starts and ends take turns."""
     started = n % 2 == 0
     number = n // 2
     return events.encode(

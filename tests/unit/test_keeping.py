@@ -35,7 +35,6 @@ def test_old_samples_are_thinned_out_without_changing_what_they_tell(scene: Scen
         scene.task("task_started", f"t{n}")
         scene.tick(20)
         scene.task("task_completed", f"t{n}")
-    before = scene.history()
     then: dict[str, Any] = {"since": "1h", "until": moment(scene.clock.time()).isoformat()}
     then["every"] = "10min"
 

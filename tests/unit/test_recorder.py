@@ -7,7 +7,7 @@ import resource
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,11 @@ def full_disk() -> Iterator[Any]:
     def mend() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    yield lambda: (resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard)), mend)[1]
+    def fill() -> Callable[[], None]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        return mend
+
+    yield fill
     mend()
 
 

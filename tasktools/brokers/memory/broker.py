@@ -185,6 +185,8 @@ class MemoryBroker(DocumentNames):
         return results
 
     def _publish(self, message: Outgoing) -> PublishResult:
+        if not self.server.has_queue(message.topic):
+            return "unroutable"  # whoever else listens to the exchange
         return self.server.publish(
             self._layout.task_exchange,
             message.topic,

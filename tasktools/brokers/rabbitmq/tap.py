@@ -14,6 +14,7 @@ from tasktools.brokers.base import Overhear
 from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel
 from tasktools.brokers.rabbitmq.connection import Connection, Session
+from tasktools.brokers.rabbitmq.frames import Delivered
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.layout import Layout
@@ -69,7 +70,9 @@ class Tap:
         await channel.consume(self._queue, self._arrived, auto_ack=True)
         return channel
 
-    def _arrived(self, method: spec.Basic.Deliver, properties: RawProperties, body: bytes) -> None:
+    def _arrived(
+        self, method: spec.Basic.Deliver | Delivered, properties: RawProperties, body: bytes
+    ) -> None:
         try:
             self._receive(method.routing_key, properties.raw, body)
         except Exception:  # noqa: BLE001 - a stranger's code; the messages go on
