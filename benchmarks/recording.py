@@ -85,7 +85,7 @@ def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> I
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ops.db"
         recorder = _recorder(node, file)
-        command = [sys.executable, _SPEAKER, node.dsn, str(workers), str(events), str(seconds)]
+        command = [sys.executable, str(_SPEAKER), node.dsn, str(workers), str(events), str(seconds)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         time.sleep(2)
         cpu = _cpu_seconds(recorder.pid)

@@ -52,6 +52,7 @@ from tasktools.core.plans import Plan
 from tasktools.ops.canary import Ramp
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.ledger import ledger
+from tasktools.ops.recording.keeping import Retention
 from tasktools.ops.replaying import load_plan
 from tasktools.worker import CurrentTask, TaskRegistry, TimeLimitExceeded, current_task, task
 
@@ -72,6 +73,8 @@ __all__ = (  # noqa: RUF022 - grouped
     "failure_groups",
     "ledger",
     "load_plan",
+    # history
+    "Retention",
     # tasks
     "CurrentTask",
     "TaskRegistry",

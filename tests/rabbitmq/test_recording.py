@@ -62,7 +62,7 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
     record: Callable[..., subprocess.Popen[str]], vhost: Vhost, tmp_path: Path
 ) -> None:
     child = record()
-    command = [sys.executable, SPEAKER, vhost.dsn, "3000", "1000", "5"]
+    command = [sys.executable, str(SPEAKER), vhost.dsn, "3000", "1000", "5"]
     said = subprocess.run(command, check=True, capture_output=True, text=True)
     beats, tasks = map(int, said.stdout.split()[:2])
     time.sleep(1)

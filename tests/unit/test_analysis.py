@@ -102,6 +102,16 @@ def test_intervals_of_which_nothing_is_known_are_missing_not_zero(scene: Scene) 
     assert throughput["started"].isna().tolist() == [True, False, True, True, False]
 
 
+def test_topics_come_in_the_order_of_their_names(scene: Scene) -> None:
+    for topic in ("reports", "emails", "images"):
+        publish(scene, f"of {topic}", topic)
+        scene.tick()
+    for frame in (scene.history().queue_depth(), scene.history().queue_depth(every="1min")):
+        assert frame["topic"].is_monotonic_increasing
+        assert all(rows["at"].is_monotonic_increasing for _, rows in frame.groupby("topic"))
+    assert scene.history().queue_depth()["topic"].nunique() == 3
+
+
 def test_a_topic_that_is_not_there_has_no_rows(scene: Scene) -> None:
     publish(scene, "t1")
     scene.tick()

@@ -119,7 +119,8 @@ class RawConnection(AsyncioConnection):
         self.frames_received += 3
         properties = RawProperties(buffer[header + _CONTENT.size : body - 1])
         address = buffer[tag_end + _DELIVERED.size : header - 1]
-        delivered = Delivered(*_DELIVERED.unpack_from(buffer, tag_end), address)
+        delivery, redelivered = _DELIVERED.unpack_from(buffer, tag_end)
+        delivered = Delivered(delivery, redelivered, address)
         consumer(raw, delivered, properties, buffer[body + 7 : end - 1] if body_size else b"")
         return end
 

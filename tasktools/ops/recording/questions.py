@@ -17,7 +17,7 @@ from tasktools.ops.recording.series import (
     fetch,
     frame_of,
     id_of,
-    names,
+    named,
     quantiles,
 )
 
@@ -52,7 +52,7 @@ def queue_depth(connection: sqlite3.Connection, window: Window, topic: str | Non
         found = by_interval(
             found, "topic", window, {**means, "most_queued": "max", "dead_letter": "max"}
         )
-    return frame_of(schemas.QUEUE_DEPTH, {**found, "topic": names(connection, found["topic"])})
+    return frame_of(schemas.QUEUE_DEPTH, named(connection, found, "topic"))
 
 
 _LOADS: Final = {
@@ -87,10 +87,9 @@ def utilisation(
     with np.errstate(divide="ignore", invalid="ignore"):
         found["utilisation"] = np.where(capacity > 0, running / capacity, np.nan)
     if by == "cluster":
-        named: Any = pd.Series(["cluster"] * len(found["at"]), dtype="string")
-    else:
-        named = names(connection, found["name"])
-    return frame_of(schemas.UTILISATION, {**found, "name": named})
+        label = pd.Series(["cluster"] * len(found["at"]), dtype="string")
+        return frame_of(schemas.UTILISATION, {**found, "name": label})
+    return frame_of(schemas.UTILISATION, named(connection, found, "name"))
 
 
 def throughput(connection: sqlite3.Connection, window: Window, topic: str | None) -> pd.DataFrame:
@@ -107,7 +106,7 @@ def throughput(connection: sqlite3.Connection, window: Window, topic: str | None
     found = by_interval(found, "topic", window, dict.fromkeys(counts, "sum"))
     ended = found["succeeded"] + found["failed"]
     found["rate"] = ended / ((window.every or 1) / 1000)
-    return frame_of(schemas.THROUGHPUT, {**found, "topic": names(connection, found["topic"])})
+    return frame_of(schemas.THROUGHPUT, named(connection, found, "topic"))
 
 
 def service_time(connection: sqlite3.Connection, window: Window, topic: str | None) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def service_time(connection: sqlite3.Connection, window: Window, topic: str | No
         told,
     )
     found = quantiles(found, "took", window)
-    return frame_of(schemas.SERVICE_TIME, {**found, "topic": names(connection, found["topic"])})
+    return frame_of(schemas.SERVICE_TIME, named(connection, found, "topic"))
 
 
 def waiting_time(connection: sqlite3.Connection, window: Window, topic: str | None) -> pd.DataFrame:
@@ -141,7 +140,7 @@ def waiting_time(connection: sqlite3.Connection, window: Window, topic: str | No
     estimated = _by_littles_law(connection, window, where, told)
     both = estimated.join(measured, how="outer").reset_index()
     columns: Columns = {str(name): both[name].to_numpy() for name in both.columns}
-    return frame_of(schemas.WAITING_TIME, {**columns, "topic": names(connection, columns["topic"])})
+    return frame_of(schemas.WAITING_TIME, named(connection, columns, "topic"))
 
 
 def _by_littles_law(

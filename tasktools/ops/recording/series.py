@@ -54,14 +54,17 @@ def fetch(
     return {name: rows[name] for name, _ in fields}
 
 
-def names(connection: sqlite3.Connection, ids: np.ndarray[Any, Any]) -> pd.Series[Any]:
-    """Return the names that these numbers stand for."""
-    distinct, places = np.unique(ids, return_inverse=True)
+def named(connection: sqlite3.Connection, columns: Columns, group: str) -> dict[str, Any]:
+    """Return *columns* with the names that the numbers in *group* stand for, ordered by them."""
+    distinct, places = np.unique(columns[group], return_inverse=True)
     marks = ", ".join(map(str, distinct.tolist()))
-    rows = connection.execute(f"SELECT id, name FROM names WHERE id IN ({marks})")
-    told = dict(rows.fetchall())
+    told = dict(connection.execute(f"SELECT id, name FROM names WHERE id IN ({marks})").fetchall())
     found: pd.Series[Any] = pd.Series([told.get(one) for one in distinct.tolist()], dtype="string")
-    return found.take(places).reset_index(drop=True)
+    ranks = found.rank().to_numpy(np.int32)[places]
+    if (np.diff(ranks) < 0).any():
+        order = np.argsort(ranks, kind="stable")
+        columns, places = {name: values[order] for name, values in columns.items()}, places[order]
+    return {**columns, group: found.take(places).reset_index(drop=True)}
 
 
 def id_of(connection: sqlite3.Connection, name: str) -> int:
