@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import pandas as pd
 
 from tasktools.brokers.base import Broker
@@ -30,8 +30,7 @@ _OF_THIS_PROCESS: Final = Retention(full="1h", samples="1h", events="1h", size=2
 _MOST_HEARD: Final = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What is asked, and of which recording."""
 
     recording: Recorded

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from tasktools.core.clock import Clock
 from tasktools.core.events import Command, Event, LockEvent, SettingsUpdate, TaskEvent, WorkerEvent
@@ -14,8 +15,7 @@ _MOST_BYTES: Final = 256 * 1024 * 1024
 _KEPT: Final = (TaskEvent, LockEvent, SettingsUpdate, Command)
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """A message that was published to *topic*, as it went over the wire."""
 
     at: float
@@ -24,8 +24,7 @@ class Published:
     body: bytes
 
 
-@dataclass(slots=True)
-class Heard:
+class Heard(msgspec.Struct):
     """What came: *count* events in all, of which *events* are kept with their arrival.
 
     Heartbeats, questions, answers and counters are not: the picture of the cluster has taken them
@@ -34,8 +33,8 @@ class Heard:
 
     count: int = 0
     lost: int = 0
-    events: deque[tuple[float, Event]] = field(default_factory=deque)
-    messages: list[Published] = field(default_factory=list)
+    events: deque[tuple[float, Event]] = msgspec.field(default_factory=deque)
+    messages: list[Published] = msgspec.field(default_factory=list)
 
 
 class Inbox:

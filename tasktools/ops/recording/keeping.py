@@ -4,8 +4,9 @@ below its limit."""
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from tasktools.core.moments import Span, seconds
 from tasktools.ops.recording.store import number
@@ -21,8 +22,7 @@ _SACRIFICED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """For how long a recording keeps what, and how large its file may be.
 
     *full*: samples as they were taken; older ones are thinned out to one a minute, and after seven

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -54,8 +53,7 @@ WHERE l.acquired <= :at AND (l.released IS NULL OR l.released > :at)
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """The last tick before a moment; times in ms."""
 
     at: int
@@ -67,8 +65,7 @@ class Tick:
     topics_note: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic as it was sampled."""
 
     stats: TopicStats

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -53,8 +52,7 @@ LEFT JOIN names AS n ON n.id = m.name WHERE m.n IN ({})
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """A message that was recorded; *raw* is missing when its body was not kept."""
 
     n: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from tasktools.core.events import TaskEvent
 from tasktools.core.models import RunningTask
@@ -17,8 +18,7 @@ _LONGEST_ERROR: Final = 2_000
 _MOST: Final = 1_000_000
 
 
-@dataclass(slots=True)
-class Try:
+class Try(msgspec.Struct):
     """One try of a task, by our clock; *started_at* is missing when its start was not heard."""
 
     n: int

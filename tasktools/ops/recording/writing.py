@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -38,8 +37,7 @@ _MOST_BYTES: Final = 256 * 1024 * 1024
 _NOT_RUNNING: Final = "no recorder was running"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know of a recorder."""
 
     every: float
