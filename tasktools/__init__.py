@@ -27,11 +27,13 @@ from tasktools.core.errors import (
     LookRefused,
     MalformedDSN,
     NotConfigured,
+    NotRecorded,
     PermissionDenied,
     PublishRefused,
     QueueInUse,
     QueueNotFound,
     ReadOnly,
+    RecordingError,
     TaskToolsError,
     TLSFailed,
     TopicConflict,
@@ -50,6 +52,7 @@ from tasktools.core.plans import Plan
 from tasktools.ops.canary import Ramp
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.ledger import ledger
+from tasktools.ops.recording.keeping import Retention
 from tasktools.ops.replaying import load_plan
 from tasktools.worker import CurrentTask, TaskRegistry, TimeLimitExceeded, current_task, task
 
@@ -70,6 +73,8 @@ __all__ = (  # noqa: RUF022 - grouped
     "failure_groups",
     "ledger",
     "load_plan",
+    # history
+    "Retention",
     # tasks
     "CurrentTask",
     "TaskRegistry",
@@ -90,11 +95,13 @@ __all__ = (  # noqa: RUF022 - grouped
     "LookRefused",
     "MalformedDSN",
     "NotConfigured",
+    "NotRecorded",
     "PermissionDenied",
     "PublishRefused",
     "QueueInUse",
     "QueueNotFound",
     "ReadOnly",
+    "RecordingError",
     "TLSFailed",
     "TaskToolsError",
     "TopicConflict",

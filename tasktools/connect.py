@@ -14,12 +14,20 @@ from tasktools.core import layout as layouts
 from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import MalformedDSN, NotConfigured
 from tasktools.ops.cluster import Cluster
+from tasktools.ops.recording.history import HistoryBroker
+from tasktools.ops.recording.store import File
 from tasktools.worker import DEFAULT
 
 if TYPE_CHECKING:  # it is imported when it is needed
     from tasktools.brokers.memory import MemoryServer
 
-_TYPES: Final = {"amqp": "rabbitmq", "amqps": "rabbitmq", "memory": "memory", "demo": "demo"}
+_TYPES: Final = {
+    "amqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "memory": "memory",
+    "demo": "demo",
+    "sqlite": "recording",
+}
 
 
 def connect(
@@ -36,8 +44,9 @@ def connect(
     """Connect to a cluster and return it; what is wrong is raised now, within *timeout* s.
 
     *dsn* is ``amqp://user:password@host:5672/vhost``, ``amqps://…`` for TLS (with
-    ``?cafile=…``), ``memory://`` or ``demo://`` (``?seed=…``). Without it the environment
-    decides (`BROKER_DSN`, `BROKER_TYPE`), then *default*; else `NotConfigured` is raised.
+    ``?cafile=…``), ``memory://``, ``demo://`` (``?seed=…``), or ``sqlite:///ops.db`` for what
+    `Cluster.record` has recorded. Without it the environment decides (`BROKER_DSN`,
+    `BROKER_TYPE`), then *default*; else `NotConfigured` is raised.
 
     *read_only* refuses everything that changes the cluster. *layout* is ``fp`` or
     ``taskworker``, where the found one is not meant. *management_url* is where the management
@@ -46,10 +55,13 @@ def connect(
     shows secrets.
 
     Raises `MalformedDSN`, `Unreachable`, `TLSFailed`, `AuthenticationFailed`, `VhostNotFound`,
-    `PermissionDenied`; none of them ever holds the password.
+    `PermissionDenied`; none of them ever holds the password. And `RecordingError`.
     """
+    dsn = dsn or _from_environment() or default
+    if dsn is not None and _TYPES.get(_scheme(dsn)) == "recording":
+        return _recorded(dsn, topics=topics, reveal=reveal)
     broker = _broker(
-        dsn or _from_environment() or default,
+        dsn,
         read_only=read_only,
         layout=layout,
         management_url=_management_url() if management_url is None else management_url,
@@ -61,6 +73,13 @@ def connect(
         broker.close()
         raise
     return Cluster(broker, topics=topics, reveal=reveal, signature=_signature)
+
+
+def _recorded(dsn: str, *, topics: Iterable[str], reveal: bool) -> Cluster:
+    """Open the recording that ``sqlite:///relative/path`` or ``sqlite:////absolute`` names."""
+    broker = HistoryBroker(File.named(dsn))
+    broker.connect()
+    return Cluster(broker, topics=topics, reveal=reveal, clock=broker.clock, signature=_signature)
 
 
 def get_broker() -> Broker:
@@ -183,6 +202,7 @@ def _broker(
             return DemoBroker.from_dsn(dsn, read_only=read_only)
         case _:
             raise MalformedDSN(
-                "The DSN begins with none of amqp://, amqps://, memory:// and demo://; nothing was "
+                "The DSN begins with none of amqp://, amqps://, memory://, demo:// and sqlite:///; "
+                "nothing was "
                 "contacted."
             )

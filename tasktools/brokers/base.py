@@ -73,6 +73,10 @@ class Look:
     note: str | None = None
 
 
+Overhear = Callable[[str, bytes, bytes], object]
+"""Is handed the topic of each message that is published, its properties as AMQP encodes them, and
+its body."""
+
 Receive = Callable[[SeenMessage, bytes], object]
 """Is handed each message of a look, and its body; `True` says that it is enough."""
 
@@ -320,6 +324,17 @@ class Queues(Protocol):
         Raises `LookRefused` when the verdict is `could drop` (unless *force*), or is not
         `harmless` on a read-only broker, and where more are wanted than can be held in order;
         `QueueNotFound` when there is no such queue.
+        """
+
+    def overhear(self, receive: Overhear) -> Callable[[], None]:
+        """Call *receive* with a copy of each message published to the task exchange from now on;
+        returns what ends that. `@changes`: it takes nothing away, but it costs.
+
+        Each message is routed twice, and as long as it goes on the exchange confirms messages
+        that no topic takes: their publishers are not told that these were unroutable. What was
+        sent to a queue by its name (replays) does not pass the exchange. *receive* runs in a
+        thread of the backend's and must return quickly; what it raises is logged. When it cannot
+        keep up, or while the connection is lost, messages are missed.
         """
 
     def mover(self, queue: str, *, force: bool = False) -> Mover:

@@ -2,11 +2,13 @@
 
 from tasktools.cli import dead, operate, replay
 from tasktools.cli.commands import main
+from tasktools.cli.record import record
 from tasktools.cli.worker import worker
 
 for _command in (
     *(worker, operate.topic, operate.drain, operate.locks, operate.unlock),
     *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
+    record,
 ):
     main.add_command(_command)
 

@@ -130,3 +130,11 @@ class ReadOnly(TaskToolsError, PermissionError):
 
 class LedgerError(TaskToolsError, OSError):
     """The ledger cannot be used; nothing was done that it would not tell of."""
+
+
+class RecordingError(TaskToolsError, OSError):
+    """The recording cannot be used; nothing was changed."""
+
+
+class NotRecorded(TaskToolsError, LookupError):
+    """A recording does not tell this; nothing was changed. Ask the cluster itself."""

@@ -14,7 +14,7 @@ from tasktools.core.schemas import DTYPES, FAILURE_GROUPS
 By = str | Sequence[str] | Callable[[Any], Any]
 """What rows are grouped by: a column, several, or a function of the row."""
 
-_TIMES: Final = ("last_death", "first_death", "published_at")
+_TIMES: Final = ("failed_at", "last_death", "first_death", "published_at")
 _KEPT_ATTRS: Final = ("cluster", "demo")
 
 

@@ -391,15 +391,18 @@ SCHEMAS: Final = (
 
 def as_markdown() -> str:
     """Return the page that documents all frames (`docs/frames.md`)."""
+    from tasktools.core import history_schemas
+
     lines = [
         "# Frames",
         "",
-        "Made from `tasktools/core/schemas.py` by `make docs`. Every frame has exactly these",
-        "columns, also when it is empty; what a source cannot tell is missing. `attrs` holds",
-        "`sources` (for each source its columns, `ok`, `age` in seconds, `note`), `notes` (what an",
-        "operator should know), `cluster`, for the demo `demo`, and for queues `looks`.",
+        "Made from `schemas.py` and `history_schemas.py` in `tasktools/core` by `make docs`. Every",
+        "frame has exactly these columns, also when it is empty; what a source cannot tell is",
+        "missing. `attrs` holds `sources` (for each source its columns, `ok`, `age` in seconds,",
+        "`note`), `notes` (what an operator should know), `cluster`, for the demo `demo`, and for",
+        "queues `looks`.",
     ]
-    for schema in SCHEMAS:
+    for schema in (*SCHEMAS, *history_schemas.SCHEMAS):
         lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]
         lines += ["| column | dtype | meaning | source |", "| --- | --- | --- | --- |"]
         lines += [

@@ -14,18 +14,22 @@ from tasktools.brokers.base import Broker
 from tasktools.core import cluster_view, frames, schemas
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import check_topic
-from tasktools.core.errors import BrokerError
+from tasktools.core.errors import BrokerError, NotRecorded
 from tasktools.core.models import ClusterState, Source, Worker
+from tasktools.core.moments import Moment, epoch
 from tasktools.ops import tasks
+from tasktools.ops.analysis import Analysis
 from tasktools.ops.commands import Commands
 from tasktools.ops.following import TaskLog
 from tasktools.ops.heard import HeardErrors
 from tasktools.ops.publishing import Publishing
+from tasktools.ops.recording.history import HistoryBroker
+from tasktools.ops.recording.recorder import Recorder
 from tasktools.ops.replaying import Replaying
 from tasktools.ops.seen import SeenTasks
 
 
-class Cluster(Publishing, Commands, Replaying):
+class Cluster(Publishing, Commands, Replaying, Analysis):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
     Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
@@ -58,6 +62,7 @@ class Cluster(Publishing, Commands, Replaying):
         self._signature = signature
         self._reveal = reveal
         self._is_listening = False
+        self._heard: Recorder | None = None
 
     def __repr__(self) -> str:
         broker = self.broker
@@ -84,20 +89,44 @@ class Cluster(Publishing, Commands, Replaying):
 
     def close(self) -> None:
         """Let go of connections and threads; idempotent."""
+        if self._heard is not None:
+            self._heard.close()
         self.broker.close()
+
+    def at(self, moment: Moment) -> Self:
+        """Return the cluster as it was at a *moment* of its recording: a time with its zone, or a
+        span before the end, as ``"2h"``. Closing it is not needed.
+
+        Raises `NotRecorded` for a live cluster.
+        """
+        if not isinstance(self.broker, HistoryBroker):
+            raise NotRecorded(
+                "A live cluster shows only the present; nothing was changed. Record it with "
+                "cluster.record(path), and connect to the recording: sqlite:///path."
+            )
+        then = self.broker.at(epoch(moment, self._clock.time()))
+        return type(self)(
+            then,
+            topics=self._named,
+            reveal=self._reveal,
+            clock=then.clock,
+            signature=self._signature,
+        )
 
     # --- looking --------------------------------------------------------------------
 
-    def workers(self) -> pd.DataFrame:
+    def workers(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return one row a worker, dead ones of the last hour included (schema `WORKERS`).
 
         The first call waits for up to 3.5 s, one heartbeat, if no worker has been heard of.
         """
+        if at is not None:
+            return self.at(at).workers()
         state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         rows = [_worker_row(worker) for worker in sorted(state.workers, key=_by_name)]
         return self._frame(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
 
-    def topics(self) -> pd.DataFrame:
+    def topics(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return one row a topic (schema `TOPICS`).
 
         Topics are those the workers speak of, those named so far (``connect(topics=…)``,
@@ -105,6 +134,8 @@ class Cluster(Publishing, Commands, Replaying):
         list queues. Counts of queued messages are exact for up to 100 topics, and without the
         management API for all.
         """
+        if at is not None:
+            return self.at(at).topics()
         state = self._state()
         kept, note = tasks.kept_settings(self.broker)
         known = {**state.settings, **kept}
@@ -141,12 +172,14 @@ class Cluster(Publishing, Commands, Replaying):
         frame.attrs["notes"] += [note] if note else []
         return frame
 
-    def topic_settings(self) -> pd.DataFrame:
+    def topic_settings(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return one row a topic for which settings are kept (schema `SETTINGS`).
 
         They were made by `configure_topic`, or by a peer and taken over by a worker of
         tasktools; they outlive every process. Raises `PermissionDenied`.
         """
+        if at is not None:
+            return self.at(at).topic_settings()
         kept = self.broker.topic_settings()
         rows = [
             (
@@ -162,7 +195,12 @@ class Cluster(Publishing, Commands, Replaying):
         return self._frame(schemas.SETTINGS, rows, source)
 
     def active_tasks(
-        self, topic: str | None = None, *, queued: bool = True, limit: int = 1000
+        self,
+        topic: str | None = None,
+        *,
+        queued: bool = True,
+        limit: int = 1000,
+        at: Moment | None = None,
     ) -> pd.DataFrame:
         """Return one row a running or queued task (schema `ACTIVE_TASKS`), running ones first.
 
@@ -172,6 +210,8 @@ class Cluster(Publishing, Commands, Replaying):
         is in ``attrs["looks"]``. ``queued=False`` never looks. Tasks that a worker has fetched
         but not begun are in neither state. Raises `UnknownTopic`.
         """
+        if at is not None:
+            return self.at(at).active_tasks(topic, queued=queued, limit=limit)
         state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         sources = [_events(state, schemas.ACTIVE_TASKS)]
         looks: list[tasks.LookReport] = []
@@ -190,6 +230,7 @@ class Cluster(Publishing, Commands, Replaying):
             sources.append(tasks.look_source(looks))
             self._seen.remember(message.task for _, message in waiting)
         running = [run for run in state.running if topic in (None, run.topic)]
+        self._seen.remember(self._kept(running))
         now = self._clock.time()
         rows = [tasks.running_row(run, self._seen.get(run.task_id), now) for run in running]
         rows += [tasks.queued_row(name, message, now) for name, message in waiting]
@@ -198,8 +239,10 @@ class Cluster(Publishing, Commands, Replaying):
         frame.attrs["looks"] = [look.as_dict() for look in looks]
         return frame
 
-    def locks(self) -> pd.DataFrame:
+    def locks(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return one row a lock that was announced and not released (schema `LOCKS`)."""
+        if at is not None:
+            return self.at(at).locks()
         state = self._state()
         now = self._clock.time()
         rows = [
@@ -215,8 +258,10 @@ class Cluster(Publishing, Commands, Replaying):
         ]
         return self._frame(schemas.LOCKS, rows, _events(state, schemas.LOCKS))
 
-    def stats(self) -> pd.DataFrame:
+    def stats(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the cluster in one row (schema `STATS`)."""
+        if at is not None:
+            return self.at(at).stats()
         state = self._state(settle=cluster_view.ONE_HEARTBEAT)
         report = self.broker.topic_report(state.topics | self._named)
         live = [worker for worker in state.workers if worker.state in ("alive", "late")]
@@ -246,6 +291,8 @@ class Cluster(Publishing, Commands, Replaying):
             with contextlib.suppress(BrokerError):  # the next look tries again
                 self.broker.listen(self._errors.hear)
                 self._is_listening = True
+                if not isinstance(self.broker, HistoryBroker):
+                    self._watching()
 
     def _state(self, *, settle: float = 0.0) -> ClusterState:
         self._listen()

@@ -163,7 +163,7 @@ class Account:
                         plan.source,
                         target,
                         reason,
-                        _who(),
+                        who(),
                         now,
                         plan.to_json(),
                     ),
@@ -265,7 +265,8 @@ def _ranges(
         yield at
 
 
-def _who() -> str:
+def who() -> str:
+    """Return who acts here: user, host and process."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container without an entry for its user

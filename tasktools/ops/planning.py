@@ -52,6 +52,31 @@ def source_of(frame: pd.DataFrame) -> str:
     return str(queues[0])
 
 
+def is_recorded(frame: pd.DataFrame) -> bool:
+    """Whether the rows of *frame* are failures, which lie in no queue."""
+    return isinstance(frame, pd.DataFrame) and "failed_at" in frame.columns and not frame.empty
+
+
+def recorded(frame: pd.DataFrame, to: str | None, **options: Any) -> Iterator[Planned]:
+    """Yield what happens to each message of these failures, each once, topic by topic in the order
+    in which they failed. Raises `InvalidPlan`."""
+    if frame["key"].isna().any():
+        raise InvalidPlan(
+            f"The messages of {frame['key'].isna().sum():,} of the rows were not kept; nothing was "
+            "done. Choose others: failures[failures['key'].notna()]. A recorder keeps them with "
+            "record(…, bodies=True)."
+        )
+    once = frame.sort_values("failed_at").drop_duplicates("key", keep="last")
+    source_of(once)
+    if to is not None:
+        yield from chosen(once, to=to, **options)
+        return
+    if once["topic"].isna().any():
+        raise InvalidPlan("Rows do not say their topic; nothing was done. Say where to: to=…")
+    for topic, rows in once.groupby("topic"):
+        yield from chosen(rows, to=str(topic), **options)
+
+
 def chosen(
     frame: pd.DataFrame,
     *,
@@ -181,7 +206,8 @@ def _number(row: Any, name: str) -> int:
     return 0 if pd.isna(value) else int(value)
 
 
-def check_rate(rate: float | None) -> None:
-    """Raise `InvalidPlan` for what is no rate."""
+def checked_rate(rate: float | None) -> float | None:
+    """Return *rate*; raises `InvalidPlan` for what is none."""
     if rate is not None and not rate > 0:
         raise InvalidPlan(f"rate is {rate}; it is in messages a second, and above 0.")
+    return None if rate is None else float(rate)  # as JSON gives it back

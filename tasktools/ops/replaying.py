@@ -125,18 +125,32 @@ class Replaying(ABC):
         each row as a named tuple and returns them. They are applied to what is read from the
         queue when the plan is run, so a plan holds no body, and a masked value cannot be written.
         A message that is no task is skipped, unless *undecodable*: the peers' workers would take
-        it again and again. Raises `InvalidPlan`, and `UnknownTopic` when there is no queue *to*.
+        it again and again.
+
+        Rows of `failures` are sent as they were recorded, each to the queue of its topic; nothing
+        is taken from anywhere, so a second plan of them sends them a second time.
+
+        Raises `InvalidPlan`, and `UnknownTopic` when there is no queue *to*.
         """
+        rate = planning.checked_rate(rate)
+        options: dict[str, Any] = {
+            "edits": edits,
+            "undecodable": undecodable,
+            "signature": self._signature,
+        }
+        if planning.is_recorded(frame):
+            recorded = list(planning.recorded(frame, to, **options))
+            for target in sorted({row.to for row in recorded if row.to is not None}):
+                if not self.broker.topic_exists(target):
+                    raise tasks.unknown_topic(self.broker, target)
+            return self._plan("replay", frame["queue"].iloc[0], recorded, rate=rate)
         source = planning.source_of(frame)
-        planning.check_rate(rate)
         target = to or self._home_of(source)
         if target == source:
             raise InvalidPlan(f"The messages lie in {source!r} already; nothing was done.")
         if not self.broker.topic_exists(target):
             raise tasks.unknown_topic(self.broker, target)
-        rows = planning.chosen(
-            frame, to=target, edits=edits, undecodable=undecodable, signature=self._signature
-        )
+        rows = planning.chosen(frame, to=target, **options)
         return self._plan("replay", source, rows, rate=rate)
 
     def plan_discard(self, frame: pd.DataFrame, *, archive: str | os.PathLike[str] | None) -> Plan:

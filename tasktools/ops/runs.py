@@ -27,11 +27,11 @@ from tasktools.core.errors import (
 )
 from tasktools.core.passing import Opened
 from tasktools.core.plans import Plan
-from tasktools.ops import archive
+from tasktools.ops import elsewhere
 from tasktools.ops.archive import ArchiveWriter, Head
 from tasktools.ops.canary import Canary, Ramp
 from tasktools.ops.ledger import Account, Ended, Ledger
-from tasktools.ops.work import Act, Discard, Replay, Row, Work
+from tasktools.ops.work import Act, Discard, Replay, Restore, Row, Work
 
 _PATIENCE: Final = 120.0
 """Seconds without progress after which a broker that does not come back ends the run. Longer than
@@ -123,8 +123,8 @@ class Run:
     @property
     def _queue(self) -> str:
         """The queue that is ours meanwhile."""
-        if self.plan.verb == "restore":
-            return archive.read_head(self.plan.source).queue
+        if elsewhere.is_elsewhere(self.plan):
+            return elsewhere.queue_of(self.plan, self.broker)
         return self.plan.source
 
     # --- earlier runs ---------------------------------------------------------------
@@ -136,7 +136,7 @@ class Run:
             if plan.hash == self.plan.hash:
                 account.resume()
                 same = account
-            elif plan.verb != "restore":
+            elif not elsewhere.is_elsewhere(plan):
                 self._settle(account, plan, mover)
         return same
 
@@ -161,6 +161,8 @@ class Run:
                     head = Head(queue=plan.source, plan=plan.hash)
                     writer = stack.enter_context(ArchiveWriter(plan.archive, head))
                 act = Discard(writer)
+            elif plan.verb == "restore":
+                act = Restore(mover.user)
             else:
                 act = Replay(f"{self.ledger.name}/{account.run}", mover.user)
             yield Work(
@@ -172,10 +174,8 @@ class Run:
         why: str | None = None
         try:
             with self._work(account, self.plan, mover) as work:
-                if self.plan.verb == "restore":
-                    self._restore(mover, work)
-                elif self.ramp is None:
-                    self._pass_until_through(mover, work, work.rows)
+                if self.ramp is None:
+                    self._send(mover, work, work.rows)
                 else:
                     why = self._climb(mover, work, self.ramp)
                 work.write()
@@ -188,6 +188,13 @@ class Run:
         finally:
             told = [*self._notes, why] if why else self._notes
             account.end(ended, "; ".join(told) or None, self.clock.time())
+
+    def _send(self, mover: Mover, work: Work, rows: Sequence[Row]) -> None:
+        """Bring all *rows* to their end."""
+        if elsewhere.is_elsewhere(self.plan):
+            self._put(mover, work, rows)
+        else:
+            self._pass_until_through(mover, work, rows)
 
     def _pass_until_through(self, mover: Mover, work: Work, rows: Sequence[Row]) -> None:
         """Pass through the queue until all *rows* have come to an end.
@@ -238,7 +245,7 @@ class Run:
             upto = ramp.next_step(sent)
             stage, left = left[: upto - sent], left[upto - sent :]
             canary.expect(row.planned for row in stage)
-            self._pass_until_through(mover, work, stage)
+            self._send(mover, work, stage)
             sent += len(stage)
             arrived = [row.planned for row in stage if row.state in ("confirmed", "settled")]
             if left:
@@ -247,14 +254,15 @@ class Run:
                     return why
         return None
 
-    def _restore(self, mover: Mover, work: Work) -> None:
-        """Put back what is in the archive; once more, after an interruption, what is in doubt."""
+    def _put(self, mover: Mover, work: Work, rows: Sequence[Row]) -> None:
+        """Publish *rows*, which lie elsewhere; once more, after an interruption, what is in
+        doubt."""
         patience = _Patience(work)
         while True:
-            left = {row.planned.key: row for row in work.rows if row.state in ("planned", "intent")}
+            left = {row.planned.key: row for row in rows if row.state in ("planned", "intent")}
             work.open(())
             try:
-                mover.put(work, self._sendings(work, left, mover.user))
+                mover.put(work, self._sendings(left, work))
                 break
             except _TROUBLE:
                 if not patience.wait():
@@ -263,20 +271,14 @@ class Run:
                 work.write()
         if not work.is_cancelled:
             for row in left.values():
-                work.give_up(row, "gone", "it is not in the archive any more")
+                work.give_up(row, "gone", f"it is not in {self.plan.source} any more")
 
-    def _sendings(self, work: Work, left: dict[str, Row], user: str | None) -> Iterator[Sending]:
-        """Yield what the archive has of *left*, and take it out there."""
-        for message in archive.read(self.plan.source):
-            row = left.pop(message.key, None)
-            if row is None:
-                continue
-            try:
-                raw = Opened(message.properties).restored(user=user)
-            except ValueError as error:
-                work.give_up(row, "skipped", str(error))
-                continue
-            yield Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
+    def _sendings(self, left: dict[str, Row], work: Work) -> Iterator[Sending]:
+        """Yield what there is of *left*, and take it out there."""
+        for key, message in elsewhere.messages(self.plan, dict(left)):
+            sending = work.prepared(left.pop(key), message, Opened(message.properties))
+            if sending is not None:
+                yield sending
 
 
 class _Patience:

@@ -73,6 +73,21 @@ class Replay:
         """Nothing: the original stays until the copy is confirmed."""
 
 
+class Restore:
+    """Puts messages back where they were, as they were."""
+
+    def __init__(self, user: str | None) -> None:
+        self._user = user
+
+    def sending(self, row: Row, message: RawMessage, opened: Opened) -> Sending:
+        """Return the message as it was."""
+        raw = opened.restored(user=self._user)
+        return Sending(row=row, queue=row.planned.to, body=message.body, properties=raw)
+
+    def before(self, sendings: Sequence[Sending]) -> None:
+        """Nothing: the archive stays as it is."""
+
+
 class Discard:
     """Acknowledges messages, once they are in the archive, if there is one."""
 
@@ -215,6 +230,10 @@ class Work:
             # Ours it was only if it has been delivered before; a new twin was not.
             row = _next(self._unsure, base) if message.redelivered else None
             return None if row is None else Sending(row=row)
+        return self.prepared(row, message, opened)
+
+    def prepared(self, row: Row, message: RawMessage, opened: Opened) -> Sending | None:
+        """Return *message* as it is sent for *row*; one that cannot be is skipped."""
         try:
             return self._act.sending(row, message, opened)
         except ValueError as error:

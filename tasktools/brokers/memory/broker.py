@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from tasktools.brokers.base import (
     Capabilities,
     Look,
+    Overhear,
     Receive,
     changes,
     raise_unless_confirmed,
@@ -184,6 +185,8 @@ class MemoryBroker(DocumentNames):
         return results
 
     def _publish(self, message: Outgoing) -> PublishResult:
+        if not self.server.has_queue(message.topic):
+            return "unroutable"  # whoever else listens to the exchange
         return self.server.publish(
             self._layout.task_exchange,
             message.topic,
@@ -275,6 +278,11 @@ class MemoryBroker(DocumentNames):
         verdict = self.look_verdict(queue, limit)
         peek.check(verdict, read_only=self._read_only, force=force)
         return look.look(self.server, verdict, limit, self._functions, receive)
+
+    @changes
+    def overhear(self, receive: Overhear) -> Callable[[], None]:
+        self._check_open()
+        return self.server.overhear(self._layout.task_exchange, receive, self._client)
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> MemoryMover:

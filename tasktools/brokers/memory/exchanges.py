@@ -7,20 +7,41 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from msgspec import structs
 
 from tasktools.brokers.memory.parking import Parking
 from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
-from tasktools.core import deaths
+from tasktools.core import deaths, wire
 from tasktools.core.clock import moment
 from tasktools.core.errors import QueueNotFound
 from tasktools.core.layout import Layout
 from tasktools.core.models import Death, Properties, PublishResult
+
+_log = logging.getLogger("tasktools.broker")
+
+
+class Tap:
+    """Gets a copy of all that is published to *exchange*, for *owner*."""
+
+    def __init__(
+        self, exchange: str, receive: Callable[[str, bytes, bytes], object], owner: object
+    ) -> None:
+        self.exchange = exchange
+        self.owner = owner
+        self._receive = receive
+
+    def put(self, key: str, properties: Properties, body: bytes) -> None:
+        """Hand a copy over."""
+        try:
+            self._receive(key, wire.encode(as_on_the_wire(properties)), body)
+        except Exception:  # noqa: BLE001 - a stranger's code; the message is published
+            _log.exception("what overhears the messages failed")
 
 
 class Exchanges:
@@ -32,6 +53,7 @@ class Exchanges:
         self._may_expire: set[str] = set()
         self._parking = Parking()
         self._numbers = itertools.count(1)
+        self.taps: list[Tap] = []
 
     def queue(self, name: str) -> Queue:
         """Return the queue called *name*; raises `QueueNotFound`."""
@@ -99,8 +121,11 @@ class Exchanges:
     ) -> PublishResult:
         """Route one message, and say what became of it."""
         queues = self.route(exchange, key)
+        tapped = [tap for tap in self.taps if tap.exchange == exchange]
+        for tap in tapped:
+            tap.put(key, properties, body)
         if not queues:
-            return "unroutable"
+            return "confirmed" if tapped else "unroutable"
         if not _is_valid(properties.expiration):
             return "refused"
         willing = [queue for queue in queues if not queue.is_full]

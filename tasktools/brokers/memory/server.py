@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from tasktools.brokers.memory.consumers import MemoryConsumer
-from tasktools.brokers.memory.exchanges import Exchanges
+from tasktools.brokers.memory.exchanges import Exchanges, Tap
 from tasktools.brokers.memory.fanout import Callback, Fanout, Listener
 from tasktools.brokers.memory.locks import LockTable
 from tasktools.brokers.memory.queue import DeadLetter, Message
@@ -247,6 +247,21 @@ class MemoryServer:
         if outcome != "confirmed":
             raise Unroutable if outcome == "unroutable" else PublishRefused
 
+    def overhear(
+        self, exchange: str, receive: Callable[[str, bytes, bytes], object], owner: object
+    ) -> Callable[[], None]:
+        """Call *receive* with all that is published to *exchange*, as long as there is *owner*;
+        returns what ends it."""
+        tap = Tap(exchange, receive, owner)
+        with self._lock:
+            self.exchanges.taps.append(tap)
+
+        def stop() -> None:
+            with self._lock, contextlib.suppress(ValueError):
+                self.exchanges.taps.remove(tap)
+
+        return stop
+
     # --- clients --------------------------------------------------------------------
 
     def attach(self, session: Session) -> None:
@@ -262,6 +277,8 @@ class MemoryServer:
 
     def _let_go(self, session: Session) -> None:
         self._sessions.remove(session)
+        taps = self.exchanges.taps
+        taps[:] = [tap for tap in taps if tap.owner is not session]
         session.let_go()
 
     # --- worker events --------------------------------------------------------------

@@ -14,12 +14,13 @@ from typing import Any, Final, Literal, Self
 from tasktools.brokers.base import (
     Capabilities,
     Look,
+    Overhear,
     Receive,
     changes,
     raise_unless_confirmed,
 )
 from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.rabbitmq import feed, look, topology, translate
+from tasktools.brokers.rabbitmq import feed, look, tap, topology, translate
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
@@ -117,8 +118,9 @@ class RabbitMQBroker(DocumentNames):
         self._ensured: set[str] = set()
         self._turn = 0
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
+        self._taps: list[Connection] = []
         connections = (self._looking, self._listening, self._main)
-        self._let_go = weakref.finalize(self, _let_go, connections, management)
+        self._let_go = weakref.finalize(self, _let_go, connections, self._taps, management)
 
     def __repr__(self) -> str:
         return f"<RabbitMQBroker {self._dsn}{' read_only' if self._read_only else ''}>"
@@ -379,6 +381,17 @@ class RabbitMQBroker(DocumentNames):
         return as_look(verdict, taken, seen.messages)
 
     @changes
+    def overhear(self, receive: Overhear) -> Callable[[], None]:
+        connection = Connection(self._dsn, purpose="tap", timeout=self._timeout)
+        try:
+            connection.run(tap.Tap(connection, self.layout, receive).begin)
+        except BaseException:
+            connection.close()
+            raise
+        self._taps.append(connection)
+        return connection.close
+
+    @changes
     def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:
         def verdict() -> Verdict:
             found = self.look_verdict(queue, 1)
@@ -509,7 +522,9 @@ class RabbitMQBroker(DocumentNames):
         return self._server_version or ""
 
 
-def _let_go(connections: Iterable[Connection], management: Management) -> None:
-    for connection in connections:
+def _let_go(
+    connections: Iterable[Connection], taps: Iterable[Connection], management: Management
+) -> None:
+    for connection in (*taps, *connections):
         connection.close()
     management.close()

@@ -36,6 +36,14 @@ class Delivered(msgspec.Struct, frozen=True):
 
     delivery_tag: int
     redelivered: bool
+    address: bytes
+    """Exchange and routing key, each after its length."""
+
+    @property
+    def routing_key(self) -> str:
+        """The key that it was published with."""
+        key = 1 + self.address[0]
+        return self.address[key + 1 : key + 1 + self.address[key]].decode("utf-8", "replace")
 
 
 class _Channel(channel.Channel):
@@ -114,7 +122,9 @@ class RawConnection(AsyncioConnection):
             return 0
         self.frames_received += 3
         properties = RawProperties(buffer[header + _CONTENT.size : body - 1])
-        delivered = Delivered(*_DELIVERED.unpack_from(buffer, tag_end))
+        address = buffer[tag_end + _DELIVERED.size : header - 1]
+        delivery, redelivered = _DELIVERED.unpack_from(buffer, tag_end)
+        delivered = Delivered(delivery, redelivered, address)
         consumer(raw, delivered, properties, buffer[body + 7 : end - 1] if body_size else b"")
         return end
 

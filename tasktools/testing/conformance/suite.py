@@ -12,6 +12,7 @@ from tasktools.testing.conformance.lifecycle import Lifecycle
 from tasktools.testing.conformance.locking import Locking
 from tasktools.testing.conformance.looking import Looking
 from tasktools.testing.conformance.moving import Moving
+from tasktools.testing.conformance.overhearing import Overhearing
 from tasktools.testing.conformance.publishing import Publishing
 from tasktools.testing.conformance.settings import Settings
 from tasktools.testing.conformance.topics import Topics
@@ -25,6 +26,7 @@ class BrokerConformance(
     Failing,
     DeadLettering,
     Looking,
+    Overhearing,
     Moving,
     Topics,
     Settings,

@@ -1,0 +1,73 @@
+"""``tasktools record``, and the other commands on what it recorded."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import tasktools as tt
+from tasktools.cli import main
+from tasktools.testing import eventually
+
+
+def run(*args: str) -> Result:
+    result = CliRunner().invoke(main, args, catch_exceptions=False)
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_it_records_for_as_long_as_it_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ops.db"
+    result = run("record", str(file), "--dsn", "demo://", "--every", "0.2", "--for", "1s")
+    assert result.exit_code == 0
+    assert f"Recording demo:// into {file} every 0.2 s" in result.stderr
+    assert "ticks; the file has" in result.stdout
+    for command in ("status", "workers", "topics", "tasks", "locks"):
+        shown = run(command, "--dsn", f"sqlite:///{file}")
+        assert shown.exit_code == 0
+        assert "recorded from demo://" in shown.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> None:
+    file = tmp_path / "ops.db"
+    command = ["record", str(file), "--dsn", "demo://", "--every", "60s"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tasktools.cli", *command], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    assert "Recording" in child.stderr.readline()
+    assert eventually(lambda: not tt.connect(f"sqlite:///{file}").stats().empty)
+    time.sleep(0.3)
+    child.send_signal(number)
+    assert child.wait(10) == 0
+    child.stderr.close()
+    with tt.connect(f"sqlite:///{file}") as history:
+        assert len(history.utilisation(by="cluster")) == 2
+        assert not history.task_events().empty
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-1s", "0"])
+def test_a_span_that_is_none_is_wrong_usage(wrong: str, tmp_path: Path) -> None:
+    result = run("record", str(tmp_path / "a.db"), "--dsn", "demo://", "--every", wrong)
+    assert result.exit_code == 2
+    assert "span of time" in result.stderr
+
+
+def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database" * 1000)
+    result = run("record", str(tmp_path / "text"), "--dsn", "demo://", "--for", "1s")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Nothing can be recorded into")
+
+
+def test_a_recording_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    result = run("status", "--dsn", f"sqlite:///{tmp_path / 'none.db'}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: There is no recording")
