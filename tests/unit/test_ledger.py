@@ -92,6 +92,14 @@ def test_a_ledger_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
             Ledger(path).runs()
 
 
+def test_a_ledger_of_another_version_is_left_alone(ledger: Ledger) -> None:
+    begin(ledger)
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(tt.LedgerError, match=r"another version of tasktools; nothing was done\."):
+        ledger.runs()
+
+
 def test_ledgers_have_different_names(ledger: Ledger, tmp_path: Path) -> None:
     assert ledger.name == Ledger(ledger.path).name
     assert ledger.name != Ledger(tmp_path / "other.db").name
