@@ -99,20 +99,25 @@ class Ledger:
         connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        self._check_format(connection)
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={_FORMAT}")
+        self._prepare(connection)
         return connection
 
-    def _check_format(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables of a new file, before anybody else can see it without its format."""
+        if _format(connection) == _FORMAT:
+            return
+        connection.execute("BEGIN IMMEDIATE")
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and found != _FORMAT:
+        if tables and _format(connection) != _FORMAT:
             connection.close()
             raise LedgerError(
                 f"The ledger {self.path} is of another version of tasktools; nothing was done. "
                 "Move it away, or set TASKTOOLS_LEDGER to another file."
             )
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_FORMAT}")
+        connection.commit()
 
     def runs(self, last: int = 100) -> pd.DataFrame:
         """Return the *last* runs, the latest first (schema `RUNS`)."""
@@ -296,6 +301,11 @@ def _named(state: str, verb: str) -> str:
             return "in doubt"
         case _:
             return state
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)
 
 
 def _plan_of(connection: sqlite3.Connection, run: int) -> Plan:
