@@ -38,6 +38,8 @@ State = Literal[
 ]
 """``planned``: nothing happened yet; ``intent``: about to be sent, or sent and not answered;
 ``confirmed``: the copy is queued, the original perhaps still there; ``settled``: it is gone."""
+Change = tuple[State, int, str | None, int]
+"""State, sends and why of a message, and its place in the plan."""
 Ended = Literal["finished", "cancelled", "stopped", "failed"]
 DONE: Final = {"replay": "replayed", "discard": "discarded", "restore": "restored"}
 
@@ -196,10 +198,9 @@ class Account:
                 "SELECT ?, n, 'planned', 0 FROM places",
                 (len(plan.messages), len(plan.messages), run),
             )
-        account = cls(connection, run)
-        account.note(
-            (("skipped", 0, m.skipped, n) for n, m in enumerate(plan.messages) if m.skipped), now
-        )
+            account = cls(connection, run)
+            skipped = ((m.skipped, n) for n, m in enumerate(plan.messages) if m.skipped)
+            account._note((("skipped", 0, why, n) for why, n in skipped), now)
         return account
 
     @classmethod
@@ -234,18 +235,17 @@ class Account:
             "SELECT state, sends FROM messages WHERE run = ? ORDER BY n", (self.run,)
         ).fetchall()
 
-    def note(
-        self,
-        changes: Iterable[tuple[State, int, str | None, int]],
-        now: float,
-    ) -> None:
+    def note(self, changes: Iterable[Change], now: float) -> None:
         """Write state, sends and why of messages, given with their numbers, to disk."""
         with self._connection:
-            self._connection.executemany(
-                "UPDATE messages SET state = ?, sends = ?, why = ?, at = ? WHERE run = ? AND n "
-                "BETWEEN ? AND ?",
-                ((*told, now, self.run, first, last) for told, first, last in _ranges(changes)),
-            )
+            self._note(changes, now)
+
+    def _note(self, changes: Iterable[Change], now: float) -> None:
+        self._connection.executemany(
+            "UPDATE messages SET state = ?, sends = ?, why = ?, at = ? WHERE run = ? AND n "
+            "BETWEEN ? AND ?",
+            ((*told, now, self.run, first, last) for told, first, last in _ranges(changes)),
+        )
 
     def resume(self) -> None:
         """Go on with a run that had ended."""
@@ -265,7 +265,7 @@ class Account:
 
 
 def _ranges(
-    changes: Iterable[tuple[State, int, str | None, int]],
+    changes: Iterable[Change],
 ) -> Iterator[tuple[tuple[State, int, str | None], int, int]]:
     """Join changes that are the same for messages that follow each other."""
     at: tuple[tuple[State, int, str | None], int, int] | None = None
