@@ -178,6 +178,19 @@ def test_nothing_can_be_changed(scene: Scene) -> None:
         broker.peek("emails")
 
 
+def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(scene: Scene) -> None:
+    a_busy_day(scene)
+    scene.task("task_failed", "t1", error="no answer")
+    scene.tick()
+    history = scene.history()
+    plan = history.plan_replay(history.failures())
+    assert len(plan) == 1
+    with pytest.raises(tt.ReadOnly, match="nothing was"):
+        history.run(plan, reason="INC-1", progress=False)
+    with pytest.raises(tt.LookRefused, match=r"failures\(\) tells"):
+        history.dead_letters("emails")
+
+
 def test_queued_tasks_are_not_told_and_why_is(scene: Scene) -> None:
     a_busy_day(scene)
     frame = scene.history().active_tasks("emails", at=at(5))
