@@ -120,7 +120,7 @@ def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> I
 def _size_in_readme(*, workers: int, tasks: int, seconds: float) -> float:
     """Return how many bytes a recording of so much has at most, as the README tells users."""
     hours = seconds / 3600
-    samples = (60_000 * _TOPICS_SPOKEN_OF + 35_000 * min(workers, 500)) * hours
+    samples = (30_000 + 60_000 * _TOPICS_SPOKEN_OF + 35_000 * min(workers, 500)) * hours
     return samples + 125 * tasks + 400 * workers
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pandas as pd
 
+import tasktools
 from tasktools.cli import output, show
 from tasktools.cli.access import Access, read_moment, with_access, with_json
+from tasktools.cli.choosing import Choice
 from tasktools.core import history_schemas, schemas
 from tasktools.core.errors import NotRecorded
 from tasktools.core.groups import failure_groups
 from tasktools.core.moments import Moment
-from tasktools.ops.recording.store import is_recording
+from tasktools.ops.cluster import Cluster
+from tasktools.ops.recording.store import File, is_recording
 
 
 @click.command()
@@ -69,10 +74,7 @@ def failures(
     if as_csv and as_json:
         raise click.UsageError("Give --csv or --json.")
     with access.cluster() as cluster:
-        try:
-            frame = cluster.failures(topic, since=since, until=until)
-        except ValueError as error:  # the end comes before the beginning
-            raise click.UsageError(show.harmless(str(error))) from error
+        frame = _failures(cluster, topic, since, until)
         if not is_recording(frame.attrs["recording"]):
             raise NotRecorded(
                 "A live cluster does not tell what failed before; nothing was changed. Record it "
@@ -86,6 +88,30 @@ def failures(
         output.write(show.document(frame, groups=show.rows(groups)))
         return
     _print(frame, groups, rows)
+
+
+def _failures(
+    cluster: Cluster, topic: str | None, since: Moment, until: Moment | None = None
+) -> pd.DataFrame:
+    try:
+        return cluster.failures(topic, since=since, until=until)
+    except ValueError as error:  # the end comes before the beginning
+        raise click.UsageError(show.harmless(str(error))) from error
+
+
+def failed_tasks(file: Path, topic: str, choice: Choice, since: Moment) -> pd.DataFrame:
+    """Return the chosen tasks of *topic* that failed, have not succeeded since, and can be sent
+    again from the recording *file*."""
+    with tasktools.connect(File(file).name) as history:
+        frame = _failures(history, topic, since)
+    chosen = choice.among(frame, f"failed task of {topic}").head(choice.limit or len(frame))
+    left = chosen[chosen["key"].notna() & ~chosen["recovered"]]
+    gone = len(chosen) - len(left)
+    if gone:
+        output.remark(
+            [f"note: {gone:,} left out: they succeeded later, or their messages were not kept"]
+        )
+    return left
 
 
 def _print(frame: pd.DataFrame, groups: pd.DataFrame, rows: int) -> None:

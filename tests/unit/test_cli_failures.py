@@ -7,12 +7,16 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+import tasktools
+from tasktools.brokers.memory import MemoryBroker
 from tasktools.cli import main
 from tasktools.core.clock import moment
+from tasktools.ops.cluster import Cluster
 from tests.recorded import START, Scene
 
 
@@ -93,6 +97,72 @@ def test_a_live_cluster_does_not_know_what_failed_before() -> None:
     result = CliRunner().invoke(main, ["failures", "--dsn", "demo://"])
     assert result.exit_code == 1
     assert "tasktools record FILE" in result.stderr
+
+
+# --- replaying them ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The scene, which every command reaches that is told no recording; the worker has taken
+    all tasks, of which t4, t5 and t6 fail, t6 succeeds later, and t7 was never published."""
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
+    whole = tasktools.connect
+
+    def connect(dsn: str | None, **options: Any) -> Any:
+        return whole(dsn, **options) if dsn else Cluster(MemoryBroker(scene.server))
+
+    monkeypatch.setattr(tasktools, "connect", connect)
+    for n in range(4, 7):
+        payload = {"task_name": "shop:send", "task_id": f"t{n}", "kwargs": {"n": n}}
+        scene.cluster.broker.publish("emails", payload)
+    scene.cluster.broker.purge("emails")
+    for n in range(4, 8):
+        scene.task("task_failed", f"t{n}", error_type="Timeout", error=f"no answer from host{n}")
+    scene.task("task_completed", "t6")
+    scene.tick()
+    return scene
+
+
+def queued(scene: Scene) -> list[str | None]:
+    messages = scene.cluster.broker.peek("emails").messages
+    return [message.task.task_id for message in messages]
+
+
+def replay(scene: Scene, *args: str) -> Result:
+    command = ["replay", "emails", "--recorded", str(scene.path), *args]
+    return CliRunner().invoke(main, command, catch_exceptions=False)
+
+
+def test_recorded_failures_are_replayed_but_those_that_succeeded_later(live: Scene) -> None:
+    shown = replay(live)
+    assert shown.exit_code == 0
+    assert queued(live) == []
+    assert "4 left out: they succeeded later, or their messages were not kept" in shown.stderr
+    done = replay(live, "--yes", "--reason", "INC-1")
+    assert done.exit_code == 0
+    assert queued(live) == ["t4", "t5"]
+
+
+def test_recorded_failures_are_chosen_as_dead_letters_are(live: Scene) -> None:
+    replay(live, "--where", "error~host5", "--yes", "--reason", "INC-1")
+    assert queued(live) == ["t5"]
+    nothing = replay(live, "--since", "2027-01-15T12:00Z")
+    assert nothing.exit_code == 2
+    assert "is not before until" in nothing.stderr
+    none = replay(live, "--where", "error_type=None")
+    assert none.exit_code == 1
+    assert "nothing was done" in none.stderr
+
+
+def test_since_is_for_a_recording(live: Scene) -> None:
+    result = CliRunner().invoke(main, ["replay", "emails", "--since", "1h"])
+    assert result.exit_code == 2
+    assert "--since is for --recorded" in result.stderr
+    assert queued(live) == []
+
+
+# --- any moment --------------------------------------------------------------------------
 
 
 def test_every_look_can_be_at_another_moment(scene: Scene) -> None:
