@@ -14,6 +14,7 @@ import tasktools
 from tasktools.cli import show
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.layout import LAYOUTS
+from tasktools.core.moments import epoch
 from tasktools.ops.cluster import Cluster
 
 
@@ -65,7 +66,8 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--dsn",
         metavar="DSN",
-        help="amqp://user:password@host:5672/vhost, amqps://… or demo://; "
+        help="amqp://user:password@host:5672/vhost, amqps://…, demo://, or sqlite:///FILE of a "
+        "recording; "
         "else BROKER_DSN, which keeps the password out of the process list.",
     )
     @click.option(
@@ -92,4 +94,20 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     return reached
 
 
+def read_moment(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    """Refuse what is no moment."""
+    try:
+        if given is not None:
+            epoch(given, 0.0)
+    except ValueError as error:
+        raise click.BadParameter(show.harmless(str(error))) from error
+    return given
+
+
+with_at = click.option(
+    "--at",
+    callback=read_moment,
+    metavar="MOMENT",
+    help="Of a recording: as it was then, a time like 2026-11-24T12:00Z, or 2h before its end.",
+)
 with_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, all columns.")

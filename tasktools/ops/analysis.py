@@ -229,7 +229,7 @@ class Analysis(ABC):
         """Return what is asked; the present is what a live cluster has sampled just now."""
         recording = self._recording()
         now = self._clock.time()
-        end = now + 0.001 if until is None else epoch(until, now)
+        end = self._end(now) + 0.001 if until is None else epoch(until, now)
         start = epoch(since, now if until is None else end)
         if start >= end:
             raise ValueError(f"since {since!r} is not before until {until!r}.")
@@ -237,6 +237,10 @@ class Analysis(ABC):
         step = None if length is None else max(number(length), 1)
         window = Window(since=number(start), until=number(end), every=step)
         return _Asked(recording, window)
+
+    def _end(self, now: float) -> float:
+        """Return the end of what can be told; in a recording, time out of sight included."""
+        return self.broker.clock.last() if isinstance(self.broker, HistoryBroker) else now
 
     def _recording(self) -> Recorded:
         if isinstance(self.broker, HistoryBroker):

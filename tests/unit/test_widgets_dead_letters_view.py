@@ -23,6 +23,7 @@ from tasktools.testing import PUBLISHED, eventually, task_event
 from tasktools.widgets.table import TableWidget
 from tasktools.widgets.triage import DeadLettersWidget, detail, html
 from tasktools.widgets.triage.group_list import GroupList
+from tests.recorded import Scene
 from tests.screen import WidgetScreen
 
 MARKUP = "<script>window.pwned=1</script>"
@@ -517,6 +518,20 @@ def test_a_read_only_cluster_is_looked_at_and_says_why_it_is_not_changed(
         assert screen.labelled("Run the plan …").disabled
         assert "read_only=True" in screen.html
         screen.widget.close()
+
+
+def test_a_recording_says_that_it_has_no_queues_to_look_into(show: Show, tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "ops.db")
+    scene.cluster.broker.ensure_topic(TOPIC)
+    scene.tick()
+    screen = show(scene.history())
+    screen.until(lambda: "this is a recording" in screen.html)
+    assert screen.labelled("Look").disabled
+    assert not screen.state.look()
+    assert "it is a recording" in screen.state.blockers[0]
+    assert screen.state.problem == ""
+    screen.widget.close()
+    scene.close()
 
 
 def test_the_demo_is_marked() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -23,6 +24,7 @@ from tasktools.testing import PUBLISHED, eventually, task_event
 from tasktools.widgets import words
 from tasktools.widgets.publishing import figure, html
 from tasktools.widgets.publishing.view import PublishWidget
+from tests.recorded import Scene
 from tests.screen import WidgetScreen
 
 FRAME = pd.DataFrame({"topic": ["emails"] * 3, "task_name": "shop:send"})
@@ -300,6 +302,19 @@ def test_a_read_only_cluster_says_why_nothing_can_be_published(show: Show) -> No
         assert "read_only=True" in screen.html
         assert screen.labelled("Publish").disabled
         screen.widget.close()
+
+
+def test_a_recording_says_why_nothing_can_be_published(show: Show, tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "ops.db")
+    scene.cluster.broker.ensure_topic("emails")
+    scene.tick()
+    screen = show(scene.history())
+    screen.until(lambda: "emails" in screen.state.topics)
+    assert "it is a recording" in screen.html
+    assert screen.labelled("Publish").disabled
+    assert screen.state.problem == ""
+    screen.widget.close()
+    scene.close()
 
 
 def test_the_demo_is_marked_in_the_heading_and_in_the_figure() -> None:
