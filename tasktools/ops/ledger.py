@@ -24,6 +24,7 @@ from tasktools.core import frames, schemas
 from tasktools.core.clock import moment
 from tasktools.core.errors import LedgerError
 from tasktools.core.plans import Plan
+from tasktools.ops import database
 
 State = Literal[
     "planned",
@@ -45,17 +46,16 @@ DONE: Final = {"replay": "replayed", "discard": "discarded", "restore": "restore
 
 _FORMAT: Final = 1
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS runs (
+CREATE TABLE runs (
   run INTEGER PRIMARY KEY, plan_hash TEXT NOT NULL, verb TEXT NOT NULL, cluster TEXT NOT NULL,
   source TEXT NOT NULL, target TEXT, reason TEXT NOT NULL, who TEXT NOT NULL,
   started_at REAL NOT NULL, ended_at REAL, ended TEXT, note TEXT);
-CREATE TABLE IF NOT EXISTS plans (run INTEGER PRIMARY KEY, plan BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS messages (
+CREATE TABLE plans (run INTEGER PRIMARY KEY, plan BLOB NOT NULL);
+CREATE TABLE messages (
   run INTEGER NOT NULL, n INTEGER NOT NULL, state TEXT NOT NULL, sends INTEGER NOT NULL, why TEXT,
   at REAL, PRIMARY KEY (run, n)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS unfinished ON runs (source, ended);
+CREATE INDEX unfinished ON runs (source, ended);
 """
-_WAIT: Final = 30.0  # seconds for another process that writes
 
 
 def default_path() -> Path:
@@ -85,6 +85,8 @@ class Ledger:
         """Give a connection. Raises `LedgerError` when the file cannot be used."""
         try:
             connection = self._connect()
+        except LedgerError:
+            raise
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(
                 f"The ledger {self.path} cannot be used ({error}); nothing was done. Set "
@@ -98,28 +100,23 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection = sqlite3.connect(self.path, timeout=database.WAIT, check_same_thread=False)
+        database.use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
-        self._prepare(connection)
+        if database.version(connection) != _FORMAT:
+            self._create(connection)
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables of a new file, before anybody else can see it without its format."""
-        if _format(connection) == _FORMAT:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and _format(connection) != _FORMAT:
+    def _create(self, connection: sqlite3.Connection) -> None:
+        with database.alone(connection):
+            if database.is_empty(connection):
+                database.create(connection, _SCHEMA, version=_FORMAT)
+        if database.version(connection) != _FORMAT:
             connection.close()
             raise LedgerError(
                 f"The ledger {self.path} is of another version of tasktools; nothing was done. "
                 "Move it away, or set TASKTOOLS_LEDGER to another file."
             )
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={_FORMAT}")
-        connection.commit()
 
     def runs(self, last: int = 100) -> pd.DataFrame:
         """Return the *last* runs, the latest first (schema `RUNS`)."""
@@ -301,11 +298,6 @@ def _named(state: str, verb: str) -> str:
             return "in doubt"
         case _:
             return state
-
-
-def _format(connection: sqlite3.Connection) -> int:
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(found)
 
 
 def _plan_of(connection: sqlite3.Connection, run: int) -> Plan:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import tasktools as tt
 
 
@@ -17,9 +15,7 @@ def test_tasks_that_failed_on_the_peer_are_told_with_their_messages_and_replayed
     within: Callable[..., Any],
     raw: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     cluster = connect()
     history = tmp_path / "ops.db"
     within(30, lambda: len(cluster.workers()) == 2)

@@ -173,9 +173,8 @@ def test_a_broker_that_restarts_is_recorded_again_afterwards(
 
 
 def test_failed_tasks_that_were_acknowledged_are_replayed(
-    connect: Connect, raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, raw: Raw, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     cluster = connect()
     cluster.broker.ensure_topic("emails")
     with cluster.record(tmp_path / "ops.db", every=0.5, bodies=True):

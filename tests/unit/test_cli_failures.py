@@ -103,10 +103,9 @@ def test_a_live_cluster_does_not_know_what_failed_before() -> None:
 
 
 @pytest.fixture
-def live(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def live(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """The scene, which every command reaches that is told no recording; the worker has taken
     all tasks, of which t4, t5 and t6 fail, t6 succeeds later, and t7 was never published."""
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     whole = tasktools.connect
 
     def connect(dsn: str | None, **options: Any) -> Any:

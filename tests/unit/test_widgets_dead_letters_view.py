@@ -57,11 +57,6 @@ class Screen(WidgetScreen[DeadLettersWidget]):
         self.state.table.select(self.state.looked.frame["key"].iloc[list(places)].tolist())
 
 
-@pytest.fixture(autouse=True)
-def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
-
-
 @pytest.fixture
 def broker() -> Iterator[MemoryBroker]:
     with MemoryBroker() as broker:

@@ -21,10 +21,10 @@ from typing import Final, Protocol, Self
 from urllib.parse import quote, unquote
 
 from tasktools.core.errors import MalformedDSN, RecordingError
+from tasktools.ops import database
 
 FORMAT: Final = 1
 _APPLICATION: Final = 0x7461736B  # "task"
-_WAIT: Final = 30.0  # seconds for another process at the file
 _LARGEST_WAL: Final = 16 * 1024**2  # bytes that it keeps after it was larger
 _DSN: Final = "sqlite:///"
 _LOCK_SUFFIX: Final = "-recorder"
@@ -140,7 +140,7 @@ class File:
         connection = None
         try:
             connection = sqlite3.connect(
-                self._uri(), uri=True, timeout=_WAIT, check_same_thread=False
+                self._uri(), uri=True, timeout=database.WAIT, check_same_thread=False
             )
             if _check_format(connection, self.path):
                 raise RecordingError(f"Nothing is recorded in {self.path} yet; it was not opened.")
@@ -211,16 +211,15 @@ class File:
     def _prepared(self) -> sqlite3.Connection:
         connection = None
         try:
-            connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=database.WAIT, check_same_thread=False)
             if _check_format(connection, self.path):
                 self.path.chmod(0o600)  # it may have been there, empty and for all to read
-            connection.execute("PRAGMA journal_mode=WAL")
+            database.use_wal(connection)
             connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL}")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA cache_size=-32000")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA application_id={_APPLICATION}")
-            connection.execute(f"PRAGMA user_version={FORMAT}")
+            with database.alone(connection):
+                database.create(connection, _SCHEMA, version=FORMAT, application=_APPLICATION)
         except (sqlite3.Error, OSError) as error:  # RecordingError is one
             if connection is not None:
                 connection.close()
@@ -275,17 +274,17 @@ Recording = File | Memory
 def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     """Raise `RecordingError` for a database that is no recording; says whether it is empty, and
     may become one."""
+    is_empty = database.is_empty(connection)  # first: it may be made at this moment
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and application != _APPLICATION:
+    if not is_empty and application != _APPLICATION:
         raise RecordingError(f"{path} is a database, but no recording; nothing was changed.")
+    version = database.version(connection)
     if version > FORMAT:
         raise RecordingError(
             f"The recording {path} has format {version}, which is newer than this tasktools; "
             "nothing was changed. Update tasktools."
         )
-    return not tables
+    return is_empty
 
 
 def number(at: float) -> int:
