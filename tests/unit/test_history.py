@@ -178,7 +178,10 @@ def test_nothing_can_be_changed(scene: Scene) -> None:
         broker.peek("emails")
 
 
-def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(scene: Scene) -> None:
+def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     a_busy_day(scene)
     scene.task("task_failed", "t1", error="no answer")
     scene.tick()

@@ -239,7 +239,7 @@ def test_a_full_disk_costs_samples_and_nothing_that_was_heard(scene: Scene, full
     }
     assert history.throughput(every="1min")["started"].sum() == 50
     (gap,) = history.gaps().to_dict("records")
-    assert (gap["what"], gap["until"] - gap["since"]) == ("all", timedelta(seconds=15))
+    assert (gap["what"], gap["until"] - gap["since"]) == ("samples", timedelta(seconds=15))
     assert "Nothing can be written" in gap["why"]
 
 
@@ -311,7 +311,7 @@ def test_intervals_that_were_missed_are_a_gap(scene: Scene) -> None:
     scene.tick()
     scene.tick(60)
     (gap,) = scene.history().gaps().to_dict("records")
-    assert (gap["what"], gap["why"]) == ("all", "the recorder was held up")
+    assert (gap["what"], gap["why"]) == ("samples", "the recorder was held up")
     assert (gap["until"] - gap["since"]).total_seconds() == 60
 
 

@@ -185,7 +185,8 @@ class File:
 
     def check(self) -> None:
         """Raise `RecordingError` when the file that is written has another name now, or none."""
-        if self._identity() != self._written:
+        found = self._identity()
+        if found is None or found != self._written:
             raise RecordingError(
                 f"{self.path} was moved or deleted while it was written; nothing more is recorded. "
                 "Record again, and end the recorder before you move its file."

@@ -263,7 +263,10 @@ class Writer:
         at, last = number(picture.at), self._last
         since = last or at
         if last is not None and at - last > 1500 * self._session.every:
-            self._gap(last, at, "all", self._why_late or why_late)
+            if self._why_late:
+                self._gap(last, at, "all", self._why_late)
+            else:  # what was heard meanwhile is here
+                self._gap(last, at, "samples", why_late)
         if picture.report is None:
             self._gap(since, at, "topics", picture.why or "")
         if picture.state is None or not picture.state.events.ok:
