@@ -1,6 +1,6 @@
 """The command line: ``tasktools status|workers|topics|tasks|publish|dead|replay|…``."""
 
-from tasktools.cli import dead, operate, replay
+from tasktools.cli import dead, operate, replay, tap
 from tasktools.cli.commands import main
 from tasktools.cli.record import record
 from tasktools.cli.worker import worker
@@ -9,6 +9,7 @@ for _command in (
     *(worker, operate.topic, operate.drain, operate.locks, operate.unlock),
     *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
     record,
+    *(tap.tap, tap.untap, tap.published),
 ):
     main.add_command(_command)
 

@@ -10,6 +10,9 @@ from tasktools.core.errors import InvalidTap
 
 NAME: Final = "tasktools.tap"
 """What a tap is called, unless it is given a name, which then begins like this."""
+MAX_AGE: Final = "7D"
+MAX_BYTES: Final = 2_000_000_000
+"""What a tap keeps, unless it is told otherwise."""
 OFFSET: Final = "x-stream-offset"
 """The header that tells a message's place in its stream."""
 COSTS: Final = (
@@ -31,13 +34,18 @@ _UNITS: Final = (("D", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 class Tap(msgspec.Struct, frozen=True, kw_only=True):
-    """A tap that was made, or was there: what was published is kept for *max_age* seconds, and at
-    most *max_bytes* of it, both to a tenth of *max_bytes*."""
+    """What is published is kept for *max_age* seconds, and at most *max_bytes* of it, both to a
+    tenth of *max_bytes*."""
 
     name: str
     max_age: int
     max_bytes: int
-    is_new: bool
+
+    @property
+    def title(self) -> str:
+        """What it does, in one line."""
+        kept = f"for {age(self.max_age)}, at most {self.max_bytes:,} bytes"
+        return f"{self.name} keeps what is published {kept}"
 
     @property
     def costs(self) -> tuple[str, ...]:
@@ -45,8 +53,7 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
         return COSTS
 
     def __repr__(self) -> str:
-        kept = f"{age(self.max_age)}, at most {self.max_bytes:,} bytes"
-        return "\n".join([f"<Tap {self.name}: keeps {kept}>", *(f"  {cost}" for cost in COSTS)])
+        return "\n".join([f"<Tap: {self.title}>", *(f"  {cost}" for cost in self.costs)])
 
 
 def is_tap(queue: str) -> bool:

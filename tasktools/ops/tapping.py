@@ -22,7 +22,6 @@ from tasktools.ops.seen import MOST_TASKS, SeenTasks
 
 _READ: Final = schemas.PUBLISHED_MESSAGES.names
 _MOST: Final = 100_000
-_MAX_BYTES: Final = 2_000_000_000
 
 
 class Tapping(Analysis):
@@ -31,7 +30,11 @@ class Tapping(Analysis):
     _seen: SeenTasks
 
     def tap(
-        self, name: str = taps.NAME, *, max_age: Span = "7D", max_bytes: int = _MAX_BYTES
+        self,
+        name: str = taps.NAME,
+        *,
+        max_age: Span = taps.MAX_AGE,
+        max_bytes: int = taps.MAX_BYTES,
     ) -> Tap:
         """Keep what is published from now on in a stream on the broker, without any recorder:
         `published` reads it again, from any time. Returns what it keeps, and what it costs.
@@ -48,8 +51,8 @@ class Tapping(Analysis):
         `InvalidTap`, `NoStreams`, `ReadOnly`.
         """
         age = seconds(max_age)
-        is_new = self.broker.tap(name, max_age=age, max_bytes=max_bytes)
-        return Tap(name=name, max_age=round(age), max_bytes=max_bytes, is_new=is_new)
+        self.broker.tap(name, max_age=age, max_bytes=max_bytes)
+        return Tap(name=name, max_age=round(age), max_bytes=max_bytes)
 
     def untap(self, name: str = taps.NAME, *, delete: bool = False) -> bool:
         """Keep nothing more of what is published; returns whether there was such a tap.

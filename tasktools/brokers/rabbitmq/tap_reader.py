@@ -18,20 +18,21 @@ from typing import Final, Self
 
 from pika import spec
 
-from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.channel import Channel, fail, resolve
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.frames import Delivered
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
+from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.brokers.tapping import ReceiveTapped, Tapped, unknown_tap
 from tasktools.core import tables, wire
-from tasktools.core.errors import BrokerTimeout
+from tasktools.core.errors import BrokerTimeout, QueueNotFound, UnknownTap
 from tasktools.core.taps import OFFSET
 
 _MOST: Final = 65_535
 _PREFETCH: Final = 500
 _ACK_EVERY: Final = 100
-_EMPTY: Final = 0.5  # seconds after which a stream that counts no message is believed to be empty
+_EMPTY: Final = 2.0  # seconds after which a stream that counts no message is believed to be empty
+_ASLEEP, _GLANCE = 5.0, 0.1  # seconds that a stream may be away after its broker has begun again
 _IDLE: Final = 30.0  # seconds without a message after which the broker is given up
 _CHUNK: Final = 1  # seconds that a chunk may be written after the first message in it
 _OFFSET_ENTRY: Final = tables.short(OFFSET) + b"l"
@@ -69,20 +70,34 @@ async def _offsets(
 ) -> tuple[list[int | None], int]:
     """Return the offset of the first message from each of *places* on, where there is one, and that
     of the last message of all; -1 for an empty stream."""
-    before = await topology.queue_ok(session, name)
-    if before is None:
-        raise unknown_tap(name)
+    counted = await _counted(session, name)
     async with session.own_channel() as channel:
-        found = [await _Ends.of(channel, name, place, prefetch=1) for place in places]
-        tail = await _Ends.of(channel, name, "last", prefetch=_MOST)
+        try:
+            found = [await _Ends.of(channel, name, place, prefetch=1) for place in places]
+            tail = await _Ends.of(channel, name, "last", prefetch=_MOST)
+        except Refused as refused:
+            raise UnknownTap(f"{name!r} is no tap, but another queue. {refused}") from refused
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(tail.begun.wait(), _IDLE if before.ready else _EMPTY)
+            await asyncio.wait_for(tail.begun.wait(), _IDLE if counted else _EMPTY)
         # Consumers begin in their order, so the earlier ones have begun by now, unless there is
         # nothing for them; and the channel answers after what it has delivered.
         await channel.queue(name, passive=True)
-        if tail.is_no_stream:
-            raise unknown_tap(name)
         return [one.first for one in found], tail.last
+
+
+async def _counted(session: Session, name: str) -> int:
+    """Return how many messages the stream counts, which is not exact. Raises `UnknownTap`."""
+    deadline = asyncio.get_running_loop().time() + _ASLEEP
+    while True:
+        try:
+            async with session.asking() as channel:
+                return (await channel.queue(name, passive=True)).ready
+        except QueueNotFound as error:
+            if "inaccessible" not in str(error):
+                raise unknown_tap(name) from None
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_GLANCE)
 
 
 @dataclass(slots=True)
@@ -91,7 +106,6 @@ class _Ends:
 
     first: int | None = None
     last: int = -1
-    is_no_stream: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -104,13 +118,10 @@ class _Ends:
 
     def message(self, _method: object, properties: RawProperties, _body: bytes) -> None:
         """Take note of one message."""
-        offset, _ = _without_offset(properties.raw)
-        if offset is None:
-            self.is_no_stream = True
-        else:
-            self.first = offset if self.first is None else self.first
-            self.last = offset
-        self.begun.set()
+        self.last, _ = _without_offset(properties.raw)
+        if self.first is None:
+            self.first = self.last
+            self.begun.set()
 
 
 # --- reading -----------------------------------------------------------------------------
@@ -173,16 +184,16 @@ class _Reading:
 
     def _is_enough(self, topic: str, properties: bytes, body: bytes) -> bool:
         offset, raw = _without_offset(properties)
-        if offset is None or offset > self._last:
+        if offset > self._last:
             return True
         is_enough = self._receive(Tapped(offset, topic, raw, body)) is True
         return is_enough or offset == self._last
 
 
-def _without_offset(properties: bytes) -> tuple[int | None, bytes]:
-    """Return what the broker has added to a message that it delivers, and the rest."""
+def _without_offset(properties: bytes) -> tuple[int, bytes]:
+    """Return the offset, which the broker has added to a message, and its properties without."""
     parts = wire.split(properties)
-    offset, kept = None, []
+    offset, kept = -1, []
     for _, entry in tables.entries(parts.get("headers", b"")[4:]):
         if entry.startswith(_OFFSET_ENTRY):
             offset = int.from_bytes(entry[len(_OFFSET_ENTRY) :], "big")
