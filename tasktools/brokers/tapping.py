@@ -39,10 +39,10 @@ class Taps(Protocol):
         seconds and within *max_bytes*; says whether the stream was missing. `@changes`.
 
         The oldest are dropped first, a tenth of *max_bytes* at a time. What is sent to a queue by
-        its name (replays) does not pass the exchange; what was delayed passes it later, and is
-        lost on the streams of RabbitMQ 3.10. On a tap that is exactly so this only binds it, if it
-        was not; one that is not raises `TapConflict`, which names the difference. Raises
-        `InvalidTap` for what cannot be, and `NoStreams`.
+        its name (replays) does not pass the exchange; what was delayed passes it later, which a
+        stream of RabbitMQ 3.10 misses. On a tap that is exactly so this only binds it, if it was
+        not; one that is not raises `TapConflict`, which names the difference. Raises `InvalidTap`
+        for what cannot be, and `NoStreams`.
         """
 
     def untap(self, name: str, *, delete: bool = False) -> bool:

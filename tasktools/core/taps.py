@@ -20,8 +20,8 @@ COSTS: Final = (
     "are not masked",
     "publishers are no longer told of messages that no topic takes: the task exchange confirms "
     "them, since the tap takes them (publishers of tasktools are told all the same)",
-    "a stream keeps bodies and properties, but of the headers none that is a table or a list; and "
-    "with RabbitMQ 3.10 no message that was published with a delay",
+    "a stream keeps bodies and properties, but of the headers none that is a table or a list; that "
+    "of RabbitMQ 3.10 misses what was published with a delay, or within a second of a restart",
 )
 """What everybody pays for a tap."""
 

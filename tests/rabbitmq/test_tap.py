@@ -265,16 +265,15 @@ def test_a_killed_reader_leaves_everything_as_it_was(
     assert numbers(tapped.published()) == list(range(MANY))
 
 
-def test_it_outlives_a_restart_of_the_broker(vhost: Vhost) -> None:
-    del vhost
-    with RabbitMQNode() as node, tt.connect(node.dsn, management_url=False) as cluster:
-        cluster.create_topic("emails")
-        cluster.tap()
-        fill(cluster, 100)
-        node.restart()
-        fill(cluster, 100, 100)
-        assert numbers(cluster.published()) == list(range(200))
-        assert cluster.untap()
+def test_it_outlives_a_restart_of_the_broker(tapped: tt.Cluster, rabbitmq: RabbitMQNode) -> None:
+    fill(tapped, 100)
+    rabbitmq.restart()
+    assert numbers(tapped.published()) == list(range(100))  # waits until the stream is there
+    fill(tapped, 100, 100)
+    assert numbers(tapped.published()) == list(range(200))
+    rabbitmq.kill()
+    rabbitmq.start()
+    assert numbers(tapped.published()) == list(range(200))
 
 
 def test_a_line_that_is_cut_while_it_is_read_is_told(

@@ -432,8 +432,8 @@ class RabbitMQBroker(DocumentNames):
         self._extra.append(connection)
         try:
             connection.run(
-                lambda session: tap_reader.read(
-                    session, name, receive, since=since, until=until, offset=offset
+                lambda _session: tap_reader.read(
+                    connection, name, receive, since=since, until=until, offset=offset
                 ),
                 timeout=_LONGEST_READ,
                 again=False,

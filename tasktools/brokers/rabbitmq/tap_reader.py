@@ -19,13 +19,13 @@ from typing import Final, Self
 from pika import spec
 
 from tasktools.brokers.rabbitmq.channel import Channel, fail, resolve
-from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.connection import Connection, Session
 from tasktools.brokers.rabbitmq.frames import Delivered
 from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.brokers.tapping import ReceiveTapped, Tapped, unknown_tap
 from tasktools.core import tables, wire
-from tasktools.core.errors import BrokerTimeout, QueueNotFound, UnknownTap
+from tasktools.core.errors import BrokerTimeout, ConnectionLost, QueueNotFound, UnknownTap
 from tasktools.core.taps import OFFSET
 
 _MOST: Final = 65_535
@@ -42,7 +42,7 @@ Place = str | int | datetime
 
 
 async def read(
-    session: Session,
+    connection: Connection,
     name: str,
     receive: ReceiveTapped,
     *,
@@ -55,19 +55,33 @@ async def read(
     places: list[Place] = [start]
     if until is not None:
         places.append(datetime.fromtimestamp(math.ceil(until) + _CHUNK, UTC))
-    (first, *end), last = await _offsets(session, name, places)
+    (first, *end), last = await _found(connection, name, places)
     if end and end[0] is not None:
         last = end[0] - 1
     if first is not None and first <= last:
-        await _Reading(name, receive, last).run(session, first)
+        await _Reading(name, receive, last).run(await connection.session(), first)
 
 
 # --- finding the ends --------------------------------------------------------------------
 
 
-async def _offsets(
-    session: Session, name: str, places: list[Place]
-) -> tuple[list[int | None], int]:
+_Offsets = tuple[list[int | None], int]
+
+
+async def _found(connection: Connection, name: str, places: list[Place]) -> _Offsets:
+    """Find the ends, patiently: a broker that has begun again has no streams at first, and says so
+    in one of these ways."""
+    deadline = asyncio.get_running_loop().time() + _ASLEEP
+    while True:
+        try:
+            return await _offsets(await connection.session(), name, places)
+        except (ConnectionLost, QueueNotFound, Refused):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_GLANCE)
+
+
+async def _offsets(session: Session, name: str, places: list[Place]) -> _Offsets:
     """Return the offset of the first message from each of *places* on, where there is one, and that
     of the last message of all; -1 for an empty stream."""
     counted = await _counted(session, name)
@@ -76,6 +90,8 @@ async def _offsets(
             found = [await _Ends.of(channel, name, place, prefetch=1) for place in places]
             tail = await _Ends.of(channel, name, "last", prefetch=_MOST)
         except Refused as refused:
+            if OFFSET not in refused.text:
+                raise
             raise UnknownTap(f"{name!r} is no tap, but another queue. {refused}") from refused
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(tail.begun.wait(), _IDLE if counted else _EMPTY)
@@ -86,18 +102,15 @@ async def _offsets(
 
 
 async def _counted(session: Session, name: str) -> int:
-    """Return how many messages the stream counts, which is not exact. Raises `UnknownTap`."""
-    deadline = asyncio.get_running_loop().time() + _ASLEEP
-    while True:
-        try:
-            async with session.asking() as channel:
-                return (await channel.queue(name, passive=True)).ready
-        except QueueNotFound as error:
-            if "inaccessible" not in str(error):
-                raise unknown_tap(name) from None
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(_GLANCE)
+    """Return how many messages the stream counts, which is not exact. Raises `UnknownTap`, and
+    `QueueNotFound` while it is there, but away."""
+    try:
+        async with session.asking() as channel:
+            return (await channel.queue(name, passive=True)).ready
+    except QueueNotFound as error:
+        if "inaccessible" in str(error):
+            raise
+        raise unknown_tap(name) from None
 
 
 @dataclass(slots=True)
