@@ -9,7 +9,6 @@ find both ends, and what is read lies between two offsets that exist.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import math
 from dataclasses import dataclass, field
@@ -29,8 +28,8 @@ from tasktools.core.errors import BrokerTimeout, ConnectionLost, QueueNotFound, 
 from tasktools.core.taps import OFFSET
 
 _MOST: Final = 65_535
-_PREFETCH: Final = 500
-_ACK_EVERY: Final = 100
+_PREFETCH: Final = 100  # of large messages the broker reads ahead no more
+_ACK_EVERY: Final = 50
 _EMPTY: Final = 2.0  # seconds after which a stream that counts no message is believed to be empty
 _ASLEEP, _GLANCE = 5.0, 0.1  # seconds that a stream may be away after its broker has begun again
 _IDLE: Final = 30.0  # seconds without a message after which the broker is given up
@@ -93,8 +92,11 @@ async def _offsets(session: Session, name: str, places: list[Place]) -> _Offsets
             if OFFSET not in refused.text:
                 raise
             raise UnknownTap(f"{name!r} is no tap, but another queue. {refused}") from refused
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(tail.begun.wait(), _IDLE if counted else _EMPTY)
+        except TimeoutError:
+            if counted:
+                raise _silence(name) from None
         # Consumers begin in their order, so the earlier ones have begun by now, unless there is
         # nothing for them; and the channel answers after what it has delivered.
         await channel.queue(name, passive=True)
@@ -168,10 +170,7 @@ class _Reading:
             before = self._count
             await asyncio.wait([self._over], timeout=_IDLE)
             if self._count == before and not self._over.done():
-                raise BrokerTimeout(
-                    f"RabbitMQ sent nothing more of the tap {self._name!r} for {_IDLE:g} s; "
-                    "nothing was changed. Read it again."
-                )
+                raise _silence(self._name)
         self._over.result()
 
     def _deleted(self, _frame: object) -> None:
@@ -201,6 +200,13 @@ class _Reading:
             return True
         is_enough = self._receive(Tapped(offset, topic, raw, body)) is True
         return is_enough or offset == self._last
+
+
+def _silence(name: str) -> BrokerTimeout:
+    return BrokerTimeout(
+        f"RabbitMQ sent nothing of the tap {name!r} for {_IDLE:g} s; nothing was changed. Read it "
+        "again."
+    )
 
 
 def _without_offset(properties: bytes) -> tuple[int, bytes]:
