@@ -21,11 +21,13 @@ from tasktools.core.errors import (
     Closed,
     ConnectionLost,
     InvalidPlan,
+    InvalidTap,
     InvalidTask,
     InvalidTopic,
     LedgerError,
     LookRefused,
     MalformedDSN,
+    NoStreams,
     NotConfigured,
     NotRecorded,
     PermissionDenied,
@@ -34,10 +36,12 @@ from tasktools.core.errors import (
     QueueNotFound,
     ReadOnly,
     RecordingError,
+    TapConflict,
     TaskToolsError,
     TLSFailed,
     TopicConflict,
     UnknownDelivery,
+    UnknownTap,
     UnknownTask,
     UnknownTopic,
     UnknownWorker,
@@ -49,6 +53,7 @@ from tasktools.core.errors import (
 )
 from tasktools.core.groups import failure_groups
 from tasktools.core.plans import Plan
+from tasktools.core.taps import Tap
 from tasktools.ops.canary import Ramp
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.ledger import ledger
@@ -75,6 +80,7 @@ __all__ = (  # noqa: RUF022 - grouped
     "load_plan",
     # history
     "Retention",
+    "Tap",
     # tasks
     "CurrentTask",
     "TaskRegistry",
@@ -89,11 +95,13 @@ __all__ = (  # noqa: RUF022 - grouped
     "Closed",
     "ConnectionLost",
     "InvalidPlan",
+    "InvalidTap",
     "InvalidTask",
     "InvalidTopic",
     "LedgerError",
     "LookRefused",
     "MalformedDSN",
+    "NoStreams",
     "NotConfigured",
     "NotRecorded",
     "PermissionDenied",
@@ -103,9 +111,11 @@ __all__ = (  # noqa: RUF022 - grouped
     "ReadOnly",
     "RecordingError",
     "TLSFailed",
+    "TapConflict",
     "TaskToolsError",
     "TopicConflict",
     "UnknownDelivery",
+    "UnknownTap",
     "UnknownTask",
     "UnknownTopic",
     "UnknownWorker",

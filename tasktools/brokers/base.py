@@ -27,6 +27,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, assert_
 
 from tasktools.brokers.document import DocumentNames
 from tasktools.brokers.moving import Mover
+from tasktools.brokers.tapping import Taps
 from tasktools.core.compose import Composer
 from tasktools.core.errors import ConnectionLost, PublishRefused, ReadOnly, Unroutable
 from tasktools.core.events import Event
@@ -55,6 +56,8 @@ class Capabilities:
     """Messages outlive the process that holds the broker."""
     foreign_peers: bool
     """Workers of other programs can share the cluster."""
+    streams: bool
+    """What was published can be kept by the broker, and read again (`Taps`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,7 +453,7 @@ class Locks(Protocol):
         """
 
 
-class Broker(Queues, Topics, Workers, Locks, DocumentNames, Protocol):
+class Broker(Queues, Taps, Topics, Workers, Locks, DocumentNames, Protocol):
     """A client of one cluster."""
 
     capabilities: Capabilities

@@ -1,6 +1,6 @@
 """The command line: ``tasktools status|workers|topics|tasks|publish|dead|replay|…``."""
 
-from tasktools.cli import dead, operate, replay
+from tasktools.cli import dead, operate, replay, tap
 from tasktools.cli.commands import main
 from tasktools.cli.failures import failures
 from tasktools.cli.record import record
@@ -9,7 +9,7 @@ from tasktools.cli.worker import worker
 for _command in (
     *(worker, operate.topic, operate.drain, operate.locks, operate.unlock),
     *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
-    *(record, failures),
+    *(record, failures, tap.tap, tap.untap, tap.published),
 ):
     main.add_command(_command)
 

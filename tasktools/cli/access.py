@@ -11,10 +11,9 @@ from typing import Any, Literal
 import click
 
 import tasktools
-from tasktools.cli import show
+from tasktools.cli import show, times
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.layout import LAYOUTS
-from tasktools.core.moments import epoch
 from tasktools.ops.cluster import Cluster
 
 
@@ -94,19 +93,9 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     return reached
 
 
-def read_moment(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
-    """Refuse what is no moment."""
-    try:
-        if given is not None:
-            epoch(given, 0.0)
-    except ValueError as error:
-        raise click.BadParameter(show.harmless(str(error))) from error
-    return given
-
-
 with_at = click.option(
     "--at",
-    callback=read_moment,
+    callback=times.moment,
     metavar="MOMENT",
     help="Of a recording: as it was then, a time like 2026-11-24T12:00Z, or 2h before its end.",
 )

@@ -8,8 +8,8 @@ import click
 import pandas as pd
 
 import tasktools
-from tasktools.cli import output, show
-from tasktools.cli.access import Access, read_moment, with_access, with_json
+from tasktools.cli import output, show, times
+from tasktools.cli.access import Access, with_access, with_json
 from tasktools.cli.choosing import Choice
 from tasktools.core import history_schemas, schemas
 from tasktools.core.errors import NotRecorded
@@ -25,13 +25,13 @@ from tasktools.ops.recording.store import File, is_recording
     "--since",
     default="1D",
     show_default=True,
-    callback=read_moment,
+    callback=times.moment,
     metavar="MOMENT",
     help="From then on: a time like 2026-11-24T12:00Z, or a span before the end, like 2h.",
 )
 @click.option(
     "--until",
-    callback=read_moment,
+    callback=times.moment,
     metavar="MOMENT",
     help="Until then; without it until the end of the recording.",
 )

@@ -15,7 +15,7 @@ import click
 
 from tasktools.cli import output, show
 from tasktools.cli.access import Access, with_access
-from tasktools.core.moments import seconds
+from tasktools.cli.times import span
 from tasktools.ops.recording.keeping import Retention
 from tasktools.ops.recording.recorder import Recorder
 
@@ -24,33 +24,20 @@ _DEFAULTS: Final = Retention()
 _MEGABYTE: Final = 1024**2
 
 
-def _span(_context: click.Context, _option: click.Parameter, given: str | None) -> float | None:
-    if given is None:
-        return None
-    try:
-        return seconds(float(given) if _is_number(given) else given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()
-
-
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--every",
     default="5s",
     show_default=True,
-    callback=_span,
+    callback=span,
     metavar="SPAN",
     help="How often topics and workers are sampled.",
 )
 @click.option(
     "--for",
     "length",
-    callback=_span,
+    callback=span,
     metavar="SPAN",
     help="How long; without it until Ctrl-C or SIGTERM.",
 )
@@ -69,7 +56,7 @@ def _is_number(text: str) -> bool:
     "--keep",
     default=_DEFAULTS.samples,
     show_default=True,
-    callback=_span,
+    callback=span,
     metavar="SPAN",
     help="For how long samples are kept.",
 )
@@ -77,7 +64,7 @@ def _is_number(text: str) -> bool:
     "--keep-events",
     default=_DEFAULTS.events,
     show_default=True,
-    callback=_span,
+    callback=span,
     metavar="SPAN",
     help="For how long events are kept.",
 )
@@ -85,7 +72,7 @@ def _is_number(text: str) -> bool:
     "--keep-messages",
     default=_DEFAULTS.messages,
     show_default=True,
-    callback=_span,
+    callback=span,
     metavar="SPAN",
     help="For how long messages are kept.",
 )

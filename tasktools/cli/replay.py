@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from tasktools.cli import show
-from tasktools.cli.access import Access, read_moment, with_access
+from tasktools.cli import show, times
+from tasktools.cli.access import Access, with_access
 from tasktools.cli.choosing import Choice, with_choice
 from tasktools.cli.failures import failed_tasks
 from tasktools.cli.orders import Order, with_order
@@ -47,7 +47,7 @@ def _new_values(
 )
 @click.option(
     "--since",
-    callback=read_moment,
+    callback=times.moment,
     metavar="MOMENT",
     help="Those of the recording that failed since then; without it of its last day.",
 )

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from tasktools.cli.columns import COLUMNS, DISPENSABLE
 from tasktools.core import schemas
+from tasktools.core.history_schemas import PUBLISHED_MESSAGES
 from tasktools.core.schemas import Column, Schema
 
 _LONGEST: Final = 300
@@ -52,7 +53,7 @@ _STYLES: Final = MappingProxyType(
 )
 _STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists")
 _SHARES: Final = ("utilisation", "share")
-_WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS)
+_WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
 _FOLDED: Final = ("error", "why", "reason", "note", "group", "before", "after", "skipped")
 _MISSING: Final = "-"
 

@@ -80,6 +80,22 @@ class TopicConflict(BrokerError):
     """The topic exists and is different; it was not changed and is used as it is."""
 
 
+class InvalidTap(TaskToolsError, ValueError):
+    """A tap cannot be like this; nothing was changed."""
+
+
+class TapConflict(BrokerError):
+    """The tap exists and is different; it was not changed."""
+
+
+class UnknownTap(BrokerError, LookupError):
+    """There is no such tap, so nothing that was published is kept; make one with tap()."""
+
+
+class NoStreams(BrokerError):
+    """This broker has no streams, so there can be no tap; nothing was changed."""
+
+
 class UnsafePeerCommand(TaskToolsError):
     """The command would make a peer run tasks twice; it was not sent. Pass force=True to send."""
 

@@ -1,5 +1,6 @@
 """The schemas of frames over time. Sources: *samples* (the cluster as it looked, every few
-seconds), *events* (the workers' own), *messages* (copies of what was published, where kept).
+seconds), *events* (the workers' own), *messages* (copies of what was published, where kept: in a
+recording, or in a tap).
 
 With ``every``, a row is an interval: those of which nothing was recorded are missing, not 0.
 """
@@ -162,6 +163,34 @@ FAILURES: Final = Schema(
     ),
 )
 
+PUBLISHED_MESSAGES: Final = Schema(
+    "published_messages",
+    "one message that was published to the task exchange, in their order",
+    (
+        Column(
+            "key", "name", "names it in its tap or recording; missing: its body was not kept", "-"
+        ),
+        Column("queue", "name", "the tap or the recording, from which it can be replayed", "-"),
+        Column("position", "count", "its place there; grows, with gaps", "-"),
+        Column("topic", "name", "topic it was published to", "messages"),
+        Column("task_id", "name", "identity of the task", "messages"),
+        Column("task_name", "name", "name of the task", "messages"),
+        Column("published_at", "time", "publication, by the publisher's clock", "messages"),
+        Column(
+            "attempts",
+            "count",
+            "earlier attempts; a task that is tried again after a delay is published again",
+            "messages",
+        ),
+        Column("priority", "count", "its priority; missing: none", "messages"),
+        Column("args", "object", "positional arguments", "messages"),
+        Column("kwargs", "object", "keyword arguments", "messages"),
+        Column("headers", "object", "the task's headers", "messages"),
+        Column("size", "count", "bytes of its body", "messages"),
+        Column("problem", "name", "why its body is no task, else missing", "messages"),
+    ),
+)
+
 GAPS: Final = Schema(
     "gaps",
     "one span of time of which something is missing",
@@ -189,5 +218,6 @@ SCHEMAS: Final = (
     TASK_EVENTS,
     CLUSTER_EVENTS,
     FAILURES,
+    PUBLISHED_MESSAGES,
     GAPS,
 )

@@ -205,7 +205,7 @@ class TopicCounters(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where columns of an answer came from. `age` in seconds; `note` says what is wrong."""
 
-    name: Literal["events", "broker", "management", "look", "recording"]
+    name: Literal["events", "broker", "management", "look", "recording", "tap"]
     ok: bool
     columns: tuple[str, ...] = ()
     age: float | None = None

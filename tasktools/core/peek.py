@@ -138,7 +138,7 @@ def _judge(facts: QueueFacts) -> Verdict:
                 queue=facts.queue,
                 cost=Cost.COULD_DROP,
                 why="it is a stream, which cannot give messages back",
-                remedy="read it with a stream consumer",
+                remedy="read it as a stream: cluster.published(), if it is a tap",
             )
         case _:
             return _judge_quorum(facts)

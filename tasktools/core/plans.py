@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self
 import msgspec
 import pandas as pd
 
-from tasktools.core import frames, schemas
+from tasktools.core import frames, schemas, taps
 from tasktools.core.errors import InvalidPlan
 
 Verb = Literal["replay", "discard", "restore"]
@@ -179,6 +179,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.verb == "discard":
             kept = f"kept in {self.archive}" if self.archive else "NOT kept: they are gone for good"
             yield f"their bodies are {kept}"
+        if taps.is_tap(self.source):
+            yield "without headers that were tables or lists, which the tap has not kept"
         edited: Counter[str] = Counter(c.path for m in self.chosen for c in m.changes)
         for path, n in edited.most_common():
             example = next(c for m in self.chosen for c in m.changes if c.path == path)

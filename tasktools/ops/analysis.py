@@ -30,7 +30,7 @@ _OF_THIS_PROCESS: Final = Retention(full="1h", samples="1h", events="1h", size=2
 _MOST_HEARD: Final = 50_000
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
     """What is asked, and of which recording."""
 
     recording: Recorded
@@ -225,18 +225,23 @@ class Analysis(ABC):
 
     def _asked(
         self, since: Moment, until: Moment | None, every: Span | None = None, *, raw: bool = False
-    ) -> _Asked:
+    ) -> Asked:
         """Return what is asked; the present is what a live cluster has sampled just now."""
         recording = self._recording()
+        start, end = self._between(since, until)
+        length = seconds(every) if every is not None else None if raw else _length(end - start)
+        step = None if length is None else max(number(length), 1)
+        window = Window(since=number(start), until=number(end), every=step)
+        return Asked(recording, window)
+
+    def _between(self, since: Moment, until: Moment | None) -> tuple[float, float]:
+        """Return the time from *since* to before *until*, in seconds since the epoch."""
         now = self._clock.time()
         end = self._end(now) + 0.001 if until is None else epoch(until, now)
         start = epoch(since, now if until is None else end)
         if start >= end:
             raise ValueError(f"since {since!r} is not before until {until!r}.")
-        length = seconds(every) if every is not None else None if raw else _length(end - start)
-        step = None if length is None else max(number(length), 1)
-        window = Window(since=number(start), until=number(end), every=step)
-        return _Asked(recording, window)
+        return start, end
 
     def _end(self, now: float) -> float:
         """Return the end of what can be told; in a recording, time out of sight included."""
@@ -266,7 +271,7 @@ class Analysis(ABC):
         return self._heard
 
     def _told(
-        self, question: Callable[..., pd.DataFrame], asked: _Asked, *args: Any, **given: Any
+        self, question: Callable[..., pd.DataFrame], asked: Asked, *args: Any, **given: Any
     ) -> pd.DataFrame:
         with asked.recording.read() as connection:
             frame = question(connection, asked.window, *args, **given)

@@ -18,7 +18,6 @@ from tasktools.core.errors import BrokerError, NotRecorded
 from tasktools.core.models import ClusterState, Source, Worker
 from tasktools.core.moments import Moment, epoch
 from tasktools.ops import tasks
-from tasktools.ops.analysis import Analysis
 from tasktools.ops.commands import Commands
 from tasktools.ops.following import TaskLog
 from tasktools.ops.heard import HeardErrors
@@ -27,9 +26,10 @@ from tasktools.ops.recording.history import HistoryBroker
 from tasktools.ops.recording.recorder import Recorder
 from tasktools.ops.replaying import Replaying
 from tasktools.ops.seen import SeenTasks
+from tasktools.ops.tapping import Tapping
 
 
-class Cluster(Publishing, Commands, Replaying, Analysis):
+class Cluster(Publishing, Commands, Replaying, Tapping):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
     Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and

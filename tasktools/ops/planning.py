@@ -10,8 +10,10 @@ import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.core import edits as editing
+from tasktools.core import taps
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Change, Planned
+from tasktools.ops.recording.store import is_recording
 
 Edits = (
     Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any] | None]
@@ -52,21 +54,25 @@ def source_of(frame: pd.DataFrame) -> str:
     return str(queues[0])
 
 
-def is_recorded(frame: pd.DataFrame) -> bool:
-    """Whether the rows of *frame* are failures, which lie in no queue."""
-    return isinstance(frame, pd.DataFrame) and "failed_at" in frame.columns and not frame.empty
+def is_elsewhere(frame: pd.DataFrame) -> bool:
+    """Whether the rows of *frame* are failures or published messages, which lie in no queue."""
+    if not isinstance(frame, pd.DataFrame) or frame.empty or "queue" not in frame.columns:
+        return False
+    source = str(frame["queue"].iloc[0])
+    return "failed_at" in frame.columns or is_recording(source) or taps.is_tap(source)
 
 
-def recorded(frame: pd.DataFrame, to: str | None, **options: Any) -> Iterator[Planned]:
-    """Yield what happens to each message of these failures, each once, topic by topic in the order
-    in which they failed. Raises `InvalidPlan`."""
+def copies(frame: pd.DataFrame, to: str | None, **options: Any) -> Iterator[Planned]:
+    """Yield what happens to each message of rows that are elsewhere, each once, topic by topic in
+    the order in which they failed, or were published. Raises `InvalidPlan`."""
     if frame["key"].isna().any():
         raise InvalidPlan(
             f"The messages of {frame['key'].isna().sum():,} of the rows were not kept; nothing was "
-            "done. Choose others: failures[failures['key'].notna()]. A recorder keeps them with "
+            "done. Choose others: frame[frame['key'].notna()]. A recorder keeps them with "
             "record(…, bodies=True)."
         )
-    once = frame.sort_values("failed_at").drop_duplicates("key", keep="last")
+    order = "failed_at" if "failed_at" in frame.columns else "position"
+    once = frame.sort_values(order).drop_duplicates("key", keep="last")
     source_of(once)
     if to is not None:
         yield from chosen(once, to=to, **options)

@@ -127,8 +127,9 @@ class Replaying(ABC):
         A message that is no task is skipped, unless *undecodable*: the peers' workers would take
         it again and again.
 
-        Rows of `failures` are sent as they were recorded, each to the queue of its topic; nothing
-        is taken from anywhere, so a second plan of them sends them a second time.
+        Rows of `failures` and `published` are sent as they were kept, each to the queue of its
+        topic; nothing is taken from anywhere, so a second plan of them sends them a second time.
+        Of a tap they go without headers that were tables or lists, which a stream does not keep.
 
         Raises `InvalidPlan`, and `UnknownTopic` when there is no queue *to*.
         """
@@ -138,12 +139,12 @@ class Replaying(ABC):
             "undecodable": undecodable,
             "signature": self._signature,
         }
-        if planning.is_recorded(frame):
-            recorded = list(planning.recorded(frame, to, **options))
-            for target in sorted({row.to for row in recorded if row.to is not None}):
+        if planning.is_elsewhere(frame):
+            copies = list(planning.copies(frame, to, **options))
+            for target in sorted({row.to for row in copies if row.to is not None}):
                 if not self.broker.topic_exists(target):
                     raise tasks.unknown_topic(self.broker, target)
-            return self._plan("replay", frame["queue"].iloc[0], recorded, rate=rate)
+            return self._plan("replay", frame["queue"].iloc[0], copies, rate=rate)
         source = planning.source_of(frame)
         target = to or self._home_of(source)
         if target == source:
@@ -159,6 +160,11 @@ class Replaying(ABC):
         They are kept, byte for byte, in the file *archive*, from which `plan_restore` brings them
         back; with ``archive=None`` they are gone for good. Raises `InvalidPlan`.
         """
+        if planning.is_elsewhere(frame):
+            raise InvalidPlan(
+                "The rows are of a recording or a tap, so they lie in no queue from which they "
+                "could be discarded; nothing was done. Make the plan of cluster.dead_letters()."
+            )
         source = planning.source_of(frame)
         kept = None if archive is None else free_archive(archive)
         rows = planning.chosen(

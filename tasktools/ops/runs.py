@@ -275,7 +275,7 @@ class Run:
 
     def _sendings(self, left: dict[str, Row], work: Work) -> Iterator[Sending]:
         """Yield what there is of *left*, and take it out there."""
-        for key, message in elsewhere.messages(self.plan, dict(left)):
+        for key, message in elsewhere.messages(self.plan, dict(left), self.broker):
             sending = work.prepared(left.pop(key), message, Opened(message.properties))
             if sending is not None:
                 yield sending

@@ -8,7 +8,7 @@ from typing import Final
 
 from tasktools.core.models import TaskMessage
 
-_MOST_TASKS: Final = 20_000
+MOST_TASKS: Final = 20_000
 _LONGEST: Final = 20_000  # characters of arguments; longer ones are not kept
 
 
@@ -25,7 +25,7 @@ class SeenTasks:
                 continue
             self._tasks[task.task_id] = task
             self._tasks.move_to_end(task.task_id)
-        while len(self._tasks) > _MOST_TASKS:
+        while len(self._tasks) > MOST_TASKS:
             self._tasks.popitem(last=False)
 
     def names(self) -> set[str]:

@@ -40,14 +40,13 @@ def test_an_unknown_topic_is_refused_with_the_names_it_may_have_meant(
         raw.channel.queue_declare("emial", passive=True)
 
 
-def test_a_tap_on_the_exchange_does_not_hide_a_missing_queue(cluster: Any, raw: Any) -> None:
+def test_a_tap_on_the_exchange_does_not_hide_a_missing_queue(cluster: Any) -> None:
     """A binding with `#` takes everything, so `mandatory` alone would call this confirmed."""
     cluster.publish("emails", "shop:send", create=True)
-    raw.declare("tap")
-    raw.channel.queue_bind("tap", "fp.tasks", "#")
+    cluster.tap()
     message = cluster.broker.composer.compose("nowhere", {"task_name": "shop:send"})
     assert cluster.broker.publish_many([message]) == ["unroutable"]
-    assert raw.depth("tap") == 0
+    assert cluster.published().empty
 
 
 def test_a_full_queue_refuses_and_an_unbound_one_returns(cluster: Any, raw: Any) -> None:

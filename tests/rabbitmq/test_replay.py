@@ -95,15 +95,14 @@ def reject_all(vhost: Vhost, count: int) -> None:
 def test_with_a_tap_on_the_exchange_a_replay_to_a_deleted_topic_is_returned(
     topic: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost
 ) -> None:
-    raw.declare("tap")
-    raw.channel.queue_bind("tap", cluster.broker.layout.task_exchange, "#")
+    cluster.tap()
     sent = tasks(50)
     put_tasks(vhost, sent)
     plan = cluster.plan_replay(cluster.dead_letters(topic))
     raw.channel.queue_delete(TOPIC)
     outcome = cluster.run(plan, **QUIET)
     assert Counter(outcome["outcome"]) == {"returned": 50}
-    assert raw.depth("tap") == 0
+    assert cluster.published().empty
     assert replays.bodies(raw, DEAD) == sent
 
 

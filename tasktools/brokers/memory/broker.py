@@ -21,7 +21,8 @@ from tasktools.brokers.memory.consumers import MemoryConsumer
 from tasktools.brokers.memory.locks import HeldBy, LockRequest, MemoryLock, check_name
 from tasktools.brokers.memory.mover import MemoryMover
 from tasktools.brokers.memory.server import MemoryServer
-from tasktools.core import codec, peek
+from tasktools.brokers.tapping import ReceiveTapped
+from tasktools.core import codec, peek, taps
 from tasktools.core.clock import Clock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
 from tasktools.core.errors import BrokerError, Closed, InvalidTopic, QueueNotFound
@@ -70,7 +71,9 @@ class MemoryBroker(DocumentNames):
     {'task_name': 'send', 'args': [], 'kwargs': {'to': 'a@b'}}
     """
 
-    capabilities = Capabilities(quorum_queues=False, survives_restart=False, foreign_peers=False)
+    capabilities = Capabilities(
+        quorum_queues=False, survives_restart=False, foreign_peers=False, streams=True
+    )
     note: str | None = None
     server_version: str | None = None
 
@@ -283,6 +286,33 @@ class MemoryBroker(DocumentNames):
     def overhear(self, receive: Overhear) -> Callable[[], None]:
         self._check_open()
         return self.server.overhear(self._layout.task_exchange, receive, self._client)
+
+    @changes
+    def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
+        self._check_open()
+        arguments = taps.arguments(name, max_age, max_bytes)
+        return self.server.tap(self._layout.task_exchange, name, arguments, max_age)
+
+    @changes
+    def untap(self, name: str, *, delete: bool = False) -> bool:
+        self._check_open()
+        taps.check_name(name)
+        return self.server.untap(self._layout.task_exchange, name, delete=delete)
+
+    def read_tap(
+        self,
+        name: str,
+        receive: ReceiveTapped,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        offset: int = 0,
+    ) -> None:
+        self._check_open()
+        taps.check_name(name)
+        for message in self.server.tapped(name, since=since, until=until, offset=offset):
+            if receive(message) is True:
+                return
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> MemoryMover:

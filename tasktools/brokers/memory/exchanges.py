@@ -17,6 +17,7 @@ from msgspec import structs
 
 from tasktools.brokers.memory.parking import Parking
 from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
+from tasktools.brokers.memory.stream import Stream
 from tasktools.core import deaths, wire
 from tasktools.core.clock import moment
 from tasktools.core.errors import QueueNotFound
@@ -26,7 +27,7 @@ from tasktools.core.models import Death, Properties, PublishResult
 _log = logging.getLogger("tasktools.broker")
 
 
-class Tap:
+class Overhearer:
     """Gets a copy of all that is published to *exchange*, for *owner*."""
 
     def __init__(
@@ -53,7 +54,10 @@ class Exchanges:
         self._may_expire: set[str] = set()
         self._parking = Parking()
         self._numbers = itertools.count(1)
-        self.taps: list[Tap] = []
+        self.overhearers: list[Overhearer] = []
+        self.streams: dict[str, Stream] = {}
+        self.taps: defaultdict[str, set[str]] = defaultdict(set)
+        """The streams that get all that is published to an exchange."""
 
     def queue(self, name: str) -> Queue:
         """Return the queue called *name*; raises `QueueNotFound`."""
@@ -121,11 +125,9 @@ class Exchanges:
     ) -> PublishResult:
         """Route one message, and say what became of it."""
         queues = self.route(exchange, key)
-        tapped = [tap for tap in self.taps if tap.exchange == exchange]
-        for tap in tapped:
-            tap.put(key, properties, body)
+        is_copied = self._copy(exchange, key, properties, body, now)
         if not queues:
-            return "confirmed" if tapped else "unroutable"
+            return "confirmed" if is_copied else "unroutable"
         if not _is_valid(properties.expiration):
             return "refused"
         willing = [queue for queue in queues if not queue.is_full]
@@ -134,6 +136,18 @@ class Exchanges:
             self._put(queue, self._message(body, properties, exchange, key), now)
         # As in RabbitMQ: refused when any of them is full, although the others have it.
         return "confirmed" if willing == queues else "refused"
+
+    def _copy(
+        self, exchange: str, key: str, properties: Properties, body: bytes, now: float
+    ) -> bool:
+        """Hand copies of a message to all that take every one; says whether there are such."""
+        overhearers = [one for one in self.overhearers if one.exchange == exchange]
+        for overhearer in overhearers:
+            overhearer.put(key, properties, body)
+        streams = self.taps[exchange]
+        for name in streams:
+            self.streams[name].put(key, as_on_the_wire(properties), body, now)
+        return bool(overhearers or streams)
 
     def park(
         self, exchange: str, key: str, body: bytes, properties: Properties, due: float
@@ -172,6 +186,7 @@ class Exchanges:
         """Queue the parked messages that are due, and dead-letter what has expired at the head
         of its queue."""
         for due, parked in self._parking.take_due(now):
+            self._copy(parked.exchange, parked.key, parked.properties, parked.body, due)
             for queue in self.route(parked.exchange, parked.key):
                 queue.published.count(now)
                 self._put(queue, replace(parked, number=next(self._numbers)), due)

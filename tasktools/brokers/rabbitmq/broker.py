@@ -20,7 +20,15 @@ from tasktools.brokers.base import (
     raise_unless_confirmed,
 )
 from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.rabbitmq import feed, look, tap, topology, translate
+from tasktools.brokers.rabbitmq import (
+    feed,
+    look,
+    overhearing,
+    tap,
+    tap_reader,
+    topology,
+    translate,
+)
 from tasktools.brokers.rabbitmq.batch import Batch
 from tasktools.brokers.rabbitmq.claims import Claims
 from tasktools.brokers.rabbitmq.connection import Connection, Session
@@ -35,7 +43,8 @@ from tasktools.brokers.rabbitmq.rawprops import RawProperties
 from tasktools.brokers.rabbitmq.seen import as_look
 from tasktools.brokers.rabbitmq.store import Store
 from tasktools.brokers.seen import Seen
-from tasktools.core import events, peek
+from tasktools.brokers.tapping import ReceiveTapped
+from tasktools.core import events, peek, taps
 from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.compose import Composer, FunctionNames, check_topic
@@ -63,6 +72,7 @@ from tasktools.core.topics import check_settings, queue_arguments
 
 _PROGRESS_EVERY: Final = 0.05
 _GIVING_BACK: Final = 60.0  # seconds that it may take until all that a look held is ready again
+_LONGEST_READ: Final = 86_400.0  # seconds; one that gets nothing more ends long before
 _BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
 
 
@@ -75,7 +85,9 @@ class RabbitMQBroker(DocumentNames):
     are those that are known from the start.
     """
 
-    capabilities = Capabilities(quorum_queues=True, survives_restart=True, foreign_peers=True)
+    capabilities = Capabilities(
+        quorum_queues=True, survives_restart=True, foreign_peers=True, streams=True
+    )
     demo = False
 
     def __init__(
@@ -118,9 +130,9 @@ class RabbitMQBroker(DocumentNames):
         self._ensured: set[str] = set()
         self._turn = 0
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
-        self._taps: list[Connection] = []
+        self._extra: list[Connection] = []
         connections = (self._looking, self._listening, self._main)
-        self._let_go = weakref.finalize(self, _let_go, connections, self._taps, management)
+        self._let_go = weakref.finalize(self, _let_go, connections, self._extra, management)
 
     def __repr__(self) -> str:
         return f"<RabbitMQBroker {self._dsn}{' read_only' if self._read_only else ''}>"
@@ -382,14 +394,53 @@ class RabbitMQBroker(DocumentNames):
 
     @changes
     def overhear(self, receive: Overhear) -> Callable[[], None]:
-        connection = Connection(self._dsn, purpose="tap", timeout=self._timeout)
+        connection = Connection(self._dsn, purpose="overhearing", timeout=self._timeout)
         try:
-            connection.run(tap.Tap(connection, self.layout, receive).begin)
+            connection.run(overhearing.Overhearing(connection, self.layout, receive).begin)
         except BaseException:
             connection.close()
             raise
-        self._taps.append(connection)
+        self._extra.append(connection)
         return connection.close
+
+    @changes
+    def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
+        arguments, layout = taps.arguments(name, max_age, max_bytes), self.layout
+        return self._main.run(lambda session: tap.declare(session, layout, name, arguments))
+
+    @changes
+    def untap(self, name: str, *, delete: bool = False) -> bool:
+        taps.check_name(name)
+        layout = self.layout
+        return self._main.run(
+            lambda session: tap.remove(session, layout, name, delete=delete), again=False
+        )
+
+    def read_tap(
+        self,
+        name: str,
+        receive: ReceiveTapped,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        offset: int = 0,
+    ) -> None:
+        taps.check_name(name)
+        self._main.check_open()
+        # What is read fills its connection, and others may read meanwhile.
+        connection = Connection(self._dsn, purpose="tap", timeout=self._timeout)
+        self._extra.append(connection)
+        try:
+            connection.run(
+                lambda _session: tap_reader.read(
+                    connection, name, receive, since=since, until=until, offset=offset
+                ),
+                timeout=_LONGEST_READ,
+                again=False,
+            )
+        finally:
+            self._extra.remove(connection)
+            connection.close()
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:
@@ -523,8 +574,8 @@ class RabbitMQBroker(DocumentNames):
 
 
 def _let_go(
-    connections: Iterable[Connection], taps: Iterable[Connection], management: Management
+    connections: Iterable[Connection], extra: Iterable[Connection], management: Management
 ) -> None:
-    for connection in (*taps, *connections):
+    for connection in (*extra, *connections):
         connection.close()
     management.close()

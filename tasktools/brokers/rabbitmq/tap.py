@@ -1,87 +1,68 @@
-"""Overhearing what is published: a bounded queue of our own, bound to the task exchange."""
+"""A tap on RabbitMQ: a stream of our own, bound to the task exchange with ``#``."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import random
-import secrets
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from pika import spec
-
-from tasktools.brokers.base import Overhear
 from tasktools.brokers.rabbitmq import topology
-from tasktools.brokers.rabbitmq.channel import Channel
-from tasktools.brokers.rabbitmq.connection import Connection, Session
-from tasktools.brokers.rabbitmq.frames import Delivered
-from tasktools.brokers.rabbitmq.rawprops import RawProperties
-from tasktools.core.errors import TaskToolsError
+from tasktools.brokers.rabbitmq.connection import Session
+from tasktools.brokers.rabbitmq.translate import Refused
+from tasktools.brokers.tapping import tap_conflict
+from tasktools.core.errors import NoStreams, TapConflict
 from tasktools.core.layout import Layout
 
-_log = logging.getLogger("tasktools.tap")
-
-_MOST: Final = 100_000
-_MOST_BYTES: Final = 256 * 1024 * 1024
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_ALL: Final = "#"
 
 
-class Tap:
-    """Hands copies of what passes the task exchange to *receive*, while *connection* is open."""
+async def declare(
+    session: Session, layout: Layout, name: str, arguments: Mapping[str, Any]
+) -> bool:
+    """Declare the stream *name* and bind it; says whether it was missing.
 
-    def __init__(self, connection: Connection, layout: Layout, receive: Overhear) -> None:
-        self._connection = connection
-        self._layout = layout
-        self._receive = receive
-        self._queue = f"tasktools.tap.{secrets.token_hex(8)}"
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def begin(self, session: Session) -> None:
-        """Begin, or raise why that cannot be; what happens later is mended."""
-        await topology.declare_exchanges(session, self._layout)
-        channel = await self._consume(session)
-        self._keeping = asyncio.create_task(self._keep(channel))
-
-    async def _keep(self, channel: Channel) -> None:
-        """Begin again after every loss."""
-        pause = _FIRST_PAUSE
-        while True:
-            await _until_lost(channel)
-            try:
-                channel = await self._consume(await self._connection.session())
-                pause = _FIRST_PAUSE
-            except (TaskToolsError, TimeoutError):
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause = min(pause * 2, _LONGEST_PAUSE)
-
-    async def _consume(self, session: Session) -> Channel:
-        channel = await session.channel()
-        await channel.queue(
-            self._queue,
-            exclusive=True,
-            arguments={
-                "x-queue-type": "classic",
-                "x-max-length": _MOST,
-                "x-max-length-bytes": _MOST_BYTES,
-                "x-expires": 60_000,
-            },
-        )
-        await topology.bind(session, self._queue, self._layout.task_exchange, "#")
-        await channel.consume(self._queue, self._arrived, auto_ack=True)
-        return channel
-
-    def _arrived(
-        self, method: spec.Basic.Deliver | Delivered, properties: RawProperties, body: bytes
-    ) -> None:
+    Raises `TapConflict` and `NoStreams`.
+    """
+    await topology.declare_exchanges(session, layout)
+    is_new = await topology.queue_ok(session, name) is None
+    async with session.asking() as channel:
         try:
-            self._receive(method.routing_key, properties.raw, body)
-        except Exception:  # noqa: BLE001 - a stranger's code; the messages go on
-            _log.exception("what overhears the messages failed")
+            await channel.queue(name, durable=True, arguments=dict(arguments))
+        except Refused as refused:
+            raise _refusal(refused, session.server_version, name, arguments) from refused
+    await topology.bind(session, name, layout.task_exchange, _ALL)
+    return is_new
 
 
-async def _until_lost(channel: Channel) -> None:
-    lost = asyncio.Event()
-    channel.on_close = lambda _: lost.set()
-    channel.raw.add_on_cancel_callback(lambda _: lost.set())
-    if channel.is_open:
-        await lost.wait()
+def _refusal(
+    refused: Refused, version: str, name: str, arguments: Mapping[str, Any]
+) -> TapConflict | NoStreams:
+    difference = topology.conflict(refused)
+    if difference is not None:
+        argument, current = difference
+        return tap_conflict(name, argument, current or "none", arguments.get(argument, "none"))
+    return NoStreams(
+        f"RabbitMQ {version} refused a stream, so there can be no tap; nothing was changed. "
+        "Streams come with 3.9, and are enabled with: rabbitmqctl enable_feature_flag "
+        f"stream_queue ({refused})"
+    )
+
+
+async def remove(session: Session, layout: Layout, name: str, *, delete: bool) -> bool:
+    """Take the binding away, and delete the stream if that is wanted; says whether there was one.
+
+    Raises `TapConflict` for what is to be deleted and is no stream.
+    """
+    if await topology.queue_ok(session, name) is None:
+        return False
+    if delete:
+        found = await topology.probe(session, name)
+        if found is None or found.queue_type != "stream":
+            raise TapConflict(
+                f"The queue {name!r} is not known to be a stream; nothing was changed. Delete it "
+                "by hand, if it is yours."
+            )
+    await topology.unbind(session, name, layout.task_exchange, _ALL)
+    if delete:
+        async with session.asking() as channel:
+            await channel.call(channel.raw.queue_delete, name)
+    return True

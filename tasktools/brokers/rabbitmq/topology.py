@@ -17,6 +17,7 @@ from tasktools.brokers.rabbitmq.channel import QueueOk
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.core import layout as layouts
+from tasktools.core import taps
 from tasktools.core.errors import PermissionDenied, QueueNotFound, TopicConflict
 from tasktools.core.layout import Layout
 
@@ -119,16 +120,27 @@ async def create_topic(
         try:
             await channel.queue(topic, durable=True, arguments=declared)
         except Refused as refused:
-            match = _CONFLICT.search(refused.text)
-            if match is None:
+            difference = conflict(refused)
+            if difference is None:
                 raise
-            name, current = match["name"], match["value"]
+            name, current = difference
             raise TopicConflict(
                 f"The topic {topic!r} exists and has {name} {current or 'none'} instead of "
                 f"{declared.get(name, 'none')}; it was not changed and is used as it is."
             ) from refused
     await declare_topic(session, layout, topic)
     return is_new
+
+
+def conflict(refused: Refused) -> tuple[str, str | None] | None:
+    """Return the argument for which a declaration was refused, and the current value."""
+    match = _CONFLICT.search(refused.text)
+    if match is None:
+        return None
+    name, value = match["name"], match["value"]
+    if name == "x-max-age" and value is not None and value.isdecimal():
+        value = taps.age(int(value) // 1000)  # 4.3 tells it in milliseconds, and takes it in words
+    return name, value
 
 
 async def _declare(session: Session, queue: str, arguments: Mapping[str, Any]) -> bool:
@@ -214,10 +226,10 @@ async def _conflict(
         try:
             await channel.queue(queue, durable=durable, arguments=dict(arguments))
         except Refused as refused:
-            match = _CONFLICT.search(refused.text)
-            if match is None:
+            difference = conflict(refused)
+            if difference is None:
                 raise PermissionDenied(str(refused)) from refused
-            return match["name"], _value(match["value"])
+            return difference[0], _value(difference[1])
         return None
 
 

@@ -12,7 +12,7 @@ from tasktools.core import layout as layouts
 from tasktools.core import schemas
 from tasktools.core.clock import moment
 from tasktools.core.compose import Composer, FunctionNames
-from tasktools.core.errors import LookRefused, ReadOnly, RecordingError
+from tasktools.core.errors import LookRefused, ReadOnly, RecordingError, UnknownTap
 from tasktools.core.events import Event
 from tasktools.core.layout import Layout
 from tasktools.core.models import ClusterState, Source, TopicReport, TopicSettings, TopicStats
@@ -66,7 +66,9 @@ class HistoryBroker(DocumentNames):
     """The cluster of a recording at the moment *at*; without one, as it was seen last, which moves
     on while a recorder writes. It keeps the looking half of the contract, and refuses the other."""
 
-    capabilities = Capabilities(quorum_queues=False, survives_restart=True, foreign_peers=False)
+    capabilities = Capabilities(
+        quorum_queues=False, survives_restart=True, foreign_peers=False, streams=False
+    )
     read_only = True
 
     def __init__(self, recording: File, at: float | None = None) -> None:
@@ -233,6 +235,13 @@ class HistoryBroker(DocumentNames):
 
     look_verdict = peek = _no_look
 
+    def read_tap(self, name: str, *_args: Any, **_kwargs: Any) -> Never:
+        """Refuse it: what a recording has kept is not a stream."""
+        raise UnknownTap(
+            f"There is no tap {name!r} to read: this is a recording. published() shows the "
+            "messages that it has kept."
+        )
+
     # --- the other half ---------------------------------------------------------------
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> Never:
@@ -242,7 +251,7 @@ class HistoryBroker(DocumentNames):
         )
 
     setup = publish = publish_many = claim = consume = ack = nack = dead_letter = _refuse
-    purge = mover = overhear = ensure_topic = create_topic = configure_topic = _refuse
+    purge = mover = overhear = tap = untap = ensure_topic = create_topic = configure_topic = _refuse
     broadcast = acquire_lock = force_release_lock = _refuse
 
 

@@ -15,6 +15,7 @@ from tasktools.core import history_schemas as schemas
 from tasktools.core.clock import moment
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.models import Properties, TaskMessage
+from tasktools.core.published import PublishedMessages
 from tasktools.core.redaction import mask, mask_text
 from tasktools.core.tables import BROKEN
 from tasktools.ops.recording.series import Window, id_of
@@ -48,7 +49,12 @@ AND (:topic IS NULL OR t.topic = :topic) ORDER BY t.ended DESC LIMIT :limit
 """
 _MESSAGES: Final = """
 SELECT m.n, m.properties, m.body, m.size, m.published, n.name, m.attempts FROM messages AS m
-LEFT JOIN names AS n ON n.id = m.name WHERE m.n IN ({})
+LEFT JOIN names AS n ON n.id = m.name WHERE m.n IN ({}) ORDER BY m.n
+"""
+_PUBLISHED: Final = """
+SELECT m.n, topic.name FROM messages AS m LEFT JOIN names AS topic ON topic.id = m.topic
+WHERE m.at >= :since AND m.at < :until AND (:topic IS NULL OR m.topic = :topic)
+ORDER BY m.n LIMIT :limit
 """
 
 
@@ -184,6 +190,37 @@ def _failure_row(
         kept and kept.size,
         task.problem,
     )
+
+
+def published(
+    connection: sqlite3.Connection,
+    window: Window,
+    *,
+    topic: str | None,
+    limit: int,
+    recording: str,
+    reveal: bool,
+) -> pd.DataFrame:
+    """Return the messages that were kept, the first *limit* (schema `PUBLISHED_MESSAGES`)."""
+    told = {
+        "since": window.since,
+        "until": window.until,
+        "topic": None if topic is None else id_of(connection, topic),
+        "limit": limit,
+    }
+    topics = dict(connection.execute(_PUBLISHED, told).fetchall())
+    rows = PublishedMessages(recording, reveal=reveal)
+    for one in messages(connection, list(topics)):
+        raw = one.raw
+        rows.add(
+            None if raw is None else one.key,
+            one.n,
+            topics[one.n],
+            one.task,
+            priority=None if raw is None else wire.decode(raw.properties).priority,
+            size=one.size,
+        )
+    return rows.frame()
 
 
 def task_events(

@@ -21,8 +21,10 @@ _PARTS = (
     "locking",
     "looking",
     "moving",
+    "overhearing",
     "publishing",
     "settings",
+    "tapping",
     "topics",
 )
 for _part in _PARTS:

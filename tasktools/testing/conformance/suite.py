@@ -15,6 +15,7 @@ from tasktools.testing.conformance.moving import Moving
 from tasktools.testing.conformance.overhearing import Overhearing
 from tasktools.testing.conformance.publishing import Publishing
 from tasktools.testing.conformance.settings import Settings
+from tasktools.testing.conformance.tapping import Tapping
 from tasktools.testing.conformance.topics import Topics
 
 
@@ -27,6 +28,7 @@ class BrokerConformance(
     DeadLettering,
     Looking,
     Overhearing,
+    Tapping,
     Moving,
     Topics,
     Settings,

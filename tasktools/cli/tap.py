@@ -1,0 +1,115 @@
+"""Commands for taps: keep what is published on the broker, and show it."""
+
+from __future__ import annotations
+
+import click
+
+from tasktools.cli import output, show, times
+from tasktools.cli.access import Access, with_access, with_json
+from tasktools.core import history_schemas as schemas
+from tasktools.core import taps
+
+_with_name = click.option(
+    "--name", default=taps.NAME, show_default=True, metavar="NAME", help="The tap's name."
+)
+_with_yes = click.option("--yes", is_flag=True, help="Do it; without this nothing happens.")
+
+
+@click.command()
+@_with_name
+@click.option(
+    "--max-age",
+    default=taps.MAX_AGE,
+    show_default=True,
+    callback=times.span,
+    metavar="SPAN",
+    help="For how long messages are kept.",
+)
+@click.option(
+    "--max-bytes",
+    type=int,
+    default=taps.MAX_BYTES,
+    show_default=True,
+    metavar="N",
+    help="How many bytes of them are kept.",
+)
+@_with_yes
+@with_access
+def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool) -> None:
+    """Keep what is published from now on in a stream on the broker; no recorder is needed.
+
+    'tasktools published' shows it. Says what everybody pays for that, and does it with --yes.
+    """
+    planned = taps.Tap(name=name, max_age=round(max_age), max_bytes=max_bytes)
+    output.write(show.harmless(planned.title))
+    for cost in planned.costs:
+        output.write(f"  {cost}")
+    if not yes:
+        output.remark(["Nothing was done. To do it: the same with --yes."])
+        return
+    with access.cluster() as cluster:
+        cluster.tap(name, max_age=max_age, max_bytes=max_bytes)
+    output.remark([show.harmless(f"The tap {name} is there.")])
+
+
+@click.command()
+@_with_name
+@click.option(
+    "--delete", is_flag=True, help="Drop what it has kept, too; else that can still be read."
+)
+@_with_yes
+@with_access
+def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
+    """Keep nothing more of what is published."""
+    rest = "what it has kept is dropped for good" if delete else "what it has kept stays"
+    output.write(show.harmless(f"{name} keeps nothing more; {rest}"))
+    if not yes:
+        output.remark(["Nothing was done. To do it: the same with --yes."])
+        return
+    with access.cluster() as cluster:
+        was_there = cluster.untap(name, delete=delete)
+    said = f"The tap {name} has ended." if was_there else f"There is no tap {name}."
+    output.remark([show.harmless(said)])
+
+
+@click.command()
+@click.argument("topic", required=False)
+@click.option(
+    "--since",
+    default="1h",
+    show_default=True,
+    callback=times.moment,
+    metavar="WHEN",
+    help="From then on: 2h for two hours ago, or 2026-11-24T12:00Z.",
+)
+@click.option(
+    "--until", callback=times.moment, metavar="WHEN", help="Up to then; else up to the end."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="The first N messages.",
+)
+@_with_name
+@with_json
+@with_access
+def published(
+    access: Access,
+    *,
+    topic: str | None,
+    since: str,
+    until: str | None,
+    limit: int,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Show what was published, to TOPIC or to all: of a tap, or of a recording.
+
+    Nothing is taken away.
+    """
+    with access.cluster() as cluster:
+        frame = cluster.published(topic, since=since, until=until, limit=limit, tap=name)
+    output.answer(frame, schemas.PUBLISHED_MESSAGES, as_json=as_json)
