@@ -42,7 +42,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         share=0.5 if small else 1.0,
     )
     yield from recording.reading(topics=10 if small else 100, rounds=3)
-    yield from recording.hearing(node, workers=10_000, events=1_000, seconds=5 if small else 300)
+    yield from recording.hearing(node, workers=10_000, events=1_000, seconds=10 if small else 300)
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
     yield workers.idle(node, seconds=10 if small else 60)
 

@@ -22,6 +22,7 @@ from tasktools.testing import RabbitMQNode
 
 _DAY, _EVERY = 86_400_000, 5_000
 _START = 1_795_046_400_000
+_TOPICS_SPOKEN_OF = 20  # by the program below
 _SPEAKER = Path(__file__).with_name("programs") / "many_workers.py"
 _PLAIN = (
     "SELECT topic, at, queued, queued_max, unacked, running, dead_letter FROM topic_samples "
@@ -30,15 +31,15 @@ _PLAIN = (
 
 
 def reading(*, topics: int, rounds: int) -> Iterator[Result]:
-    """`queue_depth` of a day of samples against the same rows with plain sqlite3 into pandas."""
+    """`queue_depth` of a day of samples: in seconds, and against plain sqlite3 into pandas."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "day.db"
         _fill(file, topics)
         connection = sqlite3.connect(file)
         with tt.connect(f"sqlite:///{file}") as history:
-            for what, topic, where in (
-                ("one topic", "topic-001", " AND topic = 2"),
-                (f"all {topics} topics", None, ""),
+            for what, topic, where, bound in (
+                ("one topic", "topic-001", " AND topic = 2", 0.3),
+                (f"all {topics} topics", None, "", 3.0),
             ):
                 mine, theirs = in_turns(
                     lambda topic=topic: history.queue_depth(topic, since="1D"),  # type: ignore[misc]
@@ -51,6 +52,8 @@ def reading(*, topics: int, rounds: int) -> Iterator[Result]:
                     1.5,
                     f"{mine:.3f} against {theirs:.3f} s",
                 )
+                rows = topics * _DAY // _EVERY
+                yield at_most(f"seconds for it, of {rows:,} samples", mine, bound, f"{mine:.3f} s")
         connection.close()
 
 
@@ -96,15 +99,29 @@ def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> I
         (ended,) = connection.execute("SELECT count(*) FROM tries WHERE outcome = 0").fetchone()
         connection.close()
         beats, tasks, took = int(said[0]), int(said[1]), float(said[2])
-        size = file.stat().st_size / 1024**2
+        size = file.stat().st_size
     what = f"{workers:,} workers, {tasks / took:,.0f} task events a second, for {took:.0f} s"
     yield at_least(
         f"events recorded of those sent: {what}",
         min(heard / (beats + tasks), 2 * ended / tasks),
         1,
-        f"{heard / took:,.0f} a second; the file has {size:.1f} MB",
+        f"{heard / took:,.0f} a second",
     )
     yield at_most(f"share of a core that recording takes: {what}", cpu / took, 1, f"{cpu:.1f} s")
+    allowed = _size_in_readme(workers=workers, tasks=tasks // 2, seconds=took)
+    yield at_most(
+        f"size of the file, against what the README says: {what}",
+        size / allowed,
+        1,
+        f"{size / 1e6:.1f} MB against {allowed / 1e6:.1f} MB",
+    )
+
+
+def _size_in_readme(*, workers: int, tasks: int, seconds: float) -> float:
+    """Return how many bytes a recording of so much has at most, as the README tells users."""
+    hours = seconds / 3600
+    samples = (30_000 + 60_000 * _TOPICS_SPOKEN_OF + 35_000 * min(workers, 500)) * hours
+    return samples + 125 * tasks + 400 * workers
 
 
 def _recorder(node: RabbitMQNode, file: Path) -> subprocess.Popen[str]:

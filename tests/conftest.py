@@ -75,6 +75,14 @@ def no_broker_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def ledger_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of the test's own."""
+    file = tmp_path / "ledger.db"
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(file))
+    return file
+
+
 @pytest.fixture
 def proxy(vhost: Vhost) -> Iterator[Proxy]:
     """A proxy before the broker."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 import tasktools
-from tasktools.cli import show
+from tasktools.cli import show, times
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.layout import LAYOUTS
 from tasktools.ops.cluster import Cluster
@@ -65,7 +65,8 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--dsn",
         metavar="DSN",
-        help="amqp://user:password@host:5672/vhost, amqps://… or demo://; "
+        help="amqp://user:password@host:5672/vhost, amqps://…, demo://, or sqlite:///FILE of a "
+        "recording; "
         "else BROKER_DSN, which keeps the password out of the process list.",
     )
     @click.option(
@@ -92,4 +93,10 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     return reached
 
 
+with_at = click.option(
+    "--at",
+    callback=times.moment,
+    metavar="MOMENT",
+    help="Of a recording: as it was then, a time like 2026-11-24T12:00Z, or 2h before its end.",
+)
 with_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, all columns.")

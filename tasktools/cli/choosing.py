@@ -83,14 +83,17 @@ class Choice:
 
     def of(self, cluster: Cluster, topic: str) -> pd.DataFrame:
         """Look at the dead letters of *topic* and return the chosen ones."""
-        frame = cluster.dead_letters(topic, self.limit)
+        return self.among(cluster.dead_letters(topic, self.limit), f"dead letter of {topic}")
+
+    def among(self, frame: pd.DataFrame, what: str) -> pd.DataFrame:
+        """Return the chosen rows of *frame*, each of which is a *what*."""
         attrs = frame.attrs
         known = set(frame["key"])
         missing = [key for key in self.keys if key not in known]
         if missing:
             raise click.ClickException(
-                f"No dead letter of {show.harmless(topic)} has the key "
-                f"{show.harmless(missing[0])} (any more); nothing was done."
+                f"No {show.harmless(what)} has the key {show.harmless(missing[0])} (any more); "
+                "nothing was done."
             )
         if self.keys:
             frame = frame[frame["key"].isin(self.keys)]

@@ -13,7 +13,7 @@ import pandas as pd
 import tasktools
 from tasktools.brokers.base import raise_unless_confirmed
 from tasktools.cli import output, show
-from tasktools.cli.access import Access, with_access, with_json
+from tasktools.cli.access import Access, with_access, with_at, with_json
 from tasktools.core import schemas
 from tasktools.ops import task_file
 
@@ -30,38 +30,41 @@ def main() -> None:
 
 
 @main.command()
+@with_at
 @with_json
 @with_access
-def status(access: Access, *, as_json: bool) -> None:
+def status(access: Access, *, at: str | None, as_json: bool) -> None:
     """Show the cluster in figures: workers, load, messages."""
     with access.cluster() as cluster:
-        frame = cluster.stats()
+        frame = cluster.stats(at=at)
     output.answer(frame, schemas.STATS, as_json=as_json, render=show.facts)
 
 
 @main.command()
+@with_at
 @with_json
 @with_access
-def workers(access: Access, *, as_json: bool) -> None:
+def workers(access: Access, *, at: str | None, as_json: bool) -> None:
     """Show the workers, dead ones of the last hour included."""
     with access.cluster() as cluster:
-        frame = cluster.workers()
+        frame = cluster.workers(at=at)
     output.answer(frame, schemas.WORKERS, as_json=as_json)
 
 
 @main.command()
 @click.argument("names", metavar="[TOPIC]...", nargs=-1)
+@with_at
 @with_json
 @with_access
-def topics(access: Access, names: tuple[str, ...], *, as_json: bool) -> None:
+def topics(access: Access, names: tuple[str, ...], *, at: str | None, as_json: bool) -> None:
     """Show the topics: their queues, their load, their dead letters.
 
     Without the management API only topics that workers speak of can be found; naming a TOPIC
     shows it all the same, and nothing else.
     """
     with access.cluster(names) as cluster:
-        cluster.workers()  # wait until the workers have named their topics
-        frame = cluster.topics()
+        cluster.workers(at=at)  # wait until the workers have named their topics
+        frame = cluster.topics(at=at)
     if names:
         attrs, frame = frame.attrs, frame[frame["topic"].isin(names)]
         frame.attrs = attrs
@@ -83,12 +86,21 @@ def topics(access: Access, names: tuple[str, ...], *, as_json: bool) -> None:
     metavar="N",
     help="How many queued tasks of a topic to look at.",
 )
+@with_at
 @with_json
 @with_access
-def tasks(access: Access, topic: str | None, *, queued: bool, limit: int, as_json: bool) -> None:
+def tasks(
+    access: Access,
+    topic: str | None,
+    *,
+    queued: bool,
+    limit: int,
+    at: str | None,
+    as_json: bool,
+) -> None:
     """Show running and queued tasks, of TOPIC or of all topics."""
     with access.cluster() as cluster:
-        frame = cluster.active_tasks(topic, queued=queued, limit=limit)
+        frame = cluster.active_tasks(topic, queued=queued, limit=limit, at=at)
     output.answer(frame, schemas.ACTIVE_TASKS, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tasktools.cli import output, show
-from tasktools.cli.access import Access, with_access, with_json
+from tasktools.cli.access import Access, with_access, with_at, with_json
 from tasktools.core import schemas
 from tasktools.core.models import QueueType
 from tasktools.ops.commands import UNCHANGED
@@ -162,13 +162,14 @@ def drain(access: Access, *, worker: str, force: bool, yes: bool, as_json: bool)
 
 
 @click.command()
+@with_at
 @with_json
 @with_access
-def locks(access: Access, *, as_json: bool) -> None:
+def locks(access: Access, *, at: str | None, as_json: bool) -> None:
     """Show the locks that are held, by whom, and whether that one is gone."""
     with access.cluster() as cluster:
         cluster.workers()  # wait until the workers were heard: they say who is gone
-        frame = cluster.locks()
+        frame = cluster.locks(at=at)
     output.answer(frame, schemas.LOCKS, as_json=as_json)
 
 

@@ -114,10 +114,16 @@ def record(  # noqa: PLR0913 - one an option
             where = show.harmless(f"{cluster.broker.address} into {file}")
             output.remark([f"Recording {where} every {show.span(every)}; Ctrl-C ends it."])
             _until_told(recorder, told, length)
-    size = file.stat().st_size / _MEGABYTE
-    output.write(f"{recorder.ticks:,} ticks; the file has {size:,.1f} MB")
+    output.write(f"{recorder.ticks:,} ticks{_size(file)}")
     if recorder.problem is not None:
         raise click.ClickException(show.harmless(recorder.problem))
+
+
+def _size(file: Path) -> str:
+    try:
+        return f"; the file has {file.stat().st_size / _MEGABYTE:,.1f} MB"
+    except OSError:  # somebody has moved it
+        return ""
 
 
 def _until_told(recorder: Recorder, told: threading.Event, length: float | None) -> None:

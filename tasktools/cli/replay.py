@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tasktools.cli import show
+from tasktools.cli import show, times
 from tasktools.cli.access import Access, with_access
 from tasktools.cli.choosing import Choice, with_choice
+from tasktools.cli.failures import failed_tasks
 from tasktools.cli.orders import Order, with_order
 from tasktools.core.edits import REMOVE
+from tasktools.core.moments import Moment
 from tasktools.core.plans import Plan
 from tasktools.ops.canary import Ramp
 from tasktools.ops.cluster import Cluster
@@ -35,6 +38,19 @@ def _new_values(
 @click.command()
 @click.argument("topic", required=False)
 @with_choice
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead of dead letters, tasks that failed: from this recording (record --bodies), and "
+    "without those that succeeded later.",
+)
+@click.option(
+    "--since",
+    callback=times.moment,
+    metavar="MOMENT",
+    help="Those of the recording that failed since then; without it of its last day.",
+)
 @click.option(
     "--to", metavar="QUEUE", help="Send them to this topic or queue; else where they came from."
 )
@@ -62,11 +78,13 @@ def _new_values(
 )
 @with_order
 @with_access
-def replay(
+def replay(  # noqa: PLR0913 - one an option
     access: Access,
     *,
     topic: str | None,
     choice: Choice,
+    recorded: Path | None,
+    since: Moment | None,
     to: str | None,
     new_values: dict[str, Any],
     removed: tuple[str, ...],
@@ -74,16 +92,21 @@ def replay(
     ramp: bool,
     order: Order,
 ) -> None:
-    """Send dead letters of TOPIC again: all of them, or the chosen ones.
+    """Send dead letters of TOPIC again: all of them, or the chosen ones; or tasks that failed.
 
     Shows the plan. With --yes and --reason it does it: exactly the planned messages, each
     confirmed before the original is gone, all of it in the ledger.
     """
     edits = new_values | dict.fromkeys(removed, REMOVE)
-    order.check(topic=topic, others=(choice, to, edits, rate))
+    order.check(topic=topic, others=(choice, recorded, since, to, edits, rate))
+    if since is not None and recorded is None:
+        raise click.UsageError("--since is for --recorded FILE.")
 
     def planned(cluster: Cluster) -> Plan:
-        frame = choice.of(cluster, str(topic))
+        if recorded is None:
+            frame = choice.of(cluster, str(topic))
+        else:
+            frame = failed_tasks(recorded, str(topic), choice, since or "1D")
         return cluster.plan_replay(frame, to, edits=edits or None, rate=rate)
 
     order.carry_out(access, "replay", planned, ramp=Ramp() if ramp else None)

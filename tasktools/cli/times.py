@@ -6,6 +6,7 @@ import time
 
 import click
 
+from tasktools.cli import show
 from tasktools.core import moments
 
 
@@ -16,7 +17,7 @@ def span(_context: click.Context, _option: click.Parameter, given: str | None) -
     try:
         return moments.seconds(float(given) if _is_number(given) else given)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        raise click.BadParameter(show.harmless(str(error))) from error
 
 
 def _is_number(text: str) -> bool:
@@ -29,5 +30,5 @@ def moment(_context: click.Context, _option: click.Parameter, given: str | None)
         try:
             moments.epoch(given, time.time())
         except ValueError as error:
-            raise click.BadParameter(str(error)) from error
+            raise click.BadParameter(show.harmless(str(error))) from error
     return given

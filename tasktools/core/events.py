@@ -311,7 +311,7 @@ def _task_event(
         worker_id=values.text(info.get("worker_id")),
         topic=values.text(info.get("topic")),
         started_at=values.epoch(info.get("started_at")),
-        duration=values.number(info.get("duration")),
+        duration=values.span(info.get("duration")),
         error=values.text(info.get("error")),
         error_type=values.text(info.get("error_type")),
     )

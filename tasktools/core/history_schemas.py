@@ -200,8 +200,9 @@ GAPS: Final = Schema(
         Column(
             "what",
             "name",
-            "`all`: nothing was recorded; `topics`: the broker could not be asked; `events`: the "
-            "workers could not be heard, or not all of it could be kept",
+            "`all`: nothing was recorded; `samples`: the events were, samples were not; `topics`: "
+            "the broker could not be asked; `events`: the workers could not be heard, or not all "
+            "of it could be kept",
             "-",
         ),
         Column("why", "name", "in words", "-"),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _MAX_COUNT = 2**40  # thousands of them still add up to an Int64
+_MAX_SPAN = 1e10  # three centuries
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
@@ -34,6 +35,12 @@ def number(value: object) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # an int too large for a float
         return None
+
+
+def span(value: object) -> float | None:
+    """Return a span in seconds (0 or more, and no more than a frame can hold), else `None`."""
+    found = number(value)
+    return found if found is not None and 0 <= found <= _MAX_SPAN else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:

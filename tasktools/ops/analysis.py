@@ -237,11 +237,15 @@ class Analysis(ABC):
     def _between(self, since: Moment, until: Moment | None) -> tuple[float, float]:
         """Return the time from *since* to before *until*, in seconds since the epoch."""
         now = self._clock.time()
-        end = now + 0.001 if until is None else epoch(until, now)
+        end = self._end(now) + 0.001 if until is None else epoch(until, now)
         start = epoch(since, now if until is None else end)
         if start >= end:
             raise ValueError(f"since {since!r} is not before until {until!r}.")
         return start, end
+
+    def _end(self, now: float) -> float:
+        """Return the end of what can be told; in a recording, time out of sight included."""
+        return self.broker.clock.last() if isinstance(self.broker, HistoryBroker) else now
 
     def _recording(self) -> Recorded:
         if isinstance(self.broker, HistoryBroker):

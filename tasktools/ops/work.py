@@ -7,7 +7,7 @@ later process must know is in the ledger before it matters.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -30,13 +30,15 @@ _AT_ONCE: Final = 1_000_000
 
 
 class Row(msgspec.Struct, gc=False):
-    """One message of the plan and how far it has got."""
+    """One message of the plan and how far it has got. *twin* is the next one that is looked for
+    and has the same base."""
 
     n: int
     planned: Planned
     state: State
     sends: int
     why: str | None = None
+    twin: Row | None = None
 
     @property
     def base(self) -> str:
@@ -147,8 +149,8 @@ class Work:
         self._done = done
         self._rate = plan.rate
         self._sent_since: tuple[float, int] = (clock.time(), 0)
-        self._waiting: dict[str, list[Row]] = {}
-        self._unsure: dict[str, list[Row]] = {}
+        self._waiting = Wanted()
+        self._unsure = Wanted()
         self._noted: list[Row] = []
         if account.broke_off:
             self.doubt()
@@ -163,9 +165,9 @@ class Work:
         An original that has no task id is not looked for: what looks like it may be another
         message, which would be acknowledged without having been sent.
         """
-        self._waiting = _by_base(row for row in rows if row.state in _OPEN)
+        self._waiting = Wanted(row for row in rows if row.state in _OPEN)
         confirmed = [row for row in self.rows if row.state == "confirmed"]
-        self._unsure = _by_base(row for row in confirmed if row.planned.task_id is not None)
+        self._unsure = Wanted(row for row in confirmed if row.planned.task_id is not None)
         for row in confirmed:
             if row.planned.task_id is None:
                 row.state, row.why = "settled", _MAY_REMAIN
@@ -182,18 +184,18 @@ class Work:
 
     def conclude(self) -> None:
         """Note what it means that those still wanted are in the queue no more."""
-        for waiting in self._waiting.values():
-            for row in waiting:
-                begun = row.state == "intent"
-                row.state = "in doubt" if begun else "gone"
-                row.why = "it was being sent when the run was interrupted" if begun else None
-                self._noted.append(row)
-        for unsure in self._unsure.values():
-            for row in unsure:
-                row.state = "settled"
-                self._noted.append(row)
-        self._done(sum(map(len, self._waiting.values())))
-        self._waiting, self._unsure = {}, {}
+        gone = 0
+        for row in self._waiting.rows():
+            begun = row.state == "intent"
+            row.state = "in doubt" if begun else "gone"
+            row.why = "it was being sent when the run was interrupted" if begun else None
+            self._noted.append(row)
+            gone += 1
+        for row in self._unsure.rows():
+            row.state = "settled"
+            self._noted.append(row)
+        self._done(gone)
+        self._waiting, self._unsure = Wanted(), Wanted()
         self.write()
 
     def give_up(self, row: Row, state: State, why: str) -> None:
@@ -225,10 +227,10 @@ class Work:
         """Say what is to be done with a message."""
         opened = Opened(message.properties)
         base = opened.key(message.body)
-        row = _next(self._waiting, base)
+        row = self._waiting.take(base)
         if row is None:
             # Ours it was only if it has been delivered before; a new twin was not.
-            row = _next(self._unsure, base) if message.redelivered else None
+            row = self._unsure.take(base) if message.redelivered else None
             return None if row is None else Sending(row=row)
         return self.prepared(row, message, opened)
 
@@ -277,7 +279,6 @@ class Work:
                 case _:
                     continue  # its next pass finds out
             self._noted.append(row)
-        self.write()
         self.moves += ended
         self._done(ended)
 
@@ -291,22 +292,41 @@ class Work:
         """Want these again."""
         for sending in reversed(sendings):
             wanted = self._unsure if sending.row.state == "confirmed" else self._waiting
-            wanted.setdefault(sending.row.base, []).insert(0, sending.row)
+            wanted.put_first(sending.row)
 
 
-def _by_base(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Return the rows of each key; nearly always it is one."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.base, []).append(row)
-    return found
+class Wanted:
+    """Rows by their base, the first of the plan first. Nearly always there is one of each: so
+    that 100,000 are nothing that the garbage collector has to go through, twins are chained."""
 
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._first: dict[str, Row] = {}
+        for row in reversed(list(rows)):
+            self.put_first(row)
 
-def _next(rows: dict[str, list[Row]], base: str) -> Row | None:
-    """Take out the first row of *base*."""
-    found = rows.get(base)
-    if found is None:
-        return None
-    if len(found) == 1:
-        del rows[base]
-    return found.pop(0)
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def put_first(self, row: Row) -> None:
+        """Look for *row* too, before its twins."""
+        row.twin = self._first.get(row.base)
+        self._first[row.base] = row
+
+    def take(self, base: str) -> Row | None:
+        """Take out the first row of *base*."""
+        row = self._first.get(base)
+        if row is None:
+            return None
+        if row.twin is None:
+            del self._first[base]
+        else:
+            self._first[base] = row.twin
+        return row
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all that are left."""
+        for first in self._first.values():
+            row: Row | None = first
+            while row is not None:
+                yield row
+                row = row.twin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -14,11 +16,13 @@ import nbformat
 import pytest
 
 import tasktools as tt
-from tasktools.testing import seed
+from tasktools.testing import RabbitMQNode, eventually, seed
+from tasktools.testing.factories import task_event
 from tests.jupyter import NOTEBOOKS, jupyter_environment
 
 ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
 QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
+DEAD_LETTERS: Final = NOTEBOOKS / "03_dead_letters.ipynb"
 REPLAY: Final = NOTEBOOKS / "04_task_replay.ipynb"
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -79,9 +83,9 @@ def code_cells(notebook: Path) -> list[Any]:
     return [cell for cell in read(notebook).cells if cell.cell_type == "code"]
 
 
-def assert_every_cell_passed(run: Run) -> None:
+def assert_every_cell_passed(run: Run, notebooks: list[Path] = ALL) -> None:
     assert run.returncode == 0, run.output
-    assert run.passed == sum(len(code_cells(notebook)) for notebook in ALL)
+    assert run.passed == sum(len(code_cells(notebook)) for notebook in notebooks)
 
 
 def test_there_is_a_quick_start() -> None:
@@ -112,6 +116,43 @@ def test_every_notebook_runs_on_a_rabbitmq_with_work_on_it(
         )
     assert seeded.error is None
     assert_every_cell_passed(run)
+
+
+def record_until_the_broker_is_stopped(path: Path, *failed: str) -> None:
+    """Record a node with work on it, where the tasks *failed* fail, into *path*."""
+    root = os.environ.get("TASKTOOLS_RABBITMQ_ROOT")
+    with (
+        contextlib.ExitStack() as stack,
+        RabbitMQNode(root=Path(root) if root else None) as node,
+    ):
+        cluster = stack.enter_context(tt.connect(node.dsn, management_url=node.management_url))
+        recorder = stack.enter_context(cluster.record(path, every=0.5, bodies=True))
+        with seed(cluster) as seeded:
+            for task_id in failed:
+                for kind in ("task_started", "task_failed"):
+                    cluster.broker.broadcast(task_event(kind, task_id, worker_id="seed-worker-1"))
+            assert eventually(lambda: recorder.ticks > 6, 30)
+        assert seeded.error is None
+        before = recorder.ticks
+        assert eventually(lambda: recorder.ticks > before + 1)
+        node.stop()
+        assert eventually(lambda: recorder.problem, 30)
+
+
+@pytest.mark.parametrize(
+    ("notebooks", "failed"),
+    [(ALL, ("seed-emails-1", "seed-emails-2", "unseen")), ([DEAD_LETTERS, REPLAY], ())],
+    ids=["failures", "none"],
+)
+def test_every_notebook_runs_on_a_recording_whose_broker_is_stopped(
+    notebooks: list[Path], failed: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "ops.db"
+    record_until_the_broker_is_stopped(path, *failed)
+    with tt.connect(f"sqlite:///{path}") as history:
+        assert history.failures()["key"].notna().sum() == len(failed[:2])
+    run = run_nbval(notebooks, tmp_path, BROKER_DSN=f"sqlite:///{path}")
+    assert_every_cell_passed(run, notebooks)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,14 +47,6 @@ def process(vhost: Vhost) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         child.wait()
         assert child.stdout is not None
         child.stdout.close()
-
-
-@pytest.fixture(autouse=True)
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ledger of the test's own."""
-    path = tmp_path / "ledger.db"
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(path))
-    return path
 
 
 @pytest.fixture(params=replays.KINDS)

@@ -74,7 +74,7 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
     with recorded.broker.recording.read() as connection:  # type: ignore[attr-defined]
         (heard,) = connection.execute("SELECT sum(heard) FROM ticks").fetchone()
     assert heard == beats + tasks
-    assert recorded.gaps().empty
+    assert set(recorded.gaps()["what"]) <= {"samples"}  # a busy machine may delay a tick
     assert len(recorded.workers()) == 3000
     assert recorded.throughput(every="1h")["succeeded"].sum() == tasks / 2
 
@@ -131,6 +131,29 @@ def test_a_line_that_is_cut_is_a_gap_of_topics_and_events(
     assert not any("guest:guest" in why for why in gaps["why"])
 
 
+def test_what_strangers_send_does_not_stop_a_recorder(
+    record: Callable[..., subprocess.Popen[str]], cluster: tt.Cluster, raw: Raw, tmp_path: Path
+) -> None:
+    name, text = "<script>alert(1)</script>", "x" * 5 * 1024**2
+    cluster.broker.ensure_topic(name)
+    child = record("--bodies")
+    for junk in (b"", b"\x80junk", b"[1]", b"{}", b'{"event": 1}', b"{" * 100_000):
+        raw.channel.basic_publish("fp.workers", "", junk)
+    raw.channel.basic_publish("fp.workers", "", peer_heartbeat(name, topics=[name]))
+    raw.channel.basic_publish(cluster.broker.layout.task_exchange, name, b"\x80no task")
+    large = cluster.publish(name, "shop:send", kwargs={"text": text})
+    failed = task_event("task_failed", large, topic=name, worker_id=name, error=name)
+    raw.channel.basic_publish("fp.workers", "", events.encode(failed))
+    assert eventually(lambda: len(history(tmp_path).failures()) == 1, 20)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 0
+    (row,) = history(tmp_path).failures(name).to_dict("records")
+    assert (row["worker_id"], row["error"], row["kwargs"]) == (name, name, {"text": text})
+    assert history(tmp_path).workers()["worker_id"].tolist() == [name]
+    assert history(tmp_path).throughput(name)["published"].sum() == 2
+    assert set(history(tmp_path).gaps()["what"]) <= {"samples"}
+
+
 def test_a_broker_that_restarts_is_recorded_again_afterwards(
     connect: Connect, rabbitmq: RabbitMQNode, tmp_path: Path
 ) -> None:
@@ -150,9 +173,8 @@ def test_a_broker_that_restarts_is_recorded_again_afterwards(
 
 
 def test_failed_tasks_that_were_acknowledged_are_replayed(
-    connect: Connect, raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, raw: Raw, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     cluster = connect()
     cluster.broker.ensure_topic("emails")
     with cluster.record(tmp_path / "ops.db", every=0.5, bodies=True):

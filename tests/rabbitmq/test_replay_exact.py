@@ -98,7 +98,7 @@ def test_an_edit_beside_secrets_changes_nothing_but_what_it_names(
 
 
 def test_a_function_that_edits_sees_no_secret_and_writes_none_back(
-    secrets: list[bytes], cluster: tt.Cluster, raw: Raw, ledger: Path, tmp_path: Path
+    secrets: list[bytes], cluster: tt.Cluster, raw: Raw, tmp_path: Path
 ) -> None:
     dead, seen = cluster.dead_letters(TOPIC), []
 

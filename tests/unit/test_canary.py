@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,8 +19,7 @@ QUICK = tt.Ramp(steps=(1, 10), patience=5.0)
 
 
 @pytest.fixture(autouse=True)
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasktools.ops.runs._AGAIN", 0.01)
     monkeypatch.setattr("tasktools.ops.canary._GLANCE", 0.005)
 

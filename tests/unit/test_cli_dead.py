@@ -34,13 +34,6 @@ def told(*args: str) -> Any:
     return json.loads(run(*args, "--json").stdout)
 
 
-@pytest.fixture(autouse=True)
-def ledger_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = tmp_path / "ledger.db"
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(file))
-    return file
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> MemoryServer:
     """Every command reaches this server, whatever its DSN."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +53,48 @@ def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> Non
     with tt.connect(f"sqlite:///{file}") as history:
         assert len(history.utilisation(by="cluster")) == 2
         assert not history.task_events().empty
+
+
+def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    file = tmp_path / "ops.db"
+    command = ["record", str(file), "--dsn", "demo://", "--every", "0.2"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tasktools.cli", *command], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    try:
+        assert "Recording" in child.stderr.readline()
+        before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (4096, -1))
+        said = iter(child.stderr.readline, "")
+        assert any("Nothing can be written into" in line for line in said)
+        time.sleep(1)  # so that some ticks are missing, on the busiest machine
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
+        assert any("It goes on." in line for line in said)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()
+    with tt.connect(f"sqlite:///{file}") as history:
+        gaps = history.gaps()
+        assert gaps["what"].tolist() == ["samples"]
+        assert gaps["why"].str.startswith("Nothing can be written").all()
+
+
+def test_a_file_that_is_moved_away_ends_it_with_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "ops.db"
+
+    def move() -> None:
+        assert eventually(lambda: file.exists() and file.stat().st_size, 20)
+        file.rename(tmp_path / "old.db")
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    result = run("record", str(file), "--dsn", "demo://", "--every", "0.2", "--for", "20s")
+    mover.join()
+    assert result.exit_code == 1
+    assert "was moved or deleted while it was written" in result.stderr
 
 
 @pytest.mark.parametrize("wrong", ["soon", "-1s", "0"])

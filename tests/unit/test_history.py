@@ -11,6 +11,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.brokers.base import Broker
+from tasktools.brokers.memory import MemoryBroker
 from tasktools.core import schemas
 from tasktools.core.clock import moment
 from tasktools.core.models import TopicSettings
@@ -177,6 +178,22 @@ def test_nothing_can_be_changed(scene: Scene) -> None:
         broker.peek("emails")
 
 
+def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
+    a_busy_day(scene)
+    scene.task("task_failed", "t1", error="no answer")
+    scene.tick()
+    history = scene.history()
+    plan = history.plan_replay(history.failures())
+    assert len(plan) == 1
+    with pytest.raises(tt.ReadOnly, match="nothing was"):
+        history.run(plan, reason="INC-1", progress=False)
+    with pytest.raises(tt.LookRefused, match=r"failures\(\) tells"):
+        history.dead_letters("emails")
+
+
 def test_queued_tasks_are_not_told_and_why_is(scene: Scene) -> None:
     a_busy_day(scene)
     frame = scene.history().active_tasks("emails", at=at(5))
@@ -230,3 +247,44 @@ def test_a_recording_in_a_folder_that_cannot_be_written_can_be_read(
     scene.recorder.close()
     monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root
     assert len(scene.history().stats()) == 1
+
+
+def test_a_cluster_that_went_out_of_sight_is_shown_as_it_was_seen_last(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_busy_day(scene)
+
+    def refuse(*_args: object, **_given: object) -> None:
+        raise tt.BrokerTimeout("no answer")
+
+    monkeypatch.setattr(MemoryBroker, "topic_report", refuse)
+    scene.tick()
+    monkeypatch.setattr(MemoryBroker, "cluster_state", refuse)
+    scene.tick()
+    scene.tick(3600)
+    history = scene.history()
+    frame = history.topics()
+    assert frame["topic"].tolist() == ["emails", "images"]
+    assert frame.attrs["notes"][0].endswith(
+        "as it was at 2027-01-15 08:00:30 UTC; after that it could not be seen, or in part only, "
+        "until 2027-01-15 09:00:40 UTC"
+    )
+    assert history.gaps()["until"].max() == moment(START + 3640)
+    depth = history.queue_depth("emails", every="10min", since="5min")
+    assert depth["queued"].isna().tolist() == [True, False] + [True] * 6
+
+
+def test_a_source_that_is_never_there_does_not_hold_back_the_present(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.tick()
+
+    def refuse(*_: object) -> None:
+        raise tt.PermissionDenied("no right")
+
+    monkeypatch.setattr(MemoryBroker, "topic_report", refuse)
+    for _ in range(20):
+        scene.beat()
+        scene.tick()
+    (worker,) = scene.history().workers().to_dict("records")
+    assert worker["silence"].total_seconds() == 5

@@ -314,11 +314,10 @@ def test_only_an_archive_can_be_restored(cluster: Cluster, tmp_path: Path, text:
 
 
 def test_a_plan_of_another_cluster_is_refused(
-    cluster: Cluster, dead: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, dead: pd.DataFrame, ledger_file: Path
 ) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     plan = cluster.plan_replay(dead)
     other = Cluster(MemoryBroker(address="memory://other"))
     with other, pytest.raises(tt.InvalidPlan, match="made on memory://, and this is memory://oth"):
         other.run(plan, reason="x")
-    assert not (tmp_path / "ledger.db").exists()
+    assert not ledger_file.exists()

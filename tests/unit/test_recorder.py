@@ -17,9 +17,10 @@ import pytest
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.events import Command, SettingsUpdate
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import Outgoing, Properties, TopicSettings
 from tasktools.ops.recording.recorder import _until_next
 from tasktools.ops.recording.store import File
+from tasktools.ops.recording.writing import Writer
 from tasktools.testing import eventually
 from tasktools.testing.factories import lock_event, worker_event
 from tests.recorded import START, Scene
@@ -95,6 +96,30 @@ def test_the_file_is_read_while_it_is_written(scene: Scene) -> None:
     assert len(history.utilisation(by="cluster")) == 2
 
 
+def test_many_read_it_while_it_is_written(tmp_path: Path) -> None:
+    with tt.connect("demo://") as cluster, cluster.record(tmp_path / "a.db", every=0.05) as told:
+        dsn, seen = f"sqlite:///{tmp_path / 'a.db'}", list[list[int]]()
+
+        def read() -> None:
+            counts = []
+            for _ in range(20):
+                with tt.connect(dsn) as history:
+                    counts.append(len(history.utilisation(by="cluster")))
+                    assert not history.topics().empty
+            seen.append(counts)
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert told.problem is None
+    assert len(seen) == 4
+    for counts in seen:
+        assert counts == sorted(counts)
+        assert counts[-1] > counts[0]
+
+
 # --- what is kept -----------------------------------------------------------------------
 
 
@@ -166,6 +191,15 @@ def test_the_thread_ticks_on_multiples_of_its_interval(tmp_path: Path) -> None:
     assert query(tmp_path / "a.db", "SELECT ended IS NOT NULL FROM sessions") == [(1,)]
 
 
+def test_a_file_that_was_there_empty_is_yours_alone_from_then_on(
+    scene: Scene, tmp_path: Path
+) -> None:
+    file = tmp_path / "touched.db"
+    file.touch(0o644)
+    scene.new_recorder(file).close()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
 # --- when it cannot ---------------------------------------------------------------------
 
 
@@ -205,8 +239,49 @@ def test_a_full_disk_costs_samples_and_nothing_that_was_heard(scene: Scene, full
     }
     assert history.throughput(every="1min")["started"].sum() == 50
     (gap,) = history.gaps().to_dict("records")
-    assert (gap["what"], gap["until"] - gap["since"]) == ("all", timedelta(seconds=15))
+    assert (gap["what"], gap["until"] - gap["since"]) == ("samples", timedelta(seconds=15))
     assert "Nothing can be written" in gap["why"]
+
+
+def test_what_a_tick_could_not_write_is_not_taken_for_written(scene: Scene, full_disk: Any) -> None:
+    scene.cluster.broker.configure_topic("emails", TopicSettings(concurrency_limit=7))
+    mend = full_disk()
+    scene.tick(60)
+    mend()
+    scene.tick()
+    assert scene.history().topic_settings()["concurrency_limit"].tolist() == [7]
+    assert scene.history().topics()["topic"].tolist() == ["emails"]
+
+
+def test_a_tick_that_fails_unforeseen_leaves_no_wrong_names_behind(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.task("task_started", "t1", topic="emails", worker_id="w1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_write_gaps", lambda *_, **__: 1 / 0)
+        scene.tick()
+    assert scene.recorder.problem == "A tick failed: ZeroDivisionError('division by zero')"
+    scene.task("task_started", "t2", topic="images", worker_id="w2")
+    scene.tick()
+    events = scene.history().task_events()
+    told = events[["task_id", "topic", "worker_id"]].to_numpy().tolist()
+    assert told == [["t1", "emails", "w1"], ["t2", "images", "w2"]]
+
+
+@pytest.mark.parametrize("instead", [None, b"", b"another file"])
+def test_a_file_that_is_moved_away_ends_its_recorder(
+    instead: bytes | None, scene: Scene, tmp_path: Path
+) -> None:
+    scene.tick()
+    scene.path.rename(tmp_path / "moved.db")
+    if instead is not None:
+        scene.path.write_bytes(instead)
+    scene.tick()
+    assert scene.recorder.is_stopped
+    assert "was moved or deleted while it was written" in str(scene.recorder.problem)
+    assert (scene.path.read_bytes() if scene.path.exists() else None) == instead
+    scene.recorder.close()
+    scene.recorder = scene.new_recorder(tmp_path / "other.db")  # it has let go of everything
 
 
 def test_a_broker_that_cannot_be_asked_is_a_gap_of_topics(
@@ -236,7 +311,7 @@ def test_intervals_that_were_missed_are_a_gap(scene: Scene) -> None:
     scene.tick()
     scene.tick(60)
     (gap,) = scene.history().gaps().to_dict("records")
-    assert (gap["what"], gap["why"]) == ("all", "the recorder was held up")
+    assert (gap["what"], gap["why"]) == ("samples", "the recorder was held up")
     assert (gap["until"] - gap["since"]).total_seconds() == 60
 
 
@@ -258,6 +333,45 @@ def test_a_cluster_that_is_closed_ends_its_recorder(scene: Scene) -> None:
     scene.tick()
     assert scene.recorder.is_stopped
     assert scene.recorder.problem == "The cluster was closed; nothing more is recorded."
+
+
+# --- what strangers send ----------------------------------------------------------------
+
+
+def test_junk_is_counted_at_most_and_names_are_kept_as_they_are(scene: Scene) -> None:
+    name = "<script>alert('x')</script>\x00\x1b[31m"
+    scene.server.broadcast(b"\x80junk", b"[]", b'{"event": "task_started"}', b"{" * 100_000)
+    scene.server.broadcast()
+    scene.say(
+        Command(
+            kind="worker_command", sender_id=name, target=name, action=name, params={"n": 10**40}
+        )
+    )
+    scene.beat(name, ["t1"], topics=(name,), succeeded=2**40, host=name)
+    scene.task("task_failed", "t1", topic=name, worker_id=name, error=name, duration=1e300)
+    scene.tick()
+    assert scene.recorder.problem is None
+    history = scene.history()
+    assert history.workers()["worker_id"].tolist() == [name]
+    assert history.topics()["topic"].tolist() == [name]
+    assert history.failures(name)["worker_id"].tolist() == [name]
+    assert history.cluster_events()["detail"].iloc[-1]["params"] == {"n": 10**40}
+    assert history.failures(name)["duration"].isna().all()
+
+
+def test_a_message_that_is_no_task_is_kept_and_one_of_5_mb_too(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "ops.db", bodies=True)
+    broker = scene.cluster.broker
+    text = "x" * 5 * 1024**2
+    broker.publish("emails", {"task_name": "shop:send", "task_id": "t1", "kwargs": {"text": text}})
+    junk = Outgoing(topic="emails", message_id="j", body=b"\x80", properties=Properties())
+    broker.publish_many([junk])
+    scene.task("task_failed", "t1")
+    scene.tick()
+    (failed,) = scene.history().failures().to_dict("records")
+    assert failed["kwargs"] == {"text": text}
+    assert query(scene.path, "SELECT size > 5000000 FROM messages") == [(1,), (0,)]
+    scene.close()
 
 
 # --- messages ---------------------------------------------------------------------------

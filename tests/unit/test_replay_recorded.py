@@ -18,8 +18,7 @@ from tests.recorded import Scene
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
+def scene(tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path / "ops.db", bodies=True)
     yield scene
     scene.close()

@@ -23,8 +23,7 @@ from tasktools.testing import outgoing
 
 
 @pytest.fixture(autouse=True)
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     monkeypatch.setattr("tasktools.ops.runs._AGAIN", 0.01)
     monkeypatch.setattr("tasktools.ops.runs._FIRST_TRIES", 0.1)
     return Ledger()

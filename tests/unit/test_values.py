@@ -46,6 +46,13 @@ def test_a_number_may_be_negative() -> None:
     assert values.number(-2) == -2.0
 
 
+@pytest.mark.parametrize(
+    ("told", "read"), [(0, 0), (1.5, 1.5), (-0.1, None), (1e11, None), (True, None), ("2", None)]
+)
+def test_a_span_is_no_longer_than_a_frame_can_hold(told: object, read: float | None) -> None:
+    assert values.span(told) == read
+
+
 @pytest.mark.parametrize(("told", "read"), [("a", "a"), ("", None), (5, None), (None, None)])
 def test_only_a_string_with_something_in_it_is_text(told: object, read: str | None) -> None:
     assert values.text(told) == read
@@ -93,6 +100,13 @@ def test_every_epoch_is_a_moment_again(time: datetime) -> None:
 @FEW
 @given(ANYTHING)
 def test_no_reader_ever_raises(told: Any) -> None:
-    for read in (values.text, values.count, values.number, values.mapping, values.names):
+    for read in (
+        values.text,
+        values.count,
+        values.number,
+        values.span,
+        values.mapping,
+        values.names,
+    ):
         read(told)
     assert values.epoch(told) is None or isinstance(told, str)

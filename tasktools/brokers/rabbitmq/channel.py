@@ -125,13 +125,12 @@ class Channel:
         ok = await self.call(self.raw.basic_consume, queue, on_message_callback=deliver, **options)
         return str(ok.method.consumer_tag)
 
-    def publish(self, exchange: str, routing_key: str, body: bytes, properties: Any) -> None:
-        """Publish one message, mandatory; *properties* are pika's."""
+    def publish(self, exchange: str, routing_key: str, body: bytes, properties: bytes) -> None:
+        """Publish one message, mandatory; *properties* as AMQP encodes them."""
         if self._closed_by is not None:
             raise self._closed_by
-        encoded = b"".join(properties.encode())
         number = self.raw.channel_number
-        self.raw.connection.publish(number, exchange, routing_key, encoded, body)
+        self.raw.connection.publish(number, exchange, routing_key, properties, body)
 
     async def cancel(self, tag: str) -> None:
         """End a consumer; what was on its way to it still arrives until this returns."""

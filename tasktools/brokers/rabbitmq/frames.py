@@ -31,7 +31,7 @@ _DELIVER: Final = spec.Basic.Deliver.INDEX
 _BASIC: Final = spec.BasicProperties.INDEX
 
 
-class Delivered(msgspec.Struct, frozen=True):
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """What is wanted of pika's `Basic.Deliver`, in whose place it is handed over."""
 
     delivery_tag: int

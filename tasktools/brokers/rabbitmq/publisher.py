@@ -28,12 +28,20 @@ WINDOW: Final = 1000
 """Messages in flight at most: enough to keep the broker busy, few to be in doubt."""
 
 
-class _Sent(msgspec.Struct, frozen=True):
+class _Sent(msgspec.Struct, frozen=True, gc=False):
     """A message in flight. *settled* is called with what became of it."""
 
-    told: tuple[str, str, bytes]  # exchange, routing key, body
-    properties: pika.BasicProperties
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: bytes
     settled: Callable[[Outcome], None]
+
+    def is_like(self, method: spec.Basic.Return, body: bytes) -> bool:
+        """Whether it is what came back, as far as that is certain: a plugin may have added a
+        header."""
+        told = (self.routing_key, self.exchange, self.body)
+        return told == (method.routing_key, method.exchange, body)
 
 
 class Publisher:
@@ -72,8 +80,9 @@ class Publisher:
         settled: Callable[[Outcome], None],
     ) -> None:
         """Publish one message; *settled* is called once, with what became of it."""
-        self._channel.publish(exchange, routing_key, body, properties)
-        self._waiting[self._next] = _Sent((exchange, routing_key, body), properties, settled)
+        encoded = b"".join(properties.encode())
+        self._channel.publish(exchange, routing_key, body, encoded)
+        self._waiting[self._next] = _Sent(exchange, routing_key, body, encoded, settled)
         self._next += 1
         if len(self._waiting) >= WINDOW:
             self._room.clear()
@@ -95,16 +104,13 @@ class Publisher:
     def _came_back(
         self, _raw: object, method: spec.Basic.Return, properties: RawProperties, body: bytes
     ) -> None:
-        told = (method.exchange, method.routing_key, body)
+        waiting = self._waiting
         later = range(self._last_returned + 1, self._next)  # they come back in order
-        alike = (tag for tag in later if tag in self._waiting and self._waiting[tag].told == told)
+        alike = (tag for tag in later if tag in waiting and waiting[tag].is_like(method, body))
         first = next(alike)
-        same = (
-            tag
-            for tag in itertools.chain([first], alike)
-            if b"".join(self._waiting[tag].properties.encode()) == properties.raw
-        )
-        self._last_returned = next(same, first)  # a plugin may have added a header
+        both = itertools.chain([first], alike)
+        same = (tag for tag in both if waiting[tag].properties == properties.raw)
+        self._last_returned = next(same, first)
         self._returned.add(self._last_returned)
 
     def _answered(self, frame: object) -> None:

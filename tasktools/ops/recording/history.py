@@ -25,8 +25,19 @@ _FROM_BROKER: Final = tuple(
 )
 
 
+_LAST: Final = "SELECT at + span FROM ticks ORDER BY at DESC LIMIT 1"
+_LAST_SEEN: Final = """
+SELECT at + span FROM ticks WHERE (events_ok OR topics_ok) AND at >= (
+  SELECT at FROM ticks WHERE events_ok OR topics_ok ORDER BY at DESC LIMIT 1) - 60000
+ORDER BY events_ok + topics_ok DESC, at DESC LIMIT 1
+"""
+
+
 class HistoryClock:
-    """Stands still at a moment; without one, at the last one that is recorded."""
+    """Stands still at a moment; without one, at the last one at which the cluster was seen.
+
+    A broker that is going down is seen in part only: the last minute's last whole picture counts.
+    """
 
     def __init__(self, recording: File, at: float | None) -> None:
         self._recording = recording
@@ -34,11 +45,18 @@ class HistoryClock:
 
     def time(self) -> float:
         """Return seconds since the epoch."""
+        return self._found(_LAST_SEEN) or self.last()
+
+    def last(self) -> float:
+        """Return the end of what is recorded: later than `time` if the cluster was out of sight."""
+        return self._found(_LAST) or 0.0
+
+    def _found(self, query: str) -> float | None:
         if self._at is not None:
             return self._at
         with self._recording.read() as connection:
-            (last,) = connection.execute("SELECT max(at + span) FROM ticks").fetchone()
-        return 0.0 if last is None else last / 1000
+            row = connection.execute(query).fetchone()
+        return None if row is None else float(row[0]) / 1000
 
     def sleep(self, seconds: float) -> None:
         """Return at once: nothing will happen."""
@@ -104,8 +122,11 @@ class HistoryBroker(DocumentNames):
     @property
     def note(self) -> str | None:
         """Which cluster it was, and when."""
-        when = f"{moment(self.clock.time()):%Y-%m-%d %H:%M:%S} UTC"
-        return f"recorded from {self._session['cluster']}, as it was at {when}"
+        now, last = self.clock.time(), self.clock.last()
+        note = f"recorded from {self._session['cluster']}, as it was at {_clock(now)}"
+        if last > now:
+            note += f"; after that it could not be seen, or in part only, until {_clock(last)}"
+        return note
 
     @property
     def server_version(self) -> str | None:
@@ -232,3 +253,7 @@ class HistoryBroker(DocumentNames):
     setup = publish = publish_many = claim = consume = ack = nack = dead_letter = _refuse
     purge = mover = overhear = tap = untap = ensure_topic = create_topic = configure_topic = _refuse
     broadcast = acquire_lock = force_release_lock = _refuse
+
+
+def _clock(at: float) -> str:
+    return f"{moment(at):%Y-%m-%d %H:%M:%S} UTC"

@@ -100,12 +100,12 @@ def tick_before(connection: sqlite3.Connection, at: int) -> Tick | None:
 def why_nothing(connection: sqlite3.Connection, at: int) -> str:
     """Return why there is no tick that tells of the moment *at*, in words."""
     gap = connection.execute(
-        "SELECT since, until, why FROM gaps WHERE until >= ? AND since <= ? AND what = 'all' "
-        "ORDER BY until LIMIT 1",
+        "SELECT since, until, why FROM gaps WHERE until >= ? AND since <= ? AND what IN ('all', "
+        "'samples') ORDER BY until LIMIT 1",
         (at, at),
     ).fetchone()
     if gap is not None:
-        return f"nothing was recorded from {_clock(gap[0])} to {_clock(gap[1])}: {gap[2]}"
+        return f"nothing was sampled from {_clock(gap[0])} to {_clock(gap[1])}: {gap[2]}"
     first, last = connection.execute("SELECT min(at), max(at + span) FROM ticks").fetchone()
     if first is None:
         return "nothing is recorded yet"

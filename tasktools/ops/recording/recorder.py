@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, SystemClock
-from tasktools.core.errors import BrokerError, Closed
+from tasktools.core.errors import BrokerError, Closed, RecordingError
 from tasktools.core.models import TopicSettings
 from tasktools.ops import tasks
 from tasktools.ops.recording.inbox import Inbox
@@ -119,7 +119,7 @@ class Recorder:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it has ended, since it or its cluster was closed."""
+        """Whether it has ended: it or its cluster was closed, or its file is gone."""
         return self._stopping.is_set()
 
     # --- a tick -----------------------------------------------------------------------
@@ -138,10 +138,14 @@ class Recorder:
         before = self.problem
         try:
             picture = self._look()
+            self.recording.check()
             with self.recording.alone():
                 writer.hear(self._inbox.take())
                 writer.write(picture, why_late=before or _HELD_UP)
                 self._tidy()
+        except RecordingError as error:
+            self.problem = str(error)
+            self._stopping.set()
         except sqlite3.Error as error:
             self.problem = (
                 f"Nothing can be written into {self.recording.name} ({error}): what is heard is "

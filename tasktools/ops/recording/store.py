@@ -21,10 +21,11 @@ from typing import Final, Protocol, Self
 from urllib.parse import quote, unquote
 
 from tasktools.core.errors import MalformedDSN, RecordingError
+from tasktools.ops import database
 
 FORMAT: Final = 1
 _APPLICATION: Final = 0x7461736B  # "task"
-_WAIT: Final = 30.0  # seconds for another process at the file
+_LARGEST_WAL: Final = 16 * 1024**2  # bytes that it keeps after it was larger
 _DSN: Final = "sqlite:///"
 _LOCK_SUFFIX: Final = "-recorder"
 
@@ -113,6 +114,7 @@ class File:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
+        self._written: tuple[int, int] | None = None
 
     @classmethod
     def named(cls, dsn: str) -> Self:
@@ -138,7 +140,7 @@ class File:
         connection = None
         try:
             connection = sqlite3.connect(
-                self._uri(), uri=True, timeout=_WAIT, check_same_thread=False
+                self._uri(), uri=True, timeout=database.WAIT, check_same_thread=False
             )
             if _check_format(connection, self.path):
                 raise RecordingError(f"Nothing is recorded in {self.path} yet; it was not opened.")
@@ -173,13 +175,29 @@ class File:
             raise self._unusable(error) from error
         with contextlib.closing(guard):
             self._lock(guard)
-            connection = self._prepared()
-            with contextlib.closing(connection):
+            with contextlib.closing(self._prepared()) as connection:
+                self._written = self._identity()
                 yield connection
 
     def alone(self) -> AbstractContextManager[object]:
         """Readers of a file need not be kept out."""
         return contextlib.nullcontext()
+
+    def check(self) -> None:
+        """Raise `RecordingError` when the file that is written has another name now, or none."""
+        found = self._identity()
+        if found is None or found != self._written:
+            raise RecordingError(
+                f"{self.path} was moved or deleted while it was written; nothing more is recorded. "
+                "Record again, and end the recorder before you move its file."
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _lock(self, guard: sqlite3.Connection) -> None:
         """Keep other recorders out, until we close it or die."""
@@ -194,15 +212,16 @@ class File:
     def _prepared(self) -> sqlite3.Connection:
         connection = None
         try:
-            connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
-            _check_format(connection, self.path)
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection = sqlite3.connect(self.path, timeout=database.WAIT, check_same_thread=False)
+            if _check_format(connection, self.path):
+                self.path.chmod(0o600)  # it may have been there, empty and for all to read
+            database.use_wal(connection)
+            connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL}")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA cache_size=-32000")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA application_id={_APPLICATION}")
-            connection.execute(f"PRAGMA user_version={FORMAT}")
-        except (sqlite3.Error, RecordingError) as error:
+            with database.alone(connection):
+                database.create(connection, _SCHEMA, version=FORMAT, application=_APPLICATION)
+        except (sqlite3.Error, OSError) as error:  # RecordingError is one
             if connection is not None:
                 connection.close()
             raise error if isinstance(error, RecordingError) else self._unusable(error) from error
@@ -246,6 +265,9 @@ class Memory:
         """Keep readers out meanwhile."""
         return self._lock
 
+    def check(self) -> None:
+        """Memory stays where it is."""
+
 
 Recording = File | Memory
 
@@ -253,17 +275,17 @@ Recording = File | Memory
 def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     """Raise `RecordingError` for a database that is no recording; says whether it is empty, and
     may become one."""
+    is_empty = database.is_empty(connection)  # first: it may be made at this moment
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and application != _APPLICATION:
+    if not is_empty and application != _APPLICATION:
         raise RecordingError(f"{path} is a database, but no recording; nothing was changed.")
+    version = database.version(connection)
     if version > FORMAT:
         raise RecordingError(
             f"The recording {path} has format {version}, which is newer than this tasktools; "
             "nothing was changed. Update tasktools."
         )
-    return not tables
+    return is_empty
 
 
 def number(at: float) -> int:

@@ -80,6 +80,7 @@ class Tries:
 
     def written(self) -> None:
         """Note that all there is, is in the file."""
+        self.lost = 0
         self.new.clear()
         self.changed.clear()
         for counter in (self.began, self.done, self.failed):

@@ -90,7 +90,7 @@ class Writer:
             self.lost += 1
 
     def write(self, picture: Picture, *, why_late: str) -> None:
-        """Write all of a tick, or raise `sqlite3.Error` and keep what was heard.
+        """Write all of a tick, or raise (`sqlite3.Error`, mostly) and keep what was heard.
 
         *why_late* says why samples are missing, if this one comes late.
         """
@@ -99,13 +99,14 @@ class Writer:
         try:
             with self._connection:
                 self._write(picture, why_late)
-        except sqlite3.Error:
+        except BaseException:
             self._names.forget()
+            self._kept_settings = None
             raise
         self.tries.written()
         self._events.clear()
         self._messages.clear()
-        self._heard = 0
+        self._heard = self.lost = 0
         self._last, self._why_late = number(picture.at), ""
 
     def end(self, now: float) -> None:
@@ -262,7 +263,10 @@ class Writer:
         at, last = number(picture.at), self._last
         since = last or at
         if last is not None and at - last > 1500 * self._session.every:
-            self._gap(last, at, "all", self._why_late or why_late)
+            if self._why_late:
+                self._gap(last, at, "all", self._why_late)
+            else:  # what was heard meanwhile is here
+                self._gap(last, at, "samples", why_late)
         if picture.report is None:
             self._gap(since, at, "topics", picture.why or "")
         if picture.state is None or not picture.state.events.ok:
@@ -271,7 +275,6 @@ class Writer:
         if self.lost + self.tries.lost:
             why = f"{self.lost + self.tries.lost:,} events or messages could not be kept"
             self._gap(since, at, "events", why)
-            self.lost = self.tries.lost = 0
 
     def _gap(self, since: int, until: int, what: str, why: str) -> None:
         """Write a gap, or let the last one go on."""

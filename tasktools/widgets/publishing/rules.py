@@ -11,7 +11,8 @@ from tasktools.core.compose import LONGEST, check_topic
 from tasktools.core.errors import InvalidTask, UnknownTask
 
 READ_ONLY: Final = (
-    "This cluster was opened with read_only=True, so nothing can be published. Connect without it."
+    "This cluster can only be looked at: it is a recording, or was opened with read_only=True. To "
+    "publish, connect to the cluster itself without that."
 )
 NOT_BOTH: Final = "A task has a TTL or a delay, not both. Empty one of them."
 

@@ -10,7 +10,7 @@ from typing import Any, Final, assert_never
 import pandas as pd
 from msgspec.structs import replace
 
-from tasktools.core.errors import BrokerError, QueueNotFound, TaskToolsError
+from tasktools.core.errors import QueueNotFound, TaskToolsError
 from tasktools.core.models import SeenMessage
 from tasktools.core.plans import Plan
 from tasktools.core.redaction import mask
@@ -151,7 +151,7 @@ class DeadLettersFeed(Feed):
             return Judged(topic, self._cluster.broker.look_verdict(queue))
         except QueueNotFound:
             return Judged(topic, why=f"There is no queue {queue}: no dead letters of {topic}.")
-        except BrokerError as error:
+        except TaskToolsError as error:  # a recording has no queues
             return Judged(topic, why=str(error))
 
 

@@ -16,7 +16,8 @@ from tasktools.widgets.triage.looking import LookingState
 from tasktools.widgets.triage.orders import Planned, PlanOrder, Wanted
 
 READ_ONLY: Final = (
-    "This cluster was opened with read_only=True, so nothing can be changed. Connect without it."
+    "This cluster can only be looked at: it is a recording, or was opened with read_only=True. To "
+    "change something, connect to the cluster itself without that."
 )
 NO_REASON: Final = "Say why: the number of an incident, or a sentence. It is written to the ledger."
 STALE: Final = (
