@@ -12,9 +12,12 @@ from typing import Any
 
 import pika
 import pytest
+from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq import RabbitMQBroker
+from tasktools.brokers.rabbitmq import RabbitMQBroker, translate
+from tasktools.brokers.rabbitmq.dsn import DSN
+from tasktools.brokers.rabbitmq.tap import refusal
 from tasktools.brokers.tapping import Tapped
 from tasktools.core import taps
 from tasktools.core.clock import moment
@@ -102,15 +105,45 @@ def test_what_is_no_stream_is_neither_read_nor_deleted(cluster: tt.Cluster, raw:
     assert eventually(lambda: raw.depth(taps.NAME) == 1)
 
 
-def test_who_may_not_declare_it_is_told(
-    rabbitmq: RabbitMQNode, vhost: Vhost, connect: Connect
+def test_who_may_only_read_it_reads_it_and_is_told_of_all_else(
+    rabbitmq: RabbitMQNode, vhost: Vhost, connect: Connect, tapped: tt.Cluster
 ) -> None:
     rabbitmq.add_user("reader", "x")
-    rabbitmq.allow("reader", vhost.name, configure="^$", write="^$")
+    rabbitmq.allow("reader", vhost.name, configure="^$", write="^$", read="^tasktools.tap$")
     reader = connect(vhost.dsn.replace("guest:guest", "reader:x"), management_url=False)
-    connect().broker.setup()
+    fill(tapped, 3)
+    assert numbers(reader.published()) == [0, 1, 2]
     with pytest.raises(tt.PermissionDenied):
         reader.tap()
+    with pytest.raises(tt.PermissionDenied):
+        reader.untap()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (
+            541,
+            "INTERNAL_ERROR - Cannot declare a queue: the corresponding feature flag is disabled",
+        ),
+        (406, "PRECONDITION_FAILED - invalid arg 'x-queue-type': unsupported queue type 'stream'"),
+    ],
+)
+def test_a_server_without_streams_is_told_from_a_lost_line(code: int, text: str) -> None:
+    dsn = DSN.parse("amqp://guest:guest@localhost/")
+    closed = ConnectionClosedByBroker if code == 541 else ChannelClosedByBroker
+    refused = translate.channel_error(closed(code, text), dsn)
+    assert isinstance(refused, translate.Refused)
+    error = refusal(refused, "3.10.8", taps.NAME, {})
+    assert isinstance(error, tt.NoStreams)
+    assert "RabbitMQ 3.10.8 has no streams" in str(error)
+    lost = translate.channel_error(ConnectionClosedByBroker(541, "INTERNAL_ERROR"), dsn)
+    assert isinstance(lost, tt.ConnectionLost)
+
+
+def test_what_is_refused_for_another_reason_says_it() -> None:
+    refused = translate.Refused(406, "PRECONDITION_FAILED - queue limit in vhost is reached")
+    assert refusal(refused, "4.3.6", taps.NAME, {}) is refused
 
 
 # --- what it shows -------------------------------------------------------------------------------

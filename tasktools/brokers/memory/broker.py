@@ -291,13 +291,17 @@ class MemoryBroker(DocumentNames):
     def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
         self._check_open()
         arguments = taps.arguments(name, max_age, max_bytes)
-        return self.server.tap(self._layout.task_exchange, name, arguments, max_age)
+        with self.server.now():
+            streams = self.server.exchanges.streams
+            return streams.tap(self._layout.task_exchange, name, arguments, max_age)
 
     @changes
     def untap(self, name: str, *, delete: bool = False) -> bool:
         self._check_open()
         taps.check_name(name)
-        return self.server.untap(self._layout.task_exchange, name, delete=delete)
+        with self.server.now():
+            streams = self.server.exchanges.streams
+            return streams.untap(self._layout.task_exchange, name, delete=delete)
 
     def read_tap(
         self,
@@ -310,7 +314,10 @@ class MemoryBroker(DocumentNames):
     ) -> None:
         self._check_open()
         taps.check_name(name)
-        for message in self.server.tapped(name, since=since, until=until, offset=offset):
+        with self.server.now() as now:
+            stream = self.server.exchanges.streams.named(name)
+            messages = stream.read(now, since=since, until=until, offset=offset)
+        for message in messages:
             if receive(message) is True:
                 return
 

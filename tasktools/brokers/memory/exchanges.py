@@ -17,7 +17,7 @@ from msgspec import structs
 
 from tasktools.brokers.memory.parking import Parking
 from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
-from tasktools.brokers.memory.stream import Stream
+from tasktools.brokers.memory.stream import Streams
 from tasktools.core import deaths, wire
 from tasktools.core.clock import moment
 from tasktools.core.errors import QueueNotFound
@@ -55,9 +55,7 @@ class Exchanges:
         self._parking = Parking()
         self._numbers = itertools.count(1)
         self.overhearers: list[Overhearer] = []
-        self.streams: dict[str, Stream] = {}
-        self.taps: defaultdict[str, set[str]] = defaultdict(set)
-        """The streams that get all that is published to an exchange."""
+        self.streams = Streams()
 
     def queue(self, name: str) -> Queue:
         """Return the queue called *name*; raises `QueueNotFound`."""
@@ -144,10 +142,8 @@ class Exchanges:
         overhearers = [one for one in self.overhearers if one.exchange == exchange]
         for overhearer in overhearers:
             overhearer.put(key, properties, body)
-        streams = self.taps[exchange]
-        for name in streams:
-            self.streams[name].put(key, as_on_the_wire(properties), body, now)
-        return bool(overhearers or streams)
+        is_kept = self.streams.put(exchange, key, as_on_the_wire(properties), body, now)
+        return is_kept or bool(overhearers)
 
     def park(
         self, exchange: str, key: str, body: bytes, properties: Properties, due: float

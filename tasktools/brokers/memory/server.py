@@ -14,8 +14,6 @@ from tasktools.brokers.memory.exchanges import Exchanges, Overhearer
 from tasktools.brokers.memory.fanout import Callback, Fanout, Listener
 from tasktools.brokers.memory.locks import LockTable
 from tasktools.brokers.memory.queue import DeadLetter, Message
-from tasktools.brokers.memory.stream import Stream
-from tasktools.brokers.tapping import Tapped, tap_conflict, unknown_tap
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import PublishRefused, TopicConflict, Unroutable
 from tasktools.core.layout import Layout
@@ -264,42 +262,6 @@ class MemoryServer:
 
         return stop
 
-    # --- taps -----------------------------------------------------------------------
-
-    def tap(self, exchange: str, name: str, arguments: dict[str, Any], max_age: float) -> bool:
-        """Let a stream with these *arguments* take all that is published to *exchange*; says
-        whether it was missing. Raises `TapConflict`."""
-        with self._lock:
-            stream = self.exchanges.streams.get(name)
-            if stream is None:
-                self.exchanges.streams[name] = Stream(arguments, max_age)
-            else:
-                _check_same_tap(name, arguments, stream.arguments)
-            self.exchanges.taps[exchange].add(name)
-            return stream is None
-
-    def untap(self, exchange: str, name: str, *, delete: bool) -> bool:
-        """Let the stream take nothing more, and be gone if it is to be deleted; says whether there
-        was one."""
-        with self._lock:
-            is_there = name in self.exchanges.streams
-            self.exchanges.taps[exchange].discard(name)
-            if is_there and delete:
-                del self.exchanges.streams[name]
-                for bound in self.exchanges.taps.values():
-                    bound.discard(name)
-            return is_there
-
-    def tapped(
-        self, name: str, *, since: float | None, until: float | None, offset: int
-    ) -> list[Tapped]:
-        """Return what a stream has kept, from *offset*, or from *since* to before *until*."""
-        with self.now() as now:
-            stream = self.exchanges.streams.get(name)
-            if stream is None:
-                raise unknown_tap(name)
-            return stream.read(now, since=since, until=until, offset=offset)
-
     # --- clients --------------------------------------------------------------------
 
     def attach(self, session: Session) -> None:
@@ -351,12 +313,6 @@ class MemoryServer:
                 self.fanout.unlisten(listener)
 
         return stop
-
-
-def _check_same_tap(name: str, wanted: dict[str, Any], current: dict[str, Any]) -> None:
-    for argument, value in wanted.items():
-        if current[argument] != value:
-            raise tap_conflict(name, argument, current[argument], value)
 
 
 def _check_same(topic: str, wanted: dict[str, Any], current: dict[str, Any]) -> None:

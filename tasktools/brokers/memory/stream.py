@@ -1,16 +1,16 @@
-"""A stream of the memory server: messages that stay when they are read, until they are old."""
+"""Streams of the memory server: messages that stay when they are read, until they are old."""
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from tasktools.brokers.tapping import Tapped
+from tasktools.brokers.tapping import Tapped, tap_conflict, unknown_tap
 from tasktools.core import wire
 from tasktools.core.models import Properties
 
@@ -23,7 +23,7 @@ class _Kept(msgspec.Struct, frozen=True):
 class Stream:
     """Messages in the order in which they came. The server locks; this does not.
 
-    Like RabbitMQ's, it keeps no header that is a table or a list. Unlike them, it drops what is
+    Like RabbitMQ's, it keeps no header that is a table or a list. Unlike those, it drops what is
     too old, or too much, at once and one by one.
     """
 
@@ -65,3 +65,50 @@ class Stream:
         kept = self._kept
         while kept and (kept[0].at < now - self._max_age or self._bytes > self._max_bytes):
             self._bytes -= len(kept.popleft().message.body)
+
+
+class Streams:
+    """All streams of a server, and the exchanges of which they take everything."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream] = {}
+        self._taps: defaultdict[str, set[str]] = defaultdict(set)
+
+    def named(self, name: str) -> Stream:
+        """Return the stream called *name*; raises `UnknownTap`."""
+        if name not in self._streams:
+            raise unknown_tap(name)
+        return self._streams[name]
+
+    def tap(self, exchange: str, name: str, arguments: Mapping[str, Any], max_age: float) -> bool:
+        """Let a stream with these *arguments* take all of *exchange*; says whether it was missing.
+
+        Raises `TapConflict`.
+        """
+        is_new = name not in self._streams
+        if is_new:
+            self._streams[name] = Stream(arguments, max_age)
+        current = self._streams[name].arguments
+        for argument, wanted in arguments.items():
+            if current[argument] != wanted:
+                raise tap_conflict(name, argument, current[argument], wanted)
+        self._taps[exchange].add(name)
+        return is_new
+
+    def untap(self, exchange: str, name: str, *, delete: bool) -> bool:
+        """Let it take nothing more; says whether there was one."""
+        is_there = name in self._streams
+        self._taps[exchange].discard(name)
+        if delete and is_there:
+            del self._streams[name]
+            for bound in self._taps.values():
+                bound.discard(name)
+        return is_there
+
+    def put(
+        self, exchange: str, topic: str, properties: Properties, body: bytes, now: float
+    ) -> bool:
+        """Keep a message in all streams that take those of *exchange*; says whether any does."""
+        for name in self._taps[exchange]:
+            self._streams[name].put(topic, properties, body, now)
+        return bool(self._taps[exchange])

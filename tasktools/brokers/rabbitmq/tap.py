@@ -9,7 +9,7 @@ from tasktools.brokers.rabbitmq import topology
 from tasktools.brokers.rabbitmq.connection import Session
 from tasktools.brokers.rabbitmq.translate import Refused
 from tasktools.brokers.tapping import tap_conflict
-from tasktools.core.errors import NoStreams, TapConflict
+from tasktools.core.errors import BrokerError, NoStreams, TapConflict
 from tasktools.core.layout import Layout
 
 _ALL: Final = "#"
@@ -22,29 +22,30 @@ async def declare(
 
     Raises `TapConflict` and `NoStreams`.
     """
-    await topology.declare_exchanges(session, layout)
+    version = session.server_version
     is_new = await topology.queue_ok(session, name) is None
     async with session.asking() as channel:
         try:
             await channel.queue(name, durable=True, arguments=dict(arguments))
         except Refused as refused:
-            raise _refusal(refused, session.server_version, name, arguments) from refused
+            raise refusal(refused, version, name, arguments) from refused
+    await topology.declare_exchanges(session, layout)
     await topology.bind(session, name, layout.task_exchange, _ALL)
     return is_new
 
 
-def _refusal(
-    refused: Refused, version: str, name: str, arguments: Mapping[str, Any]
-) -> TapConflict | NoStreams:
+def refusal(refused: Refused, version: str, name: str, arguments: Mapping[str, Any]) -> BrokerError:
+    """Return why the stream *name* was *refused*, in our own terms where there are such."""
     difference = topology.conflict(refused)
     if difference is not None:
         argument, current = difference
         return tap_conflict(name, argument, current or "none", arguments.get(argument, "none"))
-    return NoStreams(
-        f"RabbitMQ {version} refused a stream, so there can be no tap; nothing was changed. "
-        "Streams come with 3.9, and are enabled with: rabbitmqctl enable_feature_flag "
-        f"stream_queue ({refused})"
-    )
+    if "feature flag" in refused.text or "x-queue-type" in refused.text:
+        return NoStreams(
+            f"RabbitMQ {version} has no streams, so there can be no tap; nothing was changed. From "
+            "3.9 on they are enabled with: rabbitmqctl enable_feature_flag stream_queue"
+        )
+    return refused
 
 
 async def remove(session: Session, layout: Layout, name: str, *, delete: bool) -> bool:

@@ -110,6 +110,9 @@ def channel_error(error: BaseException, dsn: DSN) -> BrokerError:
                 return PermissionDenied(f"{_reason(text)}; nothing was changed.")
             case _:
                 return Refused(error.reply_code, text)
+    # A queue of a type that is not enabled is refused in the rudest of ways.
+    if isinstance(error, amqp.ConnectionClosedByBroker) and "feature flag" in error.reply_text:
+        return Refused(error.reply_code, error.reply_text)
     return ConnectionLost(
         f"The connection to {dsn.place} was lost while an answer was outstanding; "
         "the next call connects again."
