@@ -16,8 +16,8 @@ COLOURS: Final = (
     "#ab7e2d",  # ochre
     "#26744d",  # dark green
 )
-"""Told apart by the colour-blind too, and seen on white as on black: chosen for the greatest
-least difference in OKLab, as it is and under protanopia, deuteranopia and tritanopia."""
+"""Told apart by the colour-blind too, and seen on white as on black: of colours that are not too
+loud, those whose least difference is greatest, as they are and to each kind of the colour-blind."""
 OTHER: Final = "#8d949c"
 """The colour of what is added up as "other"."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ _LENGTHS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400)
 _UNKNOWN: Final = "not known"
 
 
-def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "light") -> Any:
+def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "light") -> go.Figure:
     """Draw how many tries of tasks failed over time, by ``fingerprint`` or any other column.
 
     About 60 intervals; the 8 most frequent kinds, and the others together.

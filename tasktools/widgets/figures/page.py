@@ -55,7 +55,7 @@ def line(values: pd.Series[float], name: str, colour: str, **given: Any) -> go.S
     )
 
 
-def lines(wide: pd.DataFrame, **given: Any) -> list[Any]:
+def lines(wide: pd.DataFrame, **given: Any) -> list[go.Scatter]:
     """Return the columns of *wide* as lines, each in its colour."""
     chosen = colours(map(str, wide.columns))
     return [line(values, text_of(name), chosen[name], **given) for name, values in named(wide)]
@@ -75,10 +75,10 @@ def figure(
     """Return *traces* as a figure with the time below, and *axis* beside it."""
     if theme not in _PAPER:
         raise ValueError(f"There is no theme {theme!r}; it is light or dark. Nothing was drawn.")
-    lines = [*_where(frame, time), *_notes(frame), *(remarks or [])]
-    wrapped = [part for one in lines for part in textwrap.wrap(one, _WIDTH)]
+    said = [*_where(frame, time), *_notes(frame), *(remarks or [])]
+    below = [part for remark in said for part in textwrap.wrap(remark, _WIDTH)]
     demo = " · DEMO" if frame.attrs.get("demo") else ""
-    made = go.Figure(traces, _layout(f"{title}{demo}", wrapped, axis, theme))
+    made = go.Figure(traces, _layout(f"{title}{demo}", below, axis, theme))
     if not traces:
         _say_nothing(made, theme)
     elif threshold is not None:

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 
 from tasktools.core.history_schemas import SERVICE_TIME, WAITING_TIME
 from tasktools.core.moments import Span, seconds
-from tasktools.widgets.figures.page import Theme, figure, line, lines, text_of
+from tasktools.widgets.figures.page import Theme, escaped, figure, line, lines, text_of
 from tasktools.widgets.figures.series import (
+    MOST_LINES,
     MOST_POINTS,
     busiest,
     by_name,
@@ -28,7 +29,7 @@ _UNITS: Final = (("h", 3600.0, 10_800.0), ("min", 60.0, 300.0), ("s", 1.0, 1.0))
 
 def service_time(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: Span | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how long tasks took: the median as a line, and a band up to the 95th percentile.
 
     Of more than 8 topics those with the most tasks.
@@ -39,7 +40,7 @@ def service_time(
 
 def waiting_time(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: Span | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how long tasks waited: median and 95th percentile where messages were recorded, else
     what Little's law says.
 
@@ -56,7 +57,7 @@ def waiting_time(
     return _page(traces, frame, "Waiting time", (unit, length), theme, threshold, remarks)
 
 
-def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | None) -> Any:
+def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | None) -> go.Figure:
     """Draw medians, and bands up to the 95th percentiles."""
     wide = by_name(frame, "p50").dropna(axis="columns", how="all")
     medians = with_gaps(busiest(wide, by_name(frame, "count").sum()).shown, intervals=True)
@@ -67,9 +68,10 @@ def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | N
     for name, median in named(medians):
         middle, high = _together(median / length, highest[name] / length)
         told = f"%{{y:.3~g}} {unit}, 95 % below %{{customdata:.3~g}}"
-        group = {"legendgroup": name, "customdata": high, "hovertemplate": told}
-        traces.append(_band(middle, high, chosen[name], legendgroup=name))
-        traces.append(line(middle, text_of(name), chosen[name], **group))
+        group = escaped(name)
+        traces.append(_band(middle, high, chosen[name], legendgroup=group))
+        more = {"legendgroup": group, "customdata": high, "hovertemplate": told}
+        traces.append(line(middle, text_of(name), chosen[name], **more))
     remarks = ["the median, and a band up to the 95th percentile", *_left_out(wide)]
     return _page(traces, frame, title, (unit, length), theme, threshold, remarks)
 
@@ -82,7 +84,7 @@ def _page(
     theme: Theme,
     threshold: Span | None,
     remarks: list[str],
-) -> Any:
+) -> go.Figure:
     limit = None if threshold is None else seconds(threshold) / unit[1]
     axis = {"title": {"text": f"{title.lower()} ({unit[0]})"}}
     return figure(traces, frame, title, axis, theme=theme, remarks=remarks, threshold=limit)
@@ -95,9 +97,8 @@ def _unit(values: pd.DataFrame) -> tuple[str, float]:
 
 
 def _left_out(wide: pd.DataFrame) -> list[str]:
-    shown = len(busiest(wide).shown.columns)
     count = len(wide.columns)
-    return [f"{shown} of {count} topics, the busiest"] if shown < count else []
+    return [f"{MOST_LINES} of {count} topics, the busiest"] if count > MOST_LINES else []
 
 
 def _together(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
+import plotly.graph_objects as go
 
 from tasktools.core.history_schemas import QUEUE_DEPTH, THROUGHPUT
 from tasktools.core.schemas import Schema
@@ -15,7 +14,7 @@ from tasktools.widgets.palette import OTHER
 
 def queue_depth(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: float | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how many messages waited, of the topics where most did."""
     return _by_topic(
         frame, QUEUE_DEPTH, "queued", "Queue depth", "messages ready", theme, threshold
@@ -24,7 +23,7 @@ def queue_depth(
 
 def dead_letters(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: float | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how many messages lay dead, from the frame of `Cluster.queue_depth`."""
     return _by_topic(
         frame, QUEUE_DEPTH, "dead_letter", "Dead letters", "messages", theme, threshold
@@ -33,7 +32,7 @@ def dead_letters(
 
 def throughput(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: float | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how many tasks ended a second, failed ones included."""
     return _by_topic(
         frame, THROUGHPUT, "rate", "Throughput", "tasks ended per second", theme, threshold
@@ -48,7 +47,7 @@ def _by_topic(
     unit: str,
     theme: Theme,
     threshold: float | None,
-) -> Any:
+) -> go.Figure:
     expect(frame, schema, "topic", "at", column)
     wide = by_name(frame, column).dropna(axis="columns", how="all")
     found = busiest(wide)

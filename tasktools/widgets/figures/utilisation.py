@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ _SCALES: Final = {
 
 def utilisation(
     frame: pd.DataFrame, *, theme: Theme = "light", threshold: float | None = None
-) -> Any:
+) -> go.Figure:
     """Draw how busy they were: up to 8 workers or topics as lines, more of them as a heat map.
 
     A heat map has at most 200 intervals, each the mean of what was sampled in it, and no
@@ -39,7 +39,7 @@ def utilisation(
     return figure(traces, frame, "Utilisation", axis, theme=theme, threshold=threshold)
 
 
-def _heat_map(wide: pd.DataFrame, frame: pd.DataFrame, theme: Theme) -> Any:
+def _heat_map(wide: pd.DataFrame, frame: pd.DataFrame, theme: Theme) -> go.Figure:
     means = _by_interval(wide)
     names = [escaped(str(name)) for name in means]
     trace = go.Heatmap(
@@ -73,6 +73,6 @@ def _by_interval(wide: pd.DataFrame) -> pd.DataFrame:
     times = wide.index.to_numpy().astype("M8[us]").astype(np.int64)
     usual = np.median(np.diff(times)) if len(times) > 1 else 1e6
     length = int(max((times[-1] - times[0]) / (_MOST_INTERVALS - 1), usual, 1))
-    places = (times - times[0]) // length
+    places = np.rint((times - times[0]) / length).astype(int)  # a sample may come a bit early
     means = wide.groupby(places).mean().reindex(np.arange(places[-1] + 1))
     return means.set_index(pd.DatetimeIndex((times[0] + means.index * length).to_numpy("M8[us]")))
