@@ -7,7 +7,8 @@ to a message is always the same, and it is what makes a `kill -9` at any point h
 1. `Transfer.take` chooses it and says what is to be sent, and where;
 2. `Transfer.sending` is told of a window of such messages *before* they are sent;
 3. they are published: to the default exchange with the queue's name, mandatory, confirmed;
-4. `Transfer.answered` is told what became of them *before* an original is acknowledged;
+4. `Transfer.answered` is told what became of them, and that is written (`Transfer.write`)
+   *before* an original is acknowledged;
 5. originals whose copies were confirmed are acknowledged;
 6. `Transfer.settled` is told once the broker has those acknowledgements for certain.
 
@@ -65,10 +66,13 @@ class Transfer(Protocol):
         """How many messages may be sent now. It is asked again soon (a limit of the rate)."""
 
     def sending(self, sendings: Sequence[Sending]) -> None:
-        """Note that these will be sent now."""
+        """Write down that these will be sent now, and what else is noted."""
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
         """Note what became of each; those without a copy come as `confirmed`."""
+
+    def write(self) -> None:
+        """Write down what is noted and not written yet."""
 
     def settled(self, sendings: Sequence[Sending]) -> None:
         """Note that the originals of these are gone from the queue."""

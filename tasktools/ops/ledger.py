@@ -1,8 +1,9 @@
 """The ledger: who did what to which message, when, why, and how it ended.
 
 One SQLite file in the user's state directory (`TASKTOOLS_LEDGER` names another), readable by the
-user alone. Each message of a run is a row, written before it is sent and again before the
-original is acknowledged, with every commit on disk: so whatever dies, the next run knows.
+user alone. It has the plan of each run, and for each message of a plan, by its place in it, a row
+that is written before the message is sent and again before the original is acknowledged, with
+every commit on disk: so whatever dies, the next run knows.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ State = Literal[
 Ended = Literal["finished", "cancelled", "stopped", "failed"]
 DONE: Final = {"replay": "replayed", "discard": "discarded", "restore": "restored"}
 
+_FORMAT: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (
   run INTEGER PRIMARY KEY, plan_hash TEXT NOT NULL, verb TEXT NOT NULL, cluster TEXT NOT NULL,
   source TEXT NOT NULL, target TEXT, reason TEXT NOT NULL, who TEXT NOT NULL,
-  started_at REAL NOT NULL, ended_at REAL, ended TEXT, note TEXT, plan BLOB NOT NULL);
+  started_at REAL NOT NULL, ended_at REAL, ended TEXT, note TEXT);
+CREATE TABLE IF NOT EXISTS plans (run INTEGER PRIMARY KEY, plan BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
-  run INTEGER NOT NULL, n INTEGER NOT NULL, key TEXT NOT NULL, task_id TEXT, task_name TEXT,
-  target TEXT, state TEXT NOT NULL, sends INTEGER NOT NULL DEFAULT 0, why TEXT, at REAL,
-  PRIMARY KEY (run, n)) WITHOUT ROWID;
+  run INTEGER NOT NULL, n INTEGER NOT NULL, state TEXT NOT NULL, sends INTEGER NOT NULL, why TEXT,
+  at REAL, PRIMARY KEY (run, n)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON runs (source, ended);
 """
 _WAIT: Final = 30.0  # seconds for another process that writes
@@ -97,8 +99,25 @@ class Ledger:
         connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(_SCHEMA)
+        self._prepare(connection)
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables of a new file, before anybody else can see it without its format."""
+        if _format(connection) == _FORMAT:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and _format(connection) != _FORMAT:
+            connection.close()
+            raise LedgerError(
+                f"The ledger {self.path} is of another version of tasktools; nothing was done. "
+                "Move it away, or set TASKTOOLS_LEDGER to another file."
+            )
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_FORMAT}")
+        connection.commit()
 
     def runs(self, last: int = 100) -> pd.DataFrame:
         """Return the *last* runs, the latest first (schema `RUNS`)."""
@@ -111,21 +130,22 @@ class Ledger:
             rows = [_run_row(row, _outcomes(connection, row[0], row[6])) for row in told]
         return frames.frame_from(schemas.RUNS, rows, ledger=str(self.path))
 
-    def messages(self, run: int) -> pd.DataFrame:
-        """Return the messages of a run (schema `OUTCOME`). Raises `LedgerError` for none."""
+    def messages(self, run: int, plan: Plan | None = None) -> pd.DataFrame:
+        """Return the messages of a run (schema `OUTCOME`), of whose *plan* it has a copy. Raises
+        `LedgerError` for none."""
+        run = int(run)  # a frame's numbers are numpy's, which SQLite takes for bytes
         with self.open() as connection:
             told = connection.execute(
-                "SELECT verb, ended, reason, note FROM runs WHERE run = ?", (int(run),)
+                "SELECT ended, reason, note FROM runs WHERE run = ?", (run,)
             ).fetchone()
             if told is None:
                 raise LedgerError(f"There is no run {run} in {self.path}; nothing was done.")
-            verb, ended, reason, note = told
-            rows = connection.execute(
-                "SELECT key, task_id, task_name, target, state, sends, why FROM messages "
-                "WHERE run = ? ORDER BY n",
-                (int(run),),  # a frame's numbers are numpy's, which SQLite takes for bytes
-            )
-            frame = frames.frame_from(schemas.OUTCOME, [_outcome_row(row, verb) for row in rows])
+            ended, reason, note = told
+            plan = plan or _plan_of(connection, run)
+            states = connection.execute(
+                "SELECT state, sends, why FROM messages WHERE run = ? ORDER BY n", (run,)
+            ).fetchall()
+        frame = frames.frame_of_columns(schemas.OUTCOME, _outcome_columns(plan, states))
         frame.attrs.update(run=run, ended=ended, reason=reason, ledger=str(self.path))
         frame.attrs["notes"] = [note] if note else []
         frame.attrs["outcomes"] = frame["outcome"].value_counts().to_dict()
@@ -155,7 +175,7 @@ class Account:
             run = (
                 connection.execute(
                     "INSERT INTO runs (plan_hash, verb, cluster, source, target, reason, who, "
-                    "started_at, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         plan.hash,
                         plan.verb,
@@ -165,43 +185,39 @@ class Account:
                         reason,
                         who(),
                         now,
-                        plan.to_json(),
                     ),
                 ).lastrowid
                 or 0
             )
-            connection.executemany(
-                "INSERT INTO messages (run, n, key, task_id, task_name, target, state, why) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        run,
-                        n,
-                        m.key,
-                        m.task_id,
-                        m.task_name,
-                        m.to,
-                        "planned" if m.skipped is None else "skipped",
-                        m.skipped,
-                    )
-                    for n, m in enumerate(plan.messages)
-                ),
+            connection.execute("INSERT INTO plans VALUES (?, ?)", (run, plan.to_json()))
+            connection.execute(
+                "INSERT INTO messages (run, n, state, sends) WITH RECURSIVE places(n) AS (SELECT 0 "
+                "WHERE ? UNION ALL SELECT n + 1 FROM places WHERE n < ? - 1) "
+                "SELECT ?, n, 'planned', 0 FROM places",
+                (len(plan.messages), len(plan.messages), run),
             )
-        return cls(connection, run)
+        account = cls(connection, run)
+        account.note(
+            (("skipped", 0, m.skipped, n) for n, m in enumerate(plan.messages) if m.skipped), now
+        )
+        return account
 
     @classmethod
     def unfinished(cls, connection: sqlite3.Connection, plan: Plan) -> list[tuple[Account, Plan]]:
         """Return the runs that did not come to their end: those of *plan*, and of others on the
         same queue those that had begun to send what nobody has settled since."""
         rows = connection.execute(
-            "SELECT run, plan, ended FROM runs WHERE cluster = ? AND source = ? AND (ended IS NULL "
+            "SELECT run, ended FROM runs WHERE cluster = ? AND source = ? AND (ended IS NULL "
             "OR ended != 'finished') AND (plan_hash = ? OR EXISTS (SELECT 1 FROM messages WHERE "
             "messages.run = runs.run AND state IN ('intent', 'confirmed'))) ORDER BY run",
             (plan.cluster, plan.source, plan.hash),
         ).fetchall()
         return [
-            (cls(connection, run, broke_off=ended in (None, "failed")), Plan.from_json(told))
-            for run, told, ended in rows
+            (
+                cls(connection, run, broke_off=ended in (None, "failed")),
+                _plan_of(connection, run),
+            )
+            for run, ended in rows
         ]
 
     @classmethod
@@ -287,10 +303,30 @@ def _named(state: str, verb: str) -> str:
             return state
 
 
-def _outcome_row(row: Sequence[Any], verb: str) -> tuple[Any, ...]:
-    key, task_id, task_name, target, state, sends, why = row
-    twice = sends > 1 and verb != "discard"
-    return key, task_id, task_name, target, _named(state, verb), twice, why
+def _format(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)
+
+
+def _plan_of(connection: sqlite3.Connection, run: int) -> Plan:
+    (told,) = connection.execute("SELECT plan FROM plans WHERE run = ?", (run,)).fetchone()
+    return Plan.from_json(told)
+
+
+def _outcome_columns(
+    plan: Plan, states: Sequence[tuple[str, int, str | None]]
+) -> Sequence[Sequence[Any]]:
+    names = {state: _named(state, plan.verb) for state in {state for state, _, _ in states}}
+    is_sent = plan.verb != "discard"
+    return (
+        [m.key for m in plan.messages],
+        [m.task_id for m in plan.messages],
+        [m.task_name for m in plan.messages],
+        [m.to for m in plan.messages],
+        [names[state] for state, _, _ in states],
+        [is_sent and sends > 1 for _, sends, _ in states],
+        [why for _, _, why in states],
+    )
 
 
 def _outcomes(connection: sqlite3.Connection, run: int, verb: str) -> tuple[dict[str, int], int]:

@@ -258,7 +258,7 @@ class Replaying(ABC):
                 cancelled=cancelled or threading.Event(),
             )
             number = in_background(run.execute, run.cancelled)
-        return self._frame_of(ledger.messages(number), ())
+        return self._frame_of(ledger.messages(number, plan), ())
 
 
 def _report(look: Look, shown: int) -> tasks.LookReport:

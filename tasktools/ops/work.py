@@ -277,7 +277,6 @@ class Work:
                 case _:
                     continue  # its next pass finds out
             self._noted.append(row)
-        self.write()
         self.moves += ended
         self._done(ended)
 

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def test_a_ledger_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     for path in (folder, file, file / "below"):
         with pytest.raises(tt.LedgerError, match=r"cannot be used .* nothing was done\."):
             Ledger(path).runs()
+
+
+def test_a_ledger_of_another_version_is_left_alone(ledger: Ledger) -> None:
+    begin(ledger)
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(tt.LedgerError, match=r"another version of tasktools; nothing was done\."):
+        ledger.runs()
 
 
 def test_ledgers_have_different_names(ledger: Ledger, tmp_path: Path) -> None:
@@ -280,6 +289,14 @@ def _write(path: Path, name: str) -> None:
         run = begin(ledger, plan(5), reason=f"{name}{n}")
         note(ledger, run, *(("settled", 1, None, n) for n in range(5)))
         end(ledger, run)
+
+
+def test_many_open_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(20):
+            ledger = Ledger(tmp_path / f"{n}.db")
+            for runs in pool.map(lambda one: one.runs(), [ledger] * 8):
+                assert runs.empty
 
 
 def test_two_processes_write_into_one_ledger(ledger: Ledger) -> None:

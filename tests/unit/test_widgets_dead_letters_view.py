@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 import pandas as pd
 import pytest
 
@@ -24,6 +23,7 @@ from tasktools.testing import PUBLISHED, eventually, task_event
 from tasktools.widgets.table import TableWidget
 from tasktools.widgets.triage import DeadLettersWidget, detail, html
 from tasktools.widgets.triage.group_list import GroupList
+from tests.screen import WidgetScreen
 
 MARKUP = "<script>window.pwned=1</script>"
 TOPIC, QUEUE = "emails", "emails.dead"
@@ -36,21 +36,10 @@ FAILURE = Failure(
 )
 
 
-class Screen:
-    """A widget, with the calls of its feed made by hand."""
-
+class Screen(WidgetScreen[DeadLettersWidget]):
     def __init__(self, cluster: Cluster, topic: str | None = None) -> None:
-        self._waiting: list[Callable[[], object]] = []
-        self.widget = DeadLettersWidget(cluster, topic, post=self._waiting.append)
+        super().__init__(lambda post: DeadLettersWidget(cluster, topic, post=post))
         self.state = self.widget.state
-
-    def until(self, predicate: Callable[[], object]) -> None:
-        def turned() -> object:
-            while self._waiting:
-                self._waiting.pop(0)()
-            return predicate()
-
-        eventually(turned)
 
     def press(self, description: str) -> None:
         """Press a button, and wait until what it orders is done."""
@@ -65,24 +54,6 @@ class Screen:
     def select(self, *places: int) -> None:
         assert self.state.looked is not None
         self.state.table.select(self.state.looked.frame["key"].iloc[list(places)].tolist())
-
-    def all(self, kind: type | None = None) -> list[Any]:
-        found = list(descendants(self.widget))
-        return [widget for widget in found if kind is None or isinstance(widget, kind)]
-
-    def labelled(self, description: str) -> Any:
-        (found,) = [w for w in self.all() if getattr(w, "description", None) == description]
-        return found
-
-    @property
-    def html(self) -> str:
-        return "".join(widget.value for widget in self.all(ipywidgets.HTML))
-
-
-def descendants(widget: Any) -> Iterator[Any]:
-    for child in getattr(widget, "children", ()):
-        yield child
-        yield from descendants(child)
 
 
 @pytest.fixture(autouse=True)

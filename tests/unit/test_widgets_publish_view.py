@@ -23,6 +23,7 @@ from tasktools.testing import PUBLISHED, eventually, task_event
 from tasktools.widgets import words
 from tasktools.widgets.publishing import figure, html
 from tasktools.widgets.publishing.view import PublishWidget
+from tests.screen import WidgetScreen
 
 FRAME = pd.DataFrame({"topic": ["emails"] * 3, "task_name": "shop:send"})
 
@@ -50,39 +51,10 @@ class Registry:
         return Registered() if message.task_name in ("shop:send", "send") else None
 
 
-class Screen:
-    """A widget, with the calls of its feed made by hand."""
-
+class Screen(WidgetScreen[PublishWidget]):
     def __init__(self, cluster: Cluster, **options: Any) -> None:
-        self._waiting: list[Callable[[], object]] = []
-        self.widget = PublishWidget(cluster, post=self._waiting.append, **options)
+        super().__init__(lambda post: PublishWidget(cluster, post=post, **options))
         self.state = self.widget.state
-
-    def until(self, predicate: Callable[[], object]) -> None:
-        def turned() -> object:
-            while self._waiting:
-                self._waiting.pop(0)()
-            return predicate()
-
-        eventually(turned)
-
-    def all(self, kind: type | None = None) -> list[Any]:
-        found = list(descendants(self.widget))
-        return [widget for widget in found if kind is None or isinstance(widget, kind)]
-
-    def labelled(self, description: str) -> Any:
-        (found,) = [w for w in self.all() if getattr(w, "description", None) == description]
-        return found
-
-    @property
-    def html(self) -> str:
-        return "".join(widget.value for widget in self.all(ipywidgets.HTML))
-
-
-def descendants(widget: Any) -> Iterator[Any]:
-    for child in getattr(widget, "children", ()):
-        yield child
-        yield from descendants(child)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import BrokerTimeout, ConnectionLost, PublishRefused, UnknownDelivery
-from tasktools.core.events import SettingsUpdate, TaskEvent
+from tasktools.core.events import Question, TaskEvent, WorkerList
 from tasktools.core.models import TopicSettings
 from tasktools.testing import eventually, task_body, task_payload
 from tasktools.worker import settling
@@ -119,7 +119,8 @@ def test_settings_count_from_when_they_are_heard_of(place: Workplace) -> None:
     failing.register(place, retry_delay=0.0)
     place.run()
     place.configure(max_retries=3)
-    eventually(lambda: any(isinstance(event, SettingsUpdate) for event in place.heard))
+    place.broker.broadcast(Question(sender_id="us", kind="who_is_alive"))  # taken up after it
+    eventually(lambda: any(isinstance(event, WorkerList) for event in place.heard))
     place.publish("fail")
     assert place.one_failure().attempts == 4
 

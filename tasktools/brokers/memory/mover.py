@@ -93,6 +93,7 @@ class MemoryMover:
         try:
             answers = [(sending, self._publish(sending)) for sending, _ in batch]
             transfer.answered(answers)
+            transfer.write()
         except BaseException:
             left += [delivery_id for _, delivery_id in batch]
             raise
@@ -114,6 +115,7 @@ class MemoryMover:
                 break
             transfer.sending(batch)
             transfer.answered([(sending, self._publish(sending)) for sending in batch])
+            transfer.write()
 
     def _publish(self, sending: Sending) -> PublishResult:
         if sending.queue is None:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Self, TypeVar
 
 import pika
@@ -45,6 +45,7 @@ _LAST_ANSWERS: Final = 30.0  # seconds for which the last confirms are waited fo
 T = TypeVar("T")
 R = TypeVar("R")
 Place = tuple[HeldChannel, int]
+Answer = tuple[Sending, Place | None, Outcome]
 
 
 class RabbitMQMover:
@@ -119,7 +120,7 @@ class _Pass:
         self._holding: Holding | None = None
         self._publisher: Publisher | None = None
         self._taken: deque[tuple[Sending, Place | None]] = deque()
-        self._answers: list[tuple[Sending, Place | None, Outcome]] = []
+        self._answers: list[Answer] = []
         self._in_flight = 0
         self._heard = 0.0  # when the last answer came, or something was sent after all were there
         self._expected = 0
@@ -237,11 +238,15 @@ class _Pass:
         if not self._session.is_open:
             raise self._session.translate(ConnectionError())
         is_quiet = before == (self._seen, len(self._answers))
-        ready = min(len(self._taken), WINDOW - self._in_flight)
-        if ready and not self._is_over and (is_quiet or ready >= _BATCH):
-            await self._send()  # first: RabbitMQ confirms many at once, and has nothing to do then
+        answers = []
         if is_quiet or len(self._answers) >= _BATCH or not self._in_flight:
-            self._account()
+            answers = self._note()
+        ready = min(len(self._taken), WINDOW - self._in_flight)
+        try:
+            if ready and not self._is_over and (is_quiet or ready >= _BATCH):
+                await self._send()  # first: RabbitMQ confirms many at once, and then waits for more
+        finally:
+            self._acknowledge(answers)
 
     @property
     def _is_silent(self) -> bool:
@@ -287,11 +292,17 @@ class _Pass:
             raise self._publisher.closed_by or self._session.translate(ConnectionError())
         return self._publisher
 
-    def _account(self) -> None:
-        """Have the answers noted, and then acknowledge what they allow."""
+    def _note(self) -> list[Answer]:
+        """Have the answers that came noted, to be written with what is sent next."""
         answers, self._answers = self._answers, []
         if answers:
             self._call(self._transfer.answered, [(sending, said) for sending, _, said in answers])
+        return answers
+
+    def _acknowledge(self, answers: Sequence[Answer]) -> None:
+        """Have *answers* written, and then acknowledge what they allow."""
+        if answers:
+            self._call(lambda _: self._transfer.write(), None)
         if self._error is None:
             for sending, place, said in answers:
                 if place is None:
@@ -318,8 +329,8 @@ class _Pass:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _TICK)
             self._news.clear()
-            self._account()
-        self._account()
+            self._acknowledge(self._note())
+        self._acknowledge(self._note())
 
     def _call(self, method: Callable[[T], R], argument: T) -> R | None:
         """Call the transfer; what it raises is raised once everything is given back."""

@@ -57,6 +57,9 @@ class Diary:
         """Write down each."""
         self.told += [(said, sending.row) for sending, said in answers]
 
+    def write(self) -> None:
+        """Nothing: all is written at once."""
+
     def settled(self, sendings: Sequence[Sending]) -> None:
         """Write down each."""
         self.told += [("settled", sending.row) for sending in sendings]
@@ -80,7 +83,7 @@ class Breaking(Diary):
     def __init__(self, choice: Choice, event: str) -> None:
         super().__init__(choice)
 
-        def fail(_told: object) -> None:
+        def fail(*_told: object) -> None:
             raise OSError("no space left")
 
         setattr(self, event, fail)
@@ -242,11 +245,12 @@ class Moving(Conformance):
         assert backdoor.depth("target") == 0
         assert lying(backdoor, queue, 10) == list(range(10))
 
+    @pytest.mark.parametrize("event", ["answered", "write"])
     def test_what_cannot_be_noted_as_confirmed_keeps_its_original(
-        self, broker: Broker, backdoor: Backdoor, queue: str
+        self, broker: Broker, backdoor: Backdoor, queue: str, event: str
     ) -> None:
         with pytest.raises(OSError, match="no space left"):
-            pass_through(broker, queue, Breaking(even, "answered"))
+            pass_through(broker, queue, Breaking(even, event))
         assert lying(backdoor, "target", 5) == [0, 2, 4, 6, 8]
         assert lying(backdoor, queue, 10) == list(range(10))
 
