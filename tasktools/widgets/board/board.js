@@ -5,7 +5,7 @@ class Board {
   constructor(model, el) {
     Object.assign(this, {
       model, x: [], gap: [], rows: [], first: 0, generation: null, window: 3600, length: 10,
-      edge: 0, newest: null, heard: 0, zoomed: null, pointed: null, isPointing: false,
+      edge: 0, newest: null, heard: 0, colors: null, zoomed: null, pointed: null, isPointing: false,
       hidden: new Set(), frame: 0, asked: 0, isSeen: true, isNews: false,
     });
     const head = model.get("head");
@@ -13,7 +13,6 @@ class Board {
     this.workers = new WorkerMap(this);
     this.build(head);
     el.append(this.root);
-    this.restyle();
     this.show();
     this.listen();
     this.hello();
@@ -153,14 +152,20 @@ class Board {
   draw = () => {
     this.frame = 0;
     const range = this.zoomed ?? [this.edge - this.window, this.edge];
-    if (this.newest === null) return;
+    if (this.newest === null || !this.root.isConnected) return;
+    if (!this.colors) this.restyle();
     this.charts.forEach((chart) => chart.draw(range));
     this.workers.draw(range);
     this.tell();
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   };
 
-  restyle = () => {
+  rethink = () => {
+    this.colors = null;
+    this.drawSoon();
+  };
+
+  restyle() {
     const style = getComputedStyle(this.root), get = (name) => style.getPropertyValue(name).trim();
     this.dark = isDark(this.root);
     this.family = style.fontFamily;
@@ -171,8 +176,7 @@ class Board {
     };
     this.inks = inks(this.dark, this.colors);
     this.charts.forEach((chart) => chart.restyle());
-    this.drawSoon();
-  };
+  }
 
   // --- pointing, zooming, asking ----------------------------------------------------
 
@@ -226,7 +230,7 @@ class Board {
       this.pictureSoon(100);
     });
     this.timers = [setInterval(this.tell, 500), setInterval(() => this.isNews && this.sendPicture(), PICTURE_EVERY)];
-    this.theme = new MutationObserver(() => setTimeout(this.restyle, 300)); // its sheets come later
+    this.theme = new MutationObserver(() => setTimeout(this.rethink, 300)); // its sheets come later
     this.theme.observe(document.body, { attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
     this.seen = new IntersectionObserver(([{ isIntersecting }]) => {
       this.isSeen = isIntersecting;
@@ -235,7 +239,7 @@ class Board {
     this.seen.observe(this.root);
     document.addEventListener("visibilitychange", this.turn);
     document.addEventListener("keydown", this.press, { capture: true });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.restyle);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.rethink);
   }
 
   turn = () => (document.hidden ? this.sendPicture() : this.drawSoon());
@@ -268,7 +272,7 @@ class Board {
     this.seen.disconnect();
     document.removeEventListener("visibilitychange", this.turn);
     document.removeEventListener("keydown", this.press, { capture: true });
-    matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", this.restyle);
+    matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", this.rethink);
     this.charts.forEach((chart) => chart.close());
     this.workers.close();
   }
