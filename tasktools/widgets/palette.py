@@ -1,10 +1,9 @@
-"""The colours of topics, the same in the live board and in the figures of a report."""
+"""How the lines of topics look, the same in the live board and in the figures of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
-from zlib import crc32
+from typing import Final, NamedTuple
 
 COLOURS: Final = (
     "#3b80cd",  # blue
@@ -18,19 +17,24 @@ COLOURS: Final = (
 )
 """Told apart by the colour-blind too, and seen on white as on black: of colours that are not too
 loud, those whose least difference is greatest, as they are and to each kind of the colour-blind."""
+DASHES: Final = ("solid", "dash", "dot")
 OTHER: Final = "#8d949c"
 """The colour of what is added up as "other"."""
 
 
-def colours(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each of *names*; up to 8 of them have different ones.
+class Style(NamedTuple):
+    """How a line looks."""
 
-    A name has the colour that follows from its letters, unless another one has that: so mostly
-    the same one in every figure, and always the same one among the same names.
+    colour: str
+    dash: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """Return a style for each of *names*, in their order: among the same names always the same.
+
+    Up to 8 have different colours, up to 24 different styles.
     """
-    given: dict[str, str] = {}
-    for name in sorted(set(names)):
-        wanted = crc32(name.encode("utf-8", "replace")) % len(COLOURS)
-        order = COLOURS[wanted:] + COLOURS[:wanted]
-        given[name] = min(order, key=list(given.values()).count)
-    return given
+    return {
+        name: Style(COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)])
+        for n, name in enumerate(sorted(set(names)))
+    }

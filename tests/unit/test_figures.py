@@ -19,7 +19,7 @@ from tasktools.core.frames import frame_of_columns
 from tasktools.core.schemas import Schema
 from tasktools.widgets import figures
 from tasktools.widgets.figures.series import kept
-from tasktools.widgets.palette import COLOURS, OTHER, colours
+from tasktools.widgets.palette import COLOURS, DASHES, OTHER, styles
 
 START: Final = pd.Timestamp("2026-11-24T08:00Z")
 HOSTILE: Final = "<script>alert(1)</script> &lt; %{y}"
@@ -379,7 +379,7 @@ def test_a_threshold_is_a_line_across() -> None:
     assert (limit.y0, limit.y1, limit.xref) == (100, 100, "x domain")
 
 
-def test_a_topic_has_the_same_colour_in_every_figure() -> None:
+def test_a_topic_has_the_same_style_in_every_figure() -> None:
     topics = ("emails", "orders", "reports")
     at = moments(0) * 3
     found = [
@@ -390,20 +390,27 @@ def test_a_topic_has_the_same_colour_in_every_figure() -> None:
             frame_of(history.WAITING_TIME, topic=topics, at=at, estimate=[2, 3, 1])
         ),
     ]
-    shown = [{line.name: line.line.color for line in each.data} for each in found]
-    assert shown == [colours(topics)] * 4
+    looks = {topic: tuple(style) for topic, style in styles(topics).items()}
+    found_looks = [
+        {line.name: (line.line.color, line.line.dash) for line in each.data} for each in found
+    ]
+    assert found_looks == [looks] * 4
 
 
-@given(st.sets(st.text(max_size=30), max_size=8))
-def test_up_to_eight_names_have_colours_of_their_own(names: set[str]) -> None:
-    given = colours(names)
-    assert len(set(given.values())) == len(names)
-    assert given == colours(sorted(names, reverse=True))
+def test_a_topic_has_its_style_whatever_else_is_busy() -> None:
+    names = [f"topic-{n:02}" for n in range(20)]
+    one = figures.queue_depth(depths({name: [n, n] for n, name in enumerate(names)}))
+    other = figures.queue_depth(depths({name: [-n, -n] for n, name in enumerate(names)}))
+    for line in (*one.data[:-1], *other.data[:-1]):
+        assert (line.line.color, line.line.dash) == styles(names)[line.name]
 
 
-def test_more_names_than_colours_share_them_evenly() -> None:
-    given = list(colours(map(str, range(80))).values())
-    assert {given.count(colour) for colour in COLOURS} == {10}
+@given(st.sets(st.text(max_size=30), max_size=60))
+def test_names_have_styles_of_their_own_as_long_as_there_are_some(names: set[str]) -> None:
+    given = styles(names)
+    assert given == styles(sorted(names, reverse=True))
+    assert len({style.colour for style in given.values()}) == min(len(names), len(COLOURS))
+    assert len(set(given.values())) == min(len(names), len(COLOURS) * len(DASHES))
 
 
 _SEEN: Final = {  # Machado, Oliveira and Fernandes 2009, severity 1; of linear RGB

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from tasktools.core.history_schemas import FAILURES
 from tasktools.widgets.figures.page import Theme, figure, text_of
 from tasktools.widgets.figures.series import busiest, expect, named
-from tasktools.widgets.palette import OTHER, colours
+from tasktools.widgets.palette import OTHER, styles
 
 _INTERVALS: Final = 60
 _LENGTHS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400)
@@ -26,8 +26,8 @@ def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "li
     expect(frame, FAILURES, "failed_at", by)
     counts, length = _counts(frame, by)
     kinds = busiest(counts)
-    chosen = colours(map(str, kinds.shown.columns))
-    bars = [(text_of(name, 90), count, chosen[name]) for name, count in named(kinds.shown)]
+    style = styles(map(str, kinds.shown.columns))
+    bars = [(text_of(name, 90), count, style[name].colour) for name, count in named(kinds.shown)]
     if kinds.other is not None:
         bars.append((f"other ({kinds.others} kinds)", kinds.other, OTHER))
     traces = [_bars(*bar, length) for bar in bars]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from tasktools.core.redaction import mask_text
 from tasktools.widgets.figures.series import alone, kept, named
-from tasktools.widgets.palette import colours
+from tasktools.widgets.palette import Style, styles
 
 Theme = Literal["light", "dark"]
 
@@ -38,27 +38,26 @@ def escaped(text: str) -> str:
     return escape(text, quote=False).replace("%{", "%&#123;")
 
 
-def line(values: pd.Series[float], name: str, colour: str, **given: Any) -> go.Scatter:
+def line(values: pd.Series[float], name: str, style: Style, **given: Any) -> go.Scatter:
     """Return *values* by time as a line, with a dot where one stands alone."""
     values = values.iloc[kept(values.to_numpy())]
     sizes = alone(values.to_numpy()) * 5
-    look = {"color": colour, "width": 2, **given.pop("line", {})}
     return go.Scatter(
         x=values.index,
         y=values.to_numpy(),
         name=name,
         mode="lines+markers" if sizes.any() else "lines",
-        marker={"color": colour, "size": sizes, "opacity": 1, "line": {"width": 0}},
-        line=look,
+        marker={"color": style.colour, "size": sizes, "opacity": 1, "line": {"width": 0}},
+        line={"color": style.colour, "dash": style.dash, "width": 2},
         connectgaps=False,
         **{"hovertemplate": "%{y:,.2~f}", **given},
     )
 
 
-def lines(wide: pd.DataFrame, **given: Any) -> list[go.Scatter]:
-    """Return the columns of *wide* as lines, each in its colour."""
-    chosen = colours(map(str, wide.columns))
-    return [line(values, text_of(name), chosen[name], **given) for name, values in named(wide)]
+def lines(shown: pd.DataFrame, every: pd.DataFrame, **given: Any) -> list[go.Scatter]:
+    """Return the columns of *shown* as lines, each in the style that it has among *every* one."""
+    style = styles(name for name, _ in named(every))
+    return [line(values, text_of(name), style[name], **given) for name, values in named(shown)]
 
 
 def figure(

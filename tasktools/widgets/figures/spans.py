@@ -21,7 +21,7 @@ from tasktools.widgets.figures.series import (
     named,
     with_gaps,
 )
-from tasktools.widgets.palette import colours
+from tasktools.widgets.palette import styles
 
 _UNITS: Final = (("h", 3600.0, 10_800.0), ("min", 60.0, 300.0), ("s", 1.0, 1.0))
 """Units in seconds, and from how many seconds on an axis is in them."""
@@ -49,29 +49,31 @@ def waiting_time(
     expect(frame, WAITING_TIME, "topic", "at", "count", "p50", "p95", "estimate")
     if frame["p50"].notna().any():
         return _measured(frame, "Waiting time", theme, threshold)
-    wide = by_name(frame, "estimate").dropna(axis="columns", how="all")
+    every = by_name(frame, "estimate")
+    wide = every.dropna(axis="columns", how="all")
     shown = with_gaps(busiest(wide).shown)
     unit, length = _unit(shown)
-    traces = lines(shown / length, hovertemplate=f"%{{y:.3~g}} {unit}")
+    traces = lines(shown / length, every, hovertemplate=f"%{{y:.3~g}} {unit}")
     remarks = ["estimated by Little's law: no messages were recorded", *_left_out(wide)]
     return _page(traces, frame, "Waiting time", (unit, length), theme, threshold, remarks)
 
 
 def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | None) -> go.Figure:
     """Draw medians, and bands up to the 95th percentiles."""
-    wide = by_name(frame, "p50").dropna(axis="columns", how="all")
+    every = by_name(frame, "p50")
+    wide = every.dropna(axis="columns", how="all")
     medians = with_gaps(busiest(wide, by_name(frame, "count").sum()).shown, intervals=True)
     highest = by_name(frame, "p95").reindex(index=medians.index, columns=medians.columns)
     unit, length = _unit(highest)
-    chosen = colours(map(str, medians.columns))
+    style = styles(name for name, _ in named(every))
     traces: list[Any] = []
     for name, median in named(medians):
         middle, high = _together(median / length, highest[name] / length)
         told = f"%{{y:.3~g}} {unit}, 95 % below %{{customdata:.3~g}}"
         group = escaped(name)
-        traces.append(_band(middle, high, chosen[name], legendgroup=group))
+        traces.append(_band(middle, high, style[name].colour, legendgroup=group))
         more = {"legendgroup": group, "customdata": high, "hovertemplate": told}
-        traces.append(line(middle, text_of(name), chosen[name], **more))
+        traces.append(line(middle, text_of(name), style[name], **more))
     remarks = ["the median, and a band up to the 95th percentile", *_left_out(wide)]
     return _page(traces, frame, title, (unit, length), theme, threshold, remarks)
 

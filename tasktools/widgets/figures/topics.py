@@ -9,7 +9,7 @@ from tasktools.core.history_schemas import QUEUE_DEPTH, THROUGHPUT
 from tasktools.core.schemas import Schema
 from tasktools.widgets.figures.page import Theme, figure, line, lines
 from tasktools.widgets.figures.series import busiest, by_name, expect, with_gaps
-from tasktools.widgets.palette import OTHER
+from tasktools.widgets.palette import OTHER, Style
 
 
 def queue_depth(
@@ -49,11 +49,11 @@ def _by_topic(
     threshold: float | None,
 ) -> go.Figure:
     expect(frame, schema, "topic", "at", column)
-    wide = by_name(frame, column).dropna(axis="columns", how="all")
-    found = busiest(wide)
-    traces = lines(with_gaps(found.shown))
+    wide = by_name(frame, column)
+    found = busiest(wide.dropna(axis="columns", how="all"))
+    traces = lines(with_gaps(found.shown), wide)
     if found.other is not None:
         rest = with_gaps(found.other.to_frame()).iloc[:, 0]
-        traces.append(line(rest, f"other ({found.others} topics)", OTHER, line={"dash": "dot"}))
+        traces.append(line(rest, f"other ({found.others} topics)", Style(OTHER, "dot")))
     axis = {"title": {"text": unit}}
     return figure(traces, frame, title, axis, theme=theme, threshold=threshold)

@@ -31,10 +31,11 @@ def utilisation(
     *threshold*. That is a share: 0.9 is 90 %.
     """
     expect(frame, UTILISATION, "name", "at", "utilisation")
-    wide = by_name(frame, "utilisation", "name").dropna(axis="columns", how="all")
+    every = by_name(frame, "utilisation", "name")
+    wide = every.dropna(axis="columns", how="all")
     if len(wide.columns) > MOST_LINES:
         return _heat_map(wide, frame, theme)
-    traces = lines(with_gaps(wide), hovertemplate="%{y:.0%}")
+    traces = lines(with_gaps(wide), every, hovertemplate="%{y:.0%}")
     axis = {"title": {"text": "running / capacity"}, "tickformat": ".0%"}
     return figure(traces, frame, "Utilisation", axis, theme=theme, threshold=threshold)
 
