@@ -20,6 +20,7 @@ from tests.jupyter import NOTEBOOKS, jupyter_environment
 ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
 QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
 REPLAY: Final = NOTEBOOKS / "04_task_replay.ipynb"
+BOARD: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SETTINGS: Final = "[pytest]\nmarkers = none: of ours\n"
@@ -122,6 +123,8 @@ def test_every_notebook_runs_on_a_rabbitmq_with_work_on_it(
         (QUICKSTART, "active_tasks"),
         (REPLAY, "dead_letters"),
         (REPLAY, "run"),
+        (BOARD, "queue_depth"),
+        (BOARD, "utilisation"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )

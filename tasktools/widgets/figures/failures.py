@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from tasktools.widgets.figures.series import busiest, expect, named
 from tasktools.widgets.palette import OTHER, styles
 
 _INTERVALS: Final = 60
-_LENGTHS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400)
+_LEAST_INTERVALS: Final = 12
+_LENGTHS: Final = (10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400)
 _UNKNOWN: Final = "not known"
 
 
@@ -33,6 +34,7 @@ def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "li
     traces = [_bars(*bar, length) for bar in bars]
     axis = {"title": {"text": f"failures in {length:,} s"}}
     made = figure(traces, frame, "Failures", axis, theme=theme, time="failed_at")
+    made.update_xaxes(range=_range(counts.index, length) if traces else None)
     below = {"orientation": "h", "y": -0.2, "entrywidth": 1, "entrywidthmode": "fraction"}
     return made.update_layout(
         barmode="stack", bargap=0.1, legend=below, height=made.layout.height + 20 * len(traces)
@@ -47,6 +49,12 @@ def _counts(frame: pd.DataFrame, by: str) -> tuple[pd.DataFrame, int]:
     kinds = frame[by].astype("string").fillna(_UNKNOWN)
     counts = pd.crosstab(times.dt.floor(f"{length}s"), kinds)
     return counts, length
+
+
+def _range(starts: pd.Index[Any], length: int) -> list[pd.Timestamp]:
+    """Return from when to when: so long that a few failures are no wall."""
+    end = starts.max() + pd.Timedelta(seconds=length)
+    return [min(starts.min(), end - pd.Timedelta(seconds=length * _LEAST_INTERVALS)), end]
 
 
 def _bars(name: str, counts: pd.Series[float], colour: str, length: int) -> go.Bar:
