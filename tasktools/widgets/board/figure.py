@@ -17,11 +17,13 @@ from tasktools.widgets.board.charts import CHARTS, WINDOWS
 from tasktools.widgets.board.state import BoardState
 from tasktools.widgets.board.tiles import as_dicts
 from tasktools.widgets.errors import guarded
+from tasktools.widgets.palette import COLOURS, OTHER
 
 _SCRIPTS: Final = (
     *("vendor/uPlot.iife.min.js", "words.js", "lines.js", "workers.js"),
     *("picture.js", "board.js"),
 )
+_PALETTE: Final = f"const COLORS = {list(COLOURS)}, OTHER = {OTHER!r};\n"
 _STYLES: Final = ("vendor/uPlot.min.css", "board.css")
 _SHOWN: Final = (
     *("window", "filter", "paused", "hidden", "status", "problem"),
@@ -42,7 +44,7 @@ class BoardFigure(anywidget.AnyWidget):
     *head* is what does not change: whose board it is. `picture` is the last one that a page drew.
     """
 
-    _esm = traitlets.Unicode(_files(*_SCRIPTS)).tag(sync=True)
+    _esm = traitlets.Unicode(_PALETTE + _files(*_SCRIPTS)).tag(sync=True)
     _css = traitlets.Unicode(_files(*_STYLES)).tag(sync=True)
     head: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     shown: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)

@@ -11,11 +11,12 @@ import numpy as np
 from tasktools.widgets.board.charts import CHARTS
 from tasktools.widgets.board.series import Series
 from tasktools.widgets.board.strip import Array, Strip
+from tasktools.widgets.palette import COLOURS, DASHES
 
 SHOWN: Final = 8
 """So many topics each chart shows by themselves."""
-STYLES: Final = 24
-"""Ways to draw a line: colours and dashes. The page knows as many."""
+STYLES: Final = len(COLOURS) * len(DASHES)
+"""Ways to draw a line. The page knows as many."""
 MOST_WORKERS: Final = 400
 _STAYS: Final = 1.25
 """A topic is replaced by one that is so many times as busy."""

@@ -68,7 +68,7 @@ class LineChart {
   }
 
   seriesOf({ name, style }) {
-    const { color, dash } = lineStyle(style, this.board.dark);
+    const { color, dash } = lineStyle(style);
     return {
       label: name, stroke: color, dash, width: 1.5, spanGaps: false,
       show: !this.board.hidden.has(name),
@@ -106,7 +106,7 @@ class LineChart {
     this.lines.forEach(({ name, style }, i) => {
       const { button, mark } = this.keys[i];
       button.setAttribute("aria-pressed", String(!this.board.hidden.has(name)));
-      const { color, dash } = lineStyle(style, this.board.dark), pen = mark.getContext("2d");
+      const { color, dash } = lineStyle(style), pen = mark.getContext("2d");
       if (mark.drawn === color) return;
       mark.drawn = color;
       pen.clearRect(0, 0, 36, 4);

@@ -1,7 +1,5 @@
-// How things are called and coloured. Colours can be told apart by people who see few of them
-// (after Okabe and Ito), and each comes solid, dashed and dotted.
-const LIGHT = ["#0072b2", "#d55e00", "#00856a", "#c2559b", "#a87900", "#2f9fd8", "#6a3d9a", "#6b6b00"];
-const DARK = ["#4ba3e3", "#ff8a4c", "#2cc79b", "#eb9acb", "#f2b93b", "#9bdcff", "#b79cf2", "#cfc85a"];
+// How things are called and coloured. COLORS and OTHER come from palette.py; each colour comes solid,
+// dashed and dotted.
 const DASHES = [[], [7, 3], [2, 3]];
 
 function isDark(element) {
@@ -9,10 +7,9 @@ function isDark(element) {
   return 0.3 * r + 0.6 * g + 0.1 * b < 128;
 }
 
-function lineStyle(style, dark) { // without a style: all others together
-  if (style === null) return { color: dark ? "#9e9e9e" : "#757575", dash: [1, 2] };
-  const colors = dark ? DARK : LIGHT;
-  return { color: colors[style % colors.length], dash: DASHES[Math.floor(style / colors.length) % 3] };
+function lineStyle(style) { // without a style: all others together
+  if (style === null) return { color: OTHER, dash: [1, 2] };
+  return { color: COLORS[style % COLORS.length], dash: DASHES[Math.floor(style / COLORS.length) % 3] };
 }
 
 const whole = (value) => Math.round(value).toLocaleString("en");
