@@ -1,6 +1,10 @@
 """Frames over time as plotly figures, for reports.
 
->>> figure = figures.queue_depth(cluster.queue_depth(since="1D"))  # doctest: +SKIP
+>>> import tasktools as tt
+>>> with tt.connect("demo://") as cluster:
+...     figure = tt.widgets.figures.queue_depth(cluster.queue_depth(since="1D"))
+>>> figure.layout.title.text
+'Queue depth · DEMO'
 >>> figure.write_html("queue_depth.html")  # doctest: +SKIP
 
 Each takes the frame of the method of `Cluster` that has its name (`dead_letters` that of
