@@ -6,7 +6,7 @@ class Board {
     Object.assign(this, {
       model, x: [], gap: [], rows: [], first: 0, generation: null, window: 3600, length: 10,
       edge: 0, newest: null, heard: 0, colors: null, zoomed: null, pointed: null, isPointing: false,
-      hidden: new Set(), frame: 0, asked: 0, isSeen: true, isNews: false,
+      hidden: new Set(), isCutOff: false, frame: 0, asked: 0, isSeen: true, isNews: false,
     });
     const head = model.get("head");
     this.charts = head.charts.map((spec) => new LineChart(this, spec, head.thresholds[spec.name]));
@@ -48,7 +48,7 @@ class Board {
   hello() {
     if (Date.now() - this.asked < LOST) return; // the answer is on its way
     this.asked = Date.now();
-    this.model.send({ do: "hello" });
+    this.ask("hello");
   }
 
   receive = (message, buffers) => {
@@ -137,7 +137,9 @@ class Board {
   tell = () => {
     if (this.newest === null) return say(this.status, this.shown.status.join(" · ") || "reading …");
     const age = Math.max(this.now - this.newest + (Date.now() - this.heard) / 1000, 0);
+    if (this.isCutOff) return say(this.status, "the kernel is gone: nothing moves any more");
     const words = this.shown.ended ? `newest point ${dateText(this.newest)}` : `newest point ${spanText(age)} old`;
+    this.status.dataset.picture = [dateText(this.newest), ...this.shown.status].join(" · ");
     this.status.dataset.age = age.toFixed(2);
     this.status.dataset.newest = this.newest;
     return say(this.status, [words, ...this.shown.status].join(" · "));
@@ -151,8 +153,10 @@ class Board {
 
   draw = () => {
     this.frame = 0;
-    const range = this.zoomed ?? [this.edge - this.window, this.edge];
     if (this.newest === null || !this.root.isConnected) return;
+    // What is not remembered takes no room.
+    const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 60));
+    const range = this.zoomed ?? [begin, this.edge];
     if (!this.colors) this.restyle();
     this.charts.forEach((chart) => chart.draw(range));
     this.workers.draw(range);
@@ -211,8 +215,13 @@ class Board {
     this.drawSoon();
   }
 
-  ask(what, more) {
-    this.model.send({ do: what, ...more });
+  ask(what, more = {}, buffers = []) {
+    try {
+      this.model.send({ do: what, ...more }, undefined, buffers);
+    } catch { // the page has lost its kernel
+      this.isCutOff = true;
+      this.tell();
+    }
   }
 
   listen() {
@@ -257,7 +266,7 @@ class Board {
     if (this.newest === null || !this.root.clientWidth) return;
     this.isNews = false;
     drawPicture(this).toBlob(async (blob) => {
-      if (blob) this.model.send({ do: "picture" }, undefined, [await blob.arrayBuffer()]);
+      if (blob) this.ask("picture", {}, [await blob.arrayBuffer()]);
     });
   }
 

@@ -17,7 +17,7 @@ from tasktools.ops.recording import pulse
 from tasktools.widgets.board.charts import CHARTS
 from tasktools.widgets.board.layout import NOTHING, Layout, Wanted, lay_out
 from tasktools.widgets.board.series import Series
-from tasktools.widgets.board.strip import Strip
+from tasktools.widgets.board.strip import Names, Strip
 from tasktools.widgets.table.columns import harmless
 
 _AT_ONCE: Final = 40  # columns that are read in one go
@@ -45,6 +45,7 @@ class Board:
         self.generation = 0
         self.strip: Strip | None = None
         self._every = every
+        self._topics, self._workers = Names(), Names()
         self._wanted = Wanted(None, "")
         self._laid_out = float("-inf")
         self._lock = threading.Lock()
@@ -52,10 +53,12 @@ class Board:
     # --- in the feed's thread -----------------------------------------------------------
 
     def restart(self, window: float) -> None:
-        """Forget all, for another window."""
+        """Forget all, for another window; topics keep their styles."""
         with self._lock:
             self._window = window
             self.strip = None
+            self.generation += 1
+            self._laid_out = float("-inf")
 
     def want(self, wanted: Wanted) -> None:
         """Show these topics."""
@@ -69,7 +72,7 @@ class Board:
         with self._lock:
             if self.strip is None:
                 every = max(self._every, pulse.interval(connection))
-                self.strip = Strip(self._window, every)
+                self.strip = Strip(self._window, every, self._topics, self._workers)
         strip = self.strip
         is_new = strip.until is None
         start = until - int(1000 * self._window) if strip.until is None else strip.until
@@ -138,7 +141,7 @@ class Board:
             }
             if since is None:
                 message |= self._described(strip)
-            return Packed(message, [self._lines(series), self._workers(series)])
+            return Packed(message, [self._pack_lines(series), self._pack_workers(series)])
 
     def _described(self, strip: Strip) -> dict[str, Any]:
         names, styles = strip.topics.names, self.layout.styles
@@ -155,7 +158,7 @@ class Board:
             "length": strip.length / 1000,
         }
 
-    def _lines(self, series: Series) -> bytes:
+    def _pack_lines(self, series: Series) -> bytes:
         rows: list[Any] = [
             [column.at / 1000 for column in series.columns],
             [float(column.is_gap) for column in series.columns],
@@ -167,5 +170,5 @@ class Board:
                 rows.append(series.rest(chart.name, lines.rest))
         return np.array(rows, np.float64).tobytes()
 
-    def _workers(self, series: Series) -> bytes:
+    def _pack_workers(self, series: Series) -> bytes:
         return series.workers()[:, list(self.layout.workers), :].astype(np.float32).tobytes()

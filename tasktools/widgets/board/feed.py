@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from tasktools.core.clock import moment
 from tasktools.ops.analysis import Sampled
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.recording import pulse
@@ -14,6 +15,7 @@ from tasktools.ops.recording.recorder import until_next
 from tasktools.widgets.board.board import Board
 from tasktools.widgets.board.charts import WINDOWS
 from tasktools.widgets.board.layout import Wanted
+from tasktools.widgets.board.strip import Strip
 from tasktools.widgets.board.tiles import Now
 from tasktools.widgets.feed import Feed, Post
 
@@ -48,6 +50,9 @@ class BoardFeed(Feed):
         self._window = self._shown_window = ""
         self._revision = 0
         self._paused = False
+        self._complaint: str | None = None
+        self._is_recorded = isinstance(cluster.broker, HistoryBroker)
+        self._newest, self._moved_at = 0.0, float("-inf")
 
     # --- from any other thread ----------------------------------------------------------
 
@@ -71,8 +76,13 @@ class BoardFeed(Feed):
             failed = self._failed(sampled)
         self._board.arrange(time.monotonic())
         if not self._paused:
-            self.tell(**self._seen(failed), problem=sampled.problem or "")
+            self.tell(**self._seen(failed), **self._complaints(sampled.problem))
         return until_next(time.time(), self._every)
+
+    def _complaints(self, problem: str | None) -> dict[str, str]:
+        """Return what is wrong, if that is news: what others complain of stays."""
+        before, self._complaint = self._complaint, problem
+        return {} if problem == before else {"problem": problem or ""}
 
     def _failed(self, sampled: Sampled) -> dict[str, int]:
         until = sampled.until
@@ -87,15 +97,30 @@ class BoardFeed(Feed):
         self._revision += 1
         topics, workers = self._board.names()
         newest = strip.until / 1000
-        silence = time.time() - newest
-        is_recorded = isinstance(self._cluster.broker, HistoryBroker)
         return {
             "topics": topics,
             "workers": workers,
             "newest_at": newest,
-            "ended": is_recorded and silence > _SILENT * strip.interval + 1,
+            "ended": self._is_recorded and self._is_over(newest, _SILENT * strip.interval + 1),
+            "since": _since(strip),
             "gaps": sum(column.is_gap for column in strip.columns),
             "tiles": Now(strip, layout.topics, failed, self._thresholds).tiles(),
             "reading": "",
             "revision": self._revision,
         }
+
+    def _is_over(self, newest: float, patience: float) -> bool:
+        """Whether a recording goes no further: its end is old, or has not moved for a while. The
+        clock of the recorder need not be ours."""
+        now, before = time.monotonic(), self._newest
+        if newest != before and (before or abs(time.time() - newest) < patience):
+            self._moved_at = now
+        self._newest = newest
+        return now - self._moved_at > patience
+
+
+def _since(strip: Strip) -> str:
+    """Return when *strip* begins, if it does not fill its window."""
+    first = strip.columns[0].at / 1000
+    missing = strip.window - (strip.columns[-1].at / 1000 - first)
+    return f"{moment(first):%H:%M:%S} UTC" if missing > _SILENT * strip.length / 1000 else ""

@@ -85,7 +85,7 @@ class BoardFigure(anywidget.AnyWidget):
         self._generation = message["generation"]
         self._sent = message["first"] + message["count"] - 1  # which is not full yet
         now, newest = time.time(), self._state.newest_at
-        edge = newest if self._state.ended else now
+        edge = newest if self.head["recorded"] else now
         self.send({**message, "now": now, "newest": newest, "edge": edge}, buffers=packed.buffers)
 
     # --- from the page ------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -90,8 +91,10 @@ def _lines(values: Array, places: Sequence[int], shown: Sequence[int]) -> Lines:
 
 
 def _styles(charts: Iterable[Lines], before: Mapping[int, int]) -> dict[int, int]:
-    """Return the style of each topic: it keeps the one that it has."""
-    shown = list(dict.fromkeys(topic for lines in charts for topic in lines.topics))
+    """Return the style of each topic: it keeps the one that it has. Those that most charts show
+    get the best ones."""
+    counts = Counter(topic for lines in charts for topic in lines.topics)
+    shown = [topic for topic, _count in counts.most_common()]
     styles = {topic: before[topic] for topic in shown if topic in before}
     for topic in shown:
         if topic not in styles:

@@ -28,12 +28,12 @@ class LineChart {
 
   makeKey({ name, title }) {
     const mark = tag("canvas", "tb-mark", { width: 36, height: 4 });
-    const value = tag("span", "tb-value");
-    const button = tag("button", "tb-key", { type: "button" }, [mark, tag("span", "tb-name", {}, [name]), value]);
+    const label = tag("span", "tb-name", {}, [name]), value = tag("span", "tb-value");
+    const button = tag("button", "tb-key", { type: "button" }, [mark, label, value]);
     button.title = `${title ?? name}\nclick: hide or show; double click: alone`;
     button.addEventListener("click", () => this.board.ask("hide", { topic: name }));
     button.addEventListener("dblclick", () => this.board.ask("isolate", { topic: name }));
-    return { button, value, mark };
+    return { button, label, value, mark };
   }
 
   setRows(rows) {
@@ -48,7 +48,7 @@ class LineChart {
     };
     const options = {
       width: this.area.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
-      scales: { x: { time: true, auto: false }, y: { range: (_u, _min, max) => this.range(max) } },
+      scales: { x: { time: true, auto: false }, y: { range: () => this.range() } },
       axes: [
         { ...axis, size: 26, space: 70, values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },
         { ...axis, size: 46, space: 28, values: (_u, at) => at.map((v) => axisText(v, spec.unit)) },
@@ -76,18 +76,32 @@ class LineChart {
     };
   }
 
-  range(max) {
-    const { threshold, spec } = this;
-    const least = { share: 1, rate: 1, span: 10, count: 5 }[spec.unit];
+  // From 0 to the highest of the lines. Where all others together are far above each of those, the
+  // chart is made for these, and the legend says so.
+  range() {
+    const { threshold, spec } = this, visible = this.lines.map(({ name }) => !this.board.hidden.has(name));
+    const highest = this.rows.map((row, i) => (visible[i] ? this.highest(row) : 0));
+    const isRest = this.lines.map(({ style }) => style === null);
+    const named = Math.max(0, ...highest.filter((_h, i) => !isRest[i]));
+    const all = Math.max(0, ...highest);
+    this.isAbove = named > 0 && all > 2 * named;
+    const max = this.isAbove ? named : all;
     const near = threshold !== undefined && max > threshold / 2 ? threshold : 0;
-    const top = Math.max(max ?? 0, near) * 1.08;
-    return [0, spec.unit === "share" && top <= 1.08 ? 1.02 : Math.max(top, least)];
+    const top = Math.max(max, near) * 1.08;
+    if (spec.unit === "share" && top > 0.5) return [0, Math.max(top, 1.02)];
+    return [0, Math.max(top, { share: 0.1, rate: 1, span: 10, count: 5 }[spec.unit])];
+  }
+
+  highest(row) {
+    const [from, to] = this.shown, { x } = this.board;
+    return row.reduce((most, value, i) => (value > most && x[i] >= from && x[i] <= to ? value : most), 0);
   }
 
   // --- drawing ----------------------------------------------------------------------
 
   draw([from, to]) {
     if (!this.area.clientWidth) return;
+    this.shown = [from, to];
     if (!this.plot) this.makePlot();
     const { plot } = this;
     plot.batch(() => {
@@ -104,7 +118,8 @@ class LineChart {
 
   drawKeys() {
     this.lines.forEach(({ name, style }, i) => {
-      const { button, mark } = this.keys[i];
+      const { button, mark, label } = this.keys[i];
+      if (style === null) say(label, this.isAbove ? "other (above ↑)" : "other");
       button.setAttribute("aria-pressed", String(!this.board.hidden.has(name)));
       const { color, dash } = lineStyle(style), pen = mark.getContext("2d");
       if (mark.drawn === color) return;
@@ -153,7 +168,8 @@ class LineChart {
     pen.font = `${10 * ratio}px ${this.board.family}`;
     pen.textAlign = "right";
     pen.textBaseline = above || y < top + 14 * ratio ? "top" : "bottom";
-    pen.fillText(above ? `${words} ↑` : words, left + width - 3 * ratio, y + (above ? 2 : 0));
+    const below = pen.textBaseline === "top";
+    pen.fillText(above ? `${words} ↑` : words, left + width - 3 * ratio, y + (below ? 3 : -2) * ratio);
     if (!above) {
       pen.setLineDash([5 * ratio, 4 * ratio]);
       pen.lineWidth = ratio;

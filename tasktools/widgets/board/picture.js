@@ -6,11 +6,11 @@ function drawPicture(board) {
   const pen = canvas.getContext("2d");
   pen.fillStyle = board.colors.paper;
   pen.fillRect(0, 0, box.width, box.height);
-  for (const part of board.root.querySelectorAll("canvas, [data-picture], h3, .tb-name, .tb-value, .tb-tile")) {
+  for (const part of board.root.querySelectorAll("canvas, [data-picture], h3, .tb-name, .tb-value, .tb-tile, .tb-chart")) {
     const at = part.getBoundingClientRect(), x = at.left - box.left, y = at.top - box.top;
     if (!at.width || part.closest("[hidden]")) continue;
     if (part.matches("canvas")) pen.drawImage(part, x, y, at.width, at.height);
-    else if (part.matches(".tb-tile")) frame(pen, part, x, y, at);
+    else if (part.matches(".tb-tile, .tb-chart")) frame(pen, part, x, y, at);
     else write(pen, part, x, y, at);
   }
   return canvas;
@@ -23,7 +23,7 @@ function frame(pen, part, x, y, { width, height }) {
 
 function write(pen, part, x, y, { width, height }) {
   const style = getComputedStyle(part);
-  const text = part.matches("h3") ? part.firstChild.textContent : part.textContent;
+  const text = part.dataset.picture || (part.matches("h3") ? part.firstChild : part).textContent;
   pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   pen.fillStyle = style.color;
   pen.globalAlpha = Number(getComputedStyle(part.parentElement).opacity);

@@ -31,7 +31,7 @@ class Picture:
         from IPython.display import display
 
         display({"text/html": _STYLE, "text/plain": ""}, raw=True)
-        display(dict(live), raw=True)
+        display({**live, "text/plain": self._caption}, raw=True)
         display(self._bundle(), raw=True, display_id=self._id)
         self._is_shown = True
 
@@ -44,7 +44,7 @@ class Picture:
             update_display(self._bundle(), display_id=self._id, raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        bundle = {"text/plain": self._caption}
+        bundle = {"text/plain": ""}  # the board's own says it, where that is not shown
         if self._png:
             bundle["image/png"] = base64.b64encode(self._png).decode("ascii")
         return bundle

@@ -21,9 +21,9 @@ from tasktools.widgets.board.strip import (
     Strip,
 )
 
-SMOOTHED: Final = 10.0
-"""Seconds over which tasks are counted at least, so that a rate is no row of spikes."""
 MINUTE: Final = 60.0
+_LEAST: Final = {ENDED: 10.0, FAILED: MINUTE}
+"""Seconds over which tasks are counted at least, so that a rate is no row of spikes."""
 
 
 class Series:
@@ -34,9 +34,9 @@ class Series:
         offset = columns[0].number if columns else 0
         self._skip = max(first - offset, 0)
         length = strip.length / 1000
-        self._over = {ENDED: max(length, SMOOTHED), FAILED: max(length, MINUTE)}
         # A rate looks back over columns that are not asked for.
-        back = int(max(self._over.values()) / length) + 2
+        back = int(max(length, *_LEAST.values()) / length) + 2
+        self._length = length
         start = max(self._skip - back, 0)
         self._skip -= start
         self._columns: Sequence[Column] = columns[start:]
@@ -60,7 +60,8 @@ class Series:
         if chart == "oldest":
             return self._shown(_highest(kept[OLDEST]))
         together = np.stack([_total(row) for row in kept])[:, None, :]
-        return self._shown(_VALUES[chart](self, together))[0]
+        shown: Array = self._shown(_VALUES[chart](self, together))[0]
+        return shown
 
     def workers(self) -> Array:
         """Return running tasks, capacity and state (by its number) of workers, as
@@ -82,19 +83,20 @@ class Series:
     def _rate(self, kept: Array, row: int) -> Array:
         """Return how many there were a second, over the last seconds of which something is known.
 
-        A gap ends what is looked back at.
+        A gap ends what is looked back at; after it, a rate begins low rather than wild.
         """
+        least = _LEAST[row]
         covered = np.array([column.covered for column in self._columns])
         is_gap = np.array([column.is_gap for column in self._columns], dtype=bool)
         time = np.cumsum(covered)
         begun = np.maximum.accumulate(np.where(is_gap, time, 0.0)) if len(time) else time
-        since = np.maximum(time - self._over[row], begun)
+        since = np.maximum(time - max(self._length, least), begun)
         count = np.nan_to_num(kept[row]).cumsum(axis=-1)
         before = np.array(
             [np.interp(since, [0, *time], [0, *one]) for one in count], ndmin=2
         ).reshape(count.shape)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rate: Array = (count - before) / (time - since)
+            rate: Array = (count - before) / np.maximum(time - since, least)
         rate[np.isnan(kept[row]) | (covered <= 0)] = np.nan
         return rate
 
@@ -122,4 +124,5 @@ def _total(values: Array) -> Array:
 
 
 def _highest(values: Array) -> Array:
-    return np.fmax.reduce(values, axis=0, initial=np.nan)
+    highest: Array = np.fmax.reduce(values, axis=0, initial=np.nan)
+    return highest

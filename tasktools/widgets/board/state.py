@@ -28,8 +28,9 @@ class BoardState(SharedState):
     workers = traitlets.Tuple()
     newest_at = traitlets.Float(None, allow_none=True)  # time of the newest point, epoch seconds
     ended = traitlets.Bool(default_value=False)  # the recording goes no further
+    since = traitlets.Unicode()  # when what is known begins, if that is within the window
     gaps = traitlets.Int()  # in the window: spans of which nothing is recorded
-    tiles: traitlets.Tuple[Any, Any] = traitlets.Tuple()  # `Tile`s: the numbers of the moment
+    tiles = traitlets.Tuple()  # `Tile`s: the numbers of the moment
     reading = traitlets.Unicode()  # how much of the window is read, in words, else empty
     revision = traitlets.Int()  # one more with each look
 
@@ -56,14 +57,17 @@ class BoardState(SharedState):
             others = tuple(name for name in (*self.topics, "other") if name != topic)
             self.hidden = () if set(self.hidden) == set(others) else others
 
-    @traitlets.observe("paused", "ended", "gaps", "reading", "filter", "topics")
+    @traitlets.observe("paused", "ended", "since", "gaps", "reading", "filter", "topics")
     def _tell(self, _change: Any) -> None:
+        topics = len(self.topics)
+        matching = "1 topic matches" if topics == 1 else f"{topics:,} topics match"
         gaps = "1 gap" if self.gaps == 1 else f"{self.gaps:,} gaps"
         told = (
             ("paused", self.paused),
             (self.reading, bool(self.reading)),
             ("the recording goes no further", self.ended),
+            (f"known since {self.since}", bool(self.since)),
             (f"{gaps}: nothing was recorded there", self.gaps > 0),
-            (f"{len(self.topics):,} topics match", bool(self.filter)),
+            (matching, bool(self.filter)),
         )
         self.status = tuple(words for words, holds in told if holds)

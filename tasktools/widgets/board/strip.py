@@ -72,11 +72,17 @@ class Strip:
     """The columns of *window* seconds, of a recording with a sample every *interval* seconds, and
     the last sample by itself (`now`)."""
 
-    def __init__(self, window: float, interval: float) -> None:
+    def __init__(
+        self,
+        window: float,
+        interval: float,
+        topics: Names | None = None,
+        workers: Names | None = None,
+    ) -> None:
         self.window = window
         self.interval = interval
         self.length = 1000 * length_of(window, interval)
-        self.topics, self.workers = Names(), Names()
+        self.topics, self.workers = topics or Names(), workers or Names()
         self.columns: deque[Column] = deque()
         self.now = _column()
         self.until: int | None = None  # end of the last sample

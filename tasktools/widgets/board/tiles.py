@@ -128,9 +128,10 @@ def span(seconds: float) -> str:
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small = (3600, 60) if whole >= 3600 else (60, 1)
+    rest = whole % large // small
+    words = {3600: "h", 60: "min", 1: "s"}
+    return f"{whole // large} {words[large]}" + (f" {rest} {words[small]}" if rest else "")
 
 
 def as_dicts(tiles: Sequence[Tile]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tasktools.core.moments import Span, seconds
 from tasktools.ops.cluster import Cluster
+from tasktools.ops.recording.history import HistoryBroker
 from tasktools.widgets.board.board import Board
 from tasktools.widgets.board.charts import WINDOWS, read_thresholds
 from tasktools.widgets.board.feed import BoardFeed
@@ -82,7 +83,12 @@ class Dashboard(LiveWidget):
             post,
         )
         broker = cluster.broker
-        head = {"address": broker.address, "demo": broker.demo, "thresholds": limits}
+        head = {
+            "address": broker.address,
+            "demo": broker.demo,
+            "recorded": isinstance(broker, HistoryBroker),
+            "thresholds": limits,
+        }
         self._figure = BoardFigure(state, board, head)
         words = "DEMO board" if broker.demo else "Board"
         self._picture = Picture(f"{words} of {broker.address}")

@@ -18,16 +18,17 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFracti
 function spanText(seconds) {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const [large, big, small, little] = seconds < 3600 ? [60, "min", 1, "s"] : [3600, "h", 60, "min"];
+  const rest = Math.floor((seconds % large) / small);
+  return `${Math.floor(seconds / large)} ${big}${rest ? ` ${rest} ${little}` : ""}`;
 }
 
 function valueText(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "share") return `${Math.round(value * 100)} %`;
   if (unit === "span") return spanText(value);
-  if (unit === "rate" || value % 1) return value.toLocaleString("en", { maximumFractionDigits: 1 });
+  if (unit === "rate") return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  if (value % 1) return value.toLocaleString("en", { maximumFractionDigits: 1 });
   return whole(value);
 }
 

@@ -1,7 +1,7 @@
 // The map of workers: a row each, over time; the darker, the busier. Workers that are late are
 // hatched, those that are gone are crossed out, and both are named at the right.
 const STATES = ["alive", "late", "gone", "stopped"];
-const NAMES_WIDTH = 130, WORDS_WIDTH = 62, AXIS = 20, FEWEST_PIXELS = 2, MOST_PIXELS = 16, TALLEST = 480;
+const NAMES_WIDTH = 170, WORDS_WIDTH = 62, AXIS = 20, TOP = 6, FEWEST_PIXELS = 2, MOST_PIXELS = 16, TALLEST = 480;
 
 class WorkerMap {
   constructor(board) {
@@ -70,7 +70,7 @@ class WorkerMap {
     this.line = Math.min(Math.max(fits, FEWEST_PIXELS), MOST_PIXELS);
     this.range = range;
     this.wide = width - NAMES_WIDTH - WORDS_WIDTH;
-    const height = Math.max(count, 1) * this.line + AXIS, ratio = devicePixelRatio;
+    const height = Math.max(count, 1) * this.line + TOP + AXIS, ratio = devicePixelRatio;
     this.canvas.width = width * ratio;
     this.canvas.height = height * ratio;
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
@@ -118,7 +118,7 @@ class WorkerMap {
     const canvas = new OffscreenCanvas(wide, height);
     canvas.getContext("2d").putImageData(image, 0, 0);
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(canvas, NAMES_WIDTH, 0);
+    pen.drawImage(canvas, NAMES_WIDTH, TOP);
   }
 
   drawWords(pen) {
@@ -126,7 +126,7 @@ class WorkerMap {
     pen.textBaseline = "middle";
     let free = -Infinity; // below it there is room for another word
     order.forEach((w, row) => {
-      const y = (row + 0.5) * line, state = this.cell(w, this.last(w))[2];
+      const y = TOP + (row + 0.5) * line, state = this.cell(w, this.last(w))[2];
       pen.fillStyle = board.colors.quiet;
       if (row % every === 0) {
         pen.textAlign = "right";
@@ -139,18 +139,18 @@ class WorkerMap {
         free = y + 11;
       }
     });
-    if (!order.length) pen.fillText("No worker was heard of.", NAMES_WIDTH + 160, 8);
+    if (!order.length) pen.fillText("No worker was heard of.", NAMES_WIDTH + 160, TOP + 8);
   }
 
   drawTimes(pen) {
-    const [from, to] = this.range, steps = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400];
-    const step = steps.find((s) => ((to - from) / s) * 70 < this.wide) ?? 14400;
+    const [from, to] = this.range, steps = [1, 5, 15, 30, 60, 300, 600, 1800, 3600, 7200, 14400];
+    const step = steps.find((s) => ((to - from) / s) * 80 < this.wide) ?? 14400;
     pen.fillStyle = this.board.colors.quiet;
     pen.textAlign = "center";
     pen.textBaseline = "bottom";
     for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
       const x = NAMES_WIDTH + ((t - from) / (to - from)) * this.wide;
-      pen.fillText(timeText(t, step < 60), x, this.order.length * this.line + AXIS - 2);
+      pen.fillText(timeText(t, step < 60), x, Math.max(this.order.length, 1) * this.line + TOP + AXIS - 2);
     }
   }
 
@@ -159,14 +159,14 @@ class WorkerMap {
     if (pointed === null) return;
     const x = NAMES_WIDTH + ((pointed - from) / (to - from)) * this.wide;
     pen.fillStyle = this.board.colors.ink;
-    pen.fillRect(Math.round(x), 0, 1, this.order.length * this.line);
+    pen.fillRect(Math.round(x), TOP, 1, this.order.length * this.line);
   }
 
   // --- the pointer ------------------------------------------------------------------
 
   move({ offsetX, offsetY }) {
-    const i = this.columnAt(offsetX - NAMES_WIDTH), row = Math.floor(offsetY / this.line);
-    this.at = row < this.order.length ? row : null;
+    const i = this.columnAt(offsetX - NAMES_WIDTH), row = Math.floor((offsetY - TOP) / this.line);
+    this.at = row >= 0 && row < this.order.length ? row : null;
     this.board.pointAt(i >= 0 && offsetX >= NAMES_WIDTH ? this.board.x[i] : null);
     this.tell();
   }
