@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +30,15 @@ _LENGTHS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200
 _MOST_FAILURES: Final = 100_000
 _OF_THIS_PROCESS: Final = Retention(full="1h", samples="1h", events="1h", size=256 * 1024**2)
 _MOST_HEARD: Final = 50_000
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """A recording that is open to be read, *until* when it goes (ms), and what the recorder of a
+    live cluster complains of."""
+
+    connection: sqlite3.Connection
+    until: int
+    problem: str | None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -213,6 +224,18 @@ class Analysis(ABC):
     def gaps(self, *, since: Moment = "1D", until: Moment | None = None) -> pd.DataFrame:
         """Return when something was not recorded, and why (schema `GAPS`)."""
         return self._told(told.gaps, self._asked(since, until))
+
+    @contextlib.contextmanager
+    def sampled(self) -> Iterator[Sampled]:
+        """Sample a live cluster now, and open what is recorded of it, for as long as the context.
+
+        For what shows the cluster every second (`tasktools.ops.recording.pulse`); frames are
+        easier to use. Raises `RecordingError`.
+        """
+        recording = self._recording()
+        with recording.read() as connection:
+            problem = None if self._heard is None else self._heard.problem
+            yield Sampled(connection, number(self._clock.time()), problem)
 
     def _kept(self, running: Iterable[RunningTask]) -> list[TaskMessage]:
         """Return what the recording has kept of the messages of *running* tasks."""

@@ -6,12 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +15,11 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, Playwright
 
-from tests.jupyter import NOTEBOOKS, jupyter_environment
+from tests.browser.server import free_port, running_server
+from tests.jupyter import NOTEBOOKS
 
 CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-_STARTS_WITHIN: Final = 90.0
-_STOPS_WITHIN: Final = 20.0
 _NO_OUTSIDE: Final = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 _LOCAL: Final = ("127.0.0.1", None, "")  # None: data: and blob:, which are in the page itself
 _SETTINGS: Final = {
@@ -83,65 +77,25 @@ class Lab:
 
     base: str
     root: Path
-    log: Path
 
 
 @contextlib.contextmanager
 def running_lab(home: Path) -> Iterator[Lab]:
     """Start a JupyterLab with everything of its own in *home*, and stop it by its process."""
-    root, settings, log = home / "notebooks", home / "settings", home / "jupyterlab.log"
+    root, settings = home / "notebooks", home / "settings"
     shutil.copytree(NOTEBOOKS, root)
     for name, values in _SETTINGS.items():
         file = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values), encoding="utf-8")
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
     command += [f"--ServerApp.root_dir={root}", "--expose-app-in-browser", "--allow-root"]
     command += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=jupyter_environment(home, JUPYTERLAB_SETTINGS_DIR=str(settings)),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    lab = Lab(f"http://127.0.0.1:{port}", root, log)
-    try:
-        _wait_until_it_answers(lab, process)
-        yield lab
-    finally:
-        _stop(process)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def _wait_until_it_answers(lab: Lab, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _STARTS_WITHIN
-    while time.monotonic() < deadline and process.poll() is None:
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"{lab.base}/api/status", timeout=5),  # noqa: S310 - loopback
-        ):
-            return
-        time.sleep(0.1)
-    said = lab.log.read_text(encoding="utf-8", errors="replace")[-4000:]
-    raise AssertionError(f"JupyterLab did not start within {_STARTS_WITHIN:.0f} s:\n{said}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)  # it shuts its kernels down
-    try:
-        process.wait(_STOPS_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    base = f"http://127.0.0.1:{port}"
+    with running_server(command, home, f"{base}/api/status", JUPYTERLAB_SETTINGS_DIR=str(settings)):
+        yield Lab(base, root)
 
 
 def launch_chromium(playwright: Playwright) -> Browser:

@@ -24,6 +24,7 @@ ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
 QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
 DEAD_LETTERS: Final = NOTEBOOKS / "03_dead_letters.ipynb"
 REPLAY: Final = NOTEBOOKS / "04_task_replay.ipynb"
+BOARD: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SETTINGS: Final = "[pytest]\nmarkers = none: of ours\n"
@@ -163,6 +164,8 @@ def test_every_notebook_runs_on_a_recording_whose_broker_is_stopped(
         (QUICKSTART, "active_tasks"),
         (REPLAY, "dead_letters"),
         (REPLAY, "run"),
+        (BOARD, "queue_depth"),
+        (BOARD, "utilisation"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )

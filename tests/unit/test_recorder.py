@@ -18,7 +18,7 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.events import Command, SettingsUpdate
 from tasktools.core.models import Outgoing, Properties, TopicSettings
-from tasktools.ops.recording.recorder import _until_next
+from tasktools.ops.recording.recorder import until_next
 from tasktools.ops.recording.store import File
 from tasktools.ops.recording.writing import Writer
 from tasktools.testing import eventually
@@ -176,10 +176,10 @@ def test_of_ten_thousand_workers_500_are_sampled_at_a_tick_and_those_that_change
 
 
 def test_a_tick_that_is_not_due_does_not_come_and_nothing_drifts() -> None:
-    assert _until_next(100.0, 5.0) == 5.0
-    assert _until_next(103.0, 5.0) == 2.0
-    assert _until_next(104.9, 5.0) == pytest.approx(5.1)  # it came a bit early
-    assert _until_next(107.5, 5.0) == 2.5  # one was held up, and is missing
+    assert until_next(100.0, 5.0) == 5.0
+    assert until_next(103.0, 5.0) == 2.0
+    assert until_next(104.9, 5.0) == pytest.approx(5.1)  # it came a bit early
+    assert until_next(107.5, 5.0) == 2.5  # one was held up, and is missing
 
 
 def test_the_thread_ticks_on_multiples_of_its_interval(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Recorder:
                 self._tick(self._writer)
 
     def _record(self) -> None:
-        while not self._stopping.wait(_until_next(self._clock.time(), self._session.every)):
+        while not self._stopping.wait(until_next(self._clock.time(), self._session.every)):
             self.tick()
 
     def _tick(self, writer: Writer) -> None:
@@ -193,7 +193,7 @@ class Recorder:
             self._keeper.tidy(now)
 
 
-def _until_next(now: float, every: float) -> float:
+def until_next(now: float, every: float) -> float:
     """Return the seconds until the next multiple of *every*, so that nothing drifts."""
     left = every - now % every
     return left + every if left < _TOO_SOON * every else left

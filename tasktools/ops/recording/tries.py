@@ -76,7 +76,9 @@ class Tries:
                 self._change(one)
         for task_id, run in found.items():
             if task_id not in self._open:
-                self._add(at, task_id, run.topic, run.worker_id, run.task_name)
+                one = self._add(at, task_id, run.topic, run.worker_id, run.task_name)
+                if run.started_at is not None:  # its start was heard before we listened
+                    one.started_at = run.started_at.timestamp()
 
     def written(self) -> None:
         """Note that all there is, is in the file."""

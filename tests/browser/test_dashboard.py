@@ -1,0 +1,254 @@
+"""The live board as an operator uses it, in JupyterLab."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.crowd import MARKUP
+from tests.browser.lab import (
+    Lab,
+    Outside,
+    errors,
+    open_empty,
+    open_notebook,
+    printed,
+    run_code,
+    screenshot,
+    use_theme,
+)
+
+_DEMO: Final = """import tasktools as tt
+cluster = tt.connect("demo://")
+board = tt.widgets.dashboard(cluster, window="1m", thresholds={"queued": 40, "oldest": "5m"})
+board"""
+_CROWD: Final = """import tasktools as tt
+from tests.browser.crowd import Crowd
+crowd = Crowd(60, 200)
+crowd.live_through(300)
+crowd.start()
+board = tt.widgets.dashboard(crowd.cluster, window="5m")
+board"""
+_SAVED: Final = """async () => {
+  await window.jupyterapp.commands.execute('docmanager:save');
+  return window.jupyterapp.shell.currentWidget.context.model.dirty;
+}"""
+_INK: Final = """async picture => {
+  const image = new Image();
+  image.src = `data:image/png;base64,${picture}`;
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext('2d');
+  pen.drawImage(image, 0, 0);
+  const pixels = new Uint32Array(pen.getImageData(0, 0, image.width, image.height).data.buffer);
+  return [image.width, image.height, new Set(pixels).size];
+}"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+class Board:
+    """The board on the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.all = page.locator(".tasktools-board")
+        page.locator(".tasktools-board[data-drawn]").wait_for()
+
+    def chart(self, name: str) -> Locator:
+        return self.all.locator(f"[data-chart={name}]")
+
+    def keys(self, chart: str) -> list[str]:
+        return self.chart(chart).locator(".tb-name").all_inner_texts()
+
+    def newest(self) -> float:
+        return float(self.all.locator(".tb-status").get_attribute("data-newest") or 0)
+
+    def moves(self) -> None:
+        """Wait until a newer point is drawn."""
+        self.page.wait_for_function(
+            "before => document.querySelector('.tb-status').dataset.newest > before",
+            arg=self.newest(),
+        )
+
+    def plot(self, chart: str) -> dict[str, float]:
+        box = self.chart(chart).locator(".u-over").bounding_box()
+        assert box is not None
+        return dict(box)
+
+    def drag(self, chart: str, since: float, until: float) -> None:
+        """Draw over *chart*, from one part of its width to another."""
+        box = self.plot(chart)
+        y = box["y"] + box["height"] / 2
+        self.page.mouse.move(box["x"] + since * box["width"], y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + until * box["width"], y, steps=4)
+        self.page.mouse.up()
+
+
+def state(page: Page, expression: str) -> str:
+    return printed(page, f"board.state.{expression}")
+
+
+def test_an_operator_watches_the_demo(
+    lab: Lab, page: Page, outside: Outside, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "board.ipynb")
+    run_code(page, _DEMO)
+    board = Board(page)
+    expect(board.all.locator(".tb-demo")).to_have_text("DEMO")
+    for _ in range(3):
+        board.moves()
+    names = ["emails", "exports", "images", "newsletters", "orders", "reports"]
+    assert board.keys("queued") == board.keys("throughput") == names
+    expect(board.all.locator("[data-tile=queued]")).to_contain_text("Queued")
+
+    point_and_zoom(page, board)
+    # Lines are hidden by their names, in all charts.
+    board.chart("queued").get_by_role("button", name="reports").click()
+    pressed = board.chart("oldest").get_by_role("button", name="reports")
+    expect(pressed).to_have_attribute("aria-pressed", "false")
+    assert state(page, "hidden") == "('reports',)"
+    screenshot(page, "board_light", tmp_path)
+
+    pause_and_choose(page, board)
+    use_theme(page, "JupyterLab Dark")
+    board.moves()
+    screenshot(page, "board_dark", tmp_path)
+    assert errors(page) == []
+    assert state(page, "problem") == ""
+    assert outside.urls == []
+
+    # Its thread ends with its output.
+    threads = "[t.name for t in __import__('threading').enumerate() if 'board' in t.name]"
+    assert printed(page, threads) == "['tasktools-board']"
+    page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.wait_for_timeout(2000)
+    assert printed(page, threads) == "[]"
+
+
+def point_and_zoom(page: Page, board: Board) -> None:
+    # The pointer over one chart tells the values of that moment in all.
+    page.wait_for_timeout(3000)
+    box = board.plot("queued")
+    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 40)
+    expect(board.chart("dead_letters").locator(".tb-time")).to_contain_text("UTC")
+    page.mouse.move(box["x"] - 40, box["y"] - 40)
+    expect(board.chart("dead_letters").locator(".tb-time")).to_have_text("")
+
+    # What was zoomed stays so while the board moves.
+    zoomed = board.all.locator(".tb-zoomed")
+    expect(zoomed).to_be_hidden()
+    board.drag("throughput", 0.6, 0.9)
+    expect(zoomed).to_contain_text("zoomed to")
+    before = zoomed.inner_text()
+    board.moves()
+    board.moves()
+    assert zoomed.inner_text() == before
+    board.chart("queued").locator(".u-over").dblclick()
+    expect(zoomed).to_be_hidden()
+
+
+def pause_and_choose(page: Page, board: Board) -> None:
+    # Paused, it stays; the state says what is on screen.
+    board.all.get_by_role("button", name="Pause").click()
+    expect(board.all.get_by_role("status")).to_contain_text("paused")
+    page.wait_for_timeout(500)
+    at = board.newest()
+    page.wait_for_timeout(2500)
+    assert board.newest() == at == float(state(page, "newest_at"))
+    board.all.get_by_role("button", name="Resume").click()
+    board.moves()
+
+    board.all.get_by_role("searchbox", name="Topics").fill("RE")
+    expect(board.chart("queued").locator(".tb-key")).to_have_count(1)
+    assert state(page, "topics") == "('reports',)"
+    board.all.get_by_role("searchbox", name="Topics").fill("")
+    board.all.get_by_role("combobox", name="Window").select_option("5m")
+    expect(board.chart("queued").locator(".tb-key")).to_have_count(6)
+    assert state(page, "window") == "5m"
+
+
+def test_60_topics_and_200_workers_can_be_read_and_markup_is_text(
+    lab: Lab, page: Page, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "crowd.ipynb")
+    run_code(page, _CROWD)
+    board = Board(page)
+    board.moves()
+    keys = board.keys("throughput")
+    assert len(keys) == 9
+    assert keys[0] == MARKUP
+    assert keys[-1].startswith("other")
+    box = board.all.locator(".tb-map").bounding_box()
+    assert box is not None
+    assert box["height"] < 520
+    map_ = board.all.locator(".tb-workers")
+    board.all.locator(".tb-map").scroll_into_view_if_needed()
+    board.all.locator(".tb-map").hover(position={"x": 600, "y": 100})
+    expect(map_.locator(".tb-time")).to_contain_text("worker-0")
+    expect(map_.locator(".tb-time")).to_contain_text("of 4 running")
+    map_.get_by_role("button", name="Sort by utilisation").click()
+    expect(map_.get_by_role("button", name="Sort by name")).to_be_visible()
+    light = screenshot(page, "board_crowd_light", tmp_path)
+    use_theme(page, "JupyterLab Dark")
+    board.moves()
+    dark = screenshot(page, "board_crowd_dark", tmp_path)
+    assert light.read_bytes() != dark.read_bytes()
+    assert page.evaluate("window.pwned") is None
+    assert board.all.locator("script, img").count() == 0
+    assert errors(page) == []
+    run_code(page, "board.close(); crowd.close()")
+
+
+def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
+    lab: Lab, page: Page, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "frozen.ipynb")
+    run_code(page, _DEMO)
+    board = Board(page)
+    page.wait_for_timeout(4000)  # the first picture is drawn soon after the first points
+    expect(page.locator(".jp-RenderedImage img")).to_be_hidden()
+    assert page.evaluate(_SAVED) is False
+    picture = saved_picture(lab, "frozen.ipynb")
+    width, height, inks = page.evaluate(_INK, picture)
+    assert (width > 800, height > 600, inks > 200) == (True, True, True)
+    box = board.all.bounding_box()
+    assert box is not None
+    assert (width, height) == (
+        pytest.approx(box["width"], abs=2),
+        pytest.approx(box["height"], abs=2),
+    )
+    saved = json.loads((lab.root / "frozen.ipynb").read_text(encoding="utf-8"))
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+    # With a kernel that knows nothing of the board, and without any.
+    open_notebook(page, lab.base, "frozen.ipynb")
+    assert_is_frozen(page)
+    saved["metadata"]["kernelspec"] = {"name": "none-such", "display_name": "None"}
+    (lab.root / "cold.ipynb").write_text(json.dumps(saved), encoding="utf-8")
+    page.goto(f"{lab.base}/doc/tree/cold.ipynb")
+    page.get_by_role("button", name="No Kernel", exact=True).click()
+    assert_is_frozen(page)
+    screenshot(page, "board_frozen", tmp_path)
+
+
+def assert_is_frozen(page: Page) -> None:
+    expect(page.locator(".jp-RenderedImage img")).to_be_visible()
+    page.wait_for_timeout(1000)  # time for an error in place of the board
+    expect(page.get_by_text("Error displaying widget")).to_have_count(0)
+    assert page.locator(".tasktools-board").count() == 0
+
+
+def saved_picture(lab: Lab, name: str) -> str:
+    """Return the one picture in the outputs of a saved notebook, as base64."""
+    saved: dict[str, Any] = json.loads((lab.root / name).read_text(encoding="utf-8"))
+    outputs = [output["data"] for cell in saved["cells"] for output in cell.get("outputs", [])]
+    (found,) = [data["image/png"] for data in outputs if "image/png" in data]
+    text = found if isinstance(found, str) else "".join(found)
+    assert base64.b64decode(text).startswith(b"\x89PNG")
+    return text

@@ -1,0 +1,65 @@
+"""The live board as a page of its own: notebook 05 under Voilà, without JupyterLab."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.lab import Outside
+from tests.browser.server import free_port, running_server
+from tests.jupyter import NOTEBOOKS
+
+NOTEBOOK: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
+FIGURES: Final = 6
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def voila(tmp_path: Path) -> Iterator[str]:
+    """The address of the page; each visit has a kernel of its own."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", f"--port={port}"]
+    command += ["--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--theme=dark"]
+    with running_server(command, tmp_path, f"{base}/voila/static/voila.js"):
+        yield base
+
+
+def pixels(page: Page) -> list[str]:
+    """What the canvases of the board show."""
+    found: list[str] = page.locator(".tasktools-dashboard canvas").evaluate_all(
+        "all => all.map(canvas => canvas.toDataURL())"
+    )
+    return found
+
+
+def test_the_board_moves_and_figures_are_shown_without_any_code(
+    voila: str, page: Page, outside: Outside, tmp_path: Path
+) -> None:
+    page.goto(voila)
+    board = page.locator(".tasktools-dashboard")
+    expect(board).to_contain_text("DEMO", timeout=60_000)
+    expect(board).to_contain_text("Queue depth")
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    assert page.locator(".js-plotly-plot").count() == FIGURES
+
+    before = pixels(page)
+    assert before
+    for _ in range(3):  # it goes on, not only once
+        page.wait_for_timeout(2500)
+        after = pixels(page)
+        assert after != before
+        before = after
+    expect(board).to_contain_text(re.compile(r"newest point [0-3]\.\d s old"))
+
+    assert page.get_by_text("tt.connect").count() == 0
+    assert page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
+    # Voilà itself asks for icons, which its pages do without.
+    assert [url for url in outside.urls if "fontawesome" not in url] == []
