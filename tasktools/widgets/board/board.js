@@ -155,7 +155,7 @@ class Board {
     this.frame = 0;
     if (this.newest === null || !this.root.isConnected) return;
     // What is not remembered takes no room.
-    const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 60));
+    const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 30));
     const range = this.zoomed ?? [begin, this.edge];
     if (!this.colors) this.restyle();
     this.charts.forEach((chart) => chart.draw(range));
