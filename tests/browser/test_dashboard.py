@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.browser.crowd import MARKUP
 from tests.browser.lab import (
@@ -76,10 +76,10 @@ class Board:
             arg=self.newest(),
         )
 
-    def plot(self, chart: str) -> dict[str, float]:
+    def plot(self, chart: str) -> FloatRect:
         box = self.chart(chart).locator(".u-over").bounding_box()
         assert box is not None
-        return dict(box)
+        return box
 
     def drag(self, chart: str, since: float, until: float) -> None:
         """Draw over *chart*, from one part of its width to another."""

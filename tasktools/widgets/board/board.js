@@ -205,7 +205,7 @@ class Board {
       chart.point(time === null || !chart.plot ? null : chart.plot.valToPos(time, "x"));
     }
     this.isPointing = false;
-    if (this.workers.range) this.drawSoon();
+    this.workers.point();
   }
 
   zoom(range) {
