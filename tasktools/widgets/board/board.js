@@ -4,7 +4,7 @@ const PICTURE_EVERY = 30000, LOST = 2000;
 class Board {
   constructor(model, el) {
     Object.assign(this, {
-      model, x: [], gap: [], rows: [], first: 0, generation: null, window: 3600, length: 10,
+      model, every: model.get("head").every, x: [], gap: [], rows: [], first: 0, generation: null, window: 3600, length: 10,
       edge: 0, newest: null, heard: 0, colors: null, zoomed: null, pointed: null, isPointing: false,
       hidden: new Set(), isCutOff: false, frame: 0, asked: 0, isSeen: true, isNews: false,
     });
@@ -136,13 +136,14 @@ class Board {
   // How old the newest point is goes on by itself.
   tell = () => {
     if (this.newest === null) return say(this.status, this.shown.status.join(" · ") || "reading …");
-    const age = Math.max(this.now - this.newest + (Date.now() - this.heard) / 1000, 0);
-    if (this.isCutOff) return say(this.status, "the kernel is gone: nothing moves any more");
+    const silence = (Date.now() - this.heard) / 1000, age = Math.max(this.now - this.newest + silence, 0);
+    const isSilent = this.isCutOff || (silence > Math.max(10, 5 * this.every) && !this.shown.paused);
+    const trouble = isSilent ? ["the kernel says nothing: it is busy, or gone"] : [];
     const words = this.shown.ended ? `newest point ${dateText(this.newest)}` : `newest point ${spanText(age)} old`;
     this.status.dataset.picture = [dateText(this.newest), ...this.shown.status].join(" · ");
     this.status.dataset.age = age.toFixed(2);
     this.status.dataset.newest = this.newest;
-    return say(this.status, [words, ...this.shown.status].join(" · "));
+    return say(this.status, [words, ...trouble, ...this.shown.status].join(" · "));
   };
 
   // --- drawing ----------------------------------------------------------------------
@@ -155,7 +156,7 @@ class Board {
     this.frame = 0;
     if (this.newest === null || !this.root.isConnected) return;
     // What is not remembered takes no room.
-    const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 60));
+    const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 30));
     const range = this.zoomed ?? [begin, this.edge];
     if (!this.colors) this.restyle();
     this.charts.forEach((chart) => chart.draw(range));
@@ -205,7 +206,7 @@ class Board {
       chart.point(time === null || !chart.plot ? null : chart.plot.valToPos(time, "x"));
     }
     this.isPointing = false;
-    if (this.workers.range) this.drawSoon();
+    this.workers.point();
   }
 
   zoom(range) {

@@ -44,7 +44,7 @@ class Board:
         self.layout: Layout = NOTHING
         self.generation = 0
         self.strip: Strip | None = None
-        self._every = every
+        self._every, self._window = every, 0.0
         self._topics, self._workers = Names(), Names()
         self._wanted = Wanted(None, "")
         self._laid_out = float("-inf")

@@ -47,7 +47,7 @@ class LineChart {
       grid: { stroke: colors.grid, width: 1 },
     };
     const options = {
-      width: this.area.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: this.area.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, padding: [8, 24, 0, 0],
       scales: { x: { time: true, auto: false }, y: { range: () => this.range() } },
       axes: [
         { ...axis, size: 26, space: 70, values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },

@@ -88,6 +88,7 @@ class Dashboard(LiveWidget):
             "demo": broker.demo,
             "recorded": isinstance(broker, HistoryBroker),
             "thresholds": limits,
+            "every": interval,
         }
         self._figure = BoardFigure(state, board, head)
         words = "DEMO board" if broker.demo else "Board"

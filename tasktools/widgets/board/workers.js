@@ -10,7 +10,8 @@ class WorkerMap {
     this.sort = tag("button", "tb-button", { type: "button" }, ["Sort by utilisation"]);
     this.sort.addEventListener("click", () => this.resort());
     this.canvas = tag("canvas", "tb-map", { role: "img" });
-    this.area = tag("div", "tb-plot", {}, [this.canvas]);
+    this.pointer = tag("div", "tb-pointer");
+    this.area = tag("div", "tb-plot", {}, [this.canvas, this.pointer]);
     this.element = tag("section", "tb-chart tb-workers", { "aria-label": "Workers" }, [
       tag("h3", "", {}, ["Utilisation by worker", this.says, this.sort]),
       this.area,
@@ -80,8 +81,7 @@ class WorkerMap {
     if (count && this.wide > 10) this.drawCells(pen);
     this.drawWords(pen);
     this.drawTimes(pen);
-    this.drawPointer(pen);
-    this.tell();
+    this.point();
   }
 
   columnAt(x) { // the column that is seen at a pixel, -1 where there is none
@@ -154,20 +154,23 @@ class WorkerMap {
     }
   }
 
-  drawPointer(pen) {
-    const { pointed } = this.board, [from, to] = this.range;
-    if (pointed === null) return;
-    const x = NAMES_WIDTH + ((pointed - from) / (to - from)) * this.wide;
-    pen.fillStyle = this.board.colors.ink;
-    pen.fillRect(Math.round(x), TOP, 1, this.order.length * this.line);
-  }
-
   // --- the pointer ------------------------------------------------------------------
 
   move({ offsetX, offsetY }) {
     const i = this.columnAt(offsetX - NAMES_WIDTH), row = Math.floor((offsetY - TOP) / this.line);
     this.at = row >= 0 && row < this.order.length ? row : null;
     this.board.pointAt(i >= 0 && offsetX >= NAMES_WIDTH ? this.board.x[i] : null);
+    this.tell();
+  }
+
+  // The moment that is pointed at: a line over the map, which is not drawn anew for it.
+  point() {
+    const { pointed } = this.board;
+    this.pointer.hidden = pointed === null || !this.range || pointed < this.range[0];
+    if (!this.pointer.hidden) {
+      const [from, to] = this.range, x = ((pointed - from) / (to - from)) * this.wide;
+      this.pointer.style.transform = `translateX(${NAMES_WIDTH + Math.round(x)}px)`;
+    }
     this.tell();
   }
 
