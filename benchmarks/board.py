@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.browser.lab import (
     Lab,
@@ -84,8 +84,9 @@ class Measure:
 class Watcher:
     """A page with the board, watched from outside."""
 
-    def __init__(self, page: Page, lab: Lab) -> None:
+    def __init__(self, browser: Browser, page: Page, lab: Lab) -> None:
         self.page = page
+        self.browser = browser.new_browser_cdp_session()
         self.cdp: CDPSession = page.context.new_cdp_session(page)
         open_empty(page, lab, "board.ipynb")
         run_code(page, _CLUSTER).get_by_text("made", exact=True).wait_for(timeout=120_000)
@@ -104,21 +105,22 @@ class Watcher:
         return float(self.cdp.send("Runtime.getHeapUsage")["usedSize"])
 
     def memory(self) -> float:
-        """Return the bytes of the page's process that are its own."""
-        found = 0.0
-        for status in Path("/proc").glob("[0-9]*/status"):
-            with_type = status.with_name("cmdline")
-            try:
-                if b"--type=renderer" in with_type.read_bytes():
-                    found = max(found, _resident(status))
-            except OSError:  # it has ended
-                continue
-        return found
+        """Return the bytes of all processes of this browser, and of no other on the machine.
+
+        What they share counts once.
+        """
+        self.heap()  # garbage is no growth
+        found = self.browser.send("SystemInfo.getProcessInfo")["processInfo"]
+        return sum(_share(int(process["id"])) for process in found)
 
 
-def _resident(status: Path) -> float:
-    lines = status.read_text(encoding="utf-8").splitlines()
-    return float(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+def _share(pid: int) -> float:
+    """Return the proportional share of memory of a process; 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
 
 
 def watch(minutes: float) -> Iterator[Measure]:
@@ -133,7 +135,7 @@ def watch(minutes: float) -> Iterator[Measure]:
         page.set_default_timeout(60_000)
         outside = Outside()
         outside.watch(page)
-        yield from _watched(Watcher(page, lab), minutes)
+        yield from _watched(Watcher(browser, page, lab), minutes)
         yield Measure("requests that leave the machine", len(outside.urls), 0, "")
         yield Measure("errors on the page", len(errors_of(page)), 0, "")
         browser.close()
@@ -146,10 +148,11 @@ def _watched(watcher: Watcher, minutes: float) -> Iterator[Measure]:
     heap, memory, kernel = watcher.heap(), watcher.memory(), watcher.ask(_MEMORY)
     before = watcher.ask(_COST)
     page.evaluate(_WATCH)
-    thirds = []
+    thirds, memories = [], []
     for _ in range(3):
         page.wait_for_timeout(minutes * 20_000)
         thirds.append(page.evaluate(_TAKE))
+        memories.append(watcher.memory())
     after = watcher.ask(_COST)
     crowd, mine, seconds = (b - a for a, b in zip(before, after, strict=True))
     first, last = (statistics.median(third["ages"]) for third in (thirds[0], thirds[-1]))
@@ -162,7 +165,9 @@ def _watched(watcher: Watcher, minutes: float) -> Iterator[Measure]:
     yield Measure("CPU of the kernel", 100 * (mine - crowd) / seconds, 5, "%")
     yield Measure("growth of the kernel", (watcher.ask(_MEMORY) - kernel) / 1e6, 50, "MB")
     yield Measure("growth of the page's heap", (watcher.heap() - heap) / 1e6, 100, "MB")
-    yield Measure("growth of the page's process", (watcher.memory() - memory) / 1e6, 100, "MB")
+    for third, now in zip(("first", "second", "last"), memories, strict=True):
+        name = f"growth of the browser, all its processes, by the end of the {third} third"
+        yield Measure(name, (now - memory) / 1e6, 100, "MB")
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
     page.wait_for_timeout(2000)  # two intervals
     yield Measure(

@@ -24,6 +24,7 @@ class Board {
     this.filter = tag("input", "", { type: "search", placeholder: "topic contains …", "aria-label": "Topics" });
     this.pause = tag("button", "tb-button", { type: "button" }, ["Pause"]);
     this.unzoom = tag("button", "tb-button tb-zoomed", { type: "button" });
+    this.picture = tag("canvas", "");
     this.tiles = tag("div", "tb-tiles");
     this.status = tag("div", "tb-status", { role: "status", "data-picture": "" });
     this.problem = tag("div", "tb-problem", { role: "alert" });

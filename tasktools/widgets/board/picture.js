@@ -2,7 +2,8 @@
 
 function drawPicture(board) {
   const box = board.root.getBoundingClientRect();
-  const canvas = tag("canvas", "", { width: Math.ceil(box.width), height: Math.ceil(box.height) });
+  const canvas = board.picture;
+  resize(canvas, Math.ceil(box.width), Math.ceil(box.height));
   const pen = canvas.getContext("2d");
   pen.fillStyle = board.colors.paper;
   pen.fillRect(0, 0, box.width, box.height);

@@ -59,6 +59,11 @@ function tag(name, className, attributes = {}, children = []) {
   return made;
 }
 
+function resize(canvas, width, height) { // to set a size clears a canvas, and allocates it anew
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+}
+
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

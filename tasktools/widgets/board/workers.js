@@ -10,6 +10,8 @@ class WorkerMap {
     this.sort = tag("button", "tb-button", { type: "button" }, ["Sort by utilisation"]);
     this.sort.addEventListener("click", () => this.resort());
     this.canvas = tag("canvas", "tb-map", { role: "img" });
+    this.cells = tag("canvas", "");
+    this.image = null;
     this.pointer = tag("div", "tb-pointer");
     this.area = tag("div", "tb-plot", {}, [this.canvas, this.pointer]);
     this.element = tag("section", "tb-chart tb-workers", { "aria-label": "Workers" }, [
@@ -72,11 +74,11 @@ class WorkerMap {
     this.range = range;
     this.wide = width - NAMES_WIDTH - WORDS_WIDTH;
     const height = Math.max(count, 1) * this.line + TOP + AXIS, ratio = devicePixelRatio;
-    this.canvas.width = width * ratio;
-    this.canvas.height = height * ratio;
+    resize(this.canvas, Math.round(width * ratio), Math.round(height * ratio));
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     const pen = this.canvas.getContext("2d");
-    pen.scale(ratio, ratio);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
     pen.font = this.board.font;
     if (count && this.wide > 10) this.drawCells(pen);
     this.drawWords(pen);
@@ -96,7 +98,14 @@ class WorkerMap {
 
   drawCells(pen) {
     const { wide, line, order } = this, height = order.length * line;
-    const image = pen.createImageData(wide, height), pixels = new Uint32Array(image.data.buffer);
+    // Made anew each second, pixels would pile up outside of what the garbage collector counts.
+    resize(this.cells, wide, height);
+    const cells = this.cells.getContext("2d", { willReadFrequently: true });
+    if (this.image?.width !== wide || this.image.height !== height) {
+      this.image = cells.createImageData(wide, height);
+    }
+    const pixels = new Uint32Array(this.image.data.buffer);
+    pixels.fill(0);
     const { ramp, late, gone, paper } = this.board.inks;
     const places = Array.from({ length: wide }, (_v, x) => this.columnAt(x));
     const gutter = line > 3 ? 1 : 0;
@@ -115,10 +124,9 @@ class WorkerMap {
         }
       }
     });
-    const canvas = new OffscreenCanvas(wide, height);
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    cells.putImageData(this.image, 0, 0);
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(canvas, NAMES_WIDTH, TOP);
+    pen.drawImage(this.cells, NAMES_WIDTH, TOP);
   }
 
   drawWords(pen) {
