@@ -235,7 +235,7 @@ class Analysis(ABC):
         recording = self._recording()
         with recording.read() as connection:
             problem = None if self._heard is None else self._heard.problem
-            yield Sampled(connection, number(self._clock.time()), problem)
+            yield Sampled(connection, number(self._end(self._clock.time())), problem)
 
     def _kept(self, running: Iterable[RunningTask]) -> list[TaskMessage]:
         """Return what the recording has kept of the messages of *running* tasks."""
