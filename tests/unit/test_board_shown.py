@@ -158,7 +158,7 @@ def test_what_is_over_its_threshold_says_so_in_words() -> None:
     assert tiles["dead_letters"].alarm == ""  # at it, not over
     assert tiles["failures"].alarm == "▲ emails is over 3"
     assert tiles["utilisation"].alarm == "▲ the cluster is over 90%"
-    assert tiles["workers"].alarm == "▲ more than 0 are gone"
+    assert tiles["workers"].alarm == "▲ 1 gone, over 0"
 
 
 def test_what_is_not_known_is_no_zero() -> None:

@@ -119,7 +119,7 @@ class Now:
         note = " · ".join(f"{count[name]} {name}" for name in ("late", "gone") if count[name])
         most = self._thresholds.get(GONE)
         over = most is not None and count["gone"] > most
-        alarm = f"▲ more than {most:,.0f} are gone" if over else ""
+        alarm = f"▲ {count['gone']:,} gone, over {most:,.0f}" if over else ""
         return Tile("workers", "Workers alive", f"{count['alive']:,}", note, alarm, count["alive"])
 
 
