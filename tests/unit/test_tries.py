@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasktools.core.clock import moment
 from tasktools.core.models import RunningTask
 from tasktools.ops.recording.tries import Tries, Try
 from tasktools.testing.factories import task_event
@@ -45,6 +46,15 @@ def test_a_start_and_its_end_are_one_row(tries: Tries) -> None:
     assert rows(tries) == [("t1", 0, 3, "succeeded")]
     assert next(iter(tries.new.values())).duration == 3
     assert not tries.changed
+
+
+def test_a_picture_that_is_older_than_an_end_does_not_begin_the_task_again(tries: Tries) -> None:
+    hear(tries, 0, "task_started")
+    hear(tries, 3, "task_completed")
+    tries.agree_with(T + 2.9, running("t1", started_at=moment(T)))
+    assert rows(tries) == [("t1", 0, 3, "succeeded")]
+    tries.agree_with(T + 9, running("t1", started_at=moment(T + 6)))  # another try of it
+    assert rows(tries) == [("t1", 0, 3, "succeeded"), ("t1", 6, None, None)]
 
 
 def test_the_worker_s_own_word_of_the_duration_goes_first(tries: Tries) -> None:

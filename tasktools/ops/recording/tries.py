@@ -56,6 +56,7 @@ class Tries:
         self.failed: Counter[str] = Counter()
         self._numbers = itertools.count(first)
         self._open: dict[str, Try] = {}
+        self._ended: dict[str, float] = {}
 
     def hear(self, at: float, event: TaskEvent) -> None:
         """Take in an event, which came at *at*."""
@@ -65,8 +66,10 @@ class Tries:
             self._end(at, event)
 
     def agree_with(self, at: float, running: Iterable[RunningTask]) -> None:
-        """Make what is open agree with what the workers say is *running* at *at*."""
-        found = {run.task_id: run for run in running}
+        """Make what is open agree with what the workers said was *running* at *at*: a little
+        earlier, so that its end may have been heard by now."""
+        self._ended = {task: end for task, end in self._ended.items() if end > at - _RACE}
+        found = {run.task_id: run for run in running if run.task_id not in self._ended}
         for task_id, one in list(self._open.items()):
             run = found.get(task_id)
             if run is None and one.at < at - _RACE:
@@ -113,6 +116,7 @@ class Tries:
             one.error_type = event.error_type
             one.error = event.error and event.error[:_LONGEST_ERROR]
         self._close(one, at, "failed" if failed else "succeeded")
+        self._ended[event.task_id] = at
 
     def _add(
         self,

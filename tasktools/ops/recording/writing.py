@@ -95,7 +95,7 @@ class Writer:
         *why_late* says why samples are missing, if this one comes late.
         """
         if picture.state is not None and picture.state.events.ok:
-            self.tries.agree_with(picture.at, picture.state.running)
+            self.tries.agree_with(picture.state.at.timestamp(), picture.state.running)
         try:
             with self._connection:
                 self._write(picture, why_late)
