@@ -105,9 +105,10 @@ class Watcher:
         return float(self.cdp.send("Runtime.getHeapUsage")["usedSize"])
 
     def memory(self) -> float:
-        """Return the bytes of all processes of this browser, and of no other on the machine.
+        """Return the bytes that the processes of this browser have for themselves.
 
-        What they share counts once.
+        Not those of files, which are shared with other browsers on the machine: their share grows
+        when another one ends.
         """
         self.heap()  # garbage is no growth
         found = self.browser.send("SystemInfo.getProcessInfo")["processInfo"]
@@ -115,12 +116,13 @@ class Watcher:
 
 
 def _share(pid: int) -> float:
-    """Return the proportional share of memory of a process; 0 when it has ended."""
+    """Return the bytes of a process that are of no file; 0 when it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0.0
-    return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+    sizes = dict(line.split(":", 1) for line in lines[1:])
+    return 1024 * sum(float(sizes[kind].split()[0]) for kind in ("Pss_Anon", "Pss_Shmem"))
 
 
 def watch(minutes: float) -> Iterator[Measure]:

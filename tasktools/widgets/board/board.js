@@ -1,5 +1,6 @@
 // The board: what the kernel sends, and what is drawn of it. It knows no rule about clusters.
-const PICTURE_EVERY = 30000, LOST = 2000;
+// A page of JupyterLab holds some 1.3 MB for good of each picture that it was given: they are seldom.
+const PICTURE_EVERY = 300000, LOST = 2000;
 
 class Board {
   constructor(model, el) {

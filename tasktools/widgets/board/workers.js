@@ -98,7 +98,6 @@ class WorkerMap {
 
   drawCells(pen) {
     const { wide, line, order } = this, height = order.length * line;
-    // Made anew each second, pixels would pile up outside of what the garbage collector counts.
     resize(this.cells, wide, height);
     const cells = this.cells.getContext("2d", { willReadFrequently: true });
     if (this.image?.width !== wide || this.image.height !== height) {
