@@ -68,7 +68,8 @@ class Proxy:
         self.port = self._server.getsockname()[1]
         self._open: list[socket.socket] = []
         self._stalled: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -76,8 +77,13 @@ class Proxy:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            broker = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [client, broker]
+            self._open.append(client)
+            try:
+                broker = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # it is down
+                client.close()
+                continue
+            self._open.append(broker)
             for source, sink in ((client, broker), (broker, client)):
                 threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 
@@ -103,5 +109,8 @@ class Proxy:
 
     def close(self) -> None:
         """Cut everything and listen no more."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # it wakes who waits for a line
+        self._accepting.join()
         self._server.close()
         self.cut()
