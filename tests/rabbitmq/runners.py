@@ -83,7 +83,8 @@ class Runners:
         """Return all executions so far."""
         began: dict[tuple[int, int], float] = {}
         done = []
-        for line in self._log.read_text().splitlines():
+        whole, _, _ = self._log.read_text().rpartition("\n")  # one may just be written
+        for line in whole.splitlines():
             what, n, pid, at = line.split()
             key = int(n), int(pid)
             if what == "began":
