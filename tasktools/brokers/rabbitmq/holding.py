@@ -1,6 +1,6 @@
 """What is held of a queue while it is worked through: channels, and the tags on them.
 
-A channel takes up to `prefetch` messages. When half of those are messages that stay, the next
+A channel takes up to `prefetch` messages. When a quarter of those are messages that stay, the next
 channel goes on, so that there is always room for those that are moved: RabbitMQ takes its time over
 single acknowledgements on a channel that holds many. Everything that stays is given back in the
 order it came, as the verdict on looking at the queue says.
@@ -29,7 +29,7 @@ from tasktools.brokers.rabbitmq.look import MOST, all_back, rescue
 from tasktools.core.errors import BrokerError, LookRefused
 from tasktools.core.peek import Verdict
 
-_PREFETCH, _FEWEST = 4000, 10
+_PREFETCH, _FEWEST = 8000, 10
 _SETTLE: Final = 3.0  # seconds without one more ready, after which no more are expected back
 _GLANCE: Final = 0.03
 _MEMORY: Final = 128 * 2**20  # bytes of bodies that may be on their way at once
@@ -61,7 +61,7 @@ class Holding:
     def is_full(self) -> bool:
         """Whether the messages that stay take up too much of the present channel."""
         left = self._channels[-1].left
-        return left >= (MOST if self._is_single else self._prefetch // 2)
+        return left >= (MOST if self._is_single else self._prefetch // 4)
 
     async def has_more(self) -> bool:
         """Whether the queue still has messages that have not come."""
