@@ -7,6 +7,7 @@ beforehand, one look a second. Exits with 1 when a bound is not met.
 from __future__ import annotations
 
 import argparse
+import ast
 import statistics
 import sys
 import tempfile
@@ -97,7 +98,7 @@ class Watcher:
 
     def ask(self, expression: str) -> Any:
         """Return what the kernel says."""
-        return eval(printed(self.page, expression), {})  # noqa: S307 - what our kernel printed
+        return ast.literal_eval(printed(self.page, expression))
 
     def heap(self) -> float:
         """Return the bytes that the page's scripts hold."""

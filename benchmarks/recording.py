@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -42,8 +43,8 @@ def reading(*, topics: int, rounds: int) -> Iterator[Result]:
                 (f"all {topics} topics", None, "", 3.0),
             ):
                 mine, theirs = in_turns(
-                    lambda topic=topic: history.queue_depth(topic, since="1D"),  # type: ignore[misc]
-                    lambda where=where: pd.read_sql_query(_PLAIN + where, connection),  # type: ignore[misc]
+                    functools.partial(history.queue_depth, topic, since="1D"),
+                    functools.partial(pd.read_sql_query, _PLAIN + where, connection),
                     rounds,
                 )
                 yield at_most(
@@ -59,7 +60,7 @@ def reading(*, topics: int, rounds: int) -> Iterator[Result]:
 
 def _fill(file: Path, topics: int) -> None:
     """Record a day of *topics*, as the recorder would have written it."""
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)  # noqa: S311 - the same numbers each time
     times = range(_START, _START + _DAY, _EVERY)
     with File(file).write() as connection, connection:
         connection.execute(
@@ -67,14 +68,16 @@ def _fill(file: Path, topics: int) -> None:
             (times[0], times[-1]),
         )
         ticks = ((at, 0, 1, _EVERY, 9, 8, 4, 8, 1, 0, None, 1, None) for at in times)
-        marks = ", ".join("?" * 13)
-        connection.executemany(f"INSERT INTO ticks VALUES ({marks})", ticks)  # noqa: S608
+        connection.executemany(f"INSERT INTO ticks VALUES ({_marks(13)})", ticks)
         for topic in range(1, topics + 1):
             name = (topic, f"topic-{topic - 1:03}")
             connection.execute("INSERT INTO names VALUES (?, ?)", name)
             rows = (_sample(topic, at, rng.randrange(500)) for at in times)
-            marks = ", ".join("?" * 26)
-            connection.executemany(f"INSERT INTO topic_samples VALUES ({marks})", rows)  # noqa: S608
+            connection.executemany(f"INSERT INTO topic_samples VALUES ({_marks(26)})", rows)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _sample(topic: int, at: int, queued: int) -> tuple[object, ...]:

@@ -329,7 +329,9 @@ class Queues(Protocol):
         `QueueNotFound` when there is no such queue.
         """
 
-    def overhear(self, receive: Overhear) -> Callable[[], None]:
+    def overhear(
+        self, receive: Overhear, missed: Callable[[], object] = lambda: None
+    ) -> Callable[[], None]:
         """Call *receive* with a copy of each message published to the task exchange from now on;
         returns what ends that. `@changes`: it takes nothing away, but it costs.
 
@@ -337,7 +339,8 @@ class Queues(Protocol):
         that no topic takes: their publishers are not told that these were unroutable. What was
         sent to a queue by its name (replays) does not pass the exchange. *receive* runs in a
         thread of the backend's and must return quickly; what it raises is logged. When it cannot
-        keep up, or while the connection is lost, messages are missed.
+        keep up, or while the connection is lost, messages are missed; *missed* is called when some
+        were or may have been, in the same thread.
         """
 
     def mover(self, queue: str, *, force: bool = False) -> Mover:

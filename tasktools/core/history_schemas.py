@@ -202,7 +202,7 @@ GAPS: Final = Schema(
             "name",
             "`all`: nothing was recorded; `samples`: the events were, samples were not; `topics`: "
             "the broker could not be asked; `events`: the workers could not be heard, or not all "
-            "of it could be kept",
+            "of it could be kept; `messages`: not all that was published was heard",
             "-",
         ),
         Column("why", "name", "in words", "-"),

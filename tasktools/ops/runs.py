@@ -73,7 +73,7 @@ class Run:
         """
         self.plan.check()
         self._check_reason()
-        with self.ledger.open() as connection, self._mover() as mover, self._ledger_errors():
+        with self._mover() as mover, self.ledger.open() as connection, self._ledger_errors():
             self._check_not_restored(connection)
             account = self._resumed(connection, mover)
             if account is None:

@@ -18,7 +18,9 @@ _ESM: Final = """
 export default {
   render({ model }) {
     const view = Math.random().toString(36).slice(2);
-    const say = shown => model.send({ view, shown });
+    const say = shown => {
+      try { model.send({ view, shown }); } catch { /* the page has lost its kernel */ }
+    };
     const timer = setInterval(() => say(true), 5000);
     say(true);
     return () => { clearInterval(timer); say(false); };

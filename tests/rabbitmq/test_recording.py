@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import tasktools as tt
@@ -96,6 +98,37 @@ def test_a_recorder_that_is_killed_loses_its_last_interval_and_the_next_says_so(
     (gap,) = history(tmp_path).gaps().to_dict("records")
     assert (gap["what"], gap["why"]) == ("all", "no recorder was running")
     assert (gap["until"] - gap["since"]).total_seconds() > 1.5
+
+
+def test_messages_that_there_is_no_room_for_are_told(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasktools.brokers.rabbitmq.overhearing._MOST", 100)
+    cluster, heard, missed = connect(), list[bytes](), threading.Event()
+    cluster.create_topic("emails")
+
+    def receive(_topic: str, _properties: bytes, body: bytes) -> None:
+        time.sleep(0.005)  # slower than they are published
+        heard.append(body)
+
+    cluster.broker.overhear(receive, missed.set)
+    task = {"topic": "emails", "task_name": "shop:send", "kwargs": {"x": "x" * 50_000}}
+    assert cluster.publish_many(pd.DataFrame([task] * 2_000))["outcome"].eq("confirmed").all()
+    assert missed.wait(20)
+    cluster.broker.publish("emails", {"task_name": "shop:last"})
+    assert eventually(lambda: b"shop:last" in heard[-1], 30)
+    assert len(heard) < 2_000
+
+
+def test_messages_that_were_published_while_the_line_was_cut_are_told_as_a_gap(
+    cut_cluster: tt.Cluster, proxy: Proxy, tmp_path: Path
+) -> None:
+    cut_cluster.create_topic("emails")
+    with cut_cluster.record(tmp_path / "ops.db", every=0.3, messages=True):
+        time.sleep(1)
+        assert "messages" not in history(tmp_path).gaps()["what"].tolist()
+        proxy.cut()
+        assert eventually(lambda: "messages" in history(tmp_path).gaps()["what"].tolist(), 15)
 
 
 def test_many_kills_leave_a_file_that_can_be_read(

@@ -179,9 +179,8 @@ def test_nothing_can_be_changed(scene: Scene) -> None:
 
 
 def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, ledger_file: Path
 ) -> None:
-    monkeypatch.setenv("TASKTOOLS_LEDGER", str(tmp_path / "ledger.db"))
     a_busy_day(scene)
     scene.task("task_failed", "t1", error="no answer")
     scene.tick()
@@ -190,6 +189,7 @@ def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
     assert len(plan) == 1
     with pytest.raises(tt.ReadOnly, match="nothing was"):
         history.run(plan, reason="INC-1", progress=False)
+    assert not ledger_file.exists()
     with pytest.raises(tt.LookRefused, match=r"failures\(\) tells"):
         history.dead_letters("emails")
 

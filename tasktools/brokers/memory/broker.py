@@ -283,7 +283,10 @@ class MemoryBroker(DocumentNames):
         return look.look(self.server, verdict, limit, self._functions, receive)
 
     @changes
-    def overhear(self, receive: Overhear) -> Callable[[], None]:
+    def overhear(
+        self, receive: Overhear, missed: Callable[[], object] = lambda: None
+    ) -> Callable[[], None]:
+        del missed  # none are: the publisher waits
         self._check_open()
         return self.server.overhear(self._layout.task_exchange, receive, self._client)
 

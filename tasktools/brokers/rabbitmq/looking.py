@@ -53,10 +53,12 @@ class Looking(Client):
         return as_look(verdict, taken, seen.messages)
 
     @changes
-    def overhear(self, receive: Overhear) -> Callable[[], None]:
+    def overhear(
+        self, receive: Overhear, missed: Callable[[], object] = lambda: None
+    ) -> Callable[[], None]:
         connection = Connection(self._dsn, purpose="overhearing", timeout=self._timeout)
         try:
-            connection.run(overhearing.Overhearing(connection, self.layout, receive).begin)
+            connection.run(overhearing.Overhearing(connection, self.layout, receive, missed).begin)
         except BaseException:
             connection.close()
             raise

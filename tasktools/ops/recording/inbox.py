@@ -28,11 +28,13 @@ class Heard(msgspec.Struct):
     """What came: *count* events in all, of which *events* are kept with their arrival.
 
     Heartbeats, questions, answers and counters are not: the picture of the cluster has taken them
-    in, and the samples tell what became of it. *lost* counts what there was no room for.
+    in, and the samples tell what became of it. *lost* counts what there was no room for;
+    *missed*: not all messages that were published have come.
     """
 
     count: int = 0
     lost: int = 0
+    missed: bool = False
     events: deque[tuple[float, Event]] = msgspec.field(default_factory=deque)
     messages: list[Published] = msgspec.field(default_factory=list)
 
@@ -70,6 +72,11 @@ class Inbox:
                 self._heard.lost += 1
                 return
             self._heard.messages.append(Published(self._clock.time(), topic, properties, body))
+
+    def missed(self) -> None:
+        """Note that messages did not come, or may not have."""
+        with self._lock:
+            self._heard.missed = True
 
     def take(self) -> Heard:
         """Return what was heard since the last call."""

@@ -97,7 +97,7 @@ class Recorder:
             connection = stack.enter_context(self.recording.write())
             stack.callback(self._broker.listen(self._inbox.hear))
             if self._session.messages:
-                stack.callback(self._broker.overhear(self._inbox.overhear))
+                stack.callback(self._broker.overhear(self._inbox.overhear, self._inbox.missed))
             self._writer = Writer(connection, self._broker, self._session, self._clock.time())
             self._keeper = Keeper(connection, self._retention)
             self._open = stack.pop_all()

@@ -34,6 +34,10 @@ from tasktools.ops.recording.tries import Tries, Try
 
 _MOST_EVENTS: Final = 500_000
 _MOST_BYTES: Final = 256 * 1024 * 1024
+_MISSED: Final = (
+    "not all messages that were published have come: there were more than could be read, or the "
+    "connection was lost"
+)
 _NOT_RUNNING: Final = "no recorder was running"
 
 
@@ -52,6 +56,7 @@ class Writer:
         self, connection: sqlite3.Connection, broker: Broker, session: Session, now: float
     ) -> None:
         self.lost = 0
+        self._missed = False
         self._connection = connection
         self._session = session
         self._names = Names(connection)
@@ -71,6 +76,7 @@ class Writer:
         """Take in what was heard."""
         self._heard += heard.count
         self.lost += heard.lost
+        self._missed |= heard.missed
         for at, event in heard.events:
             if isinstance(event, TaskEvent):
                 self.tries.hear(at, event)
@@ -107,6 +113,7 @@ class Writer:
         self._events.clear()
         self._messages.clear()
         self._heard = self.lost = 0
+        self._missed = False
         self._last, self._why_late = number(picture.at), ""
 
     def end(self, now: float) -> None:
@@ -275,6 +282,8 @@ class Writer:
         if self.lost + self.tries.lost:
             why = f"{self.lost + self.tries.lost:,} events or messages could not be kept"
             self._gap(since, at, "events", why)
+        if self._missed:
+            self._gap(since, at, "messages", _MISSED)
 
     def _gap(self, since: int, until: int, what: str, why: str) -> None:
         """Write a gap, or let the last one go on."""
