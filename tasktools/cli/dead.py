@@ -9,30 +9,14 @@ from tasktools.cli import access as reaching
 from tasktools.cli import output, show
 from tasktools.cli.access import Access, with_access, with_json
 from tasktools.cli.choosing import Choice, with_choice
+from tasktools.cli.grouping import answer, with_groups
 from tasktools.core import schemas
-from tasktools.core.groups import failure_groups
 
 
 @click.command()
 @click.argument("topic")
-@click.option(
-    "--by",
-    multiple=True,
-    type=click.Choice(schemas.DEAD_LETTERS.names),
-    default=("fingerprint",),
-    show_default=True,
-    metavar="COL",
-    help="Group by this column; several group together.",
-)
+@with_groups(schemas.DEAD_LETTERS)
 @with_choice
-@click.option(
-    "--rows",
-    type=click.IntRange(0),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="List N messages below the groups; --json lists all.",
-)
 @with_json
 @with_access
 def dead(
@@ -51,20 +35,7 @@ def dead(
     """
     with access.cluster() as cluster:
         frame = choice.of(cluster, topic)
-    groups = failure_groups(frame, list(by))
-    if as_json:
-        output.write(show.document(frame, groups=show.rows(groups)))
-        return
-    output.heading(frame)
-    if len(frame):
-        output.section(groups, schemas.FAILURE_GROUPS)
-    if rows and len(frame):
-        output.write("")
-    if rows or frame.empty:
-        output.section(frame.head(rows), schemas.DEAD_LETTERS)
-    if 0 < rows < len(frame):
-        output.remark([f"note: {len(frame) - rows:,} more; --rows or --json lists them"])
-    output.notes(frame)
+    answer(frame, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
 
 
 @click.command()

@@ -11,9 +11,9 @@ import tasktools
 from tasktools.cli import output, show, times
 from tasktools.cli.access import Access, with_access, with_json
 from tasktools.cli.choosing import Choice
-from tasktools.core import history_schemas, schemas
+from tasktools.cli.grouping import answer, with_groups
 from tasktools.core.errors import NotRecorded
-from tasktools.core.groups import failure_groups
+from tasktools.core.history_schemas import FAILURES
 from tasktools.core.moments import Moment
 from tasktools.ops.cluster import Cluster
 from tasktools.ops.recording.store import File, is_recording
@@ -21,37 +21,8 @@ from tasktools.ops.recording.store import File, is_recording
 
 @click.command()
 @click.argument("topic", required=False)
-@click.option(
-    "--since",
-    default="1D",
-    show_default=True,
-    callback=times.moment,
-    metavar="MOMENT",
-    help="From then on: a time like 2026-11-24T12:00Z, or a span before the end, like 2h.",
-)
-@click.option(
-    "--until",
-    callback=times.moment,
-    metavar="MOMENT",
-    help="Until then; without it until the end of the recording.",
-)
-@click.option(
-    "--by",
-    multiple=True,
-    type=click.Choice(history_schemas.FAILURES.names),
-    default=("fingerprint",),
-    show_default=True,
-    metavar="COL",
-    help="Group by this column; several group together.",
-)
-@click.option(
-    "--rows",
-    type=click.IntRange(0),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="List N failures below the groups; --csv and --json list all.",
-)
+@times.with_window("1D")
+@with_groups(FAILURES)
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns.")
 @with_json
 @with_access
@@ -83,11 +54,7 @@ def failures(
     if as_csv:
         output.write(show.csv(frame).rstrip("\n"))
         return
-    groups = failure_groups(frame, list(by))
-    if as_json:
-        output.write(show.document(frame, groups=show.rows(groups)))
-        return
-    _print(frame, groups, rows)
+    answer(frame, FAILURES, by=by, rows=rows, as_json=as_json)
 
 
 def _failures(
@@ -112,16 +79,3 @@ def failed_tasks(file: Path, topic: str, choice: Choice, since: Moment) -> pd.Da
             [f"note: {gone:,} left out: they succeeded later, or their messages were not kept"]
         )
     return left
-
-
-def _print(frame: pd.DataFrame, groups: pd.DataFrame, rows: int) -> None:
-    output.heading(frame)
-    if len(frame):
-        output.section(groups, schemas.FAILURE_GROUPS)
-    if rows and len(frame):
-        output.write("")
-    if rows or frame.empty:
-        output.section(frame.head(rows), history_schemas.FAILURES)
-    if 0 < rows < len(frame):
-        output.remark([f"note: {len(frame) - rows:,} more; --rows, --csv or --json lists them"])
-    output.notes(frame)

@@ -74,17 +74,7 @@ def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
 
 @click.command()
 @click.argument("topic", required=False)
-@click.option(
-    "--since",
-    default="1h",
-    show_default=True,
-    callback=times.moment,
-    metavar="WHEN",
-    help="From then on: 2h for two hours ago, or 2026-11-24T12:00Z.",
-)
-@click.option(
-    "--until", callback=times.moment, metavar="WHEN", help="Up to then; else up to the end."
-)
+@times.with_window("1h")
 @click.option(
     "--limit",
     type=click.IntRange(1),
