@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ class Peer:
         """Kill all processes."""
         for process in (*self.workers, *self.ours):
             process.kill()
-            process.wait(10)
+            process.wait(30)
         for shell in self._shells:
             shell.close()
 
@@ -127,7 +126,7 @@ class Shell:
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def close(self) -> None:
         """Kill it and let go of the pipes."""
@@ -151,17 +150,3 @@ def peer(quiet_peer: Peer) -> Peer:
     quiet_peer.start_worker()
     quiet_peer.start_worker()
     return quiet_peer
-
-
-@pytest.fixture
-def within() -> Callable[..., Any]:
-    """Call until the answer is true, at most so many seconds; returns the answer."""
-
-    def within(seconds: float, ask: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (answer := ask()):
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            time.sleep(0.1)
-        return answer
-
-    return within

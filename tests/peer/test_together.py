@@ -9,14 +9,15 @@ import pytest
 
 import tasktools as tt
 from tasktools.core.models import TopicSettings
+from tasktools.testing import eventually
 
 
 @pytest.fixture
-def ours(quiet_peer: Any, connect: Any, within: Any) -> tt.Cluster:
+def ours(quiet_peer: Any, connect: Any) -> tt.Cluster:
     """A runner of ours, up; the peer's node may come."""
     quiet_peer.start_ours()
     cluster: tt.Cluster = connect()
-    within(20, lambda: cluster.workers()["tasktools"].eq(other=True).sum() == 1)
+    eventually(lambda: cluster.workers()["tasktools"].eq(other=True).sum() == 1)
     return cluster
 
 
@@ -24,13 +25,11 @@ def workers(cluster: tt.Cluster) -> Any:
     return cluster.workers().iloc[0]
 
 
-def test_our_runner_executes_what_the_peer_submits(
-    ours: tt.Cluster, quiet_peer: Any, within: Any
-) -> None:
+def test_our_runner_executes_what_the_peer_submits(ours: tt.Cluster, quiet_peer: Any) -> None:
     quiet_peer.submit(
         ("send_email", {"to": "a@b"}), ("report", {"n": 3}), ("fail", {"text": "no <b>"})
     )
-    within(15, lambda: workers(ours)["succeeded"] == 2 and workers(ours)["failed"] == 1)
+    eventually(lambda: workers(ours)["succeeded"] == 2 and workers(ours)["failed"] == 1)
     dead = ours.broker.peek("emails.dead", 10).messages
     assert [message.task.task_name for message in dead] == ["fail"]
     headers = dead[0].properties.headers
@@ -41,49 +40,45 @@ def test_our_runner_executes_what_the_peer_submits(
     assert topics.loc[["emails", "reports"], "queued"].tolist() == [0, 0]
 
 
-def test_the_peer_sees_our_worker_and_what_it_runs(
-    ours: tt.Cluster, quiet_peer: Any, within: Any
-) -> None:
+def test_the_peer_sees_our_worker_and_what_it_runs(ours: tt.Cluster, quiet_peer: Any) -> None:
     shell = quiet_peer.shell()
     ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 8.0})
-    (seen,) = within(10, lambda: [w for w in shell("get_workers") if not w["stale"]])
+    (seen,) = eventually(lambda: [w for w in shell("get_workers") if not w["stale"]])
     assert seen["worker_id"] == workers(ours)["worker_id"]
     assert (seen["capacity"], sorted(seen["topics"])) == (4, ["emails", "reports"])
-    (running,) = within(10, lambda: shell("get_cluster_running_tasks"))
+    (running,) = eventually(lambda: shell("get_cluster_running_tasks"))
     assert running["worker_id"] == seen["worker_id"]
-    within(15, lambda: not shell("get_cluster_running_tasks"))
+    eventually(lambda: not shell("get_cluster_running_tasks"))
     quiet_peer.ours[0].terminate()
-    within(15, lambda: not shell("get_workers"))
+    eventually(lambda: not shell("get_workers"))
 
 
 def test_a_lock_of_ours_is_not_given_to_the_peer_not_even_past_its_limit(
-    connect: Any, quiet_peer: Any, within: Any
+    connect: Any, quiet_peer: Any
 ) -> None:
     shell = quiet_peer.shell()
     shell("=", "_lock_ttl", 1.0)
     broker = connect().broker
     lock = broker.acquire_lock("nightly", "task-1", "worker-1")
     assert lock
-    within(5, lambda: [x["task_name"] for x in shell("get_locks")] == ["nightly"])
+    eventually(lambda: [x["task_name"] for x in shell("get_locks")] == ["nightly"])
     ends = time.monotonic() + 6
     while time.monotonic() < ends:  # it puts new tokens in, thinking the holder dead
         assert shell("acquire_lock", "nightly", "task-2", "peer") is False
     assert lock.is_held
     lock.release()
-    within(5, lambda: shell("acquire_lock", "nightly", "task-2", "peer"))
+    eventually(lambda: shell("acquire_lock", "nightly", "task-2", "peer"))
 
 
-def test_a_lock_of_the_peer_is_not_given_to_us_and_is_seen(
-    connect: Any, quiet_peer: Any, within: Any
-) -> None:
+def test_a_lock_of_the_peer_is_not_given_to_us_and_is_seen(connect: Any, quiet_peer: Any) -> None:
     shell = quiet_peer.shell()
     cluster = connect()
-    within(5, lambda: cluster.workers() is not None)
+    eventually(lambda: cluster.workers() is not None)
     assert shell("acquire_lock", "nightly", "task-2", "peer") is True
     assert cluster.broker.acquire_lock("nightly", "task-1", "w") is None
-    within(5, lambda: cluster.locks()["lock"].tolist() == ["nightly"])
+    eventually(lambda: cluster.locks()["lock"].tolist() == ["nightly"])
     assert shell("release_lock", "task-2", "peer") is True
-    lock = within(5, lambda: cluster.broker.acquire_lock("nightly", "task-1", "w"))
+    lock = eventually(lambda: cluster.broker.acquire_lock("nightly", "task-1", "w"))
     lock.release()
 
 
@@ -101,46 +96,44 @@ def test_a_lock_whose_peer_was_killed_is_given_by_an_operator(
     lock.release()
 
 
-def test_settings_are_told_to_the_peer_and_taken_from_it(
-    ours: tt.Cluster, quiet_peer: Any, within: Any
-) -> None:
+def test_settings_are_told_to_the_peer_and_taken_from_it(ours: tt.Cluster, quiet_peer: Any) -> None:
     shell = quiet_peer.shell()
     ours.configure_topic("emails", concurrency_limit=3, max_retries=2)
-    within(5, lambda: shell("get_topic_config", "emails")["concurrency_limit"] == 3)
+    eventually(lambda: shell("get_topic_config", "emails")["concurrency_limit"] == 3)
     late = quiet_peer.shell()  # it asks when it comes, and our runner answers
-    within(5, lambda: late("get_topic_config", "emails")["max_retries"] == 2)
+    eventually(lambda: late("get_topic_config", "emails")["max_retries"] == 2)
     config = {"concurrency_limit": 7, "max_retries": 1, "dead_letter_enabled": False}
     shell("set_topic_config", "reports", config)
     kept = TopicSettings(concurrency_limit=7, max_retries=1, dead_letter_enabled=False)
-    within(10, lambda: ours.broker.topic_settings().get("reports") == kept)
+    eventually(lambda: ours.broker.topic_settings().get("reports") == kept)
     assert ours.broker.topic_settings()["emails"].concurrency_limit == 3
 
 
 def test_commands_to_our_worker_make_nobody_run_anything_twice(
-    peer: Any, connect: Any, within: Any, raw: Any
+    peer: Any, connect: Any, raw: Any
 ) -> None:
     """The peer obeys every `worker_command` for a worker it has heard of, by closing its own
     consumers: so ours are commanded in another way."""
     peer.start_ours()
     cluster = connect()
-    within(30, lambda: len(cluster.workers()) == 3)
+    eventually(lambda: len(cluster.workers()) == 3)
     raw.declare("seen")
     for _ in range(12):
         cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
-    within(10, lambda: cluster.workers()["running"].sum() == 12)
+    eventually(lambda: cluster.workers()["running"].sum() == 12)
     raw.channel.queue_bind("seen", "fp.workers")
     table = cluster.workers().set_index("worker_id")
     (mine,) = table[table["tasktools"].eq(other=True)].index
     cluster.update_prefetch(mine, "emails", 2)
     cluster.leave_topic(mine, "reports")
     cluster.drain(mine)
-    within(15, lambda: cluster.workers()["succeeded"].sum() == 12)
+    eventually(lambda: cluster.workers()["succeeded"].sum() == 12)
     time.sleep(1)
     told = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert not told
     peers = [name for name in table.index if name != mine]
     cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
-    within(10, lambda: cluster.workers()["running"].sum() == 1)
+    eventually(lambda: cluster.workers()["running"].sum() == 1)
     row = cluster.active_tasks("emails", queued=False).iloc[0]
     assert row["worker_id"] in peers
     with pytest.raises(tt.UnsafePeerCommand, match=row["task_id"]):
@@ -148,16 +141,16 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
 
 
 def test_the_peers_own_command_drains_our_worker_without_running_anything_twice(
-    ours: tt.Cluster, quiet_peer: Any, within: Any, raw: Any
+    ours: tt.Cluster, quiet_peer: Any, raw: Any
 ) -> None:
     shell = quiet_peer.shell()
     raw.declare("seen")
     raw.channel.queue_bind("seen", "fp.workers")
     for _ in range(6):
         ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 2.0})
-    within(10, lambda: workers(ours)["running"] == 4)
+    eventually(lambda: workers(ours)["running"] == 4)
     shell("send_worker_command", workers(ours)["worker_id"], "drain", {})
-    within(10, lambda: bool(workers(ours)["draining"]) and workers(ours)["succeeded"] == 4)
+    eventually(lambda: bool(workers(ours)["draining"]) and workers(ours)["succeeded"] == 4)
     assert raw.depth("emails") == 2
     started = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert len(started) == 4

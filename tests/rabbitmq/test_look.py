@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pika
@@ -14,6 +13,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.core.peek import Cost
+from tasktools.testing import eventually
 
 KINDS = ["classic", "quorum"]
 
@@ -75,9 +75,7 @@ def test_with_an_active_consumer_the_same_set_remains(cluster: Any, raw: Any) ->
     assert len(frame) == 35
     raw.channel.basic_cancel(tag)
     raw.channel.basic_nack(0, multiple=True, requeue=True)
-    deadline = time.monotonic() + 5
-    while raw.depth("emails") < 40 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    eventually(lambda: raw.depth("emails") == 40)
     assert sorted(raw.bodies("emails")) == sorted(bodies)
 
 
@@ -164,10 +162,8 @@ def test_with_the_offered_policy_thirty_looks_are_harmless(
             "set_operator_policy", "--vhost", vhost.name, "--apply-to", "queues",
             "tasktools-look", r"^emails\.dead$", '{"delivery-limit": -1}',
         )  # fmt: skip
-    deadline = time.monotonic() + 10
-    while cluster.broker.look_verdict(poison, 1).cost in (Cost.COULD_DROP, Cost.COUNTS):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    costly = (Cost.COULD_DROP, Cost.COUNTS)
+    eventually(lambda: cluster.broker.look_verdict(poison, 1).cost not in costly)
     for _ in range(30):
         assert len(cluster.broker.peek(poison, 10).messages) == 1
     assert raw.bodies(poison) == [b"poison"]
@@ -204,9 +200,7 @@ def test_a_peeking_process_that_is_killed_leaves_everything(raw: Any, vhost: Any
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 5
-    while raw.depth("emails") < 500 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    eventually(lambda: raw.depth("emails") == 500)
     assert raw.bodies("emails") == bodies
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import struct
@@ -17,6 +18,7 @@ import tasktools as tt
 from tasktools.brokers.rabbitmq.look import MOST
 from tasktools.core.models import SeenMessage
 from tasktools.core.peek import Cost
+from tasktools.testing import eventually
 from tests.conftest import Vhost
 from tests.support import Raw
 
@@ -31,19 +33,14 @@ def queue(request: pytest.FixtureRequest, raw: Raw) -> str:
 
 
 def fill(vhost: Vhost, queue: str, count: int) -> None:
-    """Put small messages into *queue*, numbered, without waiting for each."""
+    """Put small messages into *queue*, numbered, without waiting for each but for all."""
     connection = pika.BlockingConnection(pika.URLParameters(vhost.dsn))
     channel = connection.channel()
     for n in range(count):
         channel.basic_publish("", queue, b"%d" % n)
+    asked = functools.partial(channel.queue_declare, queue, passive=True)
+    eventually(lambda: asked().method.message_count == count, timeout=80)
     connection.close()
-
-
-def wait_for_depth(raw: Raw, queue: str, depth: int) -> None:
-    deadline = time.monotonic() + 20
-    while raw.depth(queue) != depth:
-        assert time.monotonic() < deadline, f"{raw.depth(queue)} of {depth}"
-        time.sleep(0.02)
 
 
 def consumed(raw: Raw, queue: str, count: int) -> list[tuple[pika.BasicProperties, bytes]]:
@@ -65,7 +62,6 @@ def test_more_than_one_consumer_can_hold_are_shown_in_order_and_stay_so(
     queue: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost, version: tuple[int, int]
 ) -> None:
     fill(vhost, queue, MANY)
-    wait_for_depth(raw, queue, MANY)
     shown: list[bytes] = []
 
     def look() -> None:
@@ -89,23 +85,22 @@ def test_questions_are_answered_while_a_long_look_goes_on(
 ) -> None:
     raw.declare("long")
     fill(vhost, "long", 20_000)
-    wait_for_depth(raw, "long", 20_000)
     begun = threading.Event()
 
     def receive(_message: SeenMessage, _body: bytes) -> None:
         begun.set()
-        time.sleep(0.00005)
+        time.sleep(0.0002)
 
     look = threading.Thread(target=cluster.broker.peek, args=("long",), kwargs={"receive": receive})
     look.start()
-    assert begun.wait(5)
+    assert begun.wait(30)
     waits = []
     while look.is_alive():
         asked = time.monotonic()
         assert cluster.broker.topic_exists("long")
         waits.append(time.monotonic() - asked)
     assert len(waits) > 3
-    assert max(waits) < 1.0
+    assert max(waits) < 2.0
 
 
 def test_thirty_looks_do_what_their_verdicts_say(
@@ -137,7 +132,6 @@ def test_a_streamed_look_beside_a_consumer_loses_nothing(
     queue: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost
 ) -> None:
     fill(vhost, queue, 2_000)
-    wait_for_depth(raw, queue, 2_000)
     raw.channel.basic_qos(prefetch_count=50)
     tag = raw.channel.basic_consume(queue, lambda *_: None)
     raw.connection.process_data_events(0.2)
@@ -147,7 +141,7 @@ def test_a_streamed_look_beside_a_consumer_loses_nothing(
     assert shown == numbers(2_000)[50:]
     raw.channel.basic_cancel(tag)
     raw.channel.basic_nack(0, multiple=True, requeue=True)
-    wait_for_depth(raw, queue, 2_000)
+    eventually(lambda: raw.depth(queue) == 2_000)
     assert {body for _, body in consumed(raw, queue, 2_000)} == set(numbers(2_000))
 
 
@@ -155,7 +149,6 @@ def test_a_process_killed_in_a_streamed_look_leaves_everything_in_order(
     queue: str, raw: Raw, vhost: Vhost
 ) -> None:
     fill(vhost, queue, 20_000)
-    wait_for_depth(raw, queue, 20_000)
     code = (
         "import os, tasktools as tt\n"
         f"cluster = tt.connect({vhost.dsn!r}, management_url={vhost.management_url!r})\n"
@@ -165,7 +158,7 @@ def test_a_process_killed_in_a_streamed_look_leaves_everything_in_order(
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
-    wait_for_depth(raw, queue, 20_000)
+    eventually(lambda: raw.depth(queue) == 20_000)
     assert [body for _, body in consumed(raw, queue, 20_000)] == numbers(20_000)
 
 
@@ -173,7 +166,6 @@ def test_a_queue_deleted_in_the_middle_of_a_look_ends_it(
     queue: str, cluster: tt.Cluster, raw: Raw, vhost: Vhost
 ) -> None:
     fill(vhost, queue, 5_000)
-    wait_for_depth(raw, queue, 5_000)
 
     def receive(message: SeenMessage, _body: bytes) -> None:
         if message.position == 0:
