@@ -46,7 +46,7 @@ peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
 	$(PYTEST) $(BESIDE) tests/peer
 
 notebooks: .venv-test/ready ## Every notebook, by nbval, on the demo and on a private node
-	$(PYTEST) tests/notebooks
+	$(PYTEST) -n 3 tests/notebooks
 
 browser: .venv-test/ready ## The stories of the notebooks in JupyterLab, in Chromium
 	$(PYTEST) tests/browser
