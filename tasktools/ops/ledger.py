@@ -226,10 +226,11 @@ class Account:
         ).fetchone()
         return found and found[0]
 
-    def states(self) -> list[tuple[State, int]]:
-        """Return state and number of sends of each message, in the order of the plan."""
+    def begun(self) -> list[tuple[int, State, int]]:
+        """Return number, state and sends of each message that is not just planned."""
         return self._connection.execute(
-            "SELECT state, sends FROM messages WHERE run = ? ORDER BY n", (self.run,)
+            "SELECT n, state, sends FROM messages WHERE run = ? AND state != 'planned'",
+            (self.run,),
         ).fetchall()
 
     def note(self, changes: Iterable[Change], now: float) -> None:

@@ -35,8 +35,8 @@ class Row(msgspec.Struct, gc=False):
 
     n: int
     planned: Planned
-    state: State
-    sends: int
+    state: State = "planned"
+    sends: int = 0
     why: str | None = None
     twin: Row | None = None
 
@@ -136,11 +136,9 @@ class Work:
         cancelled: threading.Event,
         done: Callable[[int], object],
     ) -> None:
-        states = account.states()
-        self.rows = [
-            Row(n, planned, state, sends)
-            for n, (planned, (state, sends)) in enumerate(zip(plan.messages, states, strict=True))
-        ]
+        self.rows = [Row(n, planned) for n, planned in enumerate(plan.messages)]
+        for n, state, sends in account.begun():
+            self.rows[n].state, self.rows[n].sends = state, sends
         self.moves = 0
         self._account = account
         self._act = act
@@ -309,8 +307,9 @@ class Wanted:
 
     def put_first(self, row: Row) -> None:
         """Look for *row* too, before its twins."""
-        row.twin = self._first.get(row.base)
-        self._first[row.base] = row
+        base = row.base
+        row.twin = self._first.get(base)
+        self._first[base] = row
 
     def take(self, base: str) -> Row | None:
         """Take out the first row of *base*."""

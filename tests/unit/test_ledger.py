@@ -280,7 +280,7 @@ def test_what_is_noted_is_seen_by_others_at_once(ledger: Ledger) -> None:
         with sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True) as other:
             (state,) = other.execute("SELECT state FROM messages WHERE n = 0").fetchone()
         assert state == "intent"
-        assert account.states() == [("intent", 1), ("planned", 0), ("planned", 0)]
+        assert account.begun() == [(0, "intent", 1)]
 
 
 def _write(path: Path, name: str) -> None:
