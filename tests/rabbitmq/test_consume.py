@@ -113,11 +113,11 @@ def test_many_threads_acknowledge_at_once(cluster: tt.Cluster, raw: Raw) -> None
     def receive(delivery: Delivery) -> None:
         got.append(delivery.task.task_id or "")
         thread = threading.Thread(target=broker.ack, args=(delivery.id,))
-        threads.append(thread)
         thread.start()
+        threads.append(thread)
 
     consumer = broker.consume("emails", receive, prefetch=50)
-    eventually(lambda: len(got) == 2000, timeout=60)
+    eventually(lambda: len(threads) == 2000, timeout=60)
     for thread in threads:
         thread.join()
     consumer.cancel()
