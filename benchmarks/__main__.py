@@ -1,7 +1,7 @@
 """Run the benchmarks on a private node: ``python -m benchmarks [--small]``.
 
-The full run writes RESULTS.md beside this file. The small one, in `make test`, shows that all of
-them work and that nothing is far from its bound. Exits with 1 when a bound is not met (nearly met).
+The full run writes RESULTS.md beside this file; the small one, in `make test`, only checks.
+Exits with 1 when a bound is not met.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         node,
         messages=10_000 if small else 100_000,
         rounds=3 if small else 5,
+        bound=0.6 if small else 0.8,  # small ones are noisy, and what is fixed weighs more
     )
     if not small:
         yield browsing.against_the_api(node, messages=20_000, rounds=3)
@@ -38,15 +39,12 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         messages=10_000 if small else 100_000,
         one_by_one=300 if small else 3_000,
         rounds=1 if small else 3,
+        share=0.5 if small else 1.0,
     )
     yield from recording.reading(topics=10 if small else 100, rounds=3)
     yield from recording.hearing(node, workers=10_000, events=1_000, seconds=10 if small else 300)
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
     yield workers.idle(node, seconds=10 if small else 60)
-
-
-def _passed(result: Result, *, small: bool) -> bool:
-    return result.nearly if small else result.met
 
 
 def main() -> int:
@@ -57,9 +55,9 @@ def main() -> int:
         version = node.request("GET", "/api/overview")["rabbitmq_version"]
         for result in _results(node, small=small):
             rows.append(result)
-            verdict = "ok  " if _passed(result, small=small) else "MISS"
+            verdict = "ok  " if result.met else "MISS"
             print(f"{verdict} {result.name}: {result.ratio:.2f} ({result.bound}); {result.detail}")
-    missed = sum(not _passed(result, small=small) for result in rows)
+    missed = sum(not result.met for result in rows)
     if not small:
         _write(rows, version)
     print(f"{len(rows) - missed} passed, {missed} failed")

@@ -23,7 +23,7 @@ _PROGRAM: Final = Path(__file__).with_name("programs") / "browse.py"
 _GLANCE: Final = 0.01
 
 
-def browsing(node: RabbitMQNode, *, messages: int, rounds: int) -> Iterator[Result]:
+def browsing(node: RabbitMQNode, *, messages: int, rounds: int, bound: float) -> Iterator[Result]:
     """Look at all dead letters: take them, show them, give them back."""
     with tt.connect(node.dsn, management_url=node.management_url) as cluster:
         cluster.create_topic(_TOPIC)
@@ -36,7 +36,7 @@ def browsing(node: RabbitMQNode, *, messages: int, rounds: int) -> Iterator[Resu
     yield at_least(
         f"dead_letters() of {messages:,} into a frame, against a pika consumer that does nothing",
         theirs / mine,
-        0.8,
+        bound,
         f"{messages / mine:,.0f} against {messages / theirs:,.0f} a second, both until all are "
         "ready again",
     )

@@ -127,5 +127,4 @@ def import_time(*, rounds: int) -> Result:
         ours / other,
         1.3,
         f"{ours:.2f} s against {other:.2f} s",
-        noise=1.2,
     )

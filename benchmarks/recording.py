@@ -114,7 +114,6 @@ def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> I
         min(heard / (beats + tasks), 2 * ended / tasks),
         1,
         f"{heard / took:,.0f} a second",
-        noise=1,
     )
     yield at_most(f"share of a core that recording takes: {what}", cpu / took, 1, f"{cpu:.1f} s")
     allowed = _size_in_readme(workers=workers, tasks=tasks // 2, seconds=took)

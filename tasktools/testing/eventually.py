@@ -11,7 +11,7 @@ T = TypeVar("T")
 _PAUSE: Final = 0.02
 
 
-def eventually(predicate: Callable[[], T | None], timeout: float = 30.0) -> T:
+def eventually(predicate: Callable[[], T | None], timeout: float = 5.0) -> T:
     """Call *predicate* until its answer is true, and return that; fail after *timeout* s.
 
     >>> eventually(lambda: 6 * 7)

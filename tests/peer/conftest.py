@@ -90,7 +90,7 @@ class Peer:
         """Kill all processes."""
         for process in (*self.workers, *self.ours):
             process.kill()
-            process.wait(30)
+            process.wait(10)
         for shell in self._shells:
             shell.close()
 
@@ -126,7 +126,7 @@ class Shell:
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(10)
 
     def close(self) -> None:
         """Kill it and let go of the pipes."""

@@ -44,7 +44,7 @@ def make_topic(
     raw.declare(DEAD, x_queue_type=kind)
     cluster.create_topic(TOPIC, queue_type=kind)
     if is_limited:
-        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None)
+        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None, timeout=15)
 
 
 def tasks(count: int) -> list[bytes]:

@@ -102,7 +102,7 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
     assert int(told) > 20_000  # 10,000 a second on a quiet machine
     assert slowest < 5
     # And when it is over, all is well again.
-    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"])
+    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
 
 
 def test_a_broker_restart_and_the_next_call_works(cluster: Any, rabbitmq: Any, raw: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_broker_restart_and_the_next_call_works(cluster: Any, rabbitmq: Any, r
     frame = cluster.workers()
     # We were deaf meanwhile, so nobody's silence counts against them.
     assert frame["state"].tolist() == ["alive"]
-    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"])
+    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
 
 
 def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any, raw: Any) -> None:
@@ -124,7 +124,7 @@ def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any
     assert len(cluster.workers()) == 1
     rabbitmq.stop()
     try:
-        eventually(lambda: not cluster.workers().attrs["sources"]["events"]["ok"])
+        eventually(lambda: not cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
         frame = cluster.workers()
         assert frame["worker_id"].tolist() == ["w"]
         assert "no events for" in frame.attrs["sources"]["events"]["note"]

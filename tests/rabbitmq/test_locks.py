@@ -44,7 +44,7 @@ def test_a_lock_is_free_at_once_when_its_holder_is_killed(
     child.send_signal(signal.SIGKILL)
     began = time.monotonic()
     lock = eventually(lambda: broker.acquire_lock("report"))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 1
     assert lock.fence == 2
     lock.release()
     eventually(lambda: raw.depth(PEERS) == 1)
@@ -107,7 +107,7 @@ def test_a_word_of_the_lock_shows_that_the_peer_lives(vhost: Vhost, raw: Raw) ->
         broker.listen(hear)
         event = {"event": "lock_acquired", "sender_id": "peer", "lock": {"task_name": "report"}}
         eventually(lambda: raw.channel.basic_publish("fp.workers", "", json.dumps(event)) is None)
-        assert heard.wait(30)
+        assert heard.wait(5)
         clock.advance(200)
         assert broker.acquire_lock("report") is None
 
@@ -132,7 +132,7 @@ def test_a_lock_is_lost_with_its_connection_and_says_so(
     assert lock
     rabbitmq.restart()
     eventually(lambda: not lock.is_held)
-    again = eventually(lambda: cluster.broker.acquire_lock("report"))
+    again = eventually(lambda: cluster.broker.acquire_lock("report"), timeout=20)
     assert again.fence > lock.fence
     lock.release()  # of no effect
     assert again.is_held

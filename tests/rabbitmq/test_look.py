@@ -163,7 +163,7 @@ def test_with_the_offered_policy_thirty_looks_are_harmless(
             "tasktools-look", r"^emails\.dead$", '{"delivery-limit": -1}',
         )  # fmt: skip
     costly = (Cost.COULD_DROP, Cost.COUNTS)
-    eventually(lambda: cluster.broker.look_verdict(poison, 1).cost not in costly)
+    eventually(lambda: cluster.broker.look_verdict(poison, 1).cost not in costly, timeout=10)
     for _ in range(30):
         assert len(cluster.broker.peek(poison, 10).messages) == 1
     assert raw.bodies(poison) == [b"poison"]

@@ -33,12 +33,13 @@ def queue(request: pytest.FixtureRequest, raw: Raw) -> str:
 
 
 def fill(vhost: Vhost, queue: str, count: int) -> None:
-    """Put small messages into *queue*, numbered, without waiting for each but for all."""
+    """Put small messages into *queue*, numbered, and wait for all of them, not for each."""
     connection = pika.BlockingConnection(pika.URLParameters(vhost.dsn))
     channel = connection.channel()
     for n in range(count):
         channel.basic_publish("", queue, b"%d" % n)
     asked = functools.partial(channel.queue_declare, queue, passive=True)
+    # A quorum queue on a slow disk takes its time; no promise of ours is waited for here.
     eventually(lambda: asked().method.message_count == count, timeout=80)
     connection.close()
 
@@ -89,18 +90,18 @@ def test_questions_are_answered_while_a_long_look_goes_on(
 
     def receive(_message: SeenMessage, _body: bytes) -> None:
         begun.set()
-        time.sleep(0.0002)
+        time.sleep(0.00005)
 
     look = threading.Thread(target=cluster.broker.peek, args=("long",), kwargs={"receive": receive})
     look.start()
-    assert begun.wait(30)
+    assert begun.wait(5)
     waits = []
     while look.is_alive():
         asked = time.monotonic()
         assert cluster.broker.topic_exists("long")
         waits.append(time.monotonic() - asked)
     assert len(waits) > 3
-    assert max(waits) < 2.0
+    assert max(waits) < 1.0
 
 
 def test_thirty_looks_do_what_their_verdicts_say(
@@ -141,7 +142,7 @@ def test_a_streamed_look_beside_a_consumer_loses_nothing(
     assert shown == numbers(2_000)[50:]
     raw.channel.basic_cancel(tag)
     raw.channel.basic_nack(0, multiple=True, requeue=True)
-    eventually(lambda: raw.depth(queue) == 2_000)
+    eventually(lambda: raw.depth(queue) == 2_000, timeout=20)
     assert {body for _, body in consumed(raw, queue, 2_000)} == set(numbers(2_000))
 
 
@@ -158,7 +159,7 @@ def test_a_process_killed_in_a_streamed_look_leaves_everything_in_order(
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
-    eventually(lambda: raw.depth(queue) == 20_000)
+    eventually(lambda: raw.depth(queue) == 20_000, timeout=20)
     assert [body for _, body in consumed(raw, queue, 20_000)] == numbers(20_000)
 
 

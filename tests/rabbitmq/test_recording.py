@@ -69,7 +69,7 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
     beats, tasks = map(int, said.stdout.split()[:2])
     time.sleep(1)
     child.send_signal(signal.SIGINT)
-    assert child.wait(30) == 0
+    assert child.wait(20) == 0
     recorded = history(tmp_path)
     told = recorded.task_events()["event"].value_counts()
     assert told["started"] == told["succeeded"] == tasks / 2
@@ -114,7 +114,7 @@ def test_messages_that_there_is_no_room_for_are_told(
     cluster.broker.overhear(receive, missed.set)
     task = {"topic": "emails", "task_name": "shop:send", "kwargs": {"x": "x" * 50_000}}
     assert cluster.publish_many(pd.DataFrame([task] * 2_000))["outcome"].eq("confirmed").all()
-    assert missed.wait(30)
+    assert missed.wait(20)
     cluster.broker.publish("emails", {"task_name": "shop:last"})
     assert eventually(lambda: b"shop:last" in heard[-1], 30)
     assert len(heard) < 2_000
@@ -179,7 +179,7 @@ def test_what_strangers_send_does_not_stop_a_recorder(
     raw.channel.basic_publish("fp.workers", "", events.encode(failed))
     assert eventually(lambda: len(history(tmp_path).failures()) == 1, 20)
     child.send_signal(signal.SIGINT)
-    assert child.wait(30) == 0
+    assert child.wait(20) == 0
     (row,) = history(tmp_path).failures(name).to_dict("records")
     assert (row["worker_id"], row["error"], row["kwargs"]) == (name, name, {"text": text})
     assert history(tmp_path).workers()["worker_id"].tolist() == [name]

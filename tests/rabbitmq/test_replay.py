@@ -130,7 +130,7 @@ def test_a_second_run_on_the_same_queue_is_refused(
         )
     )
     first.start()
-    assert begun.wait(30)
+    assert begun.wait(10)
     with pytest.raises(tt.QueueInUse, match=r"Another run .* nothing was changed"):
         other.run(other.plan_replay(frame), **QUIET)
     cancelled.set()

@@ -33,7 +33,7 @@ def reject_all(raw: Raw, queue: str) -> None:
             break
     channel.cancel()
     channel.close()
-    eventually(lambda: raw.depth(f"{queue}.dead") == count)
+    eventually(lambda: raw.depth(f"{queue}.dead") == count, timeout=30)
 
 
 def test_a_replayed_message_differs_in_nothing_but_what_is_documented(

@@ -349,7 +349,7 @@ def test_a_reader_ends_when_its_broker_is_closed(tapped: tt.Cluster, vhost: Vhos
         time.sleep(0.001)
 
     def close() -> None:
-        begun.wait(30)
+        begun.wait(10)
         broker.close()
 
     closing = threading.Thread(target=close)

@@ -139,7 +139,7 @@ def test_settings_and_delayed_messages_outlive_every_client_and_the_broker(
     rabbitmq.restart()
     broker = connect().broker
     assert broker.topic_settings()["emails"].max_retries == 4
-    eventually(lambda: broker.claim("emails", "w"))
+    eventually(lambda: broker.claim("emails", "w"), timeout=30)
 
 
 def test_settings_changed_by_many_at_once_are_all_kept(connect: Connect) -> None:

@@ -48,7 +48,7 @@ def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> Non
     assert eventually(lambda: not tt.connect(f"sqlite:///{file}").stats().empty)
     time.sleep(0.3)
     child.send_signal(number)
-    assert child.wait(30) == 0
+    assert child.wait(10) == 0
     child.stderr.close()
     with tt.connect(f"sqlite:///{file}") as history:
         assert len(history.utilisation(by="cluster")) == 2
@@ -71,7 +71,7 @@ def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
         assert any("It goes on." in line for line in said)
         child.send_signal(signal.SIGINT)
-        assert child.wait(30) == 0
+        assert child.wait(10) == 0
     finally:
         child.kill()
         child.wait()

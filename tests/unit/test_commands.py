@@ -270,7 +270,7 @@ def test_a_drained_worker_finishes_what_it_runs_and_gives_back_the_rest(
     @registry.task
     def work(number: int) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(10)
         ran.append(number)
 
     with (
@@ -279,7 +279,7 @@ def test_a_drained_worker_finishes_what_it_runs_and_gives_back_the_rest(
     ):
         for number in range(3):
             cluster.publish("emails", f"{work.__module__}:{work.__qualname__}", args=[number])
-        assert begun.wait(30)
+        assert begun.wait(10)
         row = cluster.drain(runner.worker_id)
         assert row["running"].tolist() == [1]
         go.set()

@@ -122,7 +122,7 @@ class DocumentBlocks(Document):
 
         @registry.task
         def send_email(to: str) -> None:
-            assert go.wait(30)
+            assert go.wait(10)
 
         with TaskRunner(broker=client(), topics=["emails"], capacity=1, worker_id="w") as runner:
             for _ in range(3):

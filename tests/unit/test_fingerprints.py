@@ -121,4 +121,4 @@ def test_a_hostile_text_costs_no_more_than_others(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     began = time.perf_counter()
     fingerprint("Error", text)
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 0.1

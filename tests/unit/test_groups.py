@@ -186,4 +186,4 @@ def test_a_hundred_thousand_failures_are_grouped_at_once() -> None:
     frame = pd.concat([FAILED] * 20_000, ignore_index=True)
     began = time.perf_counter()
     assert failure_groups(frame)["count"].tolist() == [60_000, 20_000, 20_000]
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 0.3

@@ -278,7 +278,7 @@ def test_threads_of_two_clients_lose_and_double_nothing(server: MemoryServer) ->
             clock.advance(0.1)
             return len(gone) >= len(bodies)
 
-        eventually(all_gone)
+        eventually(all_gone, timeout=20)
     assert sorted(gone) == sorted(bodies)
     (stats,) = [s for s in clients[0].topic_report(["emails"]).topics if s.topic == "emails"]
     assert (stats.queued, stats.unacked) == (0, 0)

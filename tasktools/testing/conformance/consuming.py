@@ -81,7 +81,7 @@ class Consuming(Conformance):
         for client in (broker, broker, second_broker):
             client.consume("emails", hands.of(client), prefetch=10)
         fill(broker, count=300)
-        eventually(lambda: len(hands.done) >= 300)
+        eventually(lambda: len(hands.done) >= 300, timeout=15)
         never(lambda: len(hands.done) > 300, 0.2)
         assert sorted(hands.done) == list(range(300))
         assert holds(backdoor, "emails", 0)
@@ -185,7 +185,7 @@ class Consuming(Conformance):
         fill(broker, count=100)
         for client in (broker, broker, second_broker):
             client.consume("emails", hands.of(client), prefetch=10, limit=2)
-        eventually(lambda: len(hands.done) == 100)
+        eventually(lambda: len(hands.done) == 100, timeout=20)
         assert sorted(hands.done) == list(range(100))
         assert hands.most <= 2
 
