@@ -9,7 +9,7 @@ from tasktools.cli import access as reaching
 from tasktools.cli import output, show
 from tasktools.cli.access import Access, with_access, with_json
 from tasktools.cli.choosing import Choice, with_choice
-from tasktools.cli.grouping import answer, with_groups
+from tasktools.cli.grouping import show_failures, with_groups
 from tasktools.core import schemas
 
 
@@ -35,7 +35,7 @@ def dead(
     """
     with access.cluster() as cluster:
         frame = choice.of(cluster, topic)
-    answer(frame, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
+    show_failures(frame, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
 
 
 @click.command()

@@ -11,7 +11,7 @@ import tasktools
 from tasktools.cli import output, show, times
 from tasktools.cli.access import Access, with_access, with_json
 from tasktools.cli.choosing import Choice
-from tasktools.cli.grouping import answer, with_groups
+from tasktools.cli.grouping import show_failures, with_groups
 from tasktools.core.errors import NotRecorded
 from tasktools.core.history_schemas import FAILURES
 from tasktools.core.moments import Moment
@@ -54,7 +54,7 @@ def failures(
     if as_csv:
         output.write(show.csv(frame).rstrip("\n"))
         return
-    answer(frame, FAILURES, by=by, rows=rows, as_json=as_json)
+    show_failures(frame, FAILURES, by=by, rows=rows, as_json=as_json)
 
 
 def _failures(

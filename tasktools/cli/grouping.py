@@ -42,7 +42,7 @@ def with_groups(schema: Schema) -> Callable[[C], C]:
     return give
 
 
-def answer(
+def show_failures(
     frame: pd.DataFrame, schema: Schema, *, by: Sequence[str], rows: int, as_json: bool
 ) -> None:
     """Show the groups of *frame*, and the first *rows* of it; or all as one JSON document."""

@@ -49,7 +49,10 @@ def section(frame: pd.DataFrame, schema: Schema, *, render: Render = show.table)
     drawn, left_out = render(frame, schema, width=width())
     draw(drawn)
     if frame.empty:
-        remark([f"There are no {schema.name.replace('_', ' ')}."])
+        what = schema.name.replace("_", " ")
+        sources = frame.attrs.get("sources", {}).values()
+        all_ok = all(source["ok"] for source in sources)
+        remark([f"There are no {what}." if all_ok else f"No {what} are known."])
     if left_out:
         remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
 

@@ -39,7 +39,7 @@ def source_of(frame: pd.DataFrame) -> str:
             "rows of cluster.dead_letters() or cluster.peek()."
         )
     if frame.empty:
-        raise InvalidPlan("The frame has no rows, so there is nothing to plan; nothing was done.")
+        raise InvalidPlan("No messages were chosen (the frame has no rows); nothing was done.")
     queues = sorted(set(frame["queue"].dropna()))
     if len(queues) != 1:
         raise InvalidPlan(

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import tasktools
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cli import main, output
-from tasktools.core import layout
+from tasktools.core import frames, layout
 from tasktools.core.models import Outgoing, PublishResult
 from tasktools.core.schemas import ACTIVE_TASKS, STATS, TOPICS, WORKERS
 from tasktools.ops.cluster import Cluster
@@ -132,7 +132,17 @@ def test_refused_looks_are_told(server: MemoryServer) -> None:
 
     assert result.exit_code == 0
     assert "was refused" in result.stderr
-    assert "There are no active tasks" in result.stderr
+    assert "No active tasks are known." in result.stderr
+
+
+@pytest.mark.parametrize(("ok", "said"), [(True, "There are no topics."), (False, "No topics are")])
+def test_that_there_is_nothing_is_said_only_where_all_that_was_asked_has_answered(
+    *, ok: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = frames.frame_from(TOPICS, [])
+    frame.attrs["sources"] = {"broker": {"ok": ok}, "events": {"ok": True}}
+    output.section(frame, TOPICS)
+    assert said in capsys.readouterr().err
 
 
 def test_secrets_are_masked(server: MemoryServer) -> None:
