@@ -61,9 +61,9 @@ bench-sample: .venv-test/ready
 	$(BIN)/python -m benchmarks --small
 
 bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md
-	$(BIN)/python -m benchmarks
 	TASKTOOLS_MANY=100000 TASKTOOLS_HEALTHY=5000 $(PYTEST) --timeout 1200 \
 	  tests/rabbitmq/test_replay.py tests/rabbitmq/test_canary.py -k "of_many or all_is_well"
+	$(BIN)/python -m benchmarks
 
 test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 4.3 (needs root)
 	for version in 4.0 4.3; do \
