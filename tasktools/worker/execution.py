@@ -65,11 +65,14 @@ class Execution:
         self._clock = clock
         self._deadlines = Deadlines()
         self._loop: Loop | None = None
+        self._is_closed = False
         self._starting = threading.Lock()
 
     def close(self) -> None:
         """End the threads behind tasks: coroutines are cancelled, functions run on."""
         self._deadlines.close()
+        with self._starting:
+            self._is_closed = True
         if self._loop is not None:
             self._loop.close()
 
@@ -197,6 +200,8 @@ class Execution:
 
     def _async_loop(self) -> Loop:
         with self._starting:
+            if self._is_closed:  # the task was given back before it came to its function
+                raise RuntimeError("the worker has stopped")
             if self._loop is None:
                 from tasktools.worker.loop import Loop  # asyncio, which takes its time to import
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Coroutine
@@ -21,14 +22,26 @@ class Loop:
         name = "tasktools-async-tasks"
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._closing = False
+        self._is_closed = False
+        self._entering = threading.Lock()
         self._thread.start()
 
     def run(
         self, coroutine: Coroutine[Any, Any, object], limit: float | None
     ) -> BaseException | None:
         """Run *coroutine*, in a copy of this thread's context, and wait for it; returns what it
-        raised."""
-        return asyncio.run_coroutine_threadsafe(_limited(coroutine, limit), self._loop).result()
+        raised. Once the loop is closed nothing begins, and that is a `CancelledError`."""
+        try:
+            with self._entering:
+                if self._is_closed:
+                    return asyncio.CancelledError()
+                limited = _limited(coroutine, limit)
+                future = asyncio.run_coroutine_threadsafe(limited, self._loop)
+            return future.result()
+        except concurrent.futures.CancelledError:
+            return asyncio.CancelledError()
+        finally:
+            coroutine.close()  # one that was cancelled before it began
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -41,7 +54,9 @@ class Loop:
 
     def close(self) -> None:
         """Cancel what still runs, and end, within a second if that lets itself be cancelled."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        with self._entering:  # what came before is there to be cancelled, and nothing comes after
+            self._is_closed = True
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join(1)
 
     async def _end(self) -> None:

@@ -16,6 +16,7 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.errors import BrokerTimeout, ReadOnly
 from tasktools.testing import eventually
+from tasktools.worker.execution import Execution
 from tests.workplace import Workplace
 
 
@@ -221,22 +222,50 @@ def test_what_was_given_back_is_not_settled_by_who_had_it(place: Workplace) -> N
 
 
 def test_coroutines_that_do_not_end_in_time_are_cancelled(place: Workplace) -> None:
-    cancelled: list[bool] = []
+    begun, cancelled = threading.Event(), threading.Event()
 
     @place.registry.task
     async def wait() -> None:
+        begun.set()
         try:
             await asyncio.sleep(30)
         finally:
-            cancelled.append(True)
+            cancelled.set()
 
-    task_id = place.publish(wait)
+    place.publish(wait)
     runner = place.run()
-    eventually(lambda: place.kinds(task_id))
+    assert begun.wait(5)
     assert runner.stop(0.0) == 1
-    assert cancelled
+    assert cancelled.is_set()
     assert place.depth() == 1
     eventually(lambda: not [n for n in ours() if n.startswith(("tasktools-w", "tasktools-a"))])
+
+
+def test_a_coroutine_of_a_worker_that_stops_before_its_first_step_never_begins(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, about_to_begin, stopped = (threading.Event() for _ in range(3))
+
+    @place.registry.task
+    async def work() -> None:
+        begun.set()
+
+    async_loop = Execution._async_loop
+
+    def once_it_has_stopped(execution: Execution) -> Any:
+        about_to_begin.set()
+        assert stopped.wait(5)
+        return async_loop(execution)
+
+    monkeypatch.setattr(Execution, "_async_loop", once_it_has_stopped)
+    place.publish(work)
+    runner = place.run()
+    assert about_to_begin.wait(5)
+    assert runner.stop(0.0) == 1
+    stopped.set()
+    eventually(lambda: not [n for n in ours() if n.startswith(("tasktools-w", "tasktools-a"))])
+    assert not begun.is_set()
+    assert place.depth() == 1
 
 
 def test_a_runner_that_was_stopped_has_no_threads_and_consumers(place: Workplace) -> None:
