@@ -21,7 +21,7 @@ class Loop:
         self._loop = asyncio.new_event_loop()
         name = "tasktools-async-tasks"
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._closing = False
+        self._has_ended = False
         self._is_closed = False
         self._entering = threading.Lock()
         self._thread.start()
@@ -45,7 +45,7 @@ class Loop:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        while not self._closing:
+        while not self._has_ended:
             try:
                 self._loop.run_forever()
             except BaseException:  # noqa: BLE001 - SystemExit of something that a task has started
@@ -66,7 +66,7 @@ class Loop:
         if left:
             await asyncio.wait(left, timeout=0.5)
         await self._loop.shutdown_asyncgens()
-        self._closing = True
+        self._has_ended = True
         self._loop.stop()
 
 
