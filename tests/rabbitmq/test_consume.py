@@ -64,7 +64,7 @@ def test_permits_of_a_killed_process_are_free_at_once(
     cluster: tt.Cluster, process: Any, raw: Raw
 ) -> None:
     fill(cluster, "emails", 8)
-    child = process('held = broker.consume("emails", print, prefetch=4, limit=2)')
+    child = process('held = broker.consume("emails", lambda _: None, prefetch=4, limit=2)')
     eventually(lambda: raw.depth("emails") == 6)
     got: list[Delivery] = []
     consumer = cluster.broker.consume("emails", got.append, prefetch=4, limit=2)
@@ -95,7 +95,7 @@ def test_nobody_asks_for_permits_while_there_is_no_work(
 ) -> None:
     """RabbitMQ logs each refusal as an error."""
     cluster.broker.ensure_topic("emails")
-    process('held = broker.consume("emails", print, prefetch=1, limit=1)')
+    process('held = broker.consume("emails", lambda _: None, prefetch=1, limit=1)')
     consumer = cluster.broker.consume("emails", print, prefetch=1, limit=1)
     time.sleep(0.5)
     before = rabbitmq.log.count("tasktools.permit.emails.0")
