@@ -1,13 +1,14 @@
 # `make help` lists the targets. Two environments, made when needed: .venv for the demo,
 # .venv-test for everything else.
-.PHONY: help demo test lint types unit conformance peer chaos-sample notebooks browser \
-	bench-sample bench chaos coverage test-versions docs clean
+.PHONY: help demo test lint types unit integration servers conformance peer chaos-sample notebooks \
+	browser faults bench-sample bench chaos coverage test-versions docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
-BESIDE := -n 4 --dist loadfile # these mostly wait; each process has a node of its own
+# These mostly wait; each process has a node of its own (`Scheduling` in tests/conftest.py).
+BESIDE := -n 4 --dist loadscope --no-loadscope-reorder
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 CHAOS := $(addprefix tests/rabbitmq/,chaos.py chaos_runner.py chaos_replay.py)
 LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -22,12 +23,15 @@ demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser; under 20 minutes
 	scripts/system-deps
-	$(MAKE) lint types unit conformance peer chaos-sample notebooks bench-sample browser
+	$(MAKE) lint types
+	$(MAKE) -j 2 unit integration # the latter mostly waits
+	$(MAKE) bench-sample # with both cores for itself
 
 lint: .venv-test/ready ## Style, layers, and notebooks without outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	! $(BIN)/vulture | grep -E "unused (class|function|import|method|property)"
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 types: .venv-test/ready ## mypy --strict
@@ -35,6 +39,12 @@ types: .venv-test/ready ## mypy --strict
 
 unit: .venv-test/ready ## Without any server
 	$(PYTEST) -n 2 tests/unit tasktools --doctest-modules
+
+integration: .venv-test/ready # browser, notebooks and servers in one go; what takes longest starts first
+	$(PYTEST) $(BESIDE) tests/browser tests/notebooks tests/conformance tests/rabbitmq tests/peer tests/faults $(CHAOS)
+
+servers: .venv-test/ready # conformance, peer, faults and chaos-sample in one go
+	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq tests/peer tests/faults $(CHAOS)
 
 conformance: .venv-test/ready ## Both backends, on a private node
 	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq
@@ -57,12 +67,17 @@ chaos-sample: .venv-test/ready
 chaos: .venv-test/ready ## Lines cut, runners and replays killed, the broker restarted, many times
 	TASKTOOLS_CHAOS_ROUNDS=40 TASKTOOLS_CHAOS_KILLS=50 $(PYTEST) --timeout 1800 $(CHAOS)
 
+faults: .venv-test/ready ## Inject every fault on 3.10 and 4.3, judge it; writes benchmarks/FAULTS.md (4 h, root)
+	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults --root $$(scripts/rabbitmq-root 4.3)
+
 bench-sample: .venv-test/ready
 	$(BIN)/python -m benchmarks --small
 
-bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md
+bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md and EXPLAIN.md
 	TASKTOOLS_MANY=100000 TASKTOOLS_HEALTHY=5000 $(PYTEST) --timeout 1200 \
-	  tests/rabbitmq/test_replay.py tests/rabbitmq/test_canary.py -k "of_many or all_is_well"
+	  tests/rabbitmq/test_replay.py tests/rabbitmq/test_ramp.py -k "of_many or all_is_well"
+	$(BIN)/python -m benchmarks.explain
 	$(BIN)/python -m benchmarks
 
 test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 4.3 (needs root)
@@ -72,7 +87,7 @@ test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 
 	done
 
 docs: .venv-test/ready ## Write docs/frames.md from the schemas
-	$(BIN)/python -c 'from tasktools.core.schemas import as_markdown; print(as_markdown(), end="")' > docs/frames.md
+	$(BIN)/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
 
 clean: ## Remove the environments and what tools left
 	rm -rf .venv .venv-test .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

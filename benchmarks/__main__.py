@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import browsing, cluster, recording, replaying, workers
+from benchmarks import browsing, cluster, diagnosing, explain, recording, replaying, workers
 from benchmarks.measure import Result
 from tasktools.testing import RabbitMQNode
 
@@ -21,7 +21,7 @@ _RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
-    yield cluster.import_time(rounds=3 if small else 11)
+    yield from cluster.import_time(rounds=7 if small else 11)
     yield cluster.publish_many(
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
@@ -29,7 +29,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield from browsing.browsing(
         node,
         messages=10_000 if small else 100_000,
-        rounds=3 if small else 5,
+        rounds=5,
         bound=0.6 if small else 0.8,  # small ones are noisy, and what is fixed weighs more
     )
     if not small:
@@ -43,7 +43,11 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     )
     yield from recording.reading(topics=10 if small else 100, rounds=3)
     yield from recording.hearing(node, workers=10_000, events=1_000, seconds=10 if small else 300)
-    yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=1 if small else 3)
+    yield diagnosing.diagnosing(
+        topics=1_000, workers=1_000, ticks=20 if small else 120, rounds=3 if small else 5
+    )
+    yield explain.speed(rounds=3 if small else 5)
+    yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=3)
     yield workers.idle(node, seconds=10 if small else 60)
 
 

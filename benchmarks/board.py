@@ -44,7 +44,8 @@ _COST: Final = """(sum(time.clock_gettime(time.pthread_getcpuclockid(t.ident))
   for t in threading.enumerate() if t.name == 'crowd'), time.process_time(), time.time())"""
 _MEMORY: Final = """(gc.collect(), int(next(line for line in open('/proc/self/status')
   if line.startswith('VmRSS')).split()[1]) * 1024)[1]"""
-_THREADS: Final = "[t.name for t in threading.enumerate() if t.name == 'tasktools-board']"
+_THREADS: Final = """[t.name for t in threading.enumerate()
+  if t.name in ('tasktools-board', 'tasktools-findings')]"""
 # The pauses between frames, and how old the newest point is each time that one is drawn.
 _WATCH: Final = """() => {
   const seen = window.seen = {frames: [], ages: []};
@@ -69,7 +70,7 @@ _TAKE: Final = """() => {
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What was measured, and what it may be at most."""
+    """A measured value, and its bound."""
 
     name: str
     value: float

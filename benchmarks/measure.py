@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was measured: *ratio* is `ours` over `other`, or the other way round for speeds."""
+    """A measured ratio: *ratio* is `ours` over `other`, or the other way round for speeds."""
 
     name: str
     ratio: float

@@ -18,7 +18,7 @@ import pandas as pd
 
 import tasktools as tt
 from benchmarks.measure import Result, at_least, at_most, in_turns
-from tasktools.ops.recording.store import File
+from tasktools.history.store import File
 from tasktools.testing import RabbitMQNode
 
 _DAY, _EVERY = 86_400_000, 5_000
@@ -92,7 +92,7 @@ def _sample(topic: int, at: int, queued: int) -> tuple[object, ...]:
 
 
 def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> Iterator[Result]:
-    """A recorder beside the heartbeats of *workers* and *events* of tasks a second."""
+    """Measure a recorder beside the heartbeats of *workers* and *events* of tasks a second."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ops.db"
         recorder = _recorder(node, file)

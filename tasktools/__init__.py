@@ -10,36 +10,43 @@ True
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tasktools.connect import connect, get_broker
-from tasktools.core.edits import REMOVE
 from tasktools.core.errors import (
     AuthenticationFailed,
     BrokerError,
     BrokerTimeout,
     Closed,
     ConnectionLost,
+    FileError,
+    InvalidMask,
+    InvalidName,
     InvalidPlan,
     InvalidTap,
     InvalidTask,
     InvalidTopic,
     LedgerError,
+    LimitReached,
     LookRefused,
     MalformedDSN,
+    MissingFile,
     NoStreams,
     NotConfigured,
     NotRecorded,
     PermissionDenied,
+    PublishingBlocked,
     PublishRefused,
     QueueInUse,
     QueueNotFound,
+    QueueUnavailable,
     ReadOnly,
     RecordingError,
     TapConflict,
     TaskToolsError,
     TLSFailed,
     TopicConflict,
+    TopicInUse,
     UnknownDelivery,
     UnknownTap,
     UnknownTask,
@@ -51,19 +58,31 @@ from tasktools.core.errors import (
     VhostNotFound,
     WouldBeLost,
 )
-from tasktools.core.groups import failure_groups
-from tasktools.core.plans import Plan
-from tasktools.core.taps import Tap
-from tasktools.ops.canary import Ramp
-from tasktools.ops.cluster import Cluster
-from tasktools.ops.ledger import ledger
-from tasktools.ops.recording.keeping import Retention
-from tasktools.ops.replaying import load_plan
-from tasktools.worker import CurrentTask, TaskRegistry, TimeLimitExceeded, current_task, task
 
 if TYPE_CHECKING:
     from tasktools import widgets
-    from tasktools.worker import TaskRunner
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.cluster.plans import load_plan
+    from tasktools.core.frames.failure_groups import failure_groups
+    from tasktools.core.plans import Plan
+    from tasktools.core.taps import Tap
+    from tasktools.core.tasks.edits import REMOVE
+    from tasktools.diagnosis.diagnose import diagnose, topic_states
+    from tasktools.diagnosis.explain import explain
+    from tasktools.diagnosis.timeline import timeline
+    from tasktools.history.retention import Retention
+    from tasktools.replay.ledger import ledger
+    from tasktools.replay.outcome import Outcome
+    from tasktools.replay.ramp import Ramp
+    from tasktools.reports.report import report
+    from tasktools.worker import (
+        CurrentTask,
+        TaskRegistry,
+        TaskRunner,
+        TimeLimitExceeded,
+        current_task,
+        task,
+    )
 
 __all__ = (  # noqa: RUF022 - grouped
     # the way in
@@ -71,8 +90,14 @@ __all__ = (  # noqa: RUF022 - grouped
     "connect",
     "get_broker",
     "widgets",
+    # diagnosis
+    "diagnose",
+    "explain",
+    "report",
+    "topic_states",
     # dead letters
     "REMOVE",
+    "Outcome",
     "Plan",
     "Ramp",
     "failure_groups",
@@ -81,6 +106,7 @@ __all__ = (  # noqa: RUF022 - grouped
     # history
     "Retention",
     "Tap",
+    "timeline",
     # tasks
     "CurrentTask",
     "TaskRegistry",
@@ -94,26 +120,34 @@ __all__ = (  # noqa: RUF022 - grouped
     "BrokerTimeout",
     "Closed",
     "ConnectionLost",
+    "FileError",
+    "InvalidName",
     "InvalidPlan",
     "InvalidTap",
     "InvalidTask",
     "InvalidTopic",
     "LedgerError",
+    "LimitReached",
     "LookRefused",
+    "InvalidMask",
     "MalformedDSN",
+    "MissingFile",
     "NoStreams",
     "NotConfigured",
     "NotRecorded",
     "PermissionDenied",
     "PublishRefused",
+    "PublishingBlocked",
     "QueueInUse",
     "QueueNotFound",
+    "QueueUnavailable",
     "ReadOnly",
     "RecordingError",
     "TLSFailed",
     "TapConflict",
     "TaskToolsError",
     "TopicConflict",
+    "TopicInUse",
     "UnknownDelivery",
     "UnknownTap",
     "UnknownTask",
@@ -129,16 +163,38 @@ __all__ = (  # noqa: RUF022 - grouped
 __version__ = "0.1.0"
 
 
+_HOMES: Final = {  # imported when first used, as most load pandas, which takes 0.3 s
+    "tasktools.core.tasks.edits": ("REMOVE",),
+    "tasktools.core.frames.failure_groups": ("failure_groups",),
+    "tasktools.core.plans": ("Plan",),
+    "tasktools.core.taps": ("Tap",),
+    "tasktools.diagnosis.diagnose": ("diagnose", "topic_states"),
+    "tasktools.replay.outcome": ("Outcome",),
+    "tasktools.replay.ramp": ("Ramp",),
+    "tasktools.cluster.cluster": ("Cluster",),
+    "tasktools.diagnosis.explain": ("explain",),
+    "tasktools.replay.ledger": ("ledger",),
+    "tasktools.reports.report": ("report",),
+    "tasktools.history.retention": ("Retention",),
+    "tasktools.cluster.plans": ("load_plan",),
+    "tasktools.diagnosis.timeline": ("timeline",),
+    "tasktools.worker": (
+        *("CurrentTask", "TaskRegistry", "TaskRunner", "TimeLimitExceeded"),
+        *("current_task", "task"),
+    ),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
 if not TYPE_CHECKING:  # hides no misspelt name from a type checker
 
     def __getattr__(name: str) -> Any:
-        """Import the widgets and the runner when they are first used: they take their time."""
-        match name:
-            case "widgets":
-                return import_module(f"{__name__}.widgets")
-            case "TaskRunner":
-                return import_module(f"{__name__}.worker").TaskRunner
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        """Import what takes its time when it is first used (PEP 562)."""
+        if name == "widgets":
+            return import_module(f"{__name__}.widgets")
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

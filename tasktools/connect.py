@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
-from tasktools.brokers.base import Broker
-from tasktools.core import layout as layouts
-from tasktools.core.compose import FunctionNames
-from tasktools.core.errors import MalformedDSN, NotConfigured
-from tasktools.ops.cluster import Cluster
-from tasktools.ops.recording.history import HistoryBroker
-from tasktools.ops.recording.store import File
-from tasktools.worker import DEFAULT
+from tasktools.core.errors import MalformedDSN, NotConfigured, TaskToolsError
 
-if TYPE_CHECKING:  # it is imported when it is needed
+if TYPE_CHECKING:  # imported when a cluster is opened: `import tasktools` is quick
+    from tasktools.brokers.base import Broker
     from tasktools.brokers.memory import MemoryServer
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.core.redaction import MaskRule
+    from tasktools.core.tasks.compose import FunctionNames
 
 _TYPES: Final = {
     "amqp": "rabbitmq",
@@ -40,26 +39,67 @@ def connect(
     timeout: float = 5.0,
     topics: Iterable[str] = (),
     reveal: bool = False,
+    mask: Iterable[MaskRule] = (),
 ) -> Cluster:
-    """Connect to a cluster and return it; what is wrong is raised now, within *timeout* s.
+    """Connect to a cluster and return it; raise now, within *timeout*, if that fails.
 
-    *dsn* is ``amqp://user:password@host:5672/vhost``, ``amqps://…`` for TLS (with
-    ``?cafile=…``), ``memory://``, ``demo://`` (``?seed=…``), or ``sqlite:///ops.db`` for what
-    `Cluster.record` has recorded. Without it the environment decides (`BROKER_DSN`,
-    `BROKER_TYPE`), then *default*; else `NotConfigured` is raised.
+    Parameters
+    ----------
+    dsn
+        ``amqp://user:password@host:5672/vhost``, ``amqps://…`` for TLS (with ``?cafile=…``),
+        ``memory://``, ``demo://`` (``?seed=…``, ``?incident=dead_worker``), or
+        ``sqlite:///ops.db`` for a recording of `Cluster.record`. By default the environment's
+        (`BROKER_DSN`, `BROKER_TYPE`), then *default*.
+    default
+        The DSN if the environment names none.
+    read_only
+        Refuse everything that would change the cluster.
+    layout
+        ``fp`` or ``taskworker``: the names of exchanges and queues, if the detected ones are not
+        meant.
+    management_url
+        URL of the management API, if it is not at port 15672 of the same host; by default the
+        environment's (`BROKER_MANAGEMENT_URL`). `False` (in the environment: ``off``): none.
+    timeout
+        Seconds that any call may take.
+    topics
+        Names of topics that no worker mentions.
+    reveal
+        Show secrets.
+    mask
+        More secrets to mask: names of keys, as ``"iban"``, and compiled patterns of texts, as
+        ``re.compile("C-[0-9]+")``; names in the environment (`TASKTOOLS_MASK`, separated by
+        commas) are always masked.
 
-    *read_only* refuses everything that changes the cluster. *layout* is ``fp`` or
-    ``taskworker``, where the found one is not meant. *management_url* is where the management
-    API is (`BROKER_MANAGEMENT_URL`), when not at port 15672 of the same host; `False` (in the
-    environment: ``off``) goes without. *topics* names topics that nobody speaks of. *reveal*
-    shows secrets.
+    Returns
+    -------
+    Cluster
+        Connected; close it, or use it in a ``with``.
 
-    Raises `MalformedDSN`, `Unreachable`, `TLSFailed`, `AuthenticationFailed`, `VhostNotFound`,
-    `PermissionDenied`; none of them ever holds the password. And `RecordingError`.
+    Raises
+    ------
+    NotConfigured, MalformedDSN, InvalidMask
+        Nothing was contacted.
+    Unreachable, TLSFailed, AuthenticationFailed, VhostNotFound, PermissionDenied, RecordingError
+        The connection, or the recording, could not be opened. None of them holds the password.
+
+    Examples
+    --------
+    >>> import tasktools as tt
+    >>> with tt.connect("demo://") as cluster:
+    ...     sorted(cluster.topics()["topic"])[:2]
+    ['emails', 'exports']
+
     """
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.core import mask_rules
+
+    mask = mask_rules.checked(mask) + mask_rules.checked(_masked_names())
     dsn = dsn or _from_environment() or default
     if dsn is not None and _TYPES.get(_scheme(dsn)) == "recording":
-        return _recorded(dsn, topics=topics, reveal=reveal)
+        return _recorded(dsn, topics=topics, reveal=reveal, mask=mask)
+    if dsn is not None and _TYPES.get(_scheme(dsn)) == "demo":
+        return _demo(dsn, read_only=read_only, topics=topics, reveal=reveal, mask=mask)
     broker = _broker(
         dsn,
         read_only=read_only,
@@ -72,14 +112,69 @@ def connect(
     except BaseException:
         broker.close()
         raise
-    return Cluster(broker, topics=topics, reveal=reveal, signature=_signature)
+    return Cluster(
+        broker, topics=topics, reveal=reveal, mask=mask, signature=_signature, glance=_glance
+    )
 
 
-def _recorded(dsn: str, *, topics: Iterable[str], reveal: bool) -> Cluster:
+def _recorded(
+    dsn: str, *, topics: Iterable[str], reveal: bool, mask: Iterable[MaskRule]
+) -> Cluster:
     """Open the recording that ``sqlite:///relative/path`` or ``sqlite:////absolute`` names."""
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.history.broker import HistoryBroker
+    from tasktools.history.store import File
+
     broker = HistoryBroker(File.named(dsn))
     broker.connect()
-    return Cluster(broker, topics=topics, reveal=reveal, clock=broker.clock, signature=_signature)
+    return Cluster(
+        broker,
+        topics=topics,
+        reveal=reveal,
+        mask=mask,
+        clock=broker.clock,
+        signature=_signature,
+        glance=_glance,
+    )
+
+
+def _demo(
+    dsn: str,
+    *,
+    read_only: bool,
+    topics: Iterable[str],
+    reveal: bool,
+    mask: Iterable[MaskRule],
+) -> Cluster:
+    """Open a demo that was watched from its beginning, and is watched until it is closed."""
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.demo import DemoBroker
+
+    broker = DemoBroker.from_dsn(dsn, read_only=read_only, opened=False)
+    cluster = Cluster(
+        broker,
+        topics=topics,
+        reveal=reveal,
+        mask=mask,
+        clock=broker.clock,
+        signature=_signature,
+        glance=_glance,
+    )
+    watched = weakref.ref(cluster)  # so that a demo which is dropped ends
+
+    def sample() -> None:
+        cluster = watched()
+        if cluster is not None:
+            with contextlib.suppress(TaskToolsError), cluster.observed():
+                pass
+
+    try:
+        broker.open(sample)
+        broker.connect()
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
 
 
 def get_broker() -> Broker:
@@ -145,19 +240,37 @@ def _from_environment() -> str | None:
 
 
 def _functions() -> FunctionNames:
-    """Know the tasks that this program has registered with `tasktools.task`."""
+    """Return the names of the tasks that this program has registered with `tasktools.task`."""
+    from tasktools.core.tasks.compose import FunctionNames
+    from tasktools.worker import DEFAULT
+
     return FunctionNames(lambda name: [task.func_name for task in DEFAULT if task.name == name])
 
 
 def _signature(name: str) -> inspect.Signature | None:
     """Return the signature of a task that this program has registered with `tasktools.task`."""
-    found = {task.signature for task in DEFAULT if name in (task.name, task.func_name)}
-    return found.pop() if len(found) == 1 else None
+    from tasktools.worker import DEFAULT
+
+    signatures = {task.signature for task in DEFAULT if name in (task.name, task.func_name)}
+    return signatures.pop() if len(signatures) == 1 else None
+
+
+def _glance(cluster: Cluster) -> str:
+    """Return the worst finding of *cluster* as HTML."""
+    from tasktools.diagnosis.glance import glance
+
+    return glance(cluster)
 
 
 def _management_url() -> str | Literal[False] | None:
     url = os.environ.get("BROKER_MANAGEMENT_URL")
     return False if url == "off" else url or None
+
+
+def _masked_names() -> list[str]:
+    """Return the names of keys in ``TASKTOOLS_MASK``."""
+    names = (name.strip() for name in os.environ.get("TASKTOOLS_MASK", "").split(","))
+    return [name for name in names if name]
 
 
 def _scheme(dsn: str) -> str:
@@ -192,6 +305,7 @@ def _broker(
             )
         case "memory":
             from tasktools.brokers.memory import MemoryBroker
+            from tasktools.core import layout as layouts
 
             names = layouts.TASKWORKER if layout is None else layouts.named(layout)
             server = None if memory is None else memory()

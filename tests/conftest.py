@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 import uuid
@@ -15,12 +16,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from pika.exceptions import AMQPError
+from xdist.scheduler import LoadScopeScheduling
 
 import tasktools as tt
 from tasktools.testing import RabbitMQNode
 from tests.support import Proxy, Raw
 
 Connect = Callable[..., tt.Cluster]
+
+# A shell ignores SIGINT in `make test &`; the processes that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,26 @@ class Vhost:
     name: str
     dsn: str
     management_url: str
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Give each process a module (or class) at a time, but all browser tests to one process.
+
+    They share a JupyterLab. A notebook test is a whole run of nbval: each is dealt
+    out alone. What is named first on the command line starts first.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        if folder == "browser":
+            return folder
+        return nodeid if folder == "notebooks" else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Use our scheduling for `--dist loadscope`."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
+from tasktools.cluster.cluster import Cluster
 from tasktools.core import events
 from tasktools.core.clock import ManualClock
 from tasktools.core.events import Event
 from tasktools.core.layout import FP
-from tasktools.ops.cluster import Cluster
-from tasktools.ops.recording.history import HistoryBroker
-from tasktools.ops.recording.recorder import Recorder
-from tasktools.ops.recording.store import File
+from tasktools.history.broker import HistoryBroker
+from tasktools.history.recorder import Recorder
+from tasktools.history.store import File
 from tasktools.testing.factories import task_event, worker_event
 
 START = 1_800_000_000.0
@@ -39,18 +39,18 @@ class Scene:
         recorder.open()
         return recorder
 
-    def say(self, *said: Event) -> None:
+    def say(self, *messages: Event) -> None:
         """Let workers say something."""
-        self.server.broadcast(*map(events.encode, said))
+        self.server.broadcast(*map(events.encode, messages))
 
-    def beat(self, worker_id: str = "worker-1", tasks: Iterable[str] = (), **told: Any) -> None:
+    def beat(self, worker_id: str = "worker-1", tasks: Iterable[str] = (), **fields: Any) -> None:
         """Let a worker's heartbeat come."""
-        told.setdefault("last_heartbeat", self.clock.time())
-        self.say(worker_event("heartbeat", worker_id, running=list(tasks), **told))
+        fields.setdefault("last_heartbeat", self.clock.time())
+        self.say(worker_event("heartbeat", worker_id, running=list(tasks), **fields))
 
-    def task(self, kind: Any, task_id: str = "t1", **told: Any) -> None:
+    def task(self, kind: Any, task_id: str = "t1", **fields: Any) -> None:
         """Let a worker tell of a task."""
-        self.say(task_event(kind, task_id, **told))
+        self.say(task_event(kind, task_id, **fields))
 
     def tick(self, after: float = 5.0) -> None:
         """Let time pass, and the recorder look."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
-from tasktools.core import failures
+from tasktools.core.amqp import failure_headers
 from tasktools.core.clock import Clock
 from tasktools.core.events import Event, TaskEvent, WorkerEvent, WorkerReport
 from tasktools.core.models import Failure, SeenMessage, TopicSettings
@@ -111,7 +111,7 @@ class Workplace:
         """Wait for the one dead letter and return what is wrong with it."""
         eventually(lambda: self.dead(topic))
         (dead,) = self.dead(topic)
-        failure = failures.from_headers(dead.properties.headers)
+        failure = failure_headers.from_headers(dead.properties.headers)
         assert failure is not None
         return failure
 

@@ -1,4 +1,4 @@
-"""What a broker is: the contract, in prose, that every backend keeps.
+"""The contract of a broker, in prose, which every backend keeps.
 
 `tasktools.testing.BrokerConformance` holds one test for each sentence here that two
 readers could understand differently.
@@ -25,47 +25,47 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, assert_never
 
-from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.moving import Mover
-from tasktools.brokers.tapping import Taps
-from tasktools.core.compose import Composer
+from tasktools.brokers.mover import Mover
+from tasktools.brokers.queries import DocumentNames
+from tasktools.brokers.server import Server
+from tasktools.brokers.taps import Taps
 from tasktools.core.errors import ConnectionLost, PublishRefused, ReadOnly, Unroutable
 from tasktools.core.events import Event
 from tasktools.core.layout import Layout
 from tasktools.core.models import (
+    BrokerIdentity,
     ClusterState,
     Delivery,
     Failure,
     Outgoing,
     PublishResult,
+    PublishResults,
     QueueType,
     SeenMessage,
     TopicReport,
     TopicSettings,
 )
 from tasktools.core.peek import Verdict
+from tasktools.core.queue_facts import QueueFacts
+from tasktools.core.tasks.compose import Composer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do that another cannot; data, so that it is never a surprise."""
+    """The abilities that not every backend has; the suite skips tests that need others."""
 
     quorum_queues: bool
-    """Queues of type quorum exist, with delivery limits."""
-    survives_restart: bool
-    """Messages outlive the process that holds the broker."""
-    foreign_peers: bool
-    """Workers of other programs can share the cluster."""
+    """Queues of type quorum can be created, with delivery limits."""
     streams: bool
-    """What was published can be kept by the broker, and read again (`Taps`)."""
+    """The broker can keep what is published, to be read again (`Taps`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a look at a queue showed, what it cost, and whether the queue is as it was.
+    """The messages that a look at a queue showed, its cost, and the counts before and after.
 
     `ready_before` and `ready_after` count the messages ready in the queue; they differ only
-    when somebody else used the queue meanwhile. `note` says so in words, else it is `None`.
+    when somebody else used the queue meanwhile. `note` says why they differ, else it is `None`.
     """
 
     queue: str
@@ -77,11 +77,11 @@ class Look:
 
 
 Overhear = Callable[[str, bytes, bytes], object]
-"""Is handed the topic of each message that is published, its properties as AMQP encodes them, and
-its body."""
+"""Receives the topic of each published message, its properties as AMQP encodes them, and its
+body."""
 
 Receive = Callable[[SeenMessage, bytes], object]
-"""Is handed each message of a look, and its body; `True` says that it is enough."""
+"""Receives each message of a look, and its body; returns `True` to end the look."""
 
 
 class _MayBeReadOnly(Protocol):
@@ -94,53 +94,61 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def refuse_if_read_only(broker: _MayBeReadOnly, action: str) -> None:
+    """Raise `ReadOnly` for *action*, if *broker* was opened with ``read_only=True``."""
+    if broker.read_only:
+        raise ReadOnly(
+            f"{action} was refused: this cluster was opened with read_only=True; "
+            "nothing was changed. Connect without read_only to change things."
+        )
+
+
 def changes(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Mark a broker method that changes the cluster; a read-only broker refuses it."""
 
     @functools.wraps(method)
     def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self.read_only:
-            raise ReadOnly(
-                f"{method.__name__} was refused: this cluster was opened with read_only=True; "
-                "nothing was changed. Connect without read_only to change things."
-            )
+        refuse_if_read_only(self, method.__name__)
         return method(self, *args, **kwargs)
 
     return guarded
 
 
-def raise_unless_confirmed(result: PublishResult, topic: str) -> None:
-    """Raise the error that belongs to the outcome of publishing one message to *topic*."""
+def raise_unless_confirmed(result: PublishResult, topic: str, reason: str | None = None) -> None:
+    """Raise the error that belongs to the outcome of publishing one message to *topic*; *reason*
+    is what the broker said."""
+    because = f" ({reason})" if reason else ""
     match result:
         case "confirmed":
             return
         case "unroutable":
             raise Unroutable(
                 f"No queue takes messages for {topic!r}: it is missing, or not bound to the task "
-                "exchange; nothing was queued. Publish with create=True to mend that."
+                f"exchange{because}; nothing was queued. Publish with create=True (on the command "
+                "line --create) to mend that."
             )
         case "refused":
             raise PublishRefused(
-                f"RabbitMQ refused the message for {topic!r} (the queue is full or unavailable); "
-                "nothing was queued."
+                f"RabbitMQ refused the message for {topic!r}"
+                f"{because or ' (the queue is full or unavailable)'}; nothing was queued."
             )
         case "not sent":
             raise ConnectionLost(
-                f"The connection was lost before the message for {topic!r} was sent; nothing was "
-                "queued. Publish it again."
+                f"The connection was lost before the message for {topic!r} was sent{because}; "
+                "nothing was queued. Publish it again."
             )
         case "in doubt":
             raise ConnectionLost(
-                f"RabbitMQ did not confirm the message for {topic!r} (the connection was lost, or "
-                "an alarm blocks publishers), so whether it is queued is in doubt. Look before you "
-                "publish it again."
+                f"RabbitMQ did not confirm the message for {topic!r}"
+                f"{because or ' (the connection was lost, or an alarm blocks publishers)'}, so "
+                "whether it is queued is in doubt. Look before you publish it again."
             )
         case _:
             assert_never(result)
 
 
 class Consumer(Protocol):
-    """Deliveries of one topic that come by themselves; made by `Queues.consume`."""
+    """A subscription to one topic, whose deliveries are pushed; made by `Queues.consume`."""
 
     @property
     def topic(self) -> str:
@@ -152,21 +160,21 @@ class Consumer(Protocol):
         `None` while it consumes or waits for a permit."""
 
     def adjust(self, *, prefetch: int, limit: int | None) -> None:
-        """Change how many deliveries may be unsettled. Counts for deliveries from now on."""
+        """Change how many deliveries may be unsettled, from the next delivery on."""
 
     def cancel(self) -> None:
-        """End it: once this returns nothing more is received. Idempotent.
+        """Stop consuming: nothing is received after this returns. Idempotent.
 
-        What was received stays ours until it is settled, and so do the permits for it.
+        Received deliveries, and the permits for them, stay ours until they are settled.
         """
 
 
 class HeldLock(Protocol):
-    """A lock that is ours; made by `Locks.acquire_lock`. Always true; a context manager."""
+    """A lock that this client holds, from `Locks.acquire_lock`. A context manager; always true."""
 
     @property
     def name(self) -> str:
-        """What is locked."""
+        """The name of the lock."""
 
     @property
     def fence(self) -> int:
@@ -178,10 +186,10 @@ class HeldLock(Protocol):
 
     @property
     def is_held(self) -> bool:
-        """Whether it is still ours: not released, and the connection it lives on not lost."""
+        """Whether this client still holds the lock: no release, and its connection not lost."""
 
     def release(self) -> None:
-        """Let others have it. Idempotent, also when it is lost already."""
+        """Release the lock. Idempotent, also when it is lost already."""
 
     def __enter__(self) -> Self: ...
 
@@ -189,7 +197,7 @@ class HeldLock(Protocol):
 
 
 class Queues(Protocol):
-    """Messages: putting in, taking out, looking."""
+    """Methods that publish messages, deliver them, and look at them."""
 
     def publish(
         self,
@@ -204,7 +212,7 @@ class Queues(Protocol):
         """Publish one task and return its message id, once the broker has confirmed it.
 
         Creates the topic when it does not exist. *payload* is completed for the layout
-        (`tasktools.core.compose`); one that would send a peer into its requeue loop
+        (`tasktools.core.tasks.compose`); one that would send a peer into its requeue loop
         raises `InvalidTask` or `UnknownTask` and is not sent. *headers* go into the body.
         *priority* is AMQP's, 0 to 255, and obeyed by queues that have priorities. A message that
         is not delivered within *ttl* seconds expires: it is dead-lettered. It is queued after
@@ -217,11 +225,13 @@ class Queues(Protocol):
         self,
         messages: Sequence[Outgoing],
         progress: Callable[[int], object] | None = None,
-    ) -> list[PublishResult]:
+    ) -> PublishResults:
         """Publish encoded *messages* in order, pipelined; one result for each, same order.
 
-        Never raises for a message's sake: `unroutable` (no such queue), `refused` (nacked),
-        `in doubt` (the connection went before the confirm came), `not sent` (before it).
+        Never raises for a message's sake: `unroutable` (no such queue), `refused` (nacked, or by
+        an error: it is certainly not queued), `in doubt` (the connection went before the confirm
+        came), `not sent` (before it). An error belongs to its message; the others are sent.
+        Its `reasons` hold what the broker said to those that it did not take.
         *progress* is called with the number of messages settled since its last call.
         Does not create topics. A message with a `delay` is confirmed when it is parked. Raises
         only when the broker cannot be reached at all, or refuses this user, and then nothing was
@@ -263,8 +273,9 @@ class Queues(Protocol):
         """
 
     def ack(self, delivery_id: str) -> None:
-        """Settle a delivery as done: the message is gone. `UnknownDelivery` if not ours.
+        """Settle a delivery as done: the message is gone.
 
+        Raises `UnknownDelivery` if this client does not hold the delivery.
         Does not wait; if the connection is lost before the broker knows, it delivers again.
         """
 
@@ -276,7 +287,7 @@ class Queues(Protocol):
         delay: float = 0.0,
         count_attempt: bool = True,
     ) -> bool:
-        """Give a delivery back. `UnknownDelivery` if it is not ours (or settled already).
+        """Give a delivery back. `UnknownDelivery` if this client does not hold it (any more).
 
         ``requeue=True, count_attempt=True`` publishes the body again with `attempts` raised
         by one, at the end of the queue, and then settles the original (publish before ack: a
@@ -295,15 +306,30 @@ class Queues(Protocol):
     ) -> None:
         """Put a delivery into the dead-letter queue together with what went wrong, and settle it.
 
-        The body is unchanged; *failure* goes into AMQP headers (`tasktools.core.failures`).
-        Publishes to ``T.dead``, which is created if missing, and settles the original only when
-        that is confirmed. With *retention* in seconds it expires there. Whether the queue has
-        dead-letter arguments does not matter. Raises `PublishRefused` or `ConnectionLost`; the
-        delivery then stays ours, or is delivered again.
+        The body is unchanged; *failure* goes into AMQP headers
+        (`tasktools.core.amqp.failure_headers`). Publishes to ``T.dead``, which is created if
+        missing, and settles the original only when that is confirmed. With *retention* in
+        seconds it expires there. Whether the queue has dead-letter arguments does not matter.
+        Raises `PublishRefused` or `ConnectionLost`; the delivery then stays ours, or is
+        delivered again.
         """
+
+    def count_begin(self, topic: str, task: str) -> int:
+        """Count that *task* of *topic* begins; returns how often it began before.
+
+        The count outlives this process and, where messages do, the broker's. A worker counts
+        redelivered tasks, to find those that end its process.
+        """
+
+    def forget_begins(self, topic: str, task: str) -> None:
+        """Reset the count of *task*, because it has ended. Idempotent."""
 
     def purge(self, queue: str) -> int:
         """Delete all ready messages of *queue*; returns how many. `QueueNotFound`."""
+
+    def queue_facts(self, queue: str) -> QueueFacts:
+        """Return the facts that decide what happens to the messages of *queue*; touches nothing.
+        Raises `QueueNotFound`."""
 
     def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
         """Say what a look at up to *limit* messages of *queue* would cost; touches nothing."""
@@ -323,7 +349,8 @@ class Queues(Protocol):
         *receive* runs in a thread of the backend's and must return quickly; when it returns `True`
         that was enough; what it raises ends the look and, once all is given back, is raised.
 
-        A look takes at most five minutes; what did not come by then is counted in `Look.note`.
+        A look takes at most five minutes, and at most five seconds where others consume; what did
+        not come by then is counted in `Look.note`, and so is what expired meanwhile.
         Raises `LookRefused` when the verdict is `could drop` (unless *force*), or is not
         `harmless` on a read-only broker, and where more are wanted than can be held in order;
         `QueueNotFound` when there is no such queue.
@@ -333,7 +360,7 @@ class Queues(Protocol):
         self, receive: Overhear, missed: Callable[[], object] = lambda: None
     ) -> Callable[[], None]:
         """Call *receive* with a copy of each message published to the task exchange from now on;
-        returns what ends that. `@changes`: it takes nothing away, but it costs.
+        returns a function to stop. `@changes`: it takes nothing away, but it costs.
 
         Each message is routed twice, and as long as it goes on the exchange confirms messages
         that no topic takes: their publishers are not told that these were unroutable. What was
@@ -344,15 +371,16 @@ class Queues(Protocol):
         """
 
     def mover(self, queue: str, *, force: bool = False) -> Mover:
-        """Take *queue* to work through it (`brokers.moving`); `@changes`.
+        """Lock *queue* to move messages out of it (`brokers.mover`); `@changes`.
 
         Raises `QueueNotFound`, `QueueInUse`, and `LookRefused` when holding its messages could
-        drop one (unless *force*): what `look_verdict` says of a look holds here as well.
+        drop one, or where an exclusive or single active consumer lets nobody else in (unless
+        *force*): what `look_verdict` says of a look holds here as well.
         """
 
 
 class Topics(Protocol):
-    """Queues and dead-letter queues of topics."""
+    """Methods that create, configure, describe and delete topics."""
 
     def ensure_topic(self, topic: str) -> None:
         """Create what is missing of *topic*; what exists is used as it is. Idempotent.
@@ -379,11 +407,26 @@ class Topics(Protocol):
         Raises `InvalidTopic` for what no queue can have.
         """
 
+    def delete_topic(self, topic: str, *, force: bool = False) -> int:
+        """Delete the queue of *topic*, its dead-letter queue, and its settings; returns how many
+        messages were deleted with them. `@changes`.
+
+        Without *force* that is none: `TopicInUse` when either queue has messages, ready or
+        unacknowledged, or consumers, and nothing is deleted then. What comes at the very moment
+        is not lost either, except to a quorum queue by its name, which is counted. Raises
+        `QueueNotFound` when there is neither queue, `QueueUnavailable` where its messages cannot
+        be counted, and `InvalidTopic` for a dead-letter queue or a queue of a program.
+        """
+
     def topic_exists(self, topic: str) -> bool:
         """Whether the topic's queue exists."""
 
+    def queue_exists(self, queue: str) -> bool:
+        """Whether a queue of this name exists, whatever it is for; true also where it cannot be
+        used at present."""
+
     def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
-        """Statistics of *topics* and of every topic the broker itself can list."""
+        """Return statistics of *topics* and of every topic that the broker itself can list."""
 
     def known_topics(self) -> frozenset[str]:
         """Return every topic that can be known: those the broker can list, those workers speak
@@ -400,7 +443,7 @@ class Topics(Protocol):
         """
 
     def configure_topic(self, topic: str, settings: TopicSettings) -> None:
-        """Keep *settings* for *topic*, and tell all workers (`config_update`).
+        """Store *settings* for *topic*, and send them to all workers (`config_update`).
 
         Replaces all earlier settings of the topic; concurrent calls for different topics do not
         lose each other's. Raises `InvalidTopic` for values below 0.
@@ -408,15 +451,15 @@ class Topics(Protocol):
 
 
 class Workers(Protocol):
-    """The cluster as its worker events show it."""
+    """Methods that send and receive worker events."""
 
     def broadcast(self, *events: Event) -> None:
-        """Send *events*, in order, to every subscriber of the worker exchange, also ourselves."""
+        """Send *events*, in order, to all subscribers of the worker exchange, this client too."""
 
     def listen(
         self, callback: Callable[[Event], object], *, tasks: bool = True
     ) -> Callable[[], None]:
-        """Call *callback* with every event from now on, also our own; returns what ends that.
+        """Call *callback* with every event from now on, also our own; returns a function to stop.
 
         It runs in a thread of the backend's and must return quickly; what it raises is logged.
         With ``tasks=False`` the events of tasks that workers of ours run need not come, which
@@ -424,7 +467,7 @@ class Workers(Protocol):
         """
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
-        """Fold in all events the broker held for us when called, and return the picture.
+        """Return the state of the cluster, up to the last event that the broker has for us now.
 
         The first call subscribes and asks `who_is_alive`. Waits up to *settle* seconds, counted
         from the subscription, until a node has listed the workers and each of them has spoken
@@ -448,15 +491,15 @@ class Locks(Protocol):
         """
 
     def force_release_lock(self, name: str) -> bool:
-        """Take the lock *name* away from whoever has it; says whether anybody had.
+        """Take the lock *name* away from its holder; returns whether there was one.
 
-        What it protects may go on being used by the old holder, whose lock says
+        The old holder may go on using what the lock protects; its lock has
         ``is_held == False`` from then on. Raises `BrokerTimeout` if the holder is one of ours
         and does not let go.
         """
 
 
-class Broker(Queues, Taps, Topics, Workers, Locks, DocumentNames, Protocol):
+class Broker(Queues, Taps, Topics, Workers, Locks, Server, DocumentNames, Protocol):
     """A client of one cluster."""
 
     capabilities: Capabilities
@@ -471,15 +514,23 @@ class Broker(Queues, Taps, Topics, Workers, Locks, DocumentNames, Protocol):
 
     @property
     def note(self) -> str | None:
-        """Something about the cluster as a whole that an operator should know, or `None`."""
+        """A note for operators about the cluster as a whole, or `None`."""
 
     @property
     def read_only(self) -> bool:
         """Whether methods that change the cluster are refused."""
 
+    def check_writable(self, action: str) -> None:
+        """Raise `ReadOnly`, naming the refused *action*, if nothing may be changed."""
+
     @property
     def address(self) -> str:
-        """Where the broker is, for people; never with a password."""
+        """The address of the broker, for people; never with a password."""
+
+    @property
+    def identity(self) -> BrokerIdentity | None:
+        """The cluster and the vhost, whatever the address and the user; `None` if the server
+        does not say. May connect."""
 
     @property
     def server_version(self) -> str | None:
@@ -487,10 +538,10 @@ class Broker(Queues, Taps, Topics, Workers, Locks, DocumentNames, Protocol):
 
     @property
     def demo(self) -> bool:
-        """Whether everything shown is made up."""
+        """Whether the data is simulated."""
 
     def connect(self) -> None:
-        """Connect now and find the layout, so that what is wrong is told at once. Idempotent.
+        """Connect now and find the layout, so that errors show at once. Idempotent.
 
         Declares nothing and changes nothing. Other methods connect by themselves when needed.
         """
@@ -499,7 +550,7 @@ class Broker(Queues, Taps, Topics, Workers, Locks, DocumentNames, Protocol):
         """Connect, and declare the exchanges that are missing. Idempotent; `@changes`."""
 
     def close(self) -> None:
-        """Give back what is claimed and let go of everything. Idempotent."""
+        """Requeue unsettled deliveries, release locks, and disconnect. Idempotent."""
 
     def __enter__(self) -> Self: ...
 

@@ -1,15 +1,19 @@
-"""The command line: ``tasktools status|workers|topics|tasks|publish|dead|replay|…``."""
+"""The command line: ``tasktools status|diagnose|workers|topics|tasks|publish|dead|…``."""
 
-from tasktools.cli import dead, operate, replay, tap
-from tasktools.cli.commands import main
+from tasktools.cli import admin, dead, replay, tap
+from tasktools.cli.diagnose import diagnose
 from tasktools.cli.failures import failures
+from tasktools.cli.main import main
+from tasktools.cli.notebook import notebook
 from tasktools.cli.record import record
+from tasktools.cli.report import report
+from tasktools.cli.timeline import timeline
 from tasktools.cli.worker import worker
 
 for _command in (
-    *(worker, operate.topic, operate.drain, operate.locks, operate.unlock),
+    *(worker, admin.topic, admin.drain, admin.locks, admin.unlock, admin.mark),
     *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
-    *(record, failures, tap.tap, tap.untap, tap.published),
+    *(diagnose, notebook, record, report, failures, timeline, tap.tap, tap.untap, tap.published),
 ):
     main.add_command(_command)
 

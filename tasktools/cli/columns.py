@@ -1,4 +1,4 @@
-"""Which columns of a frame a table has; JSON has all of them."""
+"""The columns of a frame that a table shows; JSON has all of them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "failure_groups": ("count", "share", "first", "last", "group"),
         "planned": ("key", "task_name", "to", "edit", "before", "after", "skipped"),
         "outcome": ("outcome", "key", "task_name", "to", "possible_duplicate", "why"),
+        "timeline": ("at", "until", "kind", "severity", "sentence"),
         "runs": (
             "run",
             "started_at",
@@ -120,6 +121,7 @@ DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "failure_groups": ("first", "share", "last"),
         "planned": ("to", "task_name"),
         "outcome": ("task_name", "to"),
+        "timeline": ("until", "kind"),
         "runs": ("possible_duplicates", "who", "to", "note"),
     }
 )

@@ -1,22 +1,23 @@
-"""Commands that look at dead letters, and at what was done with them."""
+"""Commands that show dead letters and the ledger."""
 
 from __future__ import annotations
 
 import click
 
 import tasktools
-from tasktools.cli import access as reaching
-from tasktools.cli import output, show
-from tasktools.cli.access import Access, with_access, with_json
-from tasktools.cli.choosing import Choice, with_choice
-from tasktools.cli.grouping import show_failures, with_groups
-from tasktools.core import schemas
+from tasktools.cli import connection_options as reaching
+from tasktools.cli import output
+from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli.failure_groups import show_failures, with_groups
+from tasktools.cli.filters import Choice, with_choice
+from tasktools.core.frames import export, schemas
 
 
 @click.command()
 @click.argument("topic")
 @with_groups(schemas.DEAD_LETTERS)
 @with_choice
+@click.option("--force", is_flag=True, help="Look although that could make RabbitMQ drop messages.")
 @with_json
 @with_access
 def dead(
@@ -26,15 +27,16 @@ def dead(
     by: tuple[str, ...],
     choice: Choice,
     rows: int,
+    force: bool,
     as_json: bool,
 ) -> None:
-    """Show the dead letters of TOPIC: which kinds of failures, then the messages.
+    """Show the dead letters of TOPIC: groups of failures, then the messages.
 
-    Nothing is taken out of the queue. What the look costs is decided before, and one that could
-    make RabbitMQ drop a message is refused.
+    Nothing is removed from the queue. A look that could make RabbitMQ drop a message is
+    refused without --force.
     """
     with access.cluster() as cluster:
-        frame = choice.of(cluster, topic)
+        frame = choice.of(cluster, topic, force=force)
     show_failures(frame, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
 
 
@@ -61,7 +63,7 @@ def ledger(*, run: int | None, last: int, as_csv: bool, as_json: bool) -> None:
     with reaching.spoken():
         frame = tasktools.ledger(run, last=last)
     if as_csv:
-        output.write(show.csv(frame).rstrip("\n"))
+        output.write(export.csv(frame).rstrip("\n"))
     else:
         schema = schemas.RUNS if run is None else schemas.OUTCOME
         output.answer(frame, schema, as_json=as_json)

@@ -1,28 +1,46 @@
-"""``tasktools failures``: the tasks that failed, from a recording."""
+"""``tasktools failures``: failed tasks, from a recording or from live events."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 import pandas as pd
+from click.core import ParameterSource
 
 import tasktools
-from tasktools.cli import output, show, times
-from tasktools.cli.access import Access, with_access, with_json
-from tasktools.cli.choosing import Choice
-from tasktools.cli.grouping import show_failures, with_groups
+from tasktools.cli import output, render, time_options
+from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli.end_signal import end_signals
+from tasktools.cli.failure_groups import show_failures, with_groups
+from tasktools.cli.filters import Choice
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import moment
 from tasktools.core.errors import NotRecorded
-from tasktools.core.history_schemas import FAILURES
-from tasktools.core.moments import Moment
-from tasktools.ops.cluster import Cluster
-from tasktools.ops.recording.store import File, is_recording
+from tasktools.core.frames import export
+from tasktools.core.frames.history_schemas import FAILURES
+from tasktools.core.timespans import Moment, in_words
+from tasktools.history.store import File
+
+_MAX_WATCH: Final = 3_600.0  # seconds that a live cluster keeps in memory
+_SAMPLE_SECONDS: Final = 1.0  # seconds
 
 
 @click.command()
 @click.argument("topic", required=False)
-@times.with_window("1D")
+@time_options.with_window("1D")
 @with_groups(FAILURES)
+@click.option(
+    "--watch",
+    callback=time_options.span,
+    metavar="SPAN",
+    help="Listen to a live cluster for so long, at most an hour, and show what fails meanwhile; "
+    "Ctrl-C shows what was heard up to then.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns.")
 @with_json
 @with_access
@@ -34,27 +52,69 @@ def failures(
     until: Moment | None,
     by: tuple[str, ...],
     rows: int,
+    watch: float | None,
     as_csv: bool,
     as_json: bool,
 ) -> None:
     """Show the tasks that failed, of TOPIC or of all, those included that workers acknowledged.
 
-    They are in a recording: tasktools record FILE, then --dsn sqlite:///FILE. The kinds of
-    failures come first, then the failures, the latest first.
+    They are in a recording: tasktools record FILE, then --dsn sqlite:///FILE. Of a live cluster
+    --watch 60s shows those that fail within a minute from now. The kinds of failures come first,
+    then the failures, the latest first.
     """
     if as_csv and as_json:
         raise click.UsageError("Give --csv or --json.")
+    if watch is not None:
+        _check_watch(watch)
     with access.cluster() as cluster:
-        frame = _failures(cluster, topic, since, until)
-        if not is_recording(frame.attrs["recording"]):
+        if watch is not None:
+            frame = _watched(cluster, topic, watch)
+        else:
+            frame = _failures(cluster, topic, since, until)
+        if watch is None and not cluster.is_recorded:
             raise NotRecorded(
-                "A live cluster does not tell what failed before; nothing was changed. Record it "
-                "with 'tasktools record FILE', and ask the recording: --dsn sqlite:///FILE."
+                "A live cluster does not tell what failed before; nothing was changed. Listen from "
+                "now on with --watch 60s; or record it with 'tasktools record FILE', and ask the "
+                "recording: --dsn sqlite:///FILE."
             )
     if as_csv:
-        output.write(show.csv(frame).rstrip("\n"))
+        output.remark([render.harmless(frame.attrs["recorded"])])
+        output.write(export.csv(frame).rstrip("\n"))
         return
     show_failures(frame, FAILURES, by=by, rows=rows, as_json=as_json)
+
+
+def _check_watch(length: float) -> None:
+    context = click.get_current_context()
+    for name in ("since", "until"):
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--watch begins now; give it without --{name}.")
+    if length > _MAX_WATCH:
+        raise click.UsageError("--watch keeps an hour at most; 'tasktools record' keeps more.")
+
+
+def _watched(cluster: Cluster, topic: str | None, length: float) -> pd.DataFrame:
+    """Listen for *length* seconds, or until a signal comes; return what failed meanwhile."""
+    if cluster.is_recorded:
+        raise NotRecorded(
+            "A recording tells what failed before, and nothing fails in it from now on; nothing "
+            "was changed. Ask it without --watch."
+        )
+    with end_signals() as end_signal:
+        with cluster.sampled() as sample:
+            since = moment(sample.until / 1000)
+        output.remark([f"Listening for {in_words(length)}; Ctrl-C shows what was heard."])
+        end = time.monotonic() + length
+        while (left := end - time.monotonic()) > 0 and not end_signal.wait(
+            min(left, _SAMPLE_SECONDS)
+        ):
+            with cluster.sampled():  # takes in what was heard
+                pass
+        frame = cluster.failures(topic, since=since)
+    extent = f"heard from {since:%Y-%m-%d %H:%M:%S} to {datetime.now(UTC):%H:%M:%S} UTC"
+    frame.attrs["recorded"] = f"{extent}; what failed before is not known"
+    frame.attrs["notes"].insert(0, frame.attrs["recorded"])
+    return frame
 
 
 def _failures(
@@ -63,13 +123,15 @@ def _failures(
     try:
         return cluster.failures(topic, since=since, until=until)
     except ValueError as error:  # the end comes before the beginning
-        raise click.UsageError(show.harmless(str(error))) from error
+        raise click.UsageError(render.harmless(str(error))) from error
 
 
-def failed_tasks(file: Path, topic: str, choice: Choice, since: Moment) -> pd.DataFrame:
+def failed_tasks(
+    file: Path, topic: str, choice: Choice, since: Moment, mask: Iterable[str]
+) -> pd.DataFrame:
     """Return the chosen tasks of *topic* that failed, have not succeeded since, and can be sent
     again from the recording *file*."""
-    with tasktools.connect(File(file).name) as history:
+    with tasktools.connect(File(file).name, mask=mask) as history:
         frame = _failures(history, topic, since)
     chosen = choice.among(frame, f"failed task of {topic}").head(choice.limit or len(frame))
     left = chosen[chosen["key"].notna() & ~chosen["recovered"]]

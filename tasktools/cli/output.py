@@ -1,19 +1,21 @@
-"""Where answers go: tables and JSON to stdout, everything else to stderr."""
+"""Output: tables and JSON to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TextIO
 
 import click
 import pandas as pd
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tasktools.cli import show
-from tasktools.core.schemas import Schema
+from tasktools.cli import render as show
+from tasktools.core.frames.schemas import Schema
 
 DEMO: Final = "DEMO: a made-up cluster"
 
@@ -36,10 +38,15 @@ def answer(
 
 
 def heading(frame: pd.DataFrame) -> None:
-    """Print where *frame* comes from: always for the demo, else on a terminal."""
+    """Print the source of *frame*: always for the demo and for a recording (with its
+    extent), else only on a terminal."""
     where = frame.attrs.get("cluster") or frame.attrs.get("ledger", "")
     if "demo" in frame.attrs:
         write(DEMO)
+    if "recorded" in frame.attrs:
+        write(show.harmless(frame.attrs["recorded"]))
+    elif "demo" in frame.attrs:
+        return
     elif width() is not None:
         write(show.harmless(str(where).strip("<>")))
 
@@ -51,26 +58,28 @@ def section(frame: pd.DataFrame, schema: Schema, *, render: Render = show.table)
     if frame.empty:
         what = schema.name.replace("_", " ")
         sources = frame.attrs.get("sources", {}).values()
-        all_ok = all(source["ok"] for source in sources)
-        remark([f"There are no {what}." if all_ok else f"No {what} are known."])
+        # A worker that was killed before this command began is heard of by nobody.
+        is_certain = schema.name != "workers" and all(source["ok"] for source in sources)
+        remark([f"There are no {what}." if is_certain else f"No {what} are known."])
     if left_out:
         remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
 
 
 def notes(frame: pd.DataFrame) -> None:
-    """Print what one should know beside *frame*, on stderr."""
-    remark([f"note: {remark}" for remark in show.remarks(frame)])
+    """Print the notes of *frame* to stderr, without what `heading` has printed."""
+    shown = show.harmless(frame.attrs.get("recorded", ""))
+    remark([f"note: {remark}" for remark in show.remarks(frame) if remark != shown])
 
 
 def tally(outcomes: Mapping[str, int], *, demo: bool) -> None:
-    """Print how many tasks had which outcome."""
+    """Print the number of tasks by outcome."""
     if demo:
         write(DEMO)
     draw(show.counts(outcomes, "tasks", width=width()))
 
 
 def draw(renderable: RenderableType) -> None:
-    """Print something of rich's; in a pipe it gets all the room it wants."""
+    """Print a renderable of rich; in a pipe its width is unlimited."""
     console = Console(width=width() or _PIPE_WIDTH)
     with console.capture() as captured:
         console.print(renderable)
@@ -79,27 +88,44 @@ def draw(renderable: RenderableType) -> None:
 
 
 def width() -> int | None:
-    """Return the width of the terminal; `None` when stdout is none."""
+    """Return the width of the terminal; `None` when stdout is no terminal."""
     return Console().width if sys.stdout.isatty() else None
 
 
 def write(text: str) -> None:
-    """Print *text* to stdout; what its encoding cannot say is written out."""
-    encoding = sys.stdout.encoding or "utf-8"
-    readable = text.encode(encoding, "backslashreplace").decode(encoding)
-    # rich has left colours out already where they are not wanted
-    click.echo(readable, color=True)
+    """Print *text* to stdout; characters that it cannot encode are escaped."""
+    try:
+        # rich has left colours out already where they are not wanted
+        click.echo(_writable(text, sys.stdout), color=True)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # whoever read it has gone; click knows that
+        raise click.ClickException(
+            f"The answer cannot be written ({error.strerror}); what this command has done is done."
+        ) from error
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    encoding = stream.encoding or "utf-8"  # click takes ASCII for a mistake, and writes UTF-8
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write_out_what_encodings_lack() -> None:
+    """Make stdout and stderr escape characters that they cannot encode."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def remark(lines: Iterable[str]) -> None:
     """Print *lines* to stderr."""
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(_writable(line, sys.stderr), err=True)
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, when that is a terminal; an interrupt says how far it got."""
+    """Show a progress bar on stderr if that is a terminal; report the progress at an interrupt."""
     columns = (
         TextColumn("publishing"),
         BarColumn(),

@@ -1,25 +1,25 @@
-"""``tasktools record``: write down what a cluster looks like, and what happens in it."""
+"""``tasktools record``: record the state of a cluster and its events."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from tasktools.cli import output, show
-from tasktools.cli.access import Access, with_access
-from tasktools.cli.times import span
-from tasktools.ops.recording.keeping import Retention
-from tasktools.ops.recording.recorder import Recorder
+from tasktools.cli import output, render
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.end_signal import EndSignal, end_signals
+from tasktools.cli.time_options import span
+from tasktools.core.errors import RecordingError
+from tasktools.core.timespans import in_words
+from tasktools.history import extent
+from tasktools.history.recorder import Recorder
+from tasktools.history.retention import Retention
+from tasktools.history.series import Window
 
-_LOOK: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _DEFAULTS: Final = Retention()
 _MEGABYTE: Final = 1024**2
 
@@ -39,7 +39,7 @@ _MEGABYTE: Final = 1024**2
     "length",
     callback=span,
     metavar="SPAN",
-    help="How long; without it until Ctrl-C or SIGTERM.",
+    help="How long; without it until Ctrl-C, SIGTERM or SIGHUP.",
 )
 @click.option(
     "--messages",
@@ -100,57 +100,52 @@ def record(  # noqa: PLR0913 - one an option
 ) -> None:
     """Record the cluster into FILE, which --dsn sqlite:///FILE shows, also meanwhile.
 
-    A FILE that is a recording already is gone on with. What keeps it from recording is said, and
-    it goes on by itself; the recording then has a gap. Exits with 1 when it ends in trouble.
+    A FILE that is a recording already is continued. A problem is printed, and recording goes on by
+    itself when it is over; the recording then has a gap. Exits with 1 when it ends in trouble.
     """
     retention = Retention(
         samples=keep, events=keep_events, messages=keep_messages, size=max_size * _MEGABYTE
     )
-    with access.cluster() as cluster, _signals() as told:
+    began = time.time()
+    with access.cluster() as cluster, end_signals() as end_signal:
         recorder = cluster.record(
             file, every=every, messages=messages, bodies=bodies, retention=retention
         )
         with recorder:
-            where = show.harmless(f"{cluster.broker.address} into {file}")
-            output.remark([f"Recording {where} every {show.span(every)}; Ctrl-C ends it."])
-            _until_told(recorder, told, length)
+            where = render.harmless(f"{cluster.broker.address} into {file}")
+            output.remark([f"Recording {where} every {in_words(every)}; Ctrl-C ends it."])
+            _until_told(recorder, end_signal, length)
     output.write(f"{recorder.ticks:,} ticks{_size(file)}")
+    output.remark(_gaps(recorder, began))
     if recorder.problem is not None:
-        raise click.ClickException(show.harmless(recorder.problem))
+        raise click.ClickException(render.harmless(recorder.problem))
 
 
 def _size(file: Path) -> str:
     try:
         return f"; the file has {file.stat().st_size / _MEGABYTE:,.1f} MB"
-    except OSError:  # somebody has moved it
+    except OSError:  # the file was moved
         return ""
 
 
-def _until_told(recorder: Recorder, told: threading.Event, length: float | None) -> None:
-    """Wait for the end, and say what is wrong meanwhile."""
+def _gaps(recorder: Recorder, began: float) -> list[str]:
+    """Return a note of what could not be recorded since *began*; nothing if there are no gaps."""
+    window = Window(since=int(1000 * began), until=int(1000 * time.time()))
+    try:
+        with recorder.recording.read() as connection:
+            gaps = extent.of_gaps(connection, window)
+    except RecordingError:  # the file was moved, which is said elsewhere
+        return []
+    return [] if gaps == extent.WITHOUT_GAPS else [f"note: {render.harmless(gaps)}"]
+
+
+def _until_told(recorder: Recorder, end_signal: EndSignal, length: float | None) -> None:
+    """Wait for the end; print problems meanwhile."""
     end = None if length is None else time.monotonic() + length
-    said: str | None = None
-    while not told.wait(_LOOK) and not recorder.is_stopped:
-        if recorder.problem != said:
-            said = recorder.problem
-            output.remark([show.harmless(said or "It goes on.")])
+    last_shown: str | None = None
+    while not end_signal.wait(_POLL_SECONDS) and not recorder.is_stopped:
+        if recorder.problem != last_shown:
+            last_shown = recorder.problem
+            output.remark([render.harmless(last_shown or "It goes on.")])
         if end is not None and time.monotonic() >= end:
             return
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Give an event that is set by SIGINT and SIGTERM."""
-    told = threading.Event()
-
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        told.set()
-
-    before: dict[int, Any] = {
-        number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Commands that change dead letters. They show a plan, and do it only with ``--yes``."""
+"""Commands that change dead letters. They show a plan, and run it only with ``--yes``."""
 
 from __future__ import annotations
 
@@ -8,31 +8,46 @@ from typing import Any
 
 import click
 
-from tasktools.cli import show, times
-from tasktools.cli.access import Access, with_access
-from tasktools.cli.choosing import Choice, with_choice
+from tasktools.cli import render, time_options
+from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.failures import failed_tasks
-from tasktools.cli.orders import Order, with_order
-from tasktools.core.edits import REMOVE
-from tasktools.core.moments import Moment
+from tasktools.cli.filters import Choice, with_choice
+from tasktools.cli.plan_options import Order, with_order
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.plans import Plan
-from tasktools.ops.canary import Ramp
-from tasktools.ops.cluster import Cluster
+from tasktools.core.tasks.edits import REMOVE
+from tasktools.core.timespans import Moment
+from tasktools.replay.ramp import Ramp
 
 
 def _new_values(
-    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+    _context: click.Context, _option: click.Parameter, edits: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Read ``PATH=JSON``, any number of them."""
+    """Parse edits ``PATH=JSON``."""
     values = {}
-    for text in given:
+    for text in edits:
         path, is_there, value = text.partition("=")
         try:
             values[path] = json.loads(value)
         except (ValueError, RecursionError):
             hint = f"A text wants quotes: '{path}=\"{value}\"'" if is_there else "Write PATH=JSON"
-            raise click.BadParameter(show.harmless(f"{text!r} has no JSON. {hint}.")) from None
+            raise click.BadParameter(render.harmless(f"{text!r} has no JSON. {hint}.")) from None
     return values
+
+
+_undecodable = click.option(
+    "--undecodable",
+    is_flag=True,
+    help="Send also what is no task, or what workers of fastpluggy cannot read and would take "
+    "again for ever.",
+)
+
+
+def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> float:
+    """Parse a span; ``0`` means none."""
+    if text.strip() in ("0", "0s"):
+        return 0.0
+    return time_options.span(context, option, text) or 0.0
 
 
 @click.command()
@@ -47,7 +62,7 @@ def _new_values(
 )
 @click.option(
     "--since",
-    callback=times.moment,
+    callback=time_options.moment,
     metavar="MOMENT",
     help="Those of the recording that failed since then; without it of its last day.",
 )
@@ -76,6 +91,15 @@ def _new_values(
     is_flag=True,
     help="Send 1, then 10, 100, 1000, then all; stop when they fail again.",
 )
+@_undecodable
+@click.option(
+    "--follow",
+    default="10s",
+    show_default=True,
+    callback=_for_a_while,
+    metavar="SPAN",
+    help="Then wait for so long to see whether the tasks fail again; 0 does not.",
+)
 @with_order
 @with_access
 def replay(  # noqa: PLR0913 - one an option
@@ -90,26 +114,31 @@ def replay(  # noqa: PLR0913 - one an option
     removed: tuple[str, ...],
     rate: float | None,
     ramp: bool,
+    undecodable: bool,
+    follow: float,
     order: Order,
 ) -> None:
     """Send dead letters of TOPIC again: all of them, or the chosen ones; or tasks that failed.
 
     Shows the plan. With --yes and --reason it does it: exactly the planned messages, each
-    confirmed before the original is gone, all of it in the ledger.
+    confirmed before the original is gone, all of it in the ledger. Exits with 1 when one was
+    not sent, and when one has failed or died again.
     """
     edits = new_values | dict.fromkeys(removed, REMOVE)
-    order.check(topic=topic, others=(choice, recorded, since, to, edits, rate))
+    order.check(topic=topic, others=(choice, recorded, since, to, edits, rate, undecodable))
     if since is not None and recorded is None:
         raise click.UsageError("--since is for --recorded FILE.")
 
     def planned(cluster: Cluster) -> Plan:
         if recorded is None:
-            frame = choice.of(cluster, str(topic))
+            frame = choice.of(cluster, str(topic), force=order.force)
         else:
-            frame = failed_tasks(recorded, str(topic), choice, since or "1D")
-        return cluster.plan_replay(frame, to, edits=edits or None, rate=rate)
+            frame = failed_tasks(recorded, str(topic), choice, since or "1D", access.mask)
+        return cluster.plan_replay(
+            frame, to, edits=edits or None, rate=rate, undecodable=undecodable
+        )
 
-    order.carry_out(access, "replay", planned, ramp=Ramp() if ramp else None)
+    order.carry_out(access, "replay", planned, ramp=Ramp() if ramp else None, follow=follow)
 
 
 @click.command()
@@ -142,23 +171,26 @@ def discard(
         raise click.UsageError("Give --archive FILE, or --no-archive.")
 
     def planned(cluster: Cluster) -> Plan:
-        return cluster.plan_discard(choice.of(cluster, str(topic)), archive=archive)
+        return cluster.plan_discard(
+            choice.of(cluster, str(topic), force=order.force), archive=archive
+        )
 
     order.carry_out(access, "discard", planned)
 
 
 @click.command()
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False), required=False)
+@_undecodable
 @with_order
 @with_access
-def restore(access: Access, *, archive: str | None, order: Order) -> None:
+def restore(access: Access, *, archive: str | None, undecodable: bool, order: Order) -> None:
     """Put the messages of ARCHIVE back into the queue that they were discarded from.
 
     Shows the plan. With --yes and --reason it does it.
     """
-    order.check(archive=archive)
+    order.check(archive=archive, others=(undecodable,))
 
     def planned(cluster: Cluster) -> Plan:
-        return cluster.plan_restore(str(archive))
+        return cluster.plan_restore(str(archive), undecodable=undecodable)
 
     order.carry_out(access, "restore", planned)

@@ -1,13 +1,13 @@
-"""Commands for taps: keep what is published on the broker, and show it."""
+"""Commands for taps: keep published messages on the broker, and show them."""
 
 from __future__ import annotations
 
 import click
 
-from tasktools.cli import output, show, times
-from tasktools.cli.access import Access, with_access, with_json
-from tasktools.core import history_schemas as schemas
+from tasktools.cli import output, render, time_options
+from tasktools.cli.connection_options import Access, with_access, with_json
 from tasktools.core import taps
+from tasktools.core.frames import history_schemas as schemas
 
 _with_name = click.option(
     "--name", default=taps.NAME, show_default=True, metavar="NAME", help="The tap's name."
@@ -21,7 +21,7 @@ _with_yes = click.option("--yes", is_flag=True, help="Do it; without this nothin
     "--max-age",
     default=taps.MAX_AGE,
     show_default=True,
-    callback=times.span,
+    callback=time_options.span,
     metavar="SPAN",
     help="For how long messages are kept.",
 )
@@ -36,12 +36,12 @@ _with_yes = click.option("--yes", is_flag=True, help="Do it; without this nothin
 @_with_yes
 @with_access
 def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool) -> None:
-    """Keep what is published from now on in a stream on the broker; no recorder is needed.
+    """Keep all messages published from now on in a stream on the broker, without a recorder.
 
     'tasktools published' shows it. Says what everybody pays for that, and does it with --yes.
     """
     planned = taps.Tap(name=name, max_age=round(max_age), max_bytes=max_bytes)
-    output.write(show.harmless(planned.title))
+    output.write(render.harmless(planned.title))
     for cost in planned.costs:
         output.write(f"  {cost}")
     if not yes:
@@ -49,7 +49,7 @@ def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool)
         return
     with access.cluster() as cluster:
         cluster.tap(name, max_age=max_age, max_bytes=max_bytes)
-    output.remark([show.harmless(f"The tap {name} is there.")])
+    output.remark([render.harmless(f"The tap {name} is there.")])
 
 
 @click.command()
@@ -60,21 +60,21 @@ def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool)
 @_with_yes
 @with_access
 def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
-    """Keep nothing more of what is published."""
+    """Stop keeping published messages."""
     rest = "what it has kept is dropped for good" if delete else "what it has kept stays"
-    output.write(show.harmless(f"{name} keeps nothing more; {rest}"))
+    output.write(render.harmless(f"{name} is to keep nothing more; {rest}"))
     if not yes:
         output.remark(["Nothing was done. To do it: the same with --yes."])
         return
     with access.cluster() as cluster:
         was_there = cluster.untap(name, delete=delete)
-    said = f"The tap {name} has ended." if was_there else f"There is no tap {name}."
-    output.remark([show.harmless(said)])
+    answer = f"The tap {name} has ended." if was_there else f"There is no tap {name}."
+    output.remark([render.harmless(answer)])
 
 
 @click.command()
 @click.argument("topic", required=False)
-@times.with_window("1h")
+@time_options.with_window("1h")
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -96,9 +96,9 @@ def published(
     name: str,
     as_json: bool,
 ) -> None:
-    """Show what was published, to TOPIC or to all: of a tap, or of a recording.
+    """Show messages published to TOPIC, or to all topics, from a tap or a recording.
 
-    Nothing is taken away.
+    Nothing is removed.
     """
     with access.cluster() as cluster:
         frame = cluster.published(topic, since=since, until=until, limit=limit, tap=name)

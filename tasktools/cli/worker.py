@@ -1,4 +1,4 @@
-"""``tasktools worker``: run tasks until told to stop."""
+"""``tasktools worker``: execute tasks until a signal comes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from types import ModuleType
 
 import click
 
-from tasktools.cli import show
-from tasktools.cli.access import Access, with_access
+from tasktools.cli import render
+from tasktools.cli.connection_options import Access, with_access
 from tasktools.worker import DEFAULT, TaskRegistry, TaskRunner
+from tasktools.worker.runner import POISON_LIMIT
 
 
 @click.command()
@@ -46,6 +47,14 @@ from tasktools.worker import DEFAULT, TaskRegistry, TaskRunner
     type=click.IntRange(1),
     help="Messages of a topic that are held at most; by default the capacity.",
 )
+@click.option(
+    "--poison-limit",
+    type=click.IntRange(0),
+    default=POISON_LIMIT,
+    show_default=True,
+    help="How often a task that came back may be begun and end the process of its worker, until "
+    "it is dead-lettered as poison; 0 is for ever.",
+)
 @click.option("--worker-id", metavar="NAME", help="How others see it.")
 @with_access
 def worker(
@@ -57,6 +66,7 @@ def worker(
     grace: float,
     time_limit: float | None,
     prefetch: int | None,
+    poison_limit: int,
     worker_id: str | None,
 ) -> None:
     """Execute tasks until SIGTERM or SIGINT; a second signal does not wait for running ones.
@@ -79,6 +89,7 @@ def worker(
             grace=grace,
             time_limit=time_limit,
             prefetch=prefetch,
+            poison_limit=poison_limit or None,
         )
         given_back = runner.run()
     if given_back:
@@ -125,7 +136,7 @@ def _broken(name: str, error: BaseException) -> click.ClickException:
         frame = [f for f in frames if not f.filename.startswith("<frozen")][-1]
         where = f" ({frame.filename}, line {frame.lineno})"
     return click.ClickException(
-        show.harmless(
+        render.harmless(
             f"The module {name!r} cannot be imported; nothing was started: "
             f"{type(error).__name__}: {error}{where}"
         )

@@ -2,19 +2,26 @@
 
 Pure and bounded: it does no I/O, never asks for the time, and forgets the oldest when a
 limit is reached (`forgotten` counts them). Silence is judged by *our* clock at the arrival
-of a worker's own events; what other nodes say of it is hearsay until it speaks itself.
+of a worker's own events; what other nodes say of it is hearsay until it speaks itself. What it
+runs is never taken from hearsay, which is up to a heartbeat old: until it has spoken since we
+listen, the figure is missing.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+import math
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, assert_never
 
 from msgspec.structs import replace
 
+from tasktools.core import known_workers
+from tasktools.core.bounded_dict import BoundedDict
 from tasktools.core.clock import moment
+from tasktools.core.duration_histogram import NOTHING, Histogram, NamesToTopics
 from tasktools.core.events import (
     Command,
     CounterDelta,
@@ -30,50 +37,35 @@ from tasktools.core.events import (
     WorkerList,
     WorkerReport,
 )
+from tasktools.core.known_workers import (
+    GONE_AFTER,
+    KnownWorker,
+    note_of_unheard,
+)
+from tasktools.core.marks import Mark
 from tasktools.core.models import (
     ClusterState,
     Lock,
+    Orphan,
     RunningTask,
     Source,
     TopicCounters,
     TopicSettings,
-    Worker,
+    WorkerDurations,
     WorkerState,
 )
 
-ONE_HEARTBEAT: Final = 3.5
-"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
-LATE_AFTER: Final = 10.0
-"""Seconds of silence after which a worker is `late`: three heartbeats missed."""
-GONE_AFTER: Final = 30.0
-"""Seconds of silence after which a worker is `gone`; its tasks no longer count as running."""
 KEPT_FOR: Final = 3600.0
 """Seconds for which a worker that is gone or has stopped is still shown."""
 
+_RECENT_SECONDS: Final = 120.0
+_MAX_READINGS: Final = 100_000
+_MAX_ORPHANS: Final = 10_000
+_EARLY: Final = 0.1  # a wait for a heartbeat may end this much too early
 _RACE: Final = 2.0  # a heartbeat may have been written this long before an event it follows
-_LONGEST_NAME: Final = 250  # bytes; a queue's name can have no more
+_MAX_NAME_BYTES: Final = 250  # bytes; a queue's name can have no more
 _MAX_COUNT: Final = 2**62
 _MAX_WORKERS, _MAX_TASKS, _MAX_TOPICS, _MAX_LOCKS = 20_000, 100_000, 20_000, 20_000
-
-
-@dataclass(slots=True)
-class _Known:
-    """A worker we know of. `heard` and `beat` are arrival times by our clock."""
-
-    report: WorkerReport
-    heard: float
-    silence_when_heard: float = 0.0
-    beat: float | None = None
-    stopped: float | None = None
-
-    def silence(self, now: float) -> float:
-        return max(now - self.heard, 0.0) + self.silence_when_heard
-
-    def state(self, now: float) -> WorkerState:
-        if self.stopped is not None:
-            return "stopped"
-        silence = self.silence(now)
-        return "alive" if silence < LATE_AFTER else "late" if silence <= GONE_AFTER else "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +82,32 @@ class ClusterView:
         self.malformed = 0
         self.forgotten = 0
         self._heard_list = False
-        self._workers: dict[str, _Known] = {}
+        self._listening_since = float("-inf")
+        self._workers: dict[str, KnownWorker] = {}
         self._running: OrderedDict[str, _Run] = OrderedDict()
         self._tasks_of: defaultdict[str, set[str]] = defaultdict(set)
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._ended: BoundedDict[str, float] = BoundedDict(_MAX_TASKS)
         self._locks: OrderedDict[str, Lock] = OrderedDict()
-        self._lock_heard: OrderedDict[str, float] = OrderedDict()
+        self._lock_heard: BoundedDict[str, float] = BoundedDict(_MAX_LOCKS)
         self._settings: dict[str, TopicSettings] = {}
         self._hearsay_settings: dict[str, TopicSettings] = {}
         self._counted: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._topics: set[str] = set()
+        self._names = NamesToTopics()
+        self._durations: dict[str, Histogram] = {}
+        self._recent: deque[WorkerDurations] = deque(maxlen=_MAX_READINGS)
+        self._orphans: BoundedDict[str, Orphan] = BoundedDict(_MAX_ORPHANS)
 
     @property
     def is_settled(self) -> bool:
         """Whether a node has listed the workers, and each that is known has spoken itself."""
         return self._heard_list and all(
-            known.beat is not None or known.stopped is not None for known in self._workers.values()
+            known.is_fresh or known.stopped is not None for known in self._workers.values()
         )
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics that anybody spoke of."""
+        """The topics that any event named."""
         return frozenset(self._topics)
 
     def fold(  # noqa: C901, PLR0912 - one branch a kind of event
@@ -119,9 +116,9 @@ class ClusterView:
         """Take in *event*, which arrived at *arrived* (seconds since the epoch, our clock)."""
         match event:
             case WorkerEvent(kind="unregister"):
-                self._stop(arrived, event.worker.worker_id)
+                self._stop(arrived, event.worker.worker_id, event.sender_id)
             case WorkerEvent():
-                self._beat(arrived, event.worker)
+                self._beat(arrived, event.worker, event.sender_id)
             case WorkerList():
                 self._heard_list = True
                 for report in event.workers:
@@ -142,7 +139,7 @@ class ClusterView:
                 if self._note_topic(event.topic):
                     total = self._counted[event.topic, event.counter] + event.delta
                     self._counted[event.topic, event.counter] = min(total, _MAX_COUNT)
-            case Question() | Command():
+            case Question() | Command() | Mark():
                 pass
             case Unknown():
                 self.unknown += 1
@@ -151,25 +148,64 @@ class ClusterView:
             case _:
                 assert_never(event)
 
-    def forgive(self, seconds: float) -> None:
-        """We heard nothing for *seconds* (our own connection was down): nobody was silent."""
+    def listen(self, now: float, *, alone: bool = False) -> None:
+        """Start listening, or start again: forget what each worker was last known to run.
+
+        *alone*: nobody else is there who could answer.
+        """
+        self._listening_since, self._heard_list = now, alone
         for known in self._workers.values():
-            known.heard += seconds
+            known.is_fresh = False
+
+    def forgive(self, seconds: float) -> None:
+        """Shift all last-seen times by *seconds*: our connection was down, so nobody is overdue."""
+        for known in self._workers.values():
+            known.heard_at += seconds
         for task_id, run in self._running.items():
             self._running[task_id] = _Run(run.task, run.seen + seconds)
 
+    def shift(self, seconds: float) -> None:
+        """Shift all times by *seconds*, by which our clock was set."""
+        self.forgive(seconds)
+        self._listening_since += seconds
+        for known in self._workers.values():
+            for name in ("beat", "first_beat", "stopped", "goodbye"):
+                at = getattr(known, name)
+                setattr(known, name, None if at is None else at + seconds)
+        self._recent = deque(
+            (replace(reading, at=reading.at + seconds) for reading in self._recent),
+            _MAX_READINGS,
+        )
+        for task_id, orphan in self._orphans.items():
+            silent_since = orphan.silent_since + seconds
+            self._orphans[task_id] = replace(orphan, silent_since=silent_since)
+        for times in (self._ended, self._lock_heard):
+            times.update({name: at + seconds for name, at in times.items()})
+        span = timedelta(seconds=seconds)
+        for task_id, run in self._running.items():
+            if run.task.started_at is not None:
+                task = replace(run.task, started_at=run.task.started_at + span)
+                self._running[task_id] = _Run(task, run.seen)
+        for name, lock in self._locks.items():
+            if lock.acquired_at is not None:
+                self._locks[name] = replace(lock, acquired_at=lock.acquired_at + span)
+
     # --- workers --------------------------------------------------------------------
 
-    def _beat(self, arrived: float, report: WorkerReport) -> None:
+    def _beat(self, arrived: float, report: WorkerReport, sender_id: str) -> None:
         known = self._workers.get(report.worker_id)
         if known is None or known.report.started_at != report.started_at:
             if known is not None:  # the same name, started anew: its old tasks died with it
-                self._drop_tasks(report.worker_id)
-            known = self._workers[report.worker_id] = _Known(report, arrived)
+                self._orphan_tasks(report.worker_id, known.beat or known.heard_at)
+            known = self._workers[report.worker_id] = KnownWorker(report, arrived)
         elif report.running_tasks is None:  # `register` carries no telemetry
-            report = _with_telemetry_of(known.report, report)
-        known.report, known.heard, known.beat = report, arrived, arrived
-        known.silence_when_heard, known.stopped = 0.0, None
+            report = known.with_telemetry(report)
+        self._add_durations(arrived, known, report)
+        known.report, known.heard_at, known.beat = report, arrived, arrived
+        known.first_beat = arrived if known.first_beat is None else known.first_beat
+        known.silence_when_heard, known.stopped, known.goodbye = 0.0, None, None
+        known.sender = sender_id
+        known.is_fresh |= report.running_tasks is not None or report.running is not None
         self._note_topics(report)
         self._reconcile(arrived, report)
         self._limit_workers()
@@ -184,16 +220,20 @@ class ClusterView:
         if not 0.0 <= silence <= GONE_AFTER:
             silence = 0.0
         if known is None or silence < known.silence(arrived):
-            self._workers[report.worker_id] = _Known(report, arrived, silence)
+            self._workers[report.worker_id] = KnownWorker(report, arrived, silence)
             self._note_topics(report)
-            self._reconcile(arrived, report)
             self._limit_workers()
 
-    def _stop(self, arrived: float, worker_id: str) -> None:
+    def _stop(self, arrived: float, worker_id: str, sender_id: str) -> None:
         known = self._workers.get(worker_id)
-        if known is not None:
-            known.stopped = known.heard = arrived
+        if known is None:
+            return
+        if known.sender in (None, sender_id):
+            known.goodbye = arrived
             self._drop_tasks(worker_id)
+        else:  # another says it of a worker that it has not heard of for long
+            self._orphan_tasks(worker_id, known.beat or known.heard_at)
+        known.stopped = known.heard_at = arrived
 
     def _reconcile(self, arrived: float, report: WorkerReport) -> None:
         """Make the running tasks of a worker agree with the list in its heartbeat."""
@@ -203,22 +243,35 @@ class ClusterView:
         for task_id in self._tasks_of.get(report.worker_id, set()) - listed:
             if self._running[task_id].seen <= arrived - _RACE:
                 self._forget_task(task_id)
-        for told in report.running_tasks:
-            run = self._running.get(told.task_id)
+        for task in report.running_tasks:
+            run = self._running.get(task.task_id)
             if run is not None and run.task.worker_id == report.worker_id:
-                if run.task.task_name is None and told.task_name is not None:
-                    named = replace(run.task, task_name=told.task_name)
-                    self._running[told.task_id] = _Run(named, run.seen)
+                if run.task.task_name is None and task.task_name is not None:
+                    named = replace(run.task, task_name=task.task_name)
+                    self._running[task.task_id] = _Run(named, run.seen)
             elif run is not None and self._is_alive(run.task.worker_id, arrived):
                 continue  # both execute it: it was redelivered, and the last start counts
-            elif self._ended.get(told.task_id, float("-inf")) <= arrived - _RACE:
-                task = RunningTask(
-                    task_id=told.task_id,
+            elif self._ended.get(task.task_id, float("-inf")) <= arrived - _RACE:
+                started = RunningTask(
+                    task_id=task.task_id,
                     worker_id=report.worker_id,
-                    topic=told.topic,
-                    task_name=told.task_name,
+                    topic=task.topic,
+                    task_name=task.task_name,
                 )
-                self._run(arrived, task)
+                self._run(arrived, started)
+
+    def _add_durations(self, arrived: float, known: KnownWorker, report: WorkerReport) -> None:
+        """Add up how long the tasks took that ended since the worker's last heartbeat."""
+        for task in report.running_tasks or ():
+            if task.task_name is not None and task.topic is not None:
+                self._names.saw(task.task_name, task.topic)
+        ended, finished = known.ended_before(report)
+        if ended and known.beat is not None:
+            reading = WorkerDurations(arrived, arrived - known.beat, report.worker_id, ended)
+            self._recent.append(reading)
+        for topic, histogram in self._names.by_topic(ended, finished).items():
+            if self._note_topic(topic):
+                self._durations[topic] = self._durations.get(topic, NOTHING) + histogram
 
     def _is_alive(self, worker_id: str, now: float) -> bool:
         known = self._workers.get(worker_id)
@@ -228,7 +281,7 @@ class ClusterView:
         excess = len(self._workers) - _MAX_WORKERS
         if excess <= 0:
             return
-        by_silence = sorted(self._workers, key=lambda name: self._workers[name].heard)
+        by_silence = sorted(self._workers, key=lambda name: self._workers[name].heard_at)
         for name in by_silence[: excess + _MAX_WORKERS // 10]:  # sorting costs, so many at once
             del self._workers[name]
             self._drop_tasks(name)
@@ -254,12 +307,12 @@ class ClusterView:
     def _end(self, arrived: float, event: TaskEvent) -> None:
         self._note_topic(event.topic)
         self._forget_task(event.task_id)
-        self._ended[event.task_id] = arrived
-        while len(self._ended) > _MAX_TASKS:
-            self._ended.popitem(last=False)
+        self._orphans.pop(event.task_id, None)
+        self._ended.put(event.task_id, arrived)
 
     def _run(self, arrived: float, task: RunningTask) -> None:
         self._forget_task(task.task_id)
+        self._orphans.pop(task.task_id, None)
         self._running[task.task_id] = _Run(task, arrived)
         self._tasks_of[task.worker_id].add(task.task_id)
         while len(self._running) > _MAX_TASKS:
@@ -278,18 +331,22 @@ class ClusterView:
         for task_id in list(self._tasks_of.get(worker_id, ())):
             self._forget_task(task_id)
 
+    def _orphan_tasks(self, worker_id: str, silent_since: float) -> None:
+        """Stop counting the tasks of a worker that fell silent as running, but remember them."""
+        for task_id in list(self._tasks_of.get(worker_id, ())):
+            task = self._running[task_id].task
+            self._forget_task(task_id)
+            self._orphans.put(task_id, Orphan(task=task, silent_since=silent_since))
+
     # --- locks and topics -----------------------------------------------------------
 
     def lock_heard(self, name: str) -> float | None:
-        """When anybody was last heard to take or to give back the lock *name* (our clock)."""
+        """Return when the last event of the lock *name* arrived (our clock)."""
         return self._lock_heard.get(name)
 
     def _lock(self, arrived: float, event: LockEvent) -> None:
         self._locks.pop(event.lock, None)
-        self._lock_heard[event.lock] = arrived
-        self._lock_heard.move_to_end(event.lock)
-        while len(self._lock_heard) > _MAX_LOCKS:
-            self._lock_heard.popitem(last=False)
+        self._lock_heard.put(event.lock, arrived)
         if event.kind == "lock_acquired":
             self._locks[event.lock] = Lock(
                 lock=event.lock,
@@ -306,8 +363,8 @@ class ClusterView:
             self._note_topic(topic)
 
     def _note_topic(self, topic: str | None) -> bool:
-        """Remember *topic*; says whether it is one we keep figures of."""
-        if topic is None or topic == "*" or len(topic.encode("utf-8", "replace")) > _LONGEST_NAME:
+        """Remember *topic*; return whether counts are kept for it."""
+        if topic is None or topic == "*" or len(topic.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
             return False
         if topic not in self._topics and len(self._topics) >= _MAX_TOPICS:
             self.forgotten += 1
@@ -318,31 +375,64 @@ class ClusterView:
     # --- the picture ----------------------------------------------------------------
 
     def state(self, now: float, events: Source) -> ClusterState:
-        """Return the picture at *now*; *events* tells how good the source was."""
+        """Return the state at *now*; *events* says how good the source was."""
         self._expire(now)
+        surplus = self._surplus()
         workers = tuple(
-            _worker(known, len(self._tasks_of.get(name, ())), now)
+            known.worker(len(self._tasks_of.get(name, set()) - surplus), now)
             for name, known in self._workers.items()
         )
         states = {worker.worker_id: worker.state for worker in workers}
+        is_settled = (
+            self.is_settled or now - self._listening_since >= known_workers.ONE_HEARTBEAT - _EARLY
+        )
+        notes = (events.note, note_of_unheard(workers, is_settled=is_settled or not events.ok))
         return ClusterState(
             at=moment(now),
-            events=events,
+            events=replace(events, note="; ".join(filter(None, notes)) or None),
+            listening_since=(
+                moment(self._listening_since) if math.isfinite(self._listening_since) else None
+            ),
+            settled=is_settled,
             workers=workers,
-            running=tuple(run.task for run in self._running.values()),
+            running=tuple(run.task for name, run in self._running.items() if name not in surplus),
             locks=tuple(_lock_now(lock, states) for lock in self._locks.values()),
             settings=self._hearsay_settings | self._settings,
             counters=self._counters(),
             topics=self.topics,
+            durations=dict(self._durations),
+            recent_durations=tuple(self._recent),
+            orphans=tuple(self._orphans.values()),
         )
 
+    def _surplus(self) -> set[str]:
+        """Return the tasks that a worker has no capacity for: the oldest of them have ended, and
+        their ends have not arrived."""
+        surplus: set[str] = set()
+        for name, tasks in self._tasks_of.items():
+            known = self._workers.get(name)
+            if known is None or known.report.capacity is None:
+                continue
+            # A capacity that was lowered holds once the tasks that ran before have ended.
+            excess = len(tasks) - max(known.report.capacity, known.report.running or 0)
+            if excess > 0:
+                surplus.update(sorted(tasks, key=lambda task: self._running[task].seen)[:excess])
+        return surplus
+
     def _expire(self, now: float) -> None:
-        """Let go of tasks whose worker is gone, and of workers gone for long."""
+        """Take tasks whose worker is gone for orphans, and forget what is gone for long."""
         for name, known in list(self._workers.items()):
             if known.state(now) in ("gone", "stopped"):
-                self._drop_tasks(name)
+                if known.goodbye is not None:  # it has ended them; their events came late
+                    self._drop_tasks(name)
+                self._orphan_tasks(name, now - known.silence(now))
                 if known.silence(now) > KEPT_FOR:
                     del self._workers[name]
+        while self._recent and self._recent[0].at < now - _RECENT_SECONDS:
+            self._recent.popleft()
+        for task_id, orphan in list(self._orphans.items()):
+            if now - orphan.silent_since > KEPT_FOR:
+                del self._orphans[task_id]
         # A task of a worker that never spoke itself: silent as long as the task is running.
         silent = [
             task_id
@@ -373,50 +463,6 @@ class ClusterView:
 def _add(total: defaultdict[str, int], counts: Iterable[tuple[str, int]]) -> None:
     for topic, n in counts:
         total[topic] += n
-
-
-def _with_telemetry_of(old: WorkerReport, new: WorkerReport) -> WorkerReport:
-    return replace(
-        new,
-        running=old.running if new.running is None else new.running,
-        running_tasks=old.running_tasks,
-        succeeded=old.succeeded,
-        failed=old.failed,
-        finished_per_topic=old.finished_per_topic,
-        failed_per_topic=old.failed_per_topic,
-    )
-
-
-def _worker(known: _Known, tasks: int, now: float) -> Worker:
-    report, state = known.report, known.state(now)
-    if state in ("gone", "stopped"):
-        running: int | None = 0
-    elif report.running_tasks is not None:
-        running = tasks
-    else:
-        running = report.running
-    offset = None
-    if known.beat is not None and report.last_heartbeat is not None:
-        offset = report.last_heartbeat - known.beat
-    return Worker(
-        worker_id=report.worker_id,
-        state=state,
-        uncertain=known.beat is None,
-        role=report.role,
-        host=report.host,
-        pid=report.pid,
-        running=running,
-        capacity=report.capacity,
-        topics=report.topics,
-        started_at=None if report.started_at is None else moment(report.started_at),
-        last_seen=None if known.beat is None else moment(known.beat),
-        silence=known.silence(now),
-        clock_offset=offset,
-        succeeded=report.succeeded,
-        failed=report.failed,
-        ours=report.tasktools is not None,
-        draining=report.draining,
-    )
 
 
 def _lock_now(lock: Lock, states: dict[str, WorkerState]) -> Lock:

@@ -1,4 +1,4 @@
-"""Every error an operator can meet, as one tree.
+"""The tree of all errors that an operator can meet.
 
 Each class is documented by its message: one sentence with what happened, what was or was
 not changed, and what to do next. No message ever holds a password.
@@ -29,6 +29,10 @@ class BrokerError(TaskToolsError):
     """The broker could not do what was asked."""
 
 
+class InvalidMask(TaskToolsError, ValueError):
+    """A rule of mask cannot be used; nothing was contacted."""
+
+
 class Unreachable(BrokerError, ConnectionError):
     """No RabbitMQ answers there; nothing was changed."""
 
@@ -47,6 +51,10 @@ class VhostNotFound(BrokerError):
 
 class PermissionDenied(BrokerError, PermissionError):
     """The user lacks a permission for this; nothing was changed."""
+
+
+class LimitReached(BrokerError):
+    """A limit of this RabbitMQ is reached (connections, channels, queues); nothing was changed."""
 
 
 class ConnectionLost(BrokerError, ConnectionError):
@@ -68,8 +76,29 @@ class UnknownTopic(BrokerError, LookupError):
     """The topic has no queue; nothing was published. Pass create=True to create it."""
 
 
+class InvalidName(BrokerError, ValueError):
+    """RabbitMQ knows no such names; nothing was changed."""
+
+
 class QueueNotFound(BrokerError, LookupError):
     """The queue does not exist; nothing was changed."""
+
+
+class QueueUnavailable(BrokerError):
+    """The queue exists, but cannot be used now; nothing was changed."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        queue: str | None = None,
+        why: str = "it cannot be used now",
+    ) -> None:
+        super().__init__(message)
+        self.queue = queue
+        """Its name, where it is known."""
+        self.why = why
+        """The trouble with the queue, as part of a sentence."""
 
 
 class InvalidTopic(TaskToolsError, ValueError):
@@ -78,6 +107,10 @@ class InvalidTopic(TaskToolsError, ValueError):
 
 class TopicConflict(BrokerError):
     """The topic exists and is different; it was not changed and is used as it is."""
+
+
+class TopicInUse(BrokerError):
+    """The topic has messages or consumers; nothing was deleted. Pass force=True to delete it."""
 
 
 class InvalidTap(TaskToolsError, ValueError):
@@ -120,6 +153,10 @@ class PublishRefused(BrokerError):
     """RabbitMQ refused the message (the queue is full or unavailable); nothing was queued."""
 
 
+class PublishingBlocked(BrokerError):
+    """RabbitMQ blocks publishers (a memory or disk alarm); nothing was sent. Try again later."""
+
+
 class WouldBeLost(BrokerError):
     """The queue does not dead-letter, so RabbitMQ would drop the message; it is still ours."""
 
@@ -138,6 +175,14 @@ class LookRefused(TaskToolsError):
 
 class InvalidPlan(TaskToolsError, ValueError):
     """The plan cannot be run like this; nothing was done. Make a new one."""
+
+
+class FileError(TaskToolsError, OSError):
+    """A file cannot be read or written; nothing was changed."""
+
+
+class MissingFile(FileError, FileNotFoundError):
+    """There is no such file; nothing was changed."""
 
 
 class ReadOnly(TaskToolsError, PermissionError):

@@ -1,4 +1,4 @@
-"""Cluster events: what workers say on the fanout exchange, in the peer's format.
+"""Worker events on the fanout exchange, in the peer's format.
 
 `parse` never raises and never trusts: a field with the wrong type is missing, an event
 without what makes it one is `Malformed`, and one of a kind we do not know is `Unknown`.
@@ -13,8 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from tasktools.core import values
+from tasktools.core import duration_histogram as durations
+from tasktools.core import marks, untrusted
 from tasktools.core.clock import moment
+from tasktools.core.duration_histogram import Histogram
+from tasktools.core.marks import Mark
+from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import TopicSettings
 
 _decode = msgspec.json.Decoder().decode
@@ -29,7 +33,7 @@ class TaskOnWorker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says about itself. Times are by the worker's own clock.
+    """A worker's report about itself. Times are by the worker's own clock.
 
     `running` is the truth of `running_hint` or the telemetry (the peer's own `running` is
     always 0); `running_tasks` is `None` when the report carries no telemetry.
@@ -50,6 +54,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     finished_per_topic: Mapping[str, int] = {}
     """Finished tasks by topic, failed ones included, since the worker started."""
     failed_per_topic: Mapping[str, int] = {}
+    durations: Mapping[str, Histogram] | None = None
+    """Durations of its tasks since its start, by task name; `None` where it keeps no histograms."""
     requested_topics: tuple[str, ...] = ()
     """The topics it was started with; ``*`` stands for all."""
     tasktools: str | None = None
@@ -80,7 +86,7 @@ class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerReport, ...]
 
 
-class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
+class TaskEvent(MaskedStruct, frozen=True, kw_only=True):
     """A task started or ended."""
 
     kind: Literal["task_started", "task_completed", "task_failed"]
@@ -130,7 +136,7 @@ class CounterDelta(msgspec.Struct, frozen=True, kw_only=True):
     delta: int
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(MaskedStruct, frozen=True, kw_only=True):
     """An order: to a worker (`drain`, `join_topic`, `leave_topic`, `update_prefetch`), or to
     whoever holds a lock (`release_lock`, which has no target).
 
@@ -146,14 +152,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}
 
 
-class Unknown(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of a kind we do not know."""
+class Unknown(MaskedStruct, frozen=True, kw_only=True):
+    """An event of an unknown kind."""
 
     name: str
 
 
-class Malformed(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is no event."""
+class Malformed(MaskedStruct, frozen=True, kw_only=True):
+    """A message that is not an event."""
 
     why: str
 
@@ -168,6 +174,7 @@ Event = (
     | SettingsReply
     | CounterDelta
     | Command
+    | Mark
 )
 
 
@@ -182,7 +189,7 @@ def parse(body: bytes) -> Event | Unknown | Malformed:
     name = data.get("event")
     if not isinstance(name, str):
         return Malformed(why="the event has no name")
-    event = _parse_known(name, values.text(data.get("sender_id")) or "", data)
+    event = _parse_known(name, untrusted.text(data.get("sender_id")) or "", data)
     return Malformed(why=f"the {name} event lacks what makes it one") if event is None else event
 
 
@@ -202,65 +209,68 @@ def _parse_known(  # noqa: C901, PLR0911, PLR0912 - one branch a kind of event
             reports = map(_report, listed) if isinstance(listed, list) else ()
             return WorkerList(sender_id=sender, workers=tuple(r for r in reports if r))
         case "task_started" | "task_completed" | "task_failed":
-            return _task_event(name, sender, values.mapping(data.get("task_info")))
+            return _task_event(name, sender, untrusted.mapping(data.get("task_info")))
         case "lock_acquired" | "lock_released":
-            return _lock_event(name, sender, values.mapping(data.get("lock")))
+            return _lock_event(name, sender, untrusted.mapping(data.get("lock")))
         case "config_update":
-            topic = values.text(data.get("topic"))
+            topic = untrusted.text(data.get("topic"))
             if topic is None:
                 return None
             settings = settings_from(data.get("config"))
             return SettingsUpdate(sender_id=sender, topic=topic, settings=settings)
         case "config_reply":
-            told = values.mapping(data.get("configs"))
+            configs = untrusted.mapping(data.get("configs"))
             return SettingsReply(
-                sender_id=sender, settings={t: settings_from(c) for t, c in told.items() if t}
+                sender_id=sender, settings={t: settings_from(c) for t, c in configs.items() if t}
             )
         case "counter_delta":
             return _counter_delta(sender, data)
         case "worker_command" | "tasktools_command":
-            action = values.text(data.get("action"))
+            action = untrusted.text(data.get("action"))
             if action is None:
                 return None
             return Command(
                 kind=name,
                 sender_id=sender,
-                target=values.text(data.get("target_worker_id")),
+                target=untrusted.text(data.get("target_worker_id")),
                 action=action,
-                params=values.mapping(data.get("params")),
+                params=untrusted.mapping(data.get("params")),
             )
+        case marks.KIND:
+            return marks.parse(sender, data.get("mark"))
         case _:
             return Unknown(name=name)
 
 
 def _report(data: object) -> WorkerReport | None:
-    worker = values.mapping(data)
-    worker_id = values.text(worker.get("worker_id"))
+    worker = untrusted.mapping(data)
+    worker_id = untrusted.text(worker.get("worker_id"))
     if worker_id is None:
         return None
-    meta = values.mapping(worker.get("meta"))
-    beat = values.mapping(meta.get("hb"))
-    telemetry = values.mapping(beat.get("telemetry"))
-    running = values.count(telemetry.get("running"))
+    meta = untrusted.mapping(worker.get("meta"))
+    beat = untrusted.mapping(meta.get("hb"))
+    telemetry = untrusted.mapping(beat.get("telemetry"))
+    running = untrusted.count(telemetry.get("running"))
     if running is None:
-        running = values.count(worker.get("running_hint"))
+        running = untrusted.count(worker.get("running_hint"))
     return WorkerReport(
         worker_id=worker_id,
-        host=values.text(worker.get("host")),
-        pid=values.count(worker.get("pid")),
-        role=values.text(worker.get("role")),
-        capacity=values.count(worker.get("capacity")),
+        host=untrusted.text(worker.get("host")),
+        pid=untrusted.count(worker.get("pid")),
+        role=untrusted.text(worker.get("role")),
+        capacity=untrusted.count(worker.get("capacity")),
         running=running,
-        topics=values.names(worker.get("topics")),
-        started_at=values.epoch(worker.get("started_at")),
-        last_heartbeat=values.epoch(worker.get("last_heartbeat")),
+        topics=untrusted.names(worker.get("topics")),
+        started_at=untrusted.epoch(worker.get("started_at")),
+        last_heartbeat=untrusted.epoch(worker.get("last_heartbeat")),
         running_tasks=_running_tasks(telemetry.get("running_tasks")),
         succeeded=_succeeded(telemetry),
-        failed=values.count(telemetry.get("failed_total")),
+        failed=untrusted.count(telemetry.get("failed_total")),
         finished_per_topic=_counts(telemetry.get("completed_per_topic")),
         failed_per_topic=_counts(telemetry.get("failed_per_topic")),
-        requested_topics=values.names(meta.get("requested_topics")),
-        tasktools=values.text(meta.get("tasktools")),
+        durations=_durations(telemetry.get("duration_histograms")),
+        requested_topics=untrusted.names(meta.get("requested_topics")),
+        tasktools=untrusted.text(meta.get("tasktools")),
         draining=_flag(meta.get("draining")),
     )
 
@@ -273,27 +283,31 @@ def _succeeded(telemetry: Mapping[str, Any]) -> int | None:
     # `completed_total` includes failed and rejected tasks; the status counts tell them apart,
     # and a status that never occurred is not in them.
     by_status = telemetry.get("events_by_status")
-    return values.count(by_status.get("success", 0)) if isinstance(by_status, dict) else None
+    return untrusted.count(by_status.get("success", 0)) if isinstance(by_status, dict) else None
+
+
+def _durations(histograms: object) -> dict[str, Histogram] | None:
+    return durations.parse(histograms) if isinstance(histograms, dict) else None
 
 
 def _running_tasks(listed: object) -> tuple[TaskOnWorker, ...] | None:
     if not isinstance(listed, list):
         return None
-    tasks = (values.mapping(entry) for entry in listed)
+    tasks = (untrusted.mapping(entry) for entry in listed)
     return tuple(
         TaskOnWorker(
             task_id=task_id,
-            task_name=values.text(task.get("task_name")),
-            topic=values.text(task.get("topic")),
+            task_name=untrusted.text(task.get("task_name")),
+            topic=untrusted.text(task.get("topic")),
         )
         for task in tasks
-        if (task_id := values.text(task.get("task_id"))) is not None
+        if (task_id := untrusted.text(task.get("task_id"))) is not None
     )
 
 
 def _counts(data: object) -> dict[str, int]:
-    told = values.mapping(data)
-    return {k: n for k, v in told.items() if (n := values.count(v)) is not None}
+    counts = untrusted.mapping(data)
+    return {k: n for k, v in counts.items() if (n := untrusted.count(v)) is not None}
 
 
 def _task_event(
@@ -301,63 +315,63 @@ def _task_event(
     sender: str,
     info: Mapping[str, Any],
 ) -> TaskEvent | None:
-    task_id = values.text(info.get("task_id"))
+    task_id = untrusted.text(info.get("task_id"))
     if task_id is None:
         return None
     return TaskEvent(
         kind=kind,
         sender_id=sender,
         task_id=task_id,
-        worker_id=values.text(info.get("worker_id")),
-        topic=values.text(info.get("topic")),
-        started_at=values.epoch(info.get("started_at")),
-        duration=values.span(info.get("duration")),
-        error=values.text(info.get("error")),
-        error_type=values.text(info.get("error_type")),
+        worker_id=untrusted.text(info.get("worker_id")),
+        topic=untrusted.text(info.get("topic")),
+        started_at=untrusted.epoch(info.get("started_at")),
+        duration=untrusted.span(info.get("duration")),
+        error=untrusted.text(info.get("error")),
+        error_type=untrusted.text(info.get("error_type")),
     )
 
 
 def _lock_event(
     kind: Literal["lock_acquired", "lock_released"], sender: str, lock: Mapping[str, Any]
 ) -> LockEvent | None:
-    name = values.text(lock.get("task_name"))
+    name = untrusted.text(lock.get("task_name"))
     if name is None:
         return None
     return LockEvent(
         kind=kind,
         sender_id=sender,
         lock=name,
-        task_id=values.text(lock.get("task_id")),
-        locked_by=values.text(lock.get("locked_by")),
-        acquired_at=values.epoch(lock.get("acquired_at")),
+        task_id=untrusted.text(lock.get("task_id")),
+        locked_by=untrusted.text(lock.get("locked_by")),
+        acquired_at=untrusted.epoch(lock.get("acquired_at")),
     )
 
 
 def settings_from(data: object) -> TopicSettings:
     """Return the settings of a topic in *data*, decoded JSON."""
-    told = values.mapping(data)
+    settings = untrusted.mapping(data)
     return TopicSettings(
-        concurrency_limit=values.count(told.get("concurrency_limit")),
-        max_retries=values.count(told.get("max_retries")),
-        dead_letter_enabled=_flag(told.get("dead_letter_enabled")),
-        retention_seconds=values.count(told.get("retention_seconds")),
+        concurrency_limit=untrusted.count(settings.get("concurrency_limit")),
+        max_retries=untrusted.count(settings.get("max_retries")),
+        dead_letter_enabled=_flag(settings.get("dead_letter_enabled")),
+        retention_seconds=untrusted.count(settings.get("retention_seconds")),
     )
 
 
 def _counter_delta(sender: str, data: Mapping[str, Any]) -> CounterDelta | None:
-    topic, counter = values.text(data.get("topic")), data.get("counter")
-    delta = values.count(data.get("delta", 1))
+    topic, counter = untrusted.text(data.get("topic")), data.get("counter")
+    delta = untrusted.count(data.get("delta", 1))
     if topic is None or delta is None or counter not in ("completed", "error", "skipped"):
         return None
     return CounterDelta(sender_id=sender, topic=topic, counter=counter, delta=delta)
 
 
 def encode(event: Event) -> bytes:
-    """Return *event* as the peer would have written it."""
+    """Return *event* as bytes in the peer's format."""
     return json.dumps(_as_json(event)).encode()
 
 
-def _as_json(  # noqa: PLR0911 - one branch a kind of event
+def _as_json(  # noqa: C901, PLR0911 - one branch a kind of event
     event: Event,
 ) -> dict[str, Any]:
     sender = {"sender_id": event.sender_id}
@@ -392,6 +406,8 @@ def _as_json(  # noqa: PLR0911 - one branch a kind of event
         case Command():
             order = {"action": event.action, "params": dict(event.params)}
             return {"event": event.kind, **sender, "target_worker_id": event.target, **order}
+        case Mark():
+            return {"event": marks.KIND, **sender, "mark": marks.as_json(event)}
 
 
 def _report_json(report: WorkerReport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The two sets of names under which task-worker clusters live on a broker."""
+"""The two layouts: names of exchanges and queues that clusters use on a broker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from tasktools.core.errors import MalformedDSN
 
+DEAD_SUFFIX: Final = ".dead"
 LayoutName = Literal["fp", "taskworker"]
 
 
@@ -20,16 +21,50 @@ class Layout:
     dead_letter_exchange: str
     worker_exchange: str
 
-    def dead_queue(self, topic: str) -> str:
-        """Return the name of the queue that holds the dead letters of *topic*."""
-        return f"{topic}.dead"
+    @property
+    def requires_peer_form(self) -> bool:
+        """Whether its workers requeue for ever what is not exactly in the form of the peer."""
+        return self.name == "fp"
 
-    def dead_key(self, topic: str) -> str:
+    @property
+    def requires_functions(self) -> bool:
+        """Whether its workers find a task by ``module:function``, not by its name."""
+        return self.name == "fp"
+
+    @property
+    def has_lock_tokens(self) -> bool:
+        """Whether its workers lock by taking a token, a message in a queue."""
+        return self.name == "fp"
+
+    @staticmethod
+    def dead_queue(topic: str) -> str:
+        """Return the name of the queue that holds the dead letters of *topic*."""
+        return f"{topic}{DEAD_SUFFIX}"
+
+    @staticmethod
+    def is_dead_queue(queue: str) -> bool:
+        """Whether *queue* holds the dead letters of a topic, by its name."""
+        return queue.endswith(DEAD_SUFFIX)
+
+    @staticmethod
+    def topic_of(queue: str) -> str:
+        """Return the topic whose queue or dead-letter queue *queue* is.
+
+        >>> Layout.topic_of("emails.dead"), Layout.topic_of("emails")
+        ('emails', 'emails')
+        """
+        return queue.removesuffix(DEAD_SUFFIX)
+
+    @staticmethod
+    def dead_key(topic: str) -> str:
         """Return the routing key with which *topic* dead-letters."""
         return f"dlx.{topic}"
 
     def queue_arguments(self, topic: str) -> dict[str, str]:
-        """Return the arguments of a task queue; exactly the peer's, else it meets a 406."""
+        """Return the arguments of a task queue.
+
+        They equal those that a peer declares: with others, its declare would fail with a 406.
+        """
         return {
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_key(topic),
@@ -41,16 +76,59 @@ TASKWORKER: Final = Layout("taskworker", "taskworker.tasks", "taskworker.dlx", "
 LAYOUTS: Final[dict[str, Layout]] = {layout.name: layout for layout in (FP, TASKWORKER)}
 
 
-OF_PROGRAMS: Final = ("tasktools.", "fp.node.", "tw.lock.", "amq.")
-"""How the names of queues begin that programs have for themselves."""
+OWN_QUEUES: Final = "tasktools."
+LOCKS: Final = "tasktools.lock."
+PEER_LOCKS: Final = "tw.lock."
+"""Prefixes of the names of our queues, of those that are locks, and of the peers' locks."""
+PERMITS: Final = "tasktools.permit."
+"""Prefix of the names of permits."""
+OF_PROGRAMS: Final = (OWN_QUEUES, "fp.node.", PEER_LOCKS, "amq.")
+"""Prefixes of the names of queues that programs have for themselves."""
+
+
+RESERVED: Final = (
+    *(prefix for prefix in OF_PROGRAMS if prefix != OWN_QUEUES),
+    *(
+        f"{OWN_QUEUES}{use}."
+        for use in [
+            "begun",
+            "delay",
+            "events",
+            "lock",
+            "overheard",
+            "permit",
+            "quiet",
+            "run",
+            "settings",
+            "tap",
+        ]
+    ),
+)
+"""Prefixes that no topic's name may have: a topic of tasktools itself may be called
+`tasktools.replay`, but not as its queues for locks, settings and so on are."""
+
+
+def permit_queue(topic: str, index: int) -> str:
+    """Return the name of the queue whose owner may run a task of *topic*, which has a limit."""
+    return f"{PERMITS}{topic}.{index}"
+
+
+def topic_of_permit(queue: str) -> str | None:
+    """Return the topic for which *queue* is a permit; `None` if it is none.
+
+    >>> topic_of_permit(permit_queue("shop.emails", 3)), topic_of_permit("shop.emails")
+    ('shop.emails', None)
+    """
+    topic, _, index = queue.removeprefix(PERMITS).rpartition(".")
+    return topic if queue.startswith(PERMITS) and index.isdecimal() and topic else None
 
 
 def only_topics(layout: Layout, names: Iterable[str]) -> frozenset[str]:
     """Return those of *names* that can be topics: no wildcard, no dead-letter queue of another,
     no queue that a program has for itself."""
-    found = set(names)
-    found -= {"*"} | {layout.dead_queue(name) for name in found}
-    return frozenset(name for name in found if not name.startswith(OF_PROGRAMS))
+    topics = set(names)
+    topics -= {"*"} | {layout.dead_queue(name) for name in topics}
+    return frozenset(topic for topic in topics if not topic.startswith(OF_PROGRAMS))
 
 
 def named(name: str) -> Layout:

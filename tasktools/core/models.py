@@ -1,23 +1,39 @@
-"""The values that layers hand to each other. All are frozen.
+"""The frozen values that the layers exchange.
 
 Those that there may be 100,000 of are structs, which are made in a tenth of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
+from tasktools.core.duration_histogram import Histogram
+from tasktools.core.masked_repr import MaskedStruct
+
 WorkerState = Literal["alive", "late", "gone", "stopped"]
 PublishResult = Literal["confirmed", "unroutable", "refused", "in doubt", "not sent"]
+
+
+class PublishResults(list[PublishResult]):
+    """Results of several messages in their order, with `reasons`: what the broker said to one that
+    it did not take, by its place."""
+
+    def __init__(
+        self, results: Iterable[PublishResult] = (), reasons: Mapping[int, str] | None = None
+    ) -> None:
+        super().__init__(results)
+        self.reasons = reasons or {}
+
+
 QueueType = Literal["classic", "quorum"]
-FailureReason = Literal["failed", "timed out", "invalid", "unknown task"]
+FailureReason = Literal["failed", "timed out", "invalid", "unknown task", "poison"]
 
 
-class Properties(msgspec.Struct, frozen=True, kw_only=True):
+class Properties(MaskedStruct, frozen=True, kw_only=True):
     """AMQP message properties. `None` means: not set on the message."""
 
     headers: Mapping[str, Any] = {}
@@ -35,13 +51,42 @@ class Properties(msgspec.Struct, frozen=True, kw_only=True):
     delivery_mode: int | None = None
 
 
-class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a message says about its task, after decoding.
+class BrokerIdentity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A vhost of a cluster, known by itself and not by the address at which it is reached.
+
+    *cluster* is the name that the cluster gives itself; two may have the same, and it can be
+    changed. *cluster_id* is random, made at the cluster's first start; not every user may read it.
+    """
+
+    cluster: str
+    vhost: str
+    cluster_id: str | None = None
+
+    def is_same_as(self, other: BrokerIdentity) -> bool:
+        """Whether both are the same vhost, as far as it is known."""
+        if self.cluster_id is not None and other.cluster_id is not None:
+            return self.is_surely(other)
+        return (self.cluster, self.vhost) == (other.cluster, other.vhost)
+
+    def is_surely(self, other: BrokerIdentity) -> bool:
+        """Whether both are known to be the same vhost, and do not only have the same name."""
+        return self.cluster_id is not None and (
+            (self.cluster_id, self.vhost) == (other.cluster_id, other.vhost)
+        )
+
+    def __str__(self) -> str:
+        return f"cluster {self.cluster!r}, vhost {self.vhost!r}"
+
+
+class TaskMessage(MaskedStruct, frozen=True, kw_only=True):
+    """The task that a message holds, after decoding.
 
     When `problem` is set, the body could not be read as a task and the fields that
     depend on it are `None`; the bytes themselves are never altered. *max_retries* and
     *retry_delay* (seconds) are missing where the message leaves them open; *lock* is the name of
-    the lock that it wants held while it runs.
+    the lock that it wants held while it runs. *unreadable* says why a worker of fastpluggy would
+    take the message again for ever; it is missing where it can read it. *expires_at* is when a
+    worker of Celery drops it.
     """
 
     form: Literal["native", "document", "celery", "unknown"]
@@ -52,16 +97,18 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
-    headers: dict[str, Any] = {}
+    headers: dict[str, Any] = msgspec.field(default_factory=dict)
     attempts: int | None = None
     published_at: datetime | None = None
     max_retries: int | None = None
     retry_delay: float | None = None
     lock: str | None = None
     problem: str | None = None
+    unreadable: str | None = None
+    expires_at: datetime | None = None
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class Outgoing(MaskedStruct, frozen=True, kw_only=True):
     """One encoded message on its way to a topic, and the task that is in it.
 
     It is queued after *delay* seconds.
@@ -76,11 +123,12 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a message was dead-lettered by a worker of ours.
+class Failure(MaskedStruct, frozen=True, kw_only=True):
+    """Why a worker of tasktools dead-lettered a message.
 
     *reason*: the task ``failed`` (it raised) or ``timed out``, the message was ``invalid`` (no
-    task in it), or it named an ``unknown task``. *attempts* counts the tries, this one included.
+    task in it), it named an ``unknown task``, or it is ``poison``: the process of its worker ended
+    each time that it was begun. *attempts* counts the tries, this one included.
     """
 
     reason: FailureReason
@@ -92,7 +140,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int | None = None
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class Delivery(MaskedStruct, frozen=True, kw_only=True):
     """A message claimed from a topic; settle it with `ack(id)` or `nack(id)`."""
 
     id: str
@@ -121,9 +169,11 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime | None = None
     exchange: str | None = None
     routing_keys: tuple[str, ...] = ()
+    ttl: float | None = None
+    """Seconds that the message was to live, which it has lost with this death."""
 
 
-class SeenMessage(msgspec.Struct, frozen=True, kw_only=True):
+class SeenMessage(MaskedStruct, frozen=True, kw_only=True):
     """A message seen in a queue by a look, without its body."""
 
     key: str
@@ -163,9 +213,40 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset: float | None = None
     succeeded: int | None = None
     failed: int | None = None
-    ours: bool = False
+    is_tasktools: bool = False
     """It is a worker of tasktools, and obeys commands without running anything twice."""
     draining: bool | None = None
+    version: str | None = None
+    """The version of tasktools that it runs; `None` for a peer, which does not tell."""
+    first_seen: datetime | None = None
+    """Arrival of its first own event, by our clock."""
+    stopped_at: datetime | None = None
+    """Time at which it said goodbye itself: peers say it for others, too."""
+
+
+class Orphan(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that was running when its worker fell silent (s since the epoch, our clock)."""
+
+    task: RunningTask
+    silent_since: float
+
+
+class DurationReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Durations of the tasks that ended in the *span* (s) before *at* (s since the epoch), from
+    workers' own histograms."""
+
+    at: float
+    span: float
+    durations: Histogram
+
+
+class WorkerDurations(msgspec.Struct, frozen=True, gc=False):
+    """The durations that a heartbeat added to its worker's histograms, by task name."""
+
+    at: float
+    span: float
+    worker_id: str
+    by_name: Mapping[str, Histogram]
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +275,7 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """What workers counted. `requeued` and `dead_lettered` only since we listen."""
+    """The counters of workers. `requeued` and `dead_lettered` only since we listen."""
 
     succeeded: int | None = None
     failed: int | None = None
@@ -203,7 +284,7 @@ class TopicCounters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Where columns of an answer came from. `age` in seconds; `note` says what is wrong."""
+    """The source of columns of an answer. `age` in seconds; `note` says what is wrong."""
 
     name: Literal["events", "broker", "management", "look", "recording", "tap"]
     ok: bool
@@ -220,12 +301,23 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
 
     at: datetime
     events: Source
+    listening_since: datetime | None = None
+    """Start of listening: what is announced only once, as a lock, is not known from before it."""
+    settled: bool = True
+    """Each worker has spoken itself, or has had the time of a heartbeat to; before that, no
+    total of what runs is known."""
     workers: tuple[Worker, ...] = ()
     running: tuple[RunningTask, ...] = ()
     locks: tuple[Lock, ...] = ()
     settings: Mapping[str, TopicSettings] = {}
     counters: Mapping[str, TopicCounters] = {}
     topics: frozenset[str] = frozenset()
+    durations: Mapping[str, Histogram] = {}
+    """Durations of tasks by topic, since we listen, as far as workers keep histograms."""
+    recent_durations: tuple[WorkerDurations, ...] = ()
+    """The same of the last minutes, one a heartbeat, in order."""
+    orphans: tuple[Orphan, ...] = ()
+    """Tasks of workers that are gone, which began nowhere else since and did not end."""
 
 
 class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +333,8 @@ class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
     ack_rate: float | None = None
     queue_type: str | None = None
     dead_lettering: bool | None = None
+    trouble: str | None = None
+    """Why its queue cannot be used, as part of a sentence, where that is known."""
 
 
 class TopicReport(msgspec.Struct, frozen=True, kw_only=True):

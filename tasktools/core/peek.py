@@ -1,4 +1,4 @@
-"""What a look at a queue costs: a pure function from facts to a verdict.
+"""The cost of a look at a queue: a pure function from facts to a verdict.
 
 AMQP has no peek. A look takes messages and gives them back; what that does depends on the
 server's version, the queue's type, its delivery limit and its consumers. The facts behind
@@ -7,91 +7,38 @@ every branch were measured on RabbitMQ 3.10.8, 4.0.5 and 4.3.6.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final, Literal
 
+from tasktools.core import look_risks
 from tasktools.core.errors import LookRefused
+from tasktools.core.look_risks import COSTS, Cost, Risk
+from tasktools.core.queue_facts import UNLIMITED, KnownType, QueueFacts
 
-UNLIMITED: Final = -1
-DEFAULT_LIMIT: Final = 20
-"""Delivery limit of a quorum queue that sets none, from RabbitMQ 4.0 on."""
+__all__ = ["Cost", "QueueFacts", "Verdict", "check", "check_limit", "check_run", "judge"]
 
-
-class Cost(StrEnum):
-    """What a look does to the queue, mildest first."""
-
-    HARMLESS = "harmless"
-    REORDERS = "reorders"
-    COUNTS = "counts"
-    COULD_DROP = "could drop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueFacts:
-    """What is known of a queue before looking. `None` means: could not be found out."""
-
-    queue: str
-    server: tuple[int, int]
-    """Major and minor version of the server."""
-    queue_type: Literal["classic", "quorum", "stream"] | None
-    limit_argument: int | None
-    """The `x-delivery-limit` argument; `None` when the queue has none."""
-    arguments_known: bool
-    policy_limit: int | None
-    """The `delivery-limit` of the effective policy; `None` when it has none."""
-    policies_known: bool
-    consumers: int
-    dead_letters: bool
-    """Whether other queues dead-letter into this one."""
-    deliveries_seen: int | None = None
-    """Highest delivery count seen on a message of this queue, after giving it back."""
-
-    @property
-    def drop_at(self) -> int | None:
-        """Deliveries after which giving a message back makes the broker drop it, if any.
-
-        Before 4.3 every way of giving back counts; from 4.3 on a nack does not count, but a
-        count that was carried in from another queue may be over the limit already.
-        """
-        limit = self.delivery_limit
-        if self.queue_type == "classic" or limit == UNLIMITED:
-            return None
-        if limit is None:
-            limit = DEFAULT_LIMIT
-        return limit + 1 if self.server >= (4, 3) else limit
-
-    @property
-    def delivery_limit(self) -> int | None:
-        """The limit in force: the lower of argument and policy; `None` when unknown."""
-        if not (self.arguments_known and self.policies_known):
-            return None
-        limits = [x for x in (self.limit_argument, self.policy_limit) if x is not None]
-        if self.server < (4, 0):
-            # 3.x sets no limit by itself, and takes -1 for one: the first give-back drops.
-            return max(min(limits), 0) if limits else UNLIMITED
-        finite = [x for x in limits if x >= 0]
-        if finite:
-            return min(finite)
-        return UNLIMITED if limits else DEFAULT_LIMIT
+_MIN_TIMEOUT_SECONDS: Final = 2.0  # seconds in which a run can do something
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a look at this queue costs, in a word and in a sentence."""
+    """The cost of a look at this queue, in a word and in a sentence."""
 
     queue: str
     cost: Cost
     why: str
     looks_left: int | None = None
-    """How many more looks the delivery limit allows, where that is known."""
+    """The number of further looks that the delivery limit allows, where that is known."""
     remedy: str | None = None
     give_back: Literal["nack", "close"] = "nack"
-    """How to return the messages: one multiple nack, or by closing the channel."""
+    """The way to return the messages: one multiple nack, or by closing the channel."""
     drop_at: int | None = None
     """Deliveries after which a message would be dropped when given back, if there is a limit;
     such a message has to be published again, which takes the right to."""
-    queue_type: Literal["classic", "quorum", "stream"] | None = None
+    queue_type: KnownType | None = None
+    consumer_timeout: float | None = None
+    """Seconds after which RabbitMQ takes back what is held, if the queue sets that."""
 
 
 def check_limit(limit: int | None) -> None:
@@ -105,7 +52,8 @@ def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
     if verdict.cost is Cost.COULD_DROP and not force:
         raise LookRefused(
             f"Looking at {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
-            f"To look, {verdict.remedy}; broker.peek(…, force=True) looks all the same."
+            f"To look, {verdict.remedy}; cluster.peek(…, force=True) looks all the same, and so "
+            "does 'tasktools dead TOPIC --force' at dead letters."
         )
     if read_only and verdict.drop_at is not None:
         raise LookRefused(
@@ -120,19 +68,70 @@ def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
         )
 
 
+def check_run(verdict: Verdict, facts: QueueFacts, *, force: bool) -> None:
+    """Raise `LookRefused` when a run, which holds messages as a look does, is not allowed."""
+    if force:
+        return
+    if verdict.cost is Cost.COULD_DROP:
+        raise LookRefused(
+            f"A run on {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
+            f"First {verdict.remedy}; with force=True (on the command line --force) it is run all "
+            "the same."
+        )
+    timeout = facts.consumer_timeout
+    if timeout is not None and timeout < _MIN_TIMEOUT_SECONDS:
+        raise LookRefused(
+            f"A run on {verdict.queue!r} was refused: RabbitMQ takes back after {timeout:g} s what "
+            "is held of it. The queue was not touched. First raise its consumer timeout; with "
+            "force=True (on the command line --force) it is tried all the same."
+        )
+    if facts.consumers and (facts.single_active_consumer or facts.exclusive_consumer):
+        raise LookRefused(
+            f"A run on {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
+            "First end that consumer; with force=True (on the command line --force) it is tried "
+            "all the same."
+        )
+
+
 def judge(facts: QueueFacts) -> Verdict:
     """Return the verdict on looking at the queue that *facts* describe.
 
     Unknown facts take the careful side: an unknown type is treated as quorum, an unknown
-    delivery limit as one that may be used up.
+    delivery limit as one that may be used up. The reason for the highest cost comes first.
     """
-    return replace(_judge(facts), drop_at=facts.drop_at, queue_type=facts.queue_type)
+    verdict = _judge(facts)
+    risks = [Risk(cost=verdict.cost, why=verdict.why, remedy=verdict.remedy or ""), *_risks(facts)]
+    risks.sort(key=lambda risk: COSTS.index(risk.cost), reverse=True)
+    cost = risks[0].cost
+    if cost is Cost.COULD_DROP or verdict.cost is not cost:  # what is harmless is not the matter
+        risks = [risk for risk in risks if risk.cost is not Cost.HARMLESS]
+    remedies = dict.fromkeys(risk.remedy for risk in risks if risk.cost is Cost.COULD_DROP)
+    return replace(
+        verdict,
+        cost=cost,
+        why="; ".join(risk.why for risk in risks),
+        remedy=" and ".join(remedies) or None,
+        drop_at=facts.drop_at,
+        queue_type=facts.queue_type,
+        consumer_timeout=facts.consumer_timeout,
+    )
+
+
+def _risks(facts: QueueFacts) -> Iterator[Risk]:
+    if facts.queue_type == "stream":
+        return
+    yield from look_risks.risks(facts)
+    limit = facts.delivery_limit
+    if facts.queue_type == "quorum" and facts.server >= (4, 3) and limit is not None:
+        interrupted = look_risks.interrupted(facts, limit)
+        if interrupted is not None:
+            yield replace(interrupted, remedy=_policy(facts))
 
 
 def _judge(facts: QueueFacts) -> Verdict:
     match facts.queue_type:
         case "classic":
-            return _with_order(facts, Cost.HARMLESS, "marks the messages redelivered, no more")
+            return _harmless(facts)
         case "stream":
             return Verdict(
                 queue=facts.queue,
@@ -148,7 +147,7 @@ def _judge_quorum(facts: QueueFacts) -> Verdict:
     limit = facts.delivery_limit
     kind = "quorum queue" if facts.queue_type == "quorum" else "queue of unknown type"
     if limit is None:
-        unknown = "policy" if facts.arguments_known else "arguments and policy"
+        unknown = "policy" if facts.arguments is not None else "arguments and policy"
         return Verdict(
             queue=facts.queue,
             cost=Cost.COULD_DROP,
@@ -179,12 +178,12 @@ def _judge_4_3(facts: QueueFacts, limit: int) -> Verdict:
             remedy=_policy(facts),
         )
     # From 4.3 on, a nack that requeues no longer counts against the delivery limit.
-    return _with_order(facts, Cost.HARMLESS, "marks the messages redelivered, no more")
+    return _harmless(facts)
 
 
 def _judge_counting(facts: QueueFacts, limit: int, give_back: Literal["nack", "close"]) -> Verdict:
     left = max(limit - (facts.deliveries_seen or 0), 0)
-    said = f"at most {limit} in all" if facts.deliveries_seen is None else f"{left} left"
+    allowance = f"at most {limit} in all" if facts.deliveries_seen is None else f"{left} left"
     if left <= 1:
         return Verdict(
             queue=facts.queue,
@@ -197,15 +196,17 @@ def _judge_counting(facts: QueueFacts, limit: int, give_back: Literal["nack", "c
     return Verdict(
         queue=facts.queue,
         cost=Cost.COUNTS,
-        why=f"each look uses up the delivery limit of {limit} of this quorum queue ({said})",
+        why=f"each look uses up the delivery limit of {limit} of this quorum queue ({allowance})",
         looks_left=None if facts.deliveries_seen is None else left,
         give_back=give_back,
     )
 
 
-def _with_order(facts: QueueFacts, cost: Cost, why: str) -> Verdict:
+def _harmless(facts: QueueFacts) -> Verdict:
     if facts.consumers > 0:
         cost, why = Cost.REORDERS, "a consumer is active, so the order may change"
+    else:
+        cost, why = Cost.HARMLESS, "marks the messages redelivered, no more"
     return Verdict(queue=facts.queue, cost=cost, why=why)
 
 

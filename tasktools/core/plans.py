@@ -1,25 +1,39 @@
-"""Plans: what would happen to which messages, as a value that can be read, kept and run."""
+"""Plans of changes to messages: values to read, save and run."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
 from html import escape
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 import pandas as pd
 
-from tasktools.core import frames, schemas, taps
+from tasktools.core import files, taps
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.escaping import UNTYPESET
+from tasktools.core.frames import build, schemas
+from tasktools.core.masked_repr import MaskedStruct
+from tasktools.core.models import BrokerIdentity
+from tasktools.core.plurals import counted
 
 Verb = Literal["replay", "discard", "restore"]
+SourceKind = Literal["queue", "archive", "recording", "tap"]
+"""The place in which the messages of a plan lie."""
+RECORDING_DSN: Final = "sqlite:///"
+"""Prefix of the name of a recording."""
 _SAMPLE: Final = 5
 _FORMAT: Final = "tasktools plan 1"
+_MAX_PLAN_BYTES: Final = 256_000_000
+_MAX_PLAN_ITEMS: Final = 10_000_000  # a message has some ten, and 1,000 bytes in memory
+_MAX_NAME_BYTES: Final = 255  # of a queue, by AMQP
+_MAX_SOURCE_BYTES: Final = 10_000  # of a queue, or a path
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -30,10 +44,11 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     after: str
 
 
-class Planned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """One message of a plan. *edits* are as `tasktools.core.edits.to_json` has them.
+class Planned(MaskedStruct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """One message of a plan. *edits* are as `tasktools.core.tasks.edits.to_json` has them.
 
-    *skipped* says why it stays where it is.
+    *skipped* says why it stays where it is. With *unchecked* it is sent although its readers may
+    not be able to read it.
     """
 
     key: str
@@ -41,36 +56,67 @@ class Planned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     task_name: str | None = None
     fingerprint: str | None = None
     to: str | None = None
-    size: int = 0
-    edits: dict[str, Any] = {}
+    size: _Size = 0
+    edits: dict[str, Any] = msgspec.field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     skipped: str | None = None
+    unchecked: bool = False
+
+    @property
+    def base(self) -> str:
+        """The key without what tells identical messages apart: any of them will do."""
+        return self.key.partition("#")[0]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """What `Cluster.run` would do: to these messages, named by their keys, and to no others.
+    """The actions of a `Cluster.run`: on these messages, named by their keys, and on no others.
 
     *source* is the queue they are taken from (of a restoration: the archive), *rate* a limit of
-    messages a second, *archive* the file in which discarded messages are kept. A plan is frozen;
-    `hash` covers all of it, and a plan that was changed by hand is refused. It holds no bodies:
-    edits are applied to what is read from the queue.
+    messages a second, *archive* the file in which discarded messages are kept. *broker* is what
+    *cluster*, an address, was the address of; plans of earlier versions do not know it. *warnings*
+    are sentences for the operator. A plan is frozen; `hash` covers all of it, and a plan that was
+    changed by hand is refused. It holds no bodies: edits are applied to what is read from the
+    queue.
     """
 
     verb: Verb
     cluster: str
     source: str
     messages: tuple[Planned, ...]
-    made_at: datetime
-    rate: float | None = None
+    made_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
     archive: str | None = None
     hash: str = ""
     format: str = _FORMAT
+    broker: BrokerIdentity | msgspec.UnsetType = msgspec.UNSET
+    warnings: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
-    def make(cls, **told: Any) -> Self:
+    def make(
+        cls,
+        *,
+        verb: Verb,
+        cluster: str,
+        source: str,
+        messages: tuple[Planned, ...],
+        made_at: datetime,
+        rate: float | None = None,
+        archive: str | None = None,
+        broker: BrokerIdentity | msgspec.UnsetType = msgspec.UNSET,
+        warnings: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
+    ) -> Self:
         """Make a plan, with its hash, which is the same once it was read back."""
-        rate = told.get("rate")
-        plan = cls(**told | {"rate": None if rate is None else float(rate)})
+        plan = cls(
+            verb=verb,
+            cluster=cluster,
+            source=source,
+            messages=messages,
+            made_at=made_at,
+            rate=None if rate is None else float(rate),
+            archive=archive,
+            broker=broker,
+            warnings=warnings,
+        )
         return msgspec.structs.replace(plan, hash=plan.computed_hash())
 
     def computed_hash(self) -> str:
@@ -79,11 +125,44 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return hashlib.blake2b(contents, digest_size=10).hexdigest()
 
     def check(self) -> None:
-        """Raise `InvalidPlan` if it was changed after it was made."""
+        """Raise `InvalidPlan` if the plan was changed after it was made."""
         if self.hash != self.computed_hash():
             raise InvalidPlan(
                 "The plan was changed after it was made; nothing was done. Make a new one."
             )
+
+    def is_for(self, address: str, identity: BrokerIdentity | None) -> bool:
+        """Whether the plan was made on the broker with this *address* and *identity*.
+
+        Where the plan or the server does not know the identity, the address alone decides.
+        """
+        if self.broker is msgspec.UNSET or identity is None:
+            return self.cluster == address
+        return self.broker.is_same_as(identity)
+
+    def is_surely_for(self, address: str, identity: BrokerIdentity | None) -> bool:
+        """Whether the plan was certainly made on this broker, not on a cluster of the same name."""
+        if self.broker is msgspec.UNSET or identity is None:
+            return self.cluster == address
+        return self.broker.is_surely(identity)
+
+    @property
+    def place(self) -> str:
+        """The broker on which the plan was made, in words."""
+        return self.cluster + (f" ({self.broker})" if self.broker else "")
+
+    def is_same_as(self, other: Plan) -> bool:
+        """Whether *other* does the same to the same messages, by whatever address."""
+        if self.hash == other.hash:
+            return True
+        blank: dict[str, Any] = {"cluster": "", "hash": "", "broker": msgspec.UNSET}
+        blank["warnings"] = msgspec.UNSET
+        return msgspec.structs.replace(self, **blank) == msgspec.structs.replace(other, **blank)
+
+    @cached_property
+    def source_kind(self) -> SourceKind:
+        """The kind of place where the plan's messages lie."""
+        return "archive" if self.verb == "restore" else kind_of_source(self.source)
 
     # --- what is in it --------------------------------------------------------------
 
@@ -102,7 +181,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def targets(self) -> Counter[str]:
-        """Where messages go, with how many to each queue."""
+        """The queues that messages go to, with how many to each."""
         return Counter(m.to for m in self.chosen if m.to is not None)
 
     @property
@@ -112,18 +191,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def seconds(self) -> float | None:
-        """How long it takes at the least, at its rate; `None` without one."""
+        """Seconds that a run takes at least, at the plan's rate; `None` without a rate."""
         return len(self.chosen) / self.rate if self.rate else None
 
     def frame(self) -> pd.DataFrame:
         """Return one row a message and edit (schema `PLANNED`)."""
         rows = [row for message in self.messages for row in _rows(message)]
-        return frames.frame_from(schemas.PLANNED, rows, plan=self.hash)
+        return build.frame_from(schemas.PLANNED, rows, plan=self.hash)
 
     # --- keeping it -----------------------------------------------------------------
 
     def to_json(self) -> bytes:
-        """Return it as JSON."""
+        """Return the plan as JSON."""
         return msgspec.json.encode(self)
 
     @classmethod
@@ -131,18 +210,37 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Read what `to_json` wrote. Raises `InvalidPlan`, also when it was changed."""
         try:
             plan = msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError, OverflowError) as error:
             raise InvalidPlan(f"This is no plan ({error}); nothing was done.") from None
         if plan.format != _FORMAT:
             raise InvalidPlan(f"This is {plan.format!r}, not {_FORMAT!r}; nothing was done.")
         plan.check()
+        plan.check_names()
         return plan
 
+    def check_names(self) -> None:
+        """Raise `InvalidPlan` for names that no queue and no file can have."""
+        targets = {message.to for message in self.messages if message.to is not None}
+        names = [(name, _MAX_NAME_BYTES) for name in targets]
+        names += [(self.source, _MAX_SOURCE_BYTES), (self.archive or "", _MAX_SOURCE_BYTES)]
+        for name, longest in names:
+            if "\0" in name or len(name.encode()) > longest:
+                raise InvalidPlan(
+                    f"This is no plan ({name[:40]!r}… cannot be a name); nothing was done."
+                )
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, readable by you alone; `tasktools.load_plan` reads it back."""
-        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            os.fchmod(file.fileno(), 0o600)  # it may have been there
-            file.write(self.to_json())
+        """Write the plan to a file that only you can read; `tasktools.load_plan` reads it back.
+
+        Raises `FileError` when the file cannot be written, also where *path* is a link; an older
+        file there is then unchanged. Raises `InvalidPlan` for a plan of more than 256 MB.
+        """
+        files.write(path, _bounded(self.to_json()))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read the plan that `save` wrote. Raises `InvalidPlan`, `FileError`."""
+        return cls.from_json(_bounded(files.read(path, at_most=_MAX_PLAN_BYTES)))
 
     # --- reading it -----------------------------------------------------------------
 
@@ -158,16 +256,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
         heads = "<tr><th>message</th><th>edit</th><th>before</th><th>after</th></tr>"
         table = f"<table>{heads}{rows}</table>" if rows else ""
-        return f"<div><b>Plan: {escape(self.title)}</b><ul>{items}</ul>{table}</div>"
+        return f"<div {UNTYPESET}><b>Plan: {escape(self.title)}</b><ul>{items}</ul>{table}</div>"
 
     @property
     def title(self) -> str:
-        """What it does, in one line."""
+        """The action of the plan, in one line."""
         to = "" if self.verb == "discard" else f" to {_listed(self.targets)}"
-        return f"{self.verb} {_count(len(self.chosen), 'message')} of {self.source}{to}"
+        return f"{self.verb} {counted(len(self.chosen), 'message')} of {self.source}{to}"
 
     def lines(self) -> list[str]:
-        """Return what there is to know about it, in lines."""
+        """Return a description of the plan, in lines."""
         return list(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -177,17 +275,64 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if len(self.targets) > 1:
             yield "to " + ", ".join(f"{queue}: {n:,}" for queue, n in self.targets.most_common())
         if self.verb == "discard":
-            kept = f"kept in {self.archive}" if self.archive else "NOT kept: they are gone for good"
-            yield f"their bodies are {kept}"
-        if taps.is_tap(self.source):
+            where = (
+                f"kept in {self.archive}" if self.archive else "NOT kept: they are gone for good"
+            )
+            yield f"their bodies are {where}"
+        if self.source_kind == "tap":
             yield "without headers that were tables or lists, which the tap has not kept"
-        edited: Counter[str] = Counter(c.path for m in self.chosen for c in m.changes)
-        for path, n in edited.most_common():
-            example = next(c for m in self.chosen for c in m.changes if c.path == path)
-            yield f"edits {path} of {n:,}: {example.before} → {example.after}"
+        yield from self._edits()
         for why, n in self.skipped.most_common(_SAMPLE):
             yield f"skips {n:,}: {why}"
+        for warning in self.warnings or ():
+            yield f"warning: {warning}"
         yield f"plan {self.hash}, made {self.made_at:%Y-%m-%d %H:%M:%S} UTC; nothing has happened"
+
+    def _edits(self) -> Iterator[str]:
+        """Yield what is edited: the values there are, and what becomes of them."""
+        pairs: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for message in self.chosen:
+            for change in message.changes:
+                pairs[change.path][change.before, change.after] += 1
+        for path, counts in sorted(pairs.items(), key=lambda item: -item[1].total()):
+            before: Counter[str] = Counter()
+            for (value, _), n in counts.items():
+                before[value] += n
+            after = {value for _, value in counts}
+            if len(after) == 1:
+                changes = f"{_values_of(before)} → {after.pop()}"
+            else:
+                changes = _values_of(Counter({f"{b} → {a}": n for (b, a), n in counts.items()}))
+            yield f"edits {path} of {counts.total():,}: {changes}"
+
+
+def kind_of_source(name: str) -> SourceKind:
+    """Return what kind of source has this *name*: of a recording, a tap, or else a queue."""
+    if name.startswith(RECORDING_DSN):
+        return "recording"
+    return "tap" if taps.is_tap(name) else "queue"
+
+
+def _bounded(contents: bytes) -> bytes:
+    """Return the JSON of a plan; raises `InvalidPlan` for more than is read from a file."""
+    items = contents.count(b",")
+    if len(contents) > _MAX_PLAN_BYTES or items > _MAX_PLAN_ITEMS:
+        raise InvalidPlan(
+            f"The plan is too large for a file ({len(contents) / 1e6:,.0f} MB with {items:,} "
+            f"items; the most are {_MAX_PLAN_BYTES / 1e6:,.0f} MB and {_MAX_PLAN_ITEMS:,}); "
+            "nothing was done. Plan fewer rows at once."
+        )
+    return contents
+
+
+def _values_of(counts: Counter[str]) -> str:
+    """Return the most frequent values with their counts; one alone without."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    shown = [f"{value} ({n:,})" for value, n in counts.most_common(_SAMPLE)]
+    others = len(counts) - len(shown)
+    more = f" and {counted(others, 'other value')}" if others else ""
+    return ", ".join(shown) + more
 
 
 def _rows(message: Planned) -> Iterable[tuple[Any, ...]]:
@@ -206,10 +351,6 @@ def _listed(targets: Counter[str]) -> str:
     names = [queue for queue, _ in targets.most_common(3)]
     more = len(targets) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") if names else "nowhere"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _bytes(size: int) -> str:

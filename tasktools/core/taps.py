@@ -1,4 +1,4 @@
-"""Taps: streams, on the broker, of all that was published to the task exchange."""
+"""Taps: streams on the broker that keep copies of all published tasks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 from tasktools.core.errors import InvalidTap
 
 NAME: Final = "tasktools.tap"
-"""What a tap is called, unless it is given a name, which then begins like this."""
+"""The name of a tap, unless it is given another, which then begins like this."""
 MAX_AGE: Final = "7D"
 MAX_BYTES: Final = 2_000_000_000
-"""What a tap keeps, unless it is told otherwise."""
+"""The limits of a tap, unless others are given."""
 OFFSET: Final = "x-stream-offset"
 """The header that tells a message's place in its stream."""
 COSTS: Final = (
@@ -23,19 +23,22 @@ COSTS: Final = (
     "a stream keeps bodies and properties, but of the headers none that is a table or a list; that "
     "of RabbitMQ 3.10 misses what was published with a delay, or within a second of a restart",
 )
-"""What everybody pays for a tap."""
+"""The costs of a tap for everybody."""
 
-_LEAST: Final = 10_000_000
+_MIN_BYTES: Final = 10_000_000
 _SEGMENTS: Final = 10
 _LARGEST_SEGMENT: Final = 500_000_000
 _KEY: Final = "tapped-"
-_LONGEST_NAME: Final = 255
+_MAX_NAME_BYTES: Final = 255
 _UNITS: Final = (("D", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 class Tap(msgspec.Struct, frozen=True, kw_only=True):
-    """What is published is kept for *max_age* seconds, and at most *max_bytes* of it, both to a
-    tenth of *max_bytes*."""
+    """A stream that keeps copies of published tasks.
+
+    They stay for *max_age* seconds, and at most *max_bytes* of them. Both limits are kept to
+    about a tenth of *max_bytes*, since RabbitMQ deletes a stream in segments.
+    """
 
     name: str
     max_age: int
@@ -43,13 +46,13 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """What it does, in one line."""
-        kept = f"for {age(self.max_age)}, at most {self.max_bytes:,} bytes"
-        return f"{self.name} keeps what is published {kept}"
+        """The action of the tap, in one line."""
+        limits = f"for {age(self.max_age)}, at most {self.max_bytes:,} bytes"
+        return f"{self.name} keeps what is published {limits}"
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What everybody pays for it."""
+        """The cost of the tap for all users of the broker."""
         return COSTS
 
     def __repr__(self) -> str:
@@ -57,13 +60,13 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_tap(queue: str) -> bool:
-    """Whether a tap can be called so."""
+    """Whether *queue* is a name that a tap can have."""
     return queue == NAME or queue.startswith(f"{NAME}.")
 
 
 def check_name(name: str) -> None:
-    """Raise `InvalidTap` for what no tap can be called."""
-    if not is_tap(name) or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+    """Raise `InvalidTap` for a name that no tap can have."""
+    if not is_tap(name) or not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES:
         raise InvalidTap(
             f"A tap cannot be called {name!r}; nothing was changed. It is called {NAME}, or "
             f"something like {NAME}.audit."
@@ -75,9 +78,9 @@ def arguments(name: str, max_age: float, max_bytes: int) -> dict[str, Any]:
     check_name(name)
     if max_age < 1:
         raise InvalidTap(f"max_age is {max_age:g} s, below 1; nothing was changed.")
-    if max_bytes < _LEAST:
+    if max_bytes < _MIN_BYTES:
         raise InvalidTap(
-            f"max_bytes is {max_bytes:,}, not {_LEAST:,} or more; nothing was changed."
+            f"max_bytes is {max_bytes:,}, not {_MIN_BYTES:,} or more; nothing was changed."
         )
     return {
         "x-queue-type": "stream",
@@ -94,7 +97,7 @@ def age(seconds: int) -> str:
 
 
 def key(offset: int) -> str:
-    """Return what names the message at *offset* of its tap."""
+    """Return the key of the message at *offset* of its tap."""
     return f"{_KEY}{offset}"
 
 

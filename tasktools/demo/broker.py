@@ -1,9 +1,10 @@
-"""`DemoBroker`: a memory broker whose cluster is alive."""
+"""`DemoBroker`: a memory broker with simulated workers."""
 
 from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,13 +12,17 @@ from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import MalformedDSN
 from tasktools.core.layout import FP
+from tasktools.core.suggestions import did_you_mean
+from tasktools.demo.incidents import INCIDENTS
 from tasktools.demo.shop import FUNCTIONS
 from tasktools.demo.simulation import STEP, Simulation
 
 _AHEAD: Final = 120.0
 """Seconds that have passed in the demo when it is opened."""
-_MOST_BEHIND: Final = 60.0
+_MAX_BEHIND_SECONDS: Final = 60.0
 """Seconds that are caught up with after a pause (a laptop that slept); what is longer is lost."""
+_SAMPLE_STEPS: Final = 2
+"""Steps between two samples of who watches the demo."""
 _SEED: Final = 7
 _SPEEDS: Final = (0.1, 5.0)
 
@@ -26,8 +31,12 @@ class DemoBroker(MemoryBroker):
     """A client of a small made-up cluster: 6 topics, 8 workers, a day in ten minutes.
 
     The same *seed* shows the same cluster. *speed* makes tasks arrive and be done faster; the
-    heartbeats stay as they are. `connect` starts the thread that keeps the cluster alive,
+    heartbeats stay as they are. In an *incident* (`tasktools.demo.incidents`) something has gone
+    wrong a minute before it is opened. `connect` starts the thread that keeps the cluster alive,
     `close` ends it. With a *clock* of your own there is no thread: call `catch_up`.
+
+    What is not *opened* has no past yet: `open` lets it pass, in the sight of a watcher whose clock
+    is `clock`.
     """
 
     def __init__(
@@ -37,8 +46,15 @@ class DemoBroker(MemoryBroker):
         speed: float = 1.0,
         read_only: bool = False,
         clock: Clock | None = None,
+        incident: str | None = None,
+        opened: bool = True,
     ) -> None:
         self._time = _DemoClock(clock or SystemClock())
+        self.clock = _DemoClock(clock or SystemClock())
+        """The clock of who watches the demo: it is that of the machine, but while the past passes.
+        The demo's own stands still in each of its steps."""
+        self._sample: Callable[[], object] = lambda: None
+        self._steps = 0
         self._own_time = clock is not None
         server = MemoryServer(clock=self._time)
         super().__init__(
@@ -55,19 +71,31 @@ class DemoBroker(MemoryBroker):
             seed=seed,
             speed=speed,
             start=self._time.time(),
+            incident=None if incident is None else INCIDENTS[incident],
         )
         server.listen(self._simulation.hear)
-        self.catch_up(_AHEAD)
         for function in FUNCTIONS:  # as if their messages had been seen
             self._functions.note(function.rpartition(":")[2], function)
+        if opened:
+            self.open()
+
+    def open(self, sample: Callable[[], object] = lambda: None) -> None:
+        """Let two minutes pass; *sample* is called every second, then and later."""
+        self._sample = sample
+        self.clock.at = self._time.at
+        try:
+            self.catch_up(_AHEAD)
+        finally:
+            self.clock.at = None
 
     @classmethod
-    def from_dsn(cls, dsn: str, *, read_only: bool = False) -> Self:
-        """Open ``demo://``, with ``?seed=7&speed=2``. Raises `MalformedDSN`."""
+    def from_dsn(cls, dsn: str, *, read_only: bool = False, opened: bool = True) -> Self:
+        """Return the demo of ``demo://``, with ``?seed=7&speed=2&incident=dead_worker``. Raises
+        `MalformedDSN`."""
         parts = urlsplit(dsn)
         if parts.netloc or parts.path.strip("/"):
             raise _malformed("names a host or path")
-        seed, speed = _SEED, 1.0
+        seed, speed, incident = _SEED, 1.0, None
         for name, value in parse_qsl(parts.query, keep_blank_values=True):
             try:
                 match name:
@@ -75,6 +103,8 @@ class DemoBroker(MemoryBroker):
                         seed = int(value)
                     case "speed":
                         speed = float(value)
+                    case "incident":
+                        incident = _checked_incident(value)
                     case _:
                         raise _malformed(f"has an option {name!r} that is not known")
             except ValueError as error:
@@ -83,10 +113,10 @@ class DemoBroker(MemoryBroker):
                 raise _malformed(f"has a {name} that is no number") from None
         if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
             raise _malformed(f"has a speed that is not between {_SPEEDS[0]:g} and {_SPEEDS[1]:g}")
-        return cls(seed=seed, speed=speed, read_only=read_only)
+        return cls(seed=seed, speed=speed, read_only=read_only, incident=incident, opened=opened)
 
     def connect(self) -> None:
-        """Let time pass from now on."""
+        """Start the simulation."""
         super().connect()
         if self._thread is None and not self._own_time:
             self._thread = threading.Thread(
@@ -106,15 +136,20 @@ class DemoBroker(MemoryBroker):
         super().close()
         self._simulation.close()
 
-    def catch_up(self, at_most: float = _MOST_BEHIND) -> None:
-        """Let the cluster live up to the clock's present."""
+    def catch_up(self, at_most: float = _MAX_BEHIND_SECONDS) -> None:
+        """Simulate up to the clock's present time."""
         with self._pace:
             present = self._time.present()
             simulation = self._simulation
             simulation.now = max(simulation.now, present - at_most)
             while simulation.now + STEP <= present:
                 self._time.at = simulation.now + STEP
+                if self.clock.at is not None:
+                    self.clock.at = self._time.at
                 simulation.step()
+                self._steps += 1
+                if self._steps % _SAMPLE_STEPS == 0:
+                    self._sample()
             self._time.at = None
 
 
@@ -126,19 +161,22 @@ class _DemoClock:
         self._clock = clock
 
     def present(self) -> float:
-        """The time that it is."""
+        """Return the current time."""
         return self._clock.time()
 
     def time(self) -> float:
         at = self.at
         return self._clock.time() if at is None else at
 
+    def monotonic(self) -> float:
+        return self.time()
+
     def sleep(self, seconds: float) -> None:
         self._clock.sleep(seconds)
 
 
 def _live(broker: weakref.ref[DemoBroker], stop: threading.Event) -> None:
-    """Let time pass until the broker is closed, or nobody holds it any more."""
+    """Run the simulation until the broker is closed or garbage-collected."""
     while not stop.wait(STEP / 2):
         alive = broker()
         if alive is None:
@@ -149,6 +187,17 @@ def _live(broker: weakref.ref[DemoBroker], stop: threading.Event) -> None:
             alive.note = f"the DEMO has stopped, what is shown is old: {error!r}"
             return
         del alive
+
+
+def _checked_incident(name: str) -> str:
+    if name in INCIDENTS:
+        return name
+    listed = ", ".join(INCIDENTS)
+    hint = did_you_mean(name, INCIDENTS)
+    raise MalformedDSN(
+        f"The DSN names an incident {name!r} that the demo does not have; nothing was opened"
+        f"{f': {hint}' if hint else '.'} The demo has {listed}."
+    )
 
 
 def _malformed(why: str) -> MalformedDSN:

@@ -1,4 +1,4 @@
-"""The functions of the demo's shop, as far as a form for their arguments needs them."""
+"""The functions of the demo's shop, for forms of their arguments."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def signatures(function: str) -> inspect.Signature | None:
     Stands for the registry that a worker's own application has, in
     ``tt.widgets.publish(cluster, signatures=signatures)``.
     """
-    found = FUNCTIONS.get(function)
-    return None if found is None else inspect.signature(found)
+    task = FUNCTIONS.get(function)
+    return None if task is None else inspect.signature(task)

@@ -1,4 +1,4 @@
-"""The demo cluster in motion: a step function of simulated time, the same for the same seed."""
+"""The simulation of the demo cluster: deterministic steps for the same seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Final, Protocol
 from tasktools.brokers.base import Broker
 from tasktools.core import events
 from tasktools.core.events import Question, SettingsReply, SettingsUpdate, WorkerReport
-from tasktools.core.models import Outgoing, TopicSettings
+from tasktools.core.models import Delivery, Outgoing, TopicSettings
 from tasktools.demo import world
+from tasktools.demo.incidents import Incident
 from tasktools.demo.worker import SimulatedWorker
+from tasktools.demo.world import Fate
 
 STEP: Final = 0.5
 """Seconds of simulated time in one step."""
@@ -21,7 +23,9 @@ _HOUR_AT_START: Final = 8.0
 _BURST_AT: Final = 12.0
 _LOOK_EVERY: Final = 4  # steps between two looks at how long the queues are
 _SILENT_AT: Final = 108.0  # seconds after the start at which a worker is killed
-_LIVES: Final = 900.0  # seconds that those live who come in its place
+_OPEN_FOR: Final = 20_000.0
+"""Seconds for which the workers of the beginning, as they say, have been running."""
+_LIVES: Final = 900.0  # seconds that a worker's replacements live
 _NOTICED_AFTER: Final = 4.0  # seconds until the broker notices
 _BACK_AFTER: Final = 240.0  # seconds until another takes its place
 _QUESTIONS: Final = (b"who_is_alive", b"config_request")
@@ -29,14 +33,14 @@ _ADMIN: Final = "ad3150ff"
 
 
 class Server(Protocol):
-    """What the simulation needs of the server beyond what its clients can do."""
+    """The part of the server that the simulation needs beyond a client's."""
 
     def set_consumers(self, queue: str, count: int) -> None:
-        """Let *queue* have *count* consumers."""
+        """Set the number of consumers of *queue*."""
 
 
 class Simulation:
-    """A cluster that lives as long as it is told to. Not for several threads at once."""
+    """A simulated cluster, advanced by `step`. Not thread-safe."""
 
     def __init__(
         self,
@@ -46,8 +50,10 @@ class Simulation:
         seed: int,
         speed: float,
         start: float,
+        incident: Incident | None = None,
     ) -> None:
         self.now = start
+        self._incident = incident
         self.workers: list[SimulatedWorker] = []
         self._server = server
         self._connect = connect
@@ -64,7 +70,7 @@ class Simulation:
     # --- time -----------------------------------------------------------------------
 
     def step(self) -> None:
-        """Go on by `STEP` seconds."""
+        """Advance by `STEP` seconds."""
         self.now += STEP
         self._steps += 1
         if self._steps % _LOOK_EVERY == 0:
@@ -72,18 +78,19 @@ class Simulation:
         self._arrive()
         self._answer()
         self._silence()
+        self._deploy()
         for worker in self._alive():
             worker.step(self.now)
 
     def hear(self, body: bytes) -> None:
-        """Take in what somebody said, from any thread; it is answered in the next step."""
+        """Queue an event, from any thread; the next step answers it."""
         if any(question in body for question in _QUESTIONS):
             event = events.parse(body)
             if isinstance(event, Question):
                 self._questions.append(event.kind)
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Release the broker."""
         for worker in self.workers:
             worker.disconnect()
         self._broker.close()
@@ -93,8 +100,10 @@ class Simulation:
     def _open(self) -> None:
         for topic in world.TOPICS:
             self._broker.ensure_topic(topic.name)
+        without = self._incident.without if self._incident else ()
         for node in world.NODES:
-            self._join(node)
+            if node.host not in without:
+                self._join(node, running_for=_OPEN_FOR)
         for name, settings in self._settings().items():
             self._broker.broadcast(SettingsUpdate(sender_id=_ADMIN, topic=name, settings=settings))
         self._publish(
@@ -102,13 +111,14 @@ class Simulation:
         )
         self._publish([world.poison(self.now)])
 
-    def _join(self, node: world.Node) -> None:
+    def _join(self, node: world.Node, *, running_for: float = 0.0) -> SimulatedWorker:
         worker = SimulatedWorker(
-            node, self._connect, self, self.now, dice=self._dice, speed=self._speed
+            node, self._connect, self, self.now, dice=self._dice, running_for=running_for
         )
         # Not all at the same moment: each has a heartbeat of its own.
         worker.last_beat -= self._dice.uniform(0.0, 3.0)
         self.workers.append(worker)
+        return worker
 
     def _arrive(self) -> None:
         hour = self._hour(self.now)
@@ -148,7 +158,7 @@ class Simulation:
             self._broker.publish_many(tasks)
 
     def _look(self) -> None:
-        """See how long the queues are, and let workers for any topic find new ones."""
+        """Read the queues' lengths, and let wildcard workers find new topics."""
         report = self._broker.topic_report()
         self._waiting = {stats.topic: stats.queued or 0 for stats in report.topics if stats.exists}
         for worker in self.workers:
@@ -156,6 +166,8 @@ class Simulation:
                 worker.topics += [name for name in self._waiting if name not in worker.topics]
         for topic in self._waiting:
             count = sum(topic in worker.topics and worker.connected for worker in self.workers)
+            if self._is_stopped(topic):
+                count = 0
             self._server.set_consumers(topic, count)
 
     def _answer(self) -> None:
@@ -167,30 +179,59 @@ class Simulation:
             self._broker.broadcast(SettingsReply(sender_id=_ADMIN, settings=self._settings()))
 
     def _silence(self) -> None:
-        """Kill one worker, let the broker notice, and much later start another for it."""
+        """Kill a worker, let the broker notice, and start a replacement much later."""
         for worker in list(self.workers):
-            if not worker.node.goes_silent:
-                continue
+            is_killed = self._incident is not None and self._incident.kills(
+                worker.node.host, self._since_start
+            )
             if worker.died is None:
                 first = worker.started == self._start
-                if self.now - worker.started >= (_SILENT_AT if first else _LIVES):
+                is_due = self.now - worker.started >= (_SILENT_AT if first else _LIVES)
+                if is_killed or (worker.node.goes_silent and is_due):
                     worker.kill(self.now)
-            elif self.now - worker.died >= _BACK_AFTER:
+            elif self.now - worker.died >= _BACK_AFTER and not is_killed:
                 self.workers.remove(worker)
                 self._join(worker.node)
             elif self.now - worker.died >= _NOTICED_AFTER:
                 worker.disconnect()
 
+    def _deploy(self) -> None:
+        """Let workers of the incident's hosts stop, and those of a new release take their place."""
+        for worker in list(self.workers):
+            if self._incident is None or worker.is_new_release:
+                continue
+            if self._incident.deploys(worker.node.host, self._since_start):
+                worker.stop(self.now)
+                self.workers.remove(worker)
+                self._join(worker.node).is_new_release = True
+
+    @property
+    def _since_start(self) -> float:
+        return self.now - self._start
+
+    def _is_stopped(self, topic: str) -> bool:
+        return self._incident is not None and self._incident.stops(topic, self._since_start)
+
     # --- what workers ask -----------------------------------------------------------
 
     def may_start(self, topic: str) -> bool:
-        """Whether the concurrency limit of *topic* allows one more."""
+        """Whether *topic* is consumed, and its concurrency limit allows one more."""
+        if self._is_stopped(topic):
+            return False
         settings = self._settings().get(topic)
         limit = None if settings is None else settings.concurrency_limit
         return limit is None or self._running(topic) < limit
 
+    def fate_of(self, delivery: Delivery, task_id: str, host: str, *, again: bool) -> Fate:
+        """Return the fate of a task that begins now on *host*."""
+        topic, message_id = delivery.topic, delivery.task.message_id
+        fate = world.fate(task_id, message_id, topic, self._speed, again=again)
+        if self._incident is None:
+            return fate
+        return self._incident.changed(fate, task_id, topic, host, self._since_start)
+
     def reports(self, now: float) -> tuple[WorkerReport, ...]:
-        """What all workers heard of within 30 s would say."""
+        """Return the reports of all workers heard of within 30 s."""
         return tuple(w.report() for w in self.workers if now - w.last_beat <= 30.0)
 
     def _running(self, topic: str) -> int:

@@ -1,4 +1,4 @@
-"""One worker process of the demo: claims, takes its time, says what a peer would say."""
+"""A simulated worker process: claims tasks, takes time, sends a peer's events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from tasktools.brokers.base import Broker
-from tasktools.core import replays
+from tasktools.core.amqp import replay_header
 from tasktools.core.clock import moment
 from tasktools.core.events import (
     CounterDelta,
@@ -26,18 +26,21 @@ from tasktools.demo.world import Fate, Mishap, Node
 
 BEAT: Final = 3.0
 """Seconds between heartbeats, as peers have it."""
-_MOST_DEAD: Final = 300
+_MAX_DEAD: Final = 300
 """Dead letters the demo makes at most; after that, failed tasks are acknowledged."""
 
 
 class Cluster(Protocol):
-    """What a worker needs to know of the others."""
+    """The view of the cluster that a simulated worker needs."""
 
     def may_start(self, topic: str) -> bool:
-        """Whether the concurrency limit of *topic* allows one more."""
+        """Whether *topic* is consumed, and its concurrency limit allows one more."""
+
+    def fate_of(self, delivery: Delivery, task_id: str, host: str, *, again: bool) -> Fate:
+        """Return the fate of a task that begins now on *host*."""
 
     def reports(self, now: float) -> tuple[WorkerReport, ...]:
-        """What all workers heard of lately would say."""
+        """Return the reports of all workers heard of lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,12 @@ class Run:
 
     @property
     def ends(self) -> float:
-        """When it will be over."""
+        """The time at which the task ends."""
         return self.started + self.fate.seconds
 
 
 class SimulatedWorker:
-    """A worker of the demo. Time is told to it; it keeps none itself."""
+    """A simulated worker. The caller passes the time."""
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class SimulatedWorker:
         now: float,
         *,
         dice: random.Random,
-        speed: float,
+        running_for: float = 0.0,
     ) -> None:
         self.node = node
         self.topics = list(node.topics)
@@ -78,19 +81,20 @@ class SimulatedWorker:
         self.died: float | None = None
         self._broker = connect()
         self._cluster = cluster
-        self._speed = speed
         self.started = now
+        self._started_at = now - running_for
         self._next_topic = 0
         self._finished: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._dead_letters = 0
         self.connected = True
+        self.is_new_release = False
         self._speak("register", now)
 
     # --- time -----------------------------------------------------------------------
 
     def step(self, now: float) -> None:
-        """Do what is due at *now*: end tasks, begin tasks, beat."""
+        """Do what is due at *now*: end tasks, begin tasks, send a heartbeat."""
         for run in [run for run in self.runs if run.ends <= now]:
             self._end(run, now)
         while len(self.runs) < self.node.capacity and (delivery := self._claim()) is not None:
@@ -99,15 +103,20 @@ class SimulatedWorker:
             self._speak("heartbeat", now)
 
     def kill(self, now: float) -> None:
-        """Die as by ``kill -9``: say nothing, settle nothing."""
+        """Die as after ``kill -9``: send nothing, settle nothing."""
         self.died = now
 
     def disconnect(self) -> None:
-        """Let the broker notice that the process is dead: what it held is redelivered."""
+        """Let the broker notice the death: unacknowledged messages are redelivered."""
         if self.connected:
             self.connected = False
             self.runs.clear()
             self._broker.close()
+
+    def stop(self, now: float) -> None:
+        """Stop in good order: give back what runs, and say goodbye."""
+        self._speak("unregister", now)
+        self.disconnect()
 
     def answer(self, now: float) -> None:
         """Answer `who_is_alive`, as every node does: with all it has heard of."""
@@ -134,8 +143,8 @@ class SimulatedWorker:
         if task.problem is not None or task.task_id is None:
             self._dead_letter(delivery, None)
             return
-        again = replays.story(delivery.properties.headers).count > 0
-        fate = world.fate(task.task_id, task.message_id, delivery.topic, self._speed, again=again)
+        again = replay_header.story(delivery.properties.headers).count > 0
+        fate = self._cluster.fate_of(delivery, task.task_id, self.node.host, again=again)
         self.runs.append(Run(delivery, task.task_id, now, fate))
         self._broker.broadcast(self._task_event("task_started", self.runs[-1], now))
         self._lock_event("lock_acquired", self.runs[-1], now)
@@ -152,7 +161,7 @@ class SimulatedWorker:
             return
         self._failed[topic] += 1
         self._broker.broadcast(self._task_event("task_failed", run, now))
-        if self._dead_letters < _MOST_DEAD:
+        if self._dead_letters < _MAX_DEAD:
             self._dead_letter(run.delivery, self._failure(mishap, now))
         else:
             self._acknowledge(run.delivery)
@@ -170,7 +179,7 @@ class SimulatedWorker:
         self._count(delivery.topic, "skipped")
 
     def _failure(self, mishap: Mishap, now: float) -> Failure | None:
-        """Return what it writes into a dead letter; a peer writes nothing."""
+        """Return the failure to write into a dead letter; `None` if the node writes none."""
         if not self.node.tells_why:
             return None
         return Failure(
@@ -186,7 +195,7 @@ class SimulatedWorker:
     # --- what it says ---------------------------------------------------------------
 
     def report(self, *, telemetry: bool = True) -> WorkerReport:
-        """Return what it says of itself, by its own clock; `register` has no telemetry."""
+        """Return the worker's report by its own clock; `register` has no telemetry."""
         return WorkerReport(
             worker_id=self.worker_id,
             host=self.node.host,
@@ -195,7 +204,7 @@ class SimulatedWorker:
             capacity=self.node.capacity,
             running=len(self.runs),
             topics=tuple(self.topics),
-            started_at=self.started + self.node.clock,
+            started_at=self._started_at + self.node.clock,
             last_heartbeat=self.last_beat + self.node.clock,
             running_tasks=tuple(map(_on_worker, self.runs)) if telemetry else None,
             succeeded=self._finished.total() - self._failed.total(),
@@ -204,7 +213,7 @@ class SimulatedWorker:
             failed_per_topic=dict(self._failed),
         )
 
-    def _speak(self, kind: Literal["register", "heartbeat"], now: float) -> None:
+    def _speak(self, kind: Literal["register", "heartbeat", "unregister"], now: float) -> None:
         self.last_beat = now
         report = self.report(telemetry=kind == "heartbeat")
         self._broker.broadcast(WorkerEvent(kind=kind, sender_id=self.sender, worker=report))

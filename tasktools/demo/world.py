@@ -1,4 +1,4 @@
-"""What the demo cluster is made of: topics, kinds of tasks and workers. Values, no behaviour."""
+"""The topics, kinds of tasks and workers of the demo cluster, as values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POISON: Final = b'{"id": "rmq:0ddba11:7", "topic": "orders", "payload": {"task_i
 
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """What can go wrong with a task: where in its program, and whether it *passes* with time."""
+    """An error of a task: where in its program, and whether it *passes* with time."""
 
     error_type: str
     error: str
@@ -32,7 +32,7 @@ class Mishap:
     passes: bool = False
 
     def traceback(self) -> str:
-        """Return what Python would print of it."""
+        """Return the traceback that Python would print."""
         return f"Traceback (most recent call last):\n{self.where}\n{self}\n"
 
     def __str__(self) -> str:
@@ -160,7 +160,7 @@ BY_TOPIC: Final = {topic.name: topic for topic in TOPICS}
 
 
 def rhythm(hour: float) -> float:
-    """Return how busy it is at *hour* of the day: 1 on average, most at 14, least at 2."""
+    """Return the load at *hour* of the day: 1 on average, most at 14, least at 2."""
     return 1.0 + 0.7 * math.cos((hour - 14.0) / 24.0 * math.tau)
 
 
@@ -227,7 +227,7 @@ def poison(now: float) -> Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """How long a task will take, and the mishap with which it ends, if any."""
+    """The duration of a task, and the mishap with which it ends, if any."""
 
     seconds: float
     mishap: Mishap | None = None
@@ -236,7 +236,7 @@ class Fate:
 def fate(
     task_id: str, message_id: str | None, topic: str, speed: float, *, again: bool = False
 ) -> Fate:
-    """Return what will become of a task; the same each time it is delivered. When it is tried
+    """Return the fate of a task, the same for each delivery. When it is tried
     *again* later, what passes with time has passed."""
     dice = random.Random(task_id)  # noqa: S311 - a demo
     known = BY_TOPIC.get(topic)

@@ -1,4 +1,4 @@
-"""For tests of one's own: what a broker must do, messages to do it with, a scene, a node."""
+"""Tools for tests of your own: a conformance suite, factories, a seeded cluster, private nodes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ from tasktools.testing.seed import Seeded, seed
 if TYPE_CHECKING:
     from tasktools.testing.conformance import Backdoor, BrokerConformance
     from tasktools.testing.node import RabbitMQNode
+    from tasktools.testing.node_cluster import RabbitMQCluster
 
 __all__ = (
     "PUBLISHED",
     "Backdoor",
     "BrokerConformance",
+    "RabbitMQCluster",
     "RabbitMQNode",
     "Seeded",
     "celery_message",
@@ -53,6 +55,7 @@ __all__ = (
 _LATER: Final = {
     "Backdoor": "tasktools.testing.conformance",
     "BrokerConformance": "tasktools.testing.conformance",
+    "RabbitMQCluster": "tasktools.testing.node_cluster",
     "RabbitMQNode": "tasktools.testing.node",
 }
 

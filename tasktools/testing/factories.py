@@ -12,7 +12,7 @@ from tasktools.core.events import LockEvent, TaskEvent, TaskOnWorker, WorkerEven
 from tasktools.core.models import Failure, Outgoing, Properties
 
 PUBLISHED: Final = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
-"""When the messages of this module were published, unless said otherwise."""
+"""Publication time of the messages of this module, unless said otherwise."""
 
 
 def properties(**overrides: Any) -> Properties:
@@ -116,12 +116,12 @@ def outgoing(
     topic: str = "emails", body: bytes | None = None, *, delay: float = 0.0, **overrides: Any
 ) -> Outgoing:
     """Return a message ready for `publish_many`; *overrides* are properties."""
-    told = properties(**overrides)
+    own = properties(**overrides)
     return Outgoing(
         topic=topic,
-        message_id=told.message_id or "",
-        body=task_body(topic=topic, message_id=told.message_id or "") if body is None else body,
-        properties=told,
+        message_id=own.message_id or "",
+        body=task_body(topic=topic, message_id=own.message_id or "") if body is None else body,
+        properties=own,
         delay=delay,
     )
 
@@ -181,16 +181,16 @@ def worker_event(
 
     *running* are its tasks, or their ids; a mere number comes without telemetry.
     """
-    told: dict[str, Any] = {"running": running, "running_tasks": None}
+    values: dict[str, Any] = {"running": running, "running_tasks": None}
     if not isinstance(running, int):
         tasks = tuple(
             TaskOnWorker(task_id=task, topic="emails") if isinstance(task, str) else task
             for task in running
         )
-        told = {"running": len(tasks), "running_tasks": tasks}
-    told |= report
+        values = {"running": len(tasks), "running_tasks": tasks}
+    values |= report
     return WorkerEvent(
-        kind=kind, sender_id=f"node-of-{worker_id}", worker=worker_report(worker_id, **told)
+        kind=kind, sender_id=f"node-of-{worker_id}", worker=worker_report(worker_id, **values)
     )
 
 
@@ -243,7 +243,7 @@ def peer_heartbeat(worker_id: str = "worker-1", *, at: float = 0.0, **worker: An
         "failed_per_topic": {"emails": 3},
         "events_by_status": {"success": 5, "failed": 3},
     }
-    told = {
+    heartbeat = {
         "worker_id": worker_id,
         "host": "host-1",
         "pid": 4711,
@@ -257,7 +257,7 @@ def peer_heartbeat(worker_id: str = "worker-1", *, at: float = 0.0, **worker: An
         "role": "worker",
         **worker,
     }
-    return _dumps({"event": "heartbeat", "sender_id": "node-1", "worker": told})
+    return _dumps({"event": "heartbeat", "sender_id": "node-1", "worker": heartbeat})
 
 
 def _dumps(value: Any) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,9 +21,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+_PORTS: Final = range(10_000, 32_000)
 _STARTS_WITHIN: Final = 90.0
 _STOPS_WITHIN: Final = 30.0
 _PLUGIN: Final = "rabbitmq_management"
+_ERLANG_ARGUMENTS: Final = (
+    "-kernel inet_dist_use_interface {127,0,0,1} "
+    "+sbwt none +sbwtdcpu none +sbwtdio none"  # idle schedulers sleep at once, they do not spin
+)
 _NOT_INSTALLED: Final = (
     "No rabbitmq-server is installed; no node was started. Install the package rabbitmq-server "
     "(apt-get install rabbitmq-server, brew install rabbitmq, or conda-forge's)."
@@ -34,8 +41,9 @@ class RabbitMQNode:
     *config* are lines of `rabbitmq.conf`. *tls* are the paths of CA, certificate and key; the
     node then also listens at `tls_dsn`. *root* is a system root (a chroot) in which the server
     is installed, for versions other than the system's; it takes root rights. *plugins* are enabled
-    beside the management. Data and logs are in `folder`; they are removed when the node was
-    stopped without an error, else kept.
+    beside the management. *cookie* is the Erlang cookie that nodes of one cluster share
+    (`RabbitMQCluster`); without it the node makes one of its own. Data and logs are in `folder`;
+    they are removed when the node was stopped without an error, else kept.
 
     ::
 
@@ -50,12 +58,14 @@ class RabbitMQNode:
         tls: tuple[Path, Path, Path] | None = None,
         root: Path | None = None,
         plugins: Iterable[str] = (),
+        name: str | None = None,
+        cookie: str | None = None,
     ) -> None:
         self._root = root
         self._plugins = (_PLUGIN, *plugins)
         self._binaries = _find_binaries(root)
         self._process: subprocess.Popen[bytes] | None = None
-        self._name = f"tasktools-{uuid.uuid4().hex[:8]}"
+        self.name = f"{name or f'tasktools-{uuid.uuid4().hex[:8]}'}@localhost"
         self.port, self._tls_port, management_port, self._dist_port = _free_ports(4)
         self.dsn = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self.tls_dsn = f"amqps://guest:guest@127.0.0.1:{self._tls_port}/"
@@ -63,6 +73,8 @@ class RabbitMQNode:
         temporary = None if root is None else root / "tmp"
         self.folder = Path(tempfile.mkdtemp(prefix="tasktools-node-", dir=temporary))
         self._write_config(management_port, tls, config)
+        if cookie is not None:
+            self._write_cookie(cookie)
 
     def __enter__(self) -> Self:
         try:
@@ -73,9 +85,11 @@ class RabbitMQNode:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
-        self.stop()
-        if failed is None:
+        if failed is None:  # nobody reads its data again: a stop in good order takes RabbitMQ 6 s
+            self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.stop()
 
     def _write_config(
         self, management_port: int, tls: tuple[Path, Path, Path] | None, more: Iterable[str]
@@ -94,10 +108,18 @@ class RabbitMQNode:
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].")
 
+    def _write_cookie(self, cookie: str) -> None:
+        file = self.folder / ".erlang.cookie"
+        file.write_text(cookie)
+        file.chmod(0o400)  # Erlang refuses one that others can read
+
     # --- lifecycle ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start it and wait until it answers; `RuntimeError` names the logs if it does not."""
+        """Start the node and wait until it answers.
+
+        Raises `RuntimeError`, which names the folder of its logs, if it does not.
+        """
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen(
                 self._command("rabbitmq-server"),
@@ -111,7 +133,7 @@ class RabbitMQNode:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._end()
-                raise RuntimeError(f"The node {self._name} did not start; see {self.folder}.")
+                raise RuntimeError(f"The node {self.name} did not start; see {self.folder}.")
             time.sleep(0.1)
 
     def _answers(self) -> bool:
@@ -119,11 +141,11 @@ class RabbitMQNode:
             self.request("GET", "/api/overview")
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
     def stop(self) -> None:
-        """Stop it in good order; data and ports stay, so that it can be started again."""
+        """Stop the node with SIGTERM; its data and ports stay, so that it can be started again."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -131,16 +153,16 @@ class RabbitMQNode:
         self._end()
 
     def restart(self) -> None:
-        """Stop it and start it again, with the same data and ports."""
+        """Stop the node and start it again, with the same data and ports."""
         self.stop()
         self.start()
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """Kill the node at once, as a power cut would."""
         self._end()
 
     def _end(self) -> None:
-        """Kill what is left of the process group that we started."""
+        """Kill what is left of the node's process group."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -152,11 +174,11 @@ class RabbitMQNode:
 
     @property
     def log(self) -> str:
-        """What the node has written to its log."""
+        """The text of the node's log."""
         return (self.folder / "log" / "node.log").read_text(errors="replace")
 
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl against it and return what it prints."""
+        """Run rabbitmqctl against the node and return what it prints."""
         done = subprocess.run(
             self._command("rabbitmqctl", *arguments),
             env=self._environment(),
@@ -192,7 +214,7 @@ class RabbitMQNode:
         self.request("DELETE", f"/api/vhosts/{quote(name, safe='')}")
 
     def add_user(self, name: str, password: str, *, tags: str = "") -> None:
-        """Create a user who may nothing yet; *tags* such as ``management``."""
+        """Create a user without any permissions; *tags* such as ``management``."""
         self.request("PUT", f"/api/users/{quote(name)}", {"password": password, "tags": tags})
 
     def allow(
@@ -225,7 +247,7 @@ class RabbitMQNode:
             "LANG": "C.UTF-8",
             "HOME": folder,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"{self._name}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
@@ -236,7 +258,7 @@ class RabbitMQNode:
             "RABBITMQ_MNESIA_BASE": f"{folder}/data",
             "RABBITMQ_PID_FILE": f"{folder}/pid",
             "RABBITMQ_PLUGINS_EXPAND_DIR": f"{folder}/plugins",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
         }
 
 
@@ -249,15 +271,19 @@ def _find_binaries(root: Path | None) -> Path:
     base = root or Path("/")
     for folder in sorted(base.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"), reverse=True):
         return folder
-    found = shutil.which("rabbitmq-server") if root is None else None
-    if found is None:
+    server = shutil.which("rabbitmq-server") if root is None else None
+    if server is None:
         raise RuntimeError(_NOT_INSTALLED)
-    return Path(found).resolve().parent
+    return Path(server).resolve().parent
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Return ports on which nobody listens, of those that systems give to nobody unasked: a node
+    that is down keeps its ports, and no client and no other server may get them meanwhile."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            ports += [port] if port not in ports else []
     return ports

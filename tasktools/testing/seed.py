@@ -106,8 +106,8 @@ def _failure(number: int, now: float) -> Failure:
 
 
 def _poison(topic: str) -> Outgoing:
-    told = Properties(message_id="seed-poison", delivery_mode=2)
-    return Outgoing(topic=topic, message_id="seed-poison", body=POISON, properties=told)
+    properties = Properties(message_id="seed-poison", delivery_mode=2)
+    return Outgoing(topic=topic, message_id="seed-poison", body=POISON, properties=properties)
 
 
 class Seeded:

@@ -1,20 +1,23 @@
-"""Widgets for notebooks: what the library can do, with buttons.
+"""Widgets for notebooks: the live board, incident, dead letters, publishing, and figures.
 
-They need ipywidgets and plotly, which `import tasktools` alone does not load:
-``tasktools.widgets`` is imported when it is first used.
+`import tasktools` does not load ipywidgets and plotly; ``tasktools.widgets`` is imported when it
+is first used.
 """
 
-from tasktools.widgets import figures
-from tasktools.widgets.board import Dashboard, dashboard
-from tasktools.widgets.publishing import PublishWidget, publish
-from tasktools.widgets.triage import DeadLettersWidget, dead_letters
+from tasktools import figures
+from tasktools.widgets.dashboard import Dashboard, dashboard
+from tasktools.widgets.dead_letters import DeadLettersWidget, dead_letters
+from tasktools.widgets.incident import IncidentWidget, incident
+from tasktools.widgets.publish import PublishWidget, publish
 
 __all__ = (
     "Dashboard",
     "DeadLettersWidget",
+    "IncidentWidget",
     "PublishWidget",
     "dashboard",
     "dead_letters",
     "figures",
+    "incident",
     "publish",
 )

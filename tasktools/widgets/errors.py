@@ -1,4 +1,4 @@
-"""Errors of callbacks are seen: widgets swallow what their handlers raise."""
+"""A wrapper that shows the errors of callbacks, which ipywidgets swallows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _log = logging.getLogger("tasktools.widgets")
 
 
 class HasProblem(Protocol):
-    """A state that shows its last error."""
+    """A state whose `problem` is shown on screen."""
 
     problem: Any
 
 
 def guarded(state: HasProblem, action: str, callback: Callable[..., object]) -> Callable[..., None]:
-    """Return *callback* such that its error is logged and becomes the `problem` of *state*."""
+    """Return *callback*, with its error logged and set as the `problem` of *state*."""
 
     @functools.wraps(callback)
     def called(*args: Any, **kwargs: Any) -> None:

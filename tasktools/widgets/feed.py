@@ -1,7 +1,7 @@
-"""A thread that does for a widget what must not be done in the kernel's own: talk to a broker.
+"""A thread that talks to a broker for a widget, so that the kernel's own thread never waits.
 
-What it finds out it posts to the kernel's loop, one update in flight, newer values in place of
-older ones. A feed never touches a widget.
+A feed posts its news to the kernel's loop. One update is under way at a time, and a newer value
+replaces an older one. A feed never touches a widget.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from tasktools.core.errors import TaskToolsError
 
 _log = logging.getLogger("tasktools.widgets")
 
-_AFTER_AN_ERROR: Final = 2.0
-"""Seconds until the next look, when one has failed."""
+_RETRY_SECONDS: Final = 2.0
+"""Pause after a look that failed."""
 
 Post = Callable[[Callable[[], object]], object]
-"""Brings a call into the thread that owns the widgets."""
+"""Passes a call to the thread that owns the widgets."""
 
 
 def to_the_kernel() -> Post:
-    """Return what brings calls into the loop that runs now, a notebook's; without a loop they
-    are made at once, in the feed's thread."""
+    """Return a function that passes calls to the running loop, which is the notebook's.
+
+    Without a running loop, a call is made at once, in the feed's thread.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -35,11 +37,11 @@ def to_the_kernel() -> Post:
 
 
 class Feed:
-    """A thread for the jobs of one widget, and for a look from time to time.
+    """A thread that does the jobs of one widget, and calls *look* regularly.
 
-    *look* is called when the feed starts, and again after as many seconds as it returned. What
-    jobs and looks find out they `tell`; *receive* gets it, in the kernel's loop. The last error
-    of either is told as `problem`, an empty one once things work again.
+    *look* is called when the feed starts, and again after the number of seconds that it returned.
+    Jobs and looks pass news to `tell`; *receive* gets the news, in the kernel's loop. The last
+    error is told as `problem`; it is emptied when looks work again.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Feed:
         self._receive = receive
         self._post = post
         self._changed = threading.Condition()
+        self.settled = 0
         self._jobs: deque[Callable[[], object]] = deque()
         self._look_now = self._look_failed = False
         self._news: dict[str, Any] = {}
@@ -65,11 +68,11 @@ class Feed:
     # --- from any other thread ------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, or go on after `stop`. Idempotent; nothing after `close`."""
+        """Start the thread, or continue after `stop`. Idempotent; no effect after `close`."""
         with self._changed:
             if self._closed or self._running:
                 return
-            # The thread before may still be at its last job: then it simply goes on.
+            # An earlier thread may still do its last job: then it continues.
             self._running, self._look_now = True, True
             self._changed.notify_all()
             if self._thread is None:
@@ -77,13 +80,13 @@ class Feed:
                 self._thread.start()
 
     def stop(self) -> None:
-        """End once the jobs that were given are done; does not wait. `start` goes on."""
+        """End the thread after the pending jobs, without waiting. `start` continues."""
         with self._changed:
             self._running = False
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Do the jobs that were given, and end for good. Idempotent."""
+        """Do the pending jobs, end the thread for good, and wait for it. Idempotent."""
         with self._changed:
             self._closed, self._running = True, False
             self._news.clear()
@@ -93,27 +96,27 @@ class Feed:
             thread.join()
 
     def do(self, job: Callable[[], object]) -> None:
-        """Have *job* done in the feed's thread, after those before it, and look afterwards."""
+        """Do *job* in the feed's thread, after earlier jobs, and look afterwards."""
         self.start()
         with self._changed:
             self._jobs.append(job)
             self._changed.notify_all()
 
     def look_soon(self) -> None:
-        """Look now rather than when it is time."""
+        """Look now, before the pause is over."""
         with self._changed:
             self._look_now = True
             self._changed.notify_all()
 
     @property
     def alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the thread runs."""
         return self._thread is not None
 
     # --- in the feed's thread -------------------------------------------------------
 
     def tell(self, **news: Any) -> None:
-        """Have *news* received, soon, together with what else there is by then."""
+        """Send *news* to the state soon, together with other news until then."""
         with self._changed:
             if self._closed:
                 return
@@ -125,6 +128,11 @@ class Feed:
             self._post(self._deliver)
         except RuntimeError:  # the loop is closed: the kernel is going down
             self.stop()
+
+    def advance(self, count: int) -> None:
+        """Tell that *count* more messages of a job are settled."""
+        self.settled += count
+        self.tell(settled=self.settled)
 
     def _deliver(self) -> None:
         with self._changed:
@@ -140,7 +148,7 @@ class Feed:
             pause = self._try(job)
 
     def _next(self, pause: float) -> Callable[[], object] | None:
-        """Return what is to be done next, once there is something; `None` at the end."""
+        """Wait for the next job or look, and return it; `None` ends the thread."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._jobs or self._look_now or not self._running, timeout=pause
@@ -155,20 +163,20 @@ class Feed:
             return self._look
 
     def _try(self, job: Callable[[], object]) -> float:
-        """Do *job*; returns the seconds until the next look."""
-        pause, problem = _AFTER_AN_ERROR, ""
+        """Do *job*, tell its error, and return the seconds until the next look."""
+        pause, problem = _RETRY_SECONDS, ""
         try:
-            told = job()
+            seconds = job()
         except TaskToolsError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - shown on screen
             _log.exception("%s failed", self._name, extra={"action": self._name})
             problem = f"{type(error).__name__}: {error}"
         else:
-            pause = told if isinstance(told, float) else pause
+            pause = seconds if isinstance(seconds, float) else pause
         if problem:
             self.tell(problem=problem)
-        elif job is self._look and self._look_failed:  # what a job complained of stays
+        elif job is self._look and self._look_failed:  # the problem of a job stays
             self.tell(problem="")
         if job is self._look:
             self._look_failed = bool(problem)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasktools.worker.context import CurrentTask, current_task
-from tasktools.worker.limits import TimeLimitExceeded
 from tasktools.worker.registry import DEFAULT, Task, TaskRegistry, task
+from tasktools.worker.time_limit import TimeLimitExceeded
 
 if TYPE_CHECKING:
     from tasktools.worker.runner import TaskRunner

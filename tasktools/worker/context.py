@@ -1,4 +1,4 @@
-"""What a task can know of itself while it runs."""
+"""The current task: what a running task can ask about itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from tasktools.core.masked_repr import MaskedRepr
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentTask:
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CurrentTask(MaskedRepr):
     """The task that runs here.
 
     *attempts* counts the tries, this one included. *redelivered*: somebody had the message

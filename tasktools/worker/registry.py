@@ -1,4 +1,4 @@
-"""Which function a task message stands for. Only registered functions are ever called."""
+"""The registry of tasks by name. Only registered functions are ever called."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ LockName = str | Callable[..., str]
 class Task:
     """A registered function.
 
-    *max_retries*: tries after the first, else what the topic's settings say. *retry_delay*:
-    seconds before the second try, doubled before each further one. *time_limit*: seconds that
-    one try may take. *lock*: a name, or a function of the task's arguments that returns one;
-    tasks with the same never run at once, in the whole cluster: they wait for each other. What a
-    message says itself goes before *max_retries*, *retry_delay* and *lock*.
+    `TaskRegistry.task` says what the fields mean.
     """
 
     function: Callable[..., Any]
@@ -107,10 +103,39 @@ class TaskRegistry:
     ) -> Any:
         """Register a function, or a coroutine function, as a task; a decorator.
 
-        *name* is the task's short name, by default the function's. The function itself stays as
-        it is. The options are those of `Task`. Raises `ValueError` for options that no task can
-        have, and when another function is registered as the same ``module:function``, except in
-        ``__main__``, where a notebook runs cells again.
+        Parameters
+        ----------
+        function
+            Given when the decorator is used without parentheses. It is returned unchanged.
+        name
+            The task's short name; by default the function's.
+        topic
+            The topic that a worker consumes for it besides its own.
+        max_retries
+            Number of attempts after the first; by default the topic's setting.
+        retry_delay
+            Seconds before the second attempt, doubled before each further one.
+        time_limit
+            Seconds that one attempt may take; by default the runner's.
+        lock
+            A name, or a function of the task's arguments that returns one: tasks with the same
+            lock never run at once in the whole cluster. What a message says itself takes
+            precedence over *max_retries*, *retry_delay* and *lock*.
+
+        Raises
+        ------
+        ValueError
+            An option makes no sense, or another function is registered as the same
+            ``module:function`` (except in ``__main__``, where a notebook runs cells again).
+
+        Examples
+        --------
+        >>> registry = TaskRegistry()
+        >>> @registry.task(max_retries=3, retry_delay=2, time_limit=60)
+        ... def send(to: str) -> None: ...
+        >>> [(task.name, task.max_retries) for task in registry]
+        [('send', 3)]
+
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,6 +181,6 @@ class TaskRegistry:
 
 
 DEFAULT: Final = TaskRegistry()
-"""The registry that `tasktools.task` fills and a `TaskRunner` uses unless told otherwise."""
+"""The registry that `tasktools.task` fills, the default of `TaskRunner`."""
 
 task: Final = DEFAULT.task

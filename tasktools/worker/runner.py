@@ -1,4 +1,4 @@
-"""The runner: consumes topics, executes their tasks, and can be trusted with them."""
+"""The task runner: consumes topics and executes their tasks without losing any."""
 
 from __future__ import annotations
 
@@ -9,42 +9,88 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import WorkerReport
 from tasktools.core.models import TopicSettings
-from tasktools.worker.bell import Bell
-from tasktools.worker.execution import Execution
-from tasktools.worker.presence import Presence
+from tasktools.worker.control import ControlThread
+from tasktools.worker.executor import Execution
+from tasktools.worker.heartbeat import Heartbeat
+from tasktools.worker.intervals import DEFAULT_INTERVALS, Intervals
+from tasktools.worker.poison import BeginCounts
 from tasktools.worker.registry import DEFAULT, TaskRegistry
-from tasktools.worker.settling import Settling
-from tasktools.worker.slots import Slots
-from tasktools.worker.steward import Steward
+from tasktools.worker.settlement import Settlement
+from tasktools.worker.signals import Signals
 from tasktools.worker.subscriptions import Subscriptions
-from tasktools.worker.tally import Tally
+from tasktools.worker.task_counts import TaskCounts
+from tasktools.worker.thread_pool import ThreadPool
 
 _log = logging.getLogger("tasktools.worker")
 
+POISON_LIMIT: Final = 5
+"""Begins without an end after which a task is dead-lettered."""
+
 
 class TaskRunner:
-    """A worker: executes the tasks of *topics*, *capacity* at a time, until it is stopped.
+    """A worker that executes tasks until it is stopped.
 
-    *topics* are created where they are missing; ``"*"`` stands for every topic that can be
-    known, also those to come. The tasks are those of *registry*, by default the one that
-    `tasktools.task` fills. *worker_id* names it to others. *grace*: seconds that running tasks
-    have to end when it is stopped; then they are given back, and run again elsewhere.
-    *time_limit*: seconds that a task may take which has no limit of its own. *prefetch*:
-    messages of a topic that it holds at most, by default the capacity.
+    Parameters
+    ----------
+    broker
+        The broker whose topics are consumed.
+    topics
+        Names of topics; those that are missing are created. ``"*"`` stands for every topic that
+        can be known, also later ones.
+    capacity
+        Number of tasks that run at once.
+    registry
+        The tasks; by default those that `tasktools.task` has registered.
+    worker_id
+        The worker's name for others; made up by default.
+    grace
+        Seconds that running tasks have to end after `stop`; then they are given back and run
+        again elsewhere.
+    time_limit
+        Seconds that a task may take that has no limit of its own.
+    prefetch
+        Largest number of unacknowledged messages per topic; by default the capacity.
+    poison_limit
+        Number of times that a redelivered task may begin without an end, because its worker's
+        process ended each time, before it is dead-lettered as ``poison``; `None` for no limit. The
+        first delivery does not count, nor do tasks that a worker gave back when it stopped. The
+        broker counts in a queue ``tasktools.begun.…`` for each such task; a quorum queue's
+        delivery limit holds as well.
+    clock
+        The source of time; the system's by default.
+    intervals
+        How often things are checked and retried.
 
-    ::
+    Raises
+    ------
+    TypeError, ValueError
+        An argument makes no sense; nothing was started.
 
-        TaskRunner(broker=get_broker(), topics=["emails"], capacity=4).run()
+    Examples
+    --------
+    >>> import tasktools as tt
+    >>> registry, greeted = tt.TaskRegistry(), []
+    >>> @registry.task()
+    ... def greet(name: str) -> None:
+    ...     greeted.append(name)
+    >>> with tt.connect("memory://") as cluster:
+    ...     _ = cluster.publish("emails", "greet", kwargs={"name": "Ann"}, create=True)
+    ...     with tt.TaskRunner(broker=cluster.broker, topics=["emails"], registry=registry):
+    ...         while not greeted:
+    ...             pass
+    >>> greeted
+    ['Ann']
+
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one an option
         self,
         *,
         broker: Broker,
@@ -55,12 +101,16 @@ class TaskRunner:
         grace: float = 30.0,
         time_limit: float | None = None,
         prefetch: int | None = None,
+        poison_limit: int | None = POISON_LIMIT,
         clock: Clock | None = None,
+        intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         if isinstance(topics, str):
             raise TypeError(f"topics is a list of names, like [{topics!r}]; nothing was started.")
         requested = tuple(topics)
         _check(requested, capacity, prefetch, grace, time_limit)
+        if poison_limit is not None and poison_limit < 1:
+            raise ValueError("poison_limit is 1 or more, or None; nothing was started.")
         self.worker_id = worker_id or _new_worker_id()
         self._broker = broker
         self._grace = grace
@@ -70,47 +120,50 @@ class TaskRunner:
         self._version = _version()
         sender_id = f"tasktools-{secrets.token_hex(4)}"
         tasks = DEFAULT if registry is None else registry
-        self._tally = Tally()
-        self._presence = Presence(broker, self._report, sender_id)
-        self._settling = Settling(
+        self._counts = TaskCounts()
+        self._heartbeat = Heartbeat(broker, self._report, sender_id, intervals)
+        self._settlement = Settlement(
             broker,
             self.worker_id,
             settings=self._settings,
-            presence=self._presence,
+            heartbeat=self._heartbeat,
             clock=self._clock,
+            intervals=intervals,
         )
         self._execution = Execution(
             broker,
             tasks,
             worker_id=self.worker_id,
             sender_id=sender_id,
-            presence=self._presence,
-            settling=self._settling,
-            tally=self._tally,
+            heartbeat=self._heartbeat,
+            settlement=self._settlement,
+            counts=self._counts,
+            begins=BeginCounts(broker, poison_limit),
             time_limit=time_limit,
             clock=self._clock,
         )
         self._waited_enough = threading.Event()
-        self._slots = Slots(self._execution.handle, capacity, self._waited_enough.set)
+        self._pool = ThreadPool(self._execution.handle, capacity, self._waited_enough.set)
         self._subscriptions = Subscriptions(
             broker,
             requested,
             always=tasks.topics,
-            receive=self._slots.put,
+            receive=self._pool.put,
             give_back=self._give_back,
             prefetch=prefetch or capacity,
         )
-        self._steward = Steward(
+        self._control = ControlThread(
             broker,
             self.worker_id,
             sender_id=sender_id,
             subscriptions=self._subscriptions,
-            presence=self._presence,
+            heartbeat=self._heartbeat,
             report=self._report,
+            intervals=intervals,
         )
         self._state: Literal["new", "running", "stopped"] = "new"
         self._changing = threading.Lock()
-        self._bell = Bell()
+        self._signals = Signals()
         self._unfinished = 0
 
     def __repr__(self) -> str:
@@ -131,18 +184,20 @@ class TaskRunner:
 
     @property
     def capacity(self) -> int:
-        """How many tasks run at once. Can be set while it runs: more begin at once, fewer as
-        tasks end."""
-        return self._slots.capacity
+        """The number of tasks that run at once.
+
+        Can be set while the worker runs: an increase holds at once, a decrease as tasks end.
+        """
+        return self._pool.capacity
 
     @capacity.setter
     def capacity(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}, not 1 or more; nothing was changed.")
-        self._slots.resize(capacity)
+        self._pool.resize(capacity)
         if self._prefetch is None:
             self._subscriptions.set_default_prefetch(capacity)
-        self._presence.beat()
+        self._heartbeat.beat()
 
     # --- running --------------------------------------------------------------------
 
@@ -152,12 +207,12 @@ class TaskRunner:
 
         In another thread than the main one, signals are left alone. Raises what `start` raises.
         """
-        with self._bell.signals():
+        with self._signals.signals():
             self.start()
-            self._bell.wait()  # a signal, or somebody has called stop()
+            self._signals.wait()  # a signal, or somebody has called stop()
             stopping = threading.Thread(target=self.stop, name="tasktools-stop")
             stopping.start()
-            self._bell.wait()  # it has stopped, or a second signal
+            self._signals.wait()  # until the runner has stopped, or a second signal comes
             self._waited_enough.set()
             stopping.join()
         return self._unfinished
@@ -174,15 +229,15 @@ class TaskRunner:
             self._state = "stopped"
             with contextlib.ExitStack() as undo:
                 undo.callback(self._execution.close)
-                undo.callback(self._slots.close)
-                self._slots.start()
-                undo.callback(self._steward.stop)
-                self._steward.listen()
+                undo.callback(self._pool.close)
+                self._pool.start()
+                undo.callback(self._control.stop)
+                self._control.listen()
                 undo.callback(self._subscriptions.drain)
                 self._subscriptions.start()
                 undo.pop_all()
-            self._presence.start()
-            self._steward.start()
+            self._heartbeat.start()
+            self._control.start()
             self._state = "running"
         topics = ", ".join(self.topics)
         _log.info("worker %s: capacity %d, topics %s", self.worker_id, self.capacity, topics)
@@ -198,32 +253,32 @@ class TaskRunner:
             if self._state == "running":
                 self._stop(self._grace if grace is None else grace)
             self._state = "stopped"
-            self._bell.ring()
+            self._signals.ring()
             return self._unfinished
 
     def _stop(self, grace: float) -> None:
-        _log.info("stopping; %d tasks run", len(self._tally.running()))
-        self._steward.stop()
+        _log.info("stopping; %d tasks run", len(self._counts.running()))
+        self._control.stop()
         self._subscriptions.drain()
-        self._slots.close()
+        self._pool.close()
         self._waited_enough.wait(grace)
-        self._settling.stop()
+        self._settlement.stop()
         self._unfinished = self._give_back_unfinished()
         self._give_back(None)
         self._execution.close()
-        self._presence.stop()
+        self._heartbeat.stop()
         _log.info("stopped")
 
     def _give_back_unfinished(self) -> int:
-        unfinished = self._tally.give_up()
+        unfinished = self._counts.give_up()
         for delivery_id, task in unfinished.items():
             _log.warning("task %s did not end in time and will run again", task.task_id)
             self._nack(delivery_id)
-            self._execution.tell_given_back(task)
+            self._execution.given_back(delivery_id, task)
         return len(unfinished)
 
     def _give_back(self, topic: str | None) -> None:
-        for delivery in self._slots.take_back(topic):
+        for delivery in self._pool.take_back(topic):
             self._nack(delivery.id)
 
     def _nack(self, delivery_id: str) -> None:
@@ -234,8 +289,8 @@ class TaskRunner:
         return self._subscriptions.settings(topic)
 
     def _report(self) -> WorkerReport:
-        running = self._tally.running()
-        succeeded, failed = self._tally.counts()
+        running = self._counts.running()
+        succeeded, failed = self._counts.counts()
         return WorkerReport(
             worker_id=self.worker_id,
             host=socket.gethostname(),

@@ -1,4 +1,4 @@
-"""The topics a worker consumes, each within its settings."""
+"""The topics that a worker consumes, each with its settings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _log = logging.getLogger("tasktools.worker")
 ALL: Final = "*"
 """The wildcard: every topic that can be known."""
 _NO_SETTINGS: Final = TopicSettings()
-_MOST_PREFETCH: Final = 65_535  # AMQP's
+_MAX_PREFETCH: Final = 65_535  # AMQP's
 
 
 class Subscriptions:
-    """Consumers by topic. `give_back` is called with a topic, or `None` for all, once nothing
-    more of it can come."""
+    """Consumers by topic. *give_back* is called with a topic, or `None` for all, when no more
+    deliveries of it can come."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Subscriptions:
 
     @property
     def draining(self) -> bool:
-        """Whether it was told to take nothing more, and no topic was joined since."""
+        """Whether the worker drains: no new tasks, and no topic joined since."""
         return self._was_drained and not self._consumers
 
     @property
@@ -62,7 +62,7 @@ class Subscriptions:
         return ALL in self.requested and not self._was_drained
 
     def is_new(self, topic: str) -> bool:
-        """Whether *topic* is one that `look` would try."""
+        """Whether `look` would try to consume *topic*."""
         if topic == ALL or topic in self._consumers or topic in self._left:
             return False
         return self._wants_all
@@ -72,13 +72,13 @@ class Subscriptions:
         return self._settings.get(topic, _NO_SETTINGS)
 
     def start(self) -> None:
-        """Consume all topics that were asked for, creating those that are missing."""
+        """Consume all requested topics; create those that are missing."""
         with self._lock:
             self._settings.update(self._broker.topic_settings())
             self._consume_requested()
 
     def look(self) -> None:
-        """With the wildcard: consume the topics that have become known and exist."""
+        """Consume topics that are newly known, if the wildcard was requested."""
         with self._lock:
             if not self._wants_all:
                 return
@@ -99,7 +99,7 @@ class Subscriptions:
                 self._create_and_consume(topic)
 
     def leave(self, topic: str) -> None:
-        """Take nothing more of *topic*; what runs is finished, what waits goes back."""
+        """Stop consuming *topic*; running tasks finish, waiting ones go back."""
         with self._lock:
             self._left.add(topic)
             consumer = self._consumers.pop(topic, None)
@@ -108,7 +108,7 @@ class Subscriptions:
             self._give_back(topic)
 
     def drain(self) -> None:
-        """Take nothing more at all; what runs is finished, what waits goes back."""
+        """Stop consuming everything; running tasks finish, waiting ones go back."""
         with self._lock:
             self._was_drained = True
             consumers, self._consumers = self._consumers, {}
@@ -127,7 +127,7 @@ class Subscriptions:
     def set_prefetch(self, topic: str, prefetch: int) -> None:
         """Hold at most *prefetch* messages of *topic*."""
         with self._lock:
-            self._own_prefetch[topic] = min(max(prefetch, 1), _MOST_PREFETCH)
+            self._own_prefetch[topic] = min(max(prefetch, 1), _MAX_PREFETCH)
             self._adjust(topic)
 
     def set_default_prefetch(self, prefetch: int) -> None:
@@ -138,18 +138,22 @@ class Subscriptions:
                 self._adjust(topic)
 
     def set_settings(self, topic: str, settings: TopicSettings) -> None:
-        """Go by *settings* from now on."""
+        """Apply *settings* from now on."""
         with self._lock:
             if self._settings.get(topic) != settings:
                 self._settings[topic] = settings
                 self._adjust(topic)
 
     def check(self) -> None:
-        """Make up for news that were missed, and log it when topics cannot be consumed."""
+        """Catch up on missed events, and log topics that cannot be consumed."""
         for topic, settings in self._broker.topic_settings().items():
             self.set_settings(topic, settings)
         consumers = list(self._consumers.values())
-        troubles = {one.topic: one.problem for one in consumers if one.problem is not None}
+        troubles = {
+            consumer.topic: consumer.problem
+            for consumer in consumers
+            if consumer.problem is not None
+        }
         for topic, problem in troubles.items():
             if self._troubles.get(topic) != problem:
                 _log.warning("nothing comes from topic %r: %s", topic, problem)

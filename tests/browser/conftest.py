@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for the session; a page, and so a kernel, for each test."""
+"""One JupyterLab for the session, a Chromium for each module, a page and a kernel for each test."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A Chromium. It ends with the module: until then asyncio takes playwright's loop for a running
+    one, and a widget in a later test of this process would wait for it for ever."""
     with sync_playwright() as playwright:
         browser = launch_chromium(playwright)
         yield browser

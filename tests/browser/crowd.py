@@ -8,10 +8,10 @@ import time
 from typing import Final
 
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
+from tasktools.cluster.cluster import Cluster
 from tasktools.core import events
 from tasktools.core.events import Event, TaskOnWorker
 from tasktools.core.layout import FP
-from tasktools.ops.cluster import Cluster
 from tasktools.testing.factories import task_event, worker_event
 
 MARKUP: Final = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>"
@@ -27,6 +27,9 @@ class Clock:
 
     def time(self) -> float:
         return time.time() if self.at is None else self.at
+
+    def monotonic(self) -> float:
+        return self.time()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -46,7 +49,9 @@ class Crowd:
         )
         self.topics = [MARKUP, *(f"shop.topic-{n:02}" for n in range(1, topics))]
         self.workers = [f"worker-{n:03}" for n in range(workers)]
-        self._running: dict[str, list[tuple[str, str, float]]] = {one: [] for one in self.workers}
+        self._running: dict[str, list[tuple[str, str, float]]] = {
+            event: [] for event in self.workers
+        }
         self._dice = random.Random(5)
         self._seconds = self._tasks = 0
         self._stop = threading.Event()
@@ -81,23 +86,23 @@ class Crowd:
 
     def _step(self) -> None:
         self._seconds += 1
-        said: list[Event] = []
+        new_events: list[Event] = []
         for number, worker in enumerate(self.workers):
             if number == len(self.workers) - 1 and self._seconds > 20:
                 continue  # it died
-            said += self._work(worker)
+            new_events += self._work(worker)
             if (self._seconds + number) % _BEAT == 0:
-                said.append(self._beat(worker))
-        self._server.broadcast(*map(events.encode, said))
+                new_events.append(self._beat(worker))
+        self._server.broadcast(*map(events.encode, new_events))
         self._queue()
 
     def _work(self, worker: str) -> list[Event]:
         now, running = self.clock.time(), self._running[worker]
-        said: list[Event] = []
+        new_events: list[Event] = []
         for task in [task for task in running if task[2] <= now]:
             running.remove(task)
             failed = self._dice.random() < 0.03
-            said.append(
+            new_events.append(
                 task_event(
                     "task_failed" if failed else "task_completed", task[0], worker, topic=task[1]
                 )
@@ -106,8 +111,8 @@ class Crowd:
             self._tasks += 1
             topic = self.topics[int(len(self.topics) * self._dice.random() ** 1.7)]
             running.append((f"task-{self._tasks}", topic, now + self._dice.expovariate(0.2)))
-            said.append(task_event("task_started", running[-1][0], worker, topic=topic))
-        return said
+            new_events.append(task_event("task_started", running[-1][0], worker, topic=topic))
+        return new_events
 
     def _beat(self, worker: str) -> Event:
         tasks = [TaskOnWorker(task_id=t, topic=topic) for t, topic, _ in self._running[worker]]
@@ -126,6 +131,8 @@ class Crowd:
         for topic in self._dice.sample(self.topics, max(len(self.topics) // 8, 1)):
             if self._dice.random() < 0.5:
                 payloads = [{"task_name": "shop:send"}] * self._dice.randrange(1, 9)
-                broker.publish_many([broker.composer.compose(topic, one, None) for one in payloads])
+                broker.publish_many(
+                    [broker.composer.compose(topic, event, None) for event in payloads]
+                )
             else:
                 broker.purge(topic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from tests.browser.server import free_port, running_server
 from tests.jupyter import NOTEBOOKS
 
 CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+SCRIPT: Final = "<script>window.pwned=1</script>"
+IMAGE: Final = "<img src=x onerror=window.pwned=1>"
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 
 _NO_OUTSIDE: Final = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 _LOCAL: Final = ("127.0.0.1", None, "")  # None: data: and blob:, which are in the page itself
@@ -59,6 +64,7 @@ _RUN_CODE: Final = """async source => {
 _USE_THEME: Final = """async theme => {
   await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
 }"""
+_RUN_SCRIPT: Final = "from IPython.display import HTML\nHTML('<script>window.control=1</script>')"
 _EMPTY: Final = {
     "cells": [],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -100,13 +106,15 @@ def running_lab(home: Path) -> Iterator[Lab]:
 
 def launch_chromium(playwright: Playwright) -> Browser:
     """Start the system's Chromium, for which no name but the loopback exists."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if found is None:
+    executable = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if executable is None:
         raise AssertionError(
             "No Chromium is installed; the notebooks were not looked at. Install the package "
             "chromium (apt-get install chromium, brew install chromium), or Google Chrome."
         )
-    return playwright.chromium.launch(executable_path=found, args=["--no-sandbox", _NO_OUTSIDE])
+    return playwright.chromium.launch(
+        executable_path=executable, args=["--no-sandbox", _NO_OUTSIDE]
+    )
 
 
 @dataclass
@@ -122,6 +130,26 @@ class Outside:
     def _note(self, url: str) -> None:
         if urlsplit(url).hostname not in _LOCAL:
             self.urls.append(url)
+
+
+class Part:
+    """A widget on the page, found by its role and its labels."""
+
+    def __init__(self, page: Page, where: Locator) -> None:
+        self.page, self.all = page, where
+        self.all.wait_for()
+
+    def fill(self, label: str, text: str) -> None:
+        self.all.get_by_label(label, exact=True).fill(text)
+
+    def filter(self, text: str) -> None:
+        self.all.get_by_role("searchbox", name="Filter").fill(text)
+
+    def button(self, name: str | re.Pattern[str]) -> Locator:
+        return self.all.get_by_role("button", name=name, exact=True)
+
+    def status(self, text: str | re.Pattern[str]) -> Locator:
+        return self.all.get_by_role("status").filter(has_text=text)
 
 
 def open_notebook(page: Page, base: str, name: str) -> None:
@@ -172,6 +200,22 @@ def errors(page: Page) -> list[str]:
     kinds = ("error", "stderr")
     shown = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in kinds)
     return page.locator(f".jp-OutputArea-output:is({shown})").all_inner_texts()
+
+
+def run_a_script(page: Page) -> None:
+    """Show that in this page a script of an output does run: else a test would prove nothing."""
+    run_code(page, _RUN_SCRIPT)
+    page.wait_for_function("window.control === 1")
+
+
+def assert_markup_is_text(page: Page, shown: Locator, outside: Outside) -> None:
+    """Give `SCRIPT` and `IMAGE` the time to run, and check that neither of them is in *shown* as
+    anything but text."""
+    page.wait_for_timeout(1000)
+    assert shown.locator("script, img").count() == 0
+    assert page.evaluate("window.pwned") is None
+    assert errors(page) == []
+    assert outside.urls == []
 
 
 def screenshot(page: Page, name: str, fallback: Path) -> Path:

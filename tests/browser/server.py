@@ -56,8 +56,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
         ):
             return
         time.sleep(0.1)
-    said = log.read_text(encoding="utf-8", errors="replace")[-4000:]
-    raise AssertionError(f"The server did not start:\n{said}")
+    log_text = log.read_text(encoding="utf-8", errors="replace")[-4000:]
+    raise AssertionError(f"The server did not start:\n{log_text}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

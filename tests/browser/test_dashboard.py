@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
+from tasktools.testing import eventually
 from tests.browser.crowd import MARKUP
 from tests.browser.lab import (
     Lab,
@@ -25,7 +26,7 @@ from tests.browser.lab import (
 )
 
 _DEMO: Final = """import tasktools as tt
-cluster = tt.connect("demo://")
+cluster = tt.connect("demo://?incident=bad_deploy")
 board = tt.widgets.dashboard(cluster, window="1m", thresholds={"queued": 40, "oldest": "5m"})
 board"""
 _CROWD: Final = """import tasktools as tt
@@ -121,16 +122,17 @@ def test_an_operator_watches_the_demo(
     board.moves()
     whole(page, "board_dark", tmp_path)
     use_theme(page, "JupyterLab Light")
+    investigate(page, board, tmp_path)
     assert errors(page) == []
     assert state(page, "problem") == ""
     assert outside.urls == []
 
-    # Its thread ends with its output.
-    threads = "[t.name for t in __import__('threading').enumerate() if 'board' in t.name]"
-    assert printed(page, threads) == "['tasktools-board']"
+    # Its threads end with its output.
+    feeds = "{'tasktools-board', 'tasktools-findings', 'tasktools-incident'}"
+    threads = f"sorted({feeds} & {{t.name for t in __import__('threading').enumerate()}})"
+    assert printed(page, threads) == "['tasktools-board', 'tasktools-findings']"
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-    page.wait_for_timeout(2000)
-    assert printed(page, threads) == "[]"
+    eventually(lambda: printed(page, threads) == "[]")
 
 
 def whole(page: Page, name: str, fallback: Path) -> Path:
@@ -181,6 +183,30 @@ def pause_and_choose(page: Page, board: Board) -> None:
     assert state(page, "window") == "5m"
 
 
+def investigate(page: Page, board: Board, fallback: Path) -> None:
+    """Open the worst finding with the keyboard, and the finding of a topic with the mouse."""
+    worst = board.all.locator("[data-tile=findings]")
+    incident = page.locator(".tasktools-incident")
+    expect(worst).to_contain_text("The dead letters of 'orders' grew")
+    worst.focus()
+    page.keyboard.press("Enter")
+    expect(worst).to_have_attribute("aria-expanded", "true")
+    expect(incident.locator(".ti-head").first).to_contain_text("'orders'", timeout=60_000)
+    expect(incident.locator(".ti-head").first).to_be_in_viewport()
+    worst.click()
+    expect(incident).to_have_count(0)
+
+    key = board.chart("dead_letters").get_by_role("button", name="orders")
+    key.locator(".tb-flag").click()
+    chosen = incident.locator(".ti-head[aria-expanded=true]")
+    expect(chosen).to_contain_text("'orders'", timeout=60_000)
+    expect(key).to_have_attribute("aria-pressed", "true")  # its line is not hidden
+    whole(page, "board_finding", fallback)
+    worst.click()
+    expect(incident).to_have_count(0)
+    assert state(page, "investigating") == "False"
+
+
 def test_60_topics_and_200_workers_can_be_read_and_markup_is_text(
     lab: Lab, page: Page, tmp_path: Path
 ) -> None:
@@ -220,7 +246,7 @@ def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
     open_empty(page, lab, "frozen.ipynb")
     run_code(page, _DEMO)
     board = Board(page)
-    page.wait_for_timeout(4000)  # the first picture is drawn soon after the first points
+    page.locator(".jp-RenderedImage img").wait_for(state="attached")
     expect(page.locator(".jp-RenderedImage img")).to_be_hidden()
     assert page.evaluate(_SAVED) is False
     picture = saved_picture(lab, "frozen.ipynb")
@@ -249,8 +275,8 @@ def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
 
 def assert_is_frozen(page: Page) -> None:
     expect(page.locator(".jp-RenderedImage img")).to_be_visible()
-    page.wait_for_timeout(1000)  # time for an error in place of the board
-    expect(page.get_by_text("Error displaying widget")).to_have_count(0)
+    page.wait_for_timeout(1000)  # time for an error in place of the board, which is hidden
+    expect(page.get_by_text("Error displaying widget")).to_be_hidden()
     assert page.locator(".tasktools-board").count() == 0
 
 
@@ -258,7 +284,7 @@ def saved_picture(lab: Lab, name: str) -> str:
     """Return the one picture in the outputs of a saved notebook, as base64."""
     saved: dict[str, Any] = json.loads((lab.root / name).read_text(encoding="utf-8"))
     outputs = [output["data"] for cell in saved["cells"] for output in cell.get("outputs", [])]
-    (found,) = [data["image/png"] for data in outputs if "image/png" in data]
-    text = found if isinstance(found, str) else "".join(found)
+    (image,) = [data["image/png"] for data in outputs if "image/png" in data]
+    text = image if isinstance(image, str) else "".join(image)
     assert base64.b64decode(text).startswith(b"\x89PNG")
     return text

@@ -14,19 +14,25 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.lab import (
+    IMAGE,
+    SCRIPT,
     Lab,
     Outside,
+    Part,
+    assert_markup_is_text,
     cells,
     errors,
     open_empty,
     printed,
+    run_a_script,
     run_code,
     screenshot,
     use_theme,
 )
 
-MARKUP: Final = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>"
+MARKUP: Final = f"{SCRIPT}{IMAGE}"
 SOON: Final = 1.0
+_SPIN: Final = 0.1  # seconds of processor time
 """Seconds within which the first rows, and 25,000 selected ones, are on screen."""
 
 _MANY: Final = """from tests.browser.many_rows import dead_letters, state_of
@@ -39,7 +45,6 @@ state = state_of(200)
 widget = TableWidget(state, label="Dead letters", lines=8)
 widget"""
 _SHOW: Final = "widget = TableWidget(state, label='Dead letters')\nwidget"
-_CONTROL: Final = "from IPython.display import HTML\nHTML('<script>window.control=1</script>')"
 _NOTE: Final = """alert => {
   window.told = [];
   new MutationObserver(() => window.told.push(alert.textContent)).observe(
@@ -56,21 +61,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 expect.set_options(timeout=60_000)
 
 
-class Table:
+class Table(Part):
     """The table on the page."""
 
     def __init__(self, page: Page, number: int = 0) -> None:
-        self.page = page
-        self.all = page.locator(".tasktools-table").nth(number)
+        super().__init__(page, page.locator(".tasktools-table").nth(number))
         self.grid = self.all.get_by_role("grid")
         self.rows = self.all.locator(".tt-body [role=row]")
         self.rows.first.wait_for()
-
-    def filter(self, text: str) -> None:
-        self.all.get_by_role("searchbox", name="Filter").fill(text)
-
-    def button(self, name: str) -> Locator:
-        return self.all.get_by_role("button", name=name, exact=True)
 
     def says(self, text: str) -> Locator:
         return self.all.get_by_role("status").get_by_text(text, exact=True)
@@ -101,19 +99,29 @@ class Table:
         return self.keys("[aria-selected=true]")
 
 
+def contention() -> float:
+    """Return the seconds that a second of processor time takes now: 1 on a quiet machine."""
+    began, cpu = time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < _SPIN:
+        pass
+    return max((time.perf_counter() - began) / (time.process_time() - cpu), 1.0)
+
+
 @contextmanager
 def measured(what: str) -> Iterator[None]:
-    """Print how long *what* took, and fail if it was too long."""
+    """Print how long *what* took, and fail if it was too long for a machine as busy as this."""
+    before = contention()
     began = time.perf_counter()
     yield
     took = time.perf_counter() - began
-    print(f"{what}: {took:.2f} s")
-    assert took < SOON, f"{what} took {took:.2f} s"
+    bound = SOON * max(before, contention())
+    print(f"{what}: {took:.2f} s of {bound:.2f} s")
+    assert took < bound, f"{what} took {took:.2f} s"
 
 
 def in_python(page: Page, expression: str) -> list[str]:
-    found: list[str] = json.loads(printed(page, f"__import__('json').dumps(list({expression}))"))
-    return found
+    values: list[str] = json.loads(printed(page, f"__import__('json').dumps(list({expression}))"))
+    return values
 
 
 def test_100_000_rows_are_shown_filtered_sorted_and_selected_within_a_second(
@@ -265,9 +273,7 @@ def test_markup_in_rows_is_shown_as_text_and_never_runs(
     lab: Lab, page: Page, outside: Outside, tmp_path: Path
 ) -> None:
     open_empty(page, lab, "rows.ipynb")
-    # In this page a script of an output does run: else the test would prove nothing.
-    run_code(page, _CONTROL)
-    page.wait_for_function("window.control === 1")
+    run_a_script(page)
     run_code(page, _FEW)
     table = Table(page)
     run_code(page, _HOSTILE)
@@ -276,10 +282,5 @@ def test_markup_in_rows_is_shown_as_text_and_never_runs(
     expect(table.row(0)).to_contain_text(r"\ud800\u202eevil")
     table.filter(MARKUP)
     expect(table.rows).to_have_count(5)
-    page.wait_for_timeout(1000)  # time for a script, or for an image that cannot be loaded
+    assert_markup_is_text(page, table.all, outside)
     screenshot(page, "table_markup", tmp_path)
-
-    assert table.all.locator("script, img").count() == 0
-    assert page.evaluate("window.pwned") is None
-    assert errors(page) == []
-    assert outside.urls == []

@@ -51,10 +51,10 @@ def open_board(page: Page, address: str) -> Locator:
 
 def pixels(page: Page) -> list[str]:
     """What the canvases of the board show."""
-    found: list[str] = page.locator(".tasktools-dashboard canvas").evaluate_all(
+    images: list[str] = page.locator(".tasktools-dashboard canvas").evaluate_all(
         "all => all.map(canvas => canvas.toDataURL())"
     )
-    return found
+    return images
 
 
 def test_the_board_moves_and_figures_are_shown_without_any_code(

@@ -41,13 +41,13 @@ class MemoryBackdoor:
         return self._server.depth(queue)
 
     def bodies(self, queue: str) -> list[bytes]:
-        seen, _ = self._server.look(queue, 1_000_000)
+        seen, *_ = self._server.look(queue, 1_000_000)
         self._server.purge(queue)
         return [message.body for message, _ in seen]
 
 
 class TestMemoryBroker(BrokerConformance):
-    lacks = frozenset({"quorum_queues", "survives_restart", "foreign_peers", "layout taskworker"})
+    lacks = frozenset({"quorum_queues", "layout taskworker"})
     names: Layout = FP
 
     @pytest.fixture
@@ -75,5 +75,5 @@ class TestMemoryBroker(BrokerConformance):
 
 
 class TestMemoryBrokerOfTheDocument(TestMemoryBroker):
-    lacks = frozenset({"quorum_queues", "survives_restart", "foreign_peers", "layout fp"})
+    lacks = frozenset({"quorum_queues", "layout fp"})
     names = TASKWORKER

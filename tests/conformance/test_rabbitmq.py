@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasktools.brokers.rabbitmq import RabbitMQBroker
-from tasktools.brokers.rabbitmq.translate import properties_out
+from tasktools.brokers.rabbitmq.connection.pika_border import properties_out
 from tasktools.core.layout import FP, TASKWORKER, Layout
 from tasktools.core.models import Properties
 from tasktools.testing import BrokerConformance

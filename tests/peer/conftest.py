@@ -29,17 +29,21 @@ class Peer:
         self._python = python
         self._dsn = dsn
         self._folder = folder
+        self.log = folder / "tasks.log"
+        self.log.touch()
         self.workers: list[subprocess.Popen[bytes]] = []
         self.ours: list[subprocess.Popen[bytes]] = []
         self._shells: list[Shell] = []
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment of a program of the peer."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self._folder),
             "BROKER_TYPE": "rabbitmq",
             "BROKER_DSN": self._dsn,
             "DATABASE_URL": f"sqlite:///{self._folder}/{name}.db",
+            "TASK_LOG": str(self.log),
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
@@ -48,7 +52,7 @@ class Peer:
         with (self._folder / f"{name}.log").open("wb") as log:
             worker = subprocess.Popen(
                 [self._python, HERE / "peer_worker.py"],
-                env=self._environment(name),
+                env=self.environment(name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -60,7 +64,7 @@ class Peer:
         """Submit tasks from a process of the peer's own."""
         subprocess.run(
             [self._python, HERE / "peer_submit.py", json.dumps(tasks)],
-            env=self._environment("submit"),
+            env=self.environment("submit"),
             stdin=subprocess.DEVNULL,
             check=True,
             capture_output=True,
@@ -72,7 +76,7 @@ class Peer:
         with (self._folder / f"ours{len(self.ours)}.log").open("wb") as log:
             runner = subprocess.Popen(
                 [*command, "--topics", topics, "--capacity", "4"],
-                env=self._environment("ours") | {"PYTHONPATH": str(HERE / "ours")},
+                env=self.environment("ours") | {"PYTHONPATH": str(HERE / "ours")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -82,7 +86,7 @@ class Peer:
 
     def shell(self) -> Shell:
         """Start a node of the peer that does what it is told."""
-        shell = Shell(self._python, self._environment("shell"))
+        shell = Shell(self._python, self.environment("shell"))
         self._shells.append(shell)
         return shell
 

@@ -18,7 +18,7 @@ def test_tasks_that_failed_on_the_peer_are_told_with_their_messages_and_replayed
 ) -> None:
     cluster = connect()
     history = tmp_path / "ops.db"
-    eventually(lambda: len(cluster.workers()) == 2, timeout=30)
+    eventually(lambda: len(cluster.workers()) == 2)
     with cluster.record(history, every=1, bodies=True):
         peer.submit(*(("fail", {"text": f"no <b>answer</b> {n}"}) for n in range(3)))
         peer.submit(("send_email", {"to": "a@b"}))
@@ -26,7 +26,7 @@ def test_tasks_that_failed_on_the_peer_are_told_with_their_messages_and_replayed
         def failures() -> Any:
             return tt.connect(f"sqlite:///{history}").failures()
 
-        eventually(lambda: len(failures()) == 3, timeout=20)
+        eventually(lambda: len(failures()) == 3)
         found = failures()
         assert raw.depth("emails.dead") == raw.depth("emails") == 0  # no queue has them any more
         assert found["task_name"].tolist() == ["fail"] * 3
@@ -37,7 +37,7 @@ def test_tasks_that_failed_on_the_peer_are_told_with_their_messages_and_replayed
         plan = cluster.plan_replay(found.head(2), edits={"kwargs.text": "still no answer"})
         outcome = cluster.run(plan, reason="INC-1", progress=False)
         assert outcome["outcome"].tolist() == ["replayed"] * 2
-        eventually(lambda: len(failures()) == 5, timeout=20)
+        eventually(lambda: len(failures()) == 5)
     again = failures().head(2)
     assert again["error"].tolist() == ["still no answer"] * 2
     assert set(again["task_id"]) == set(found["task_id"].head(2))

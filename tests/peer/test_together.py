@@ -17,7 +17,7 @@ def ours(quiet_peer: Any, connect: Any) -> tt.Cluster:
     """A runner of ours, up; the peer's node may come."""
     quiet_peer.start_ours()
     cluster: tt.Cluster = connect()
-    eventually(lambda: cluster.workers()["tasktools"].eq(other=True).sum() == 1, timeout=20)
+    eventually(lambda: cluster.workers()["tasktools"].eq(other=True).sum() == 1)
     return cluster
 
 
@@ -29,7 +29,7 @@ def test_our_runner_executes_what_the_peer_submits(ours: tt.Cluster, quiet_peer:
     quiet_peer.submit(
         ("send_email", {"to": "a@b"}), ("report", {"n": 3}), ("fail", {"text": "no <b>"})
     )
-    eventually(lambda: workers(ours)["succeeded"] == 2 and workers(ours)["failed"] == 1, timeout=15)
+    eventually(lambda: workers(ours)["succeeded"] == 2 and workers(ours)["failed"] == 1)
     dead = ours.broker.peek("emails.dead", 10).messages
     assert [message.task.task_name for message in dead] == ["fail"]
     headers = dead[0].properties.headers
@@ -43,14 +43,14 @@ def test_our_runner_executes_what_the_peer_submits(ours: tt.Cluster, quiet_peer:
 def test_the_peer_sees_our_worker_and_what_it_runs(ours: tt.Cluster, quiet_peer: Any) -> None:
     shell = quiet_peer.shell()
     ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 8.0})
-    (seen,) = eventually(lambda: [w for w in shell("get_workers") if not w["stale"]], timeout=10)
+    (seen,) = eventually(lambda: [w for w in shell("get_workers") if not w["stale"]])
     assert seen["worker_id"] == workers(ours)["worker_id"]
     assert (seen["capacity"], sorted(seen["topics"])) == (4, ["emails", "reports"])
-    (running,) = eventually(lambda: shell("get_cluster_running_tasks"), timeout=10)
+    (running,) = eventually(lambda: shell("get_cluster_running_tasks"))
     assert running["worker_id"] == seen["worker_id"]
-    eventually(lambda: not shell("get_cluster_running_tasks"), timeout=15)
+    eventually(lambda: not shell("get_cluster_running_tasks"))
     quiet_peer.ours[0].terminate()
-    eventually(lambda: not shell("get_workers"), timeout=15)
+    eventually(lambda: not shell("get_workers"))
 
 
 def test_a_lock_of_ours_is_not_given_to_the_peer_not_even_past_its_limit(
@@ -105,7 +105,7 @@ def test_settings_are_told_to_the_peer_and_taken_from_it(ours: tt.Cluster, quiet
     config = {"concurrency_limit": 7, "max_retries": 1, "dead_letter_enabled": False}
     shell("set_topic_config", "reports", config)
     kept = TopicSettings(concurrency_limit=7, max_retries=1, dead_letter_enabled=False)
-    eventually(lambda: ours.broker.topic_settings().get("reports") == kept, timeout=10)
+    eventually(lambda: ours.broker.topic_settings().get("reports") == kept)
     assert ours.broker.topic_settings()["emails"].concurrency_limit == 3
 
 
@@ -116,24 +116,24 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
     consumers: so ours are commanded in another way."""
     peer.start_ours()
     cluster = connect()
-    eventually(lambda: len(cluster.workers()) == 3, timeout=30)
+    eventually(lambda: len(cluster.workers()) == 3)
     raw.declare("seen")
     for _ in range(12):
         cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
-    eventually(lambda: cluster.workers()["running"].sum() == 12, timeout=10)
+    eventually(lambda: cluster.workers()["running"].sum() == 12)
     raw.channel.queue_bind("seen", "fp.workers")
     table = cluster.workers().set_index("worker_id")
     (mine,) = table[table["tasktools"].eq(other=True)].index
     cluster.update_prefetch(mine, "emails", 2)
     cluster.leave_topic(mine, "reports")
     cluster.drain(mine)
-    eventually(lambda: cluster.workers()["succeeded"].sum() == 12, timeout=15)
+    eventually(lambda: cluster.workers()["succeeded"].sum() == 12)
     time.sleep(1)
     told = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert not told
     peers = [name for name in table.index if name != mine]
     cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
-    eventually(lambda: cluster.workers()["running"].sum() == 1, timeout=10)
+    eventually(lambda: cluster.workers()["running"].sum() == 1)
     row = cluster.active_tasks("emails", queued=False).iloc[0]
     assert row["worker_id"] in peers
     with pytest.raises(tt.UnsafePeerCommand, match=row["task_id"]):
@@ -148,11 +148,9 @@ def test_the_peers_own_command_drains_our_worker_without_running_anything_twice(
     raw.channel.queue_bind("seen", "fp.workers")
     for _ in range(6):
         ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 2.0})
-    eventually(lambda: workers(ours)["running"] == 4, timeout=10)
+    eventually(lambda: workers(ours)["running"] == 4)
     shell("send_worker_command", workers(ours)["worker_id"], "drain", {})
-    eventually(
-        lambda: bool(workers(ours)["draining"]) and workers(ours)["succeeded"] == 4, timeout=10
-    )
+    eventually(lambda: bool(workers(ours)["draining"]) and workers(ours)["succeeded"] == 4)
     assert raw.depth("emails") == 2
     started = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert len(started) == 4

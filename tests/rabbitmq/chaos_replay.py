@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.moving import WINDOW
+from tasktools.brokers.mover import WINDOW
 from tasktools.core.models import QueueType
 from tasktools.core.plans import Plan
 from tasktools.testing import RabbitMQNode

@@ -1,6 +1,7 @@
-"""Floods the worker exchange with events of an unknown kind: flood.py DSN EVENTS_A_SECOND.
+"""Flood the worker exchange with events of an unknown kind: flood.py DSN EVENTS_A_SECOND COUNT.
 
-A process of its own, as in life; ends when its standard input is closed, and prints how many.
+A process of its own, as in life. It ends after COUNT events, or when its standard input is closed,
+and prints how many it has sent.
 """
 
 import json
@@ -12,10 +13,13 @@ import pika
 
 connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
 channel = connection.channel()
-rate = float(sys.argv[2])
+rate, count = float(sys.argv[2]), int(sys.argv[3])
 body = json.dumps({"event": "novelty", "sender_id": "x", "data": "y" * 60}).encode()
 began, sent = time.monotonic(), 0
-while not select.select([sys.stdin], [], [], max(0.0, began + sent / rate - time.monotonic()))[0]:
+while sent < count:
+    pause = max(0.0, began + sent / rate - time.monotonic())
+    if select.select([sys.stdin], [], [], pause)[0]:
+        break
     for _ in range(500):
         channel.basic_publish("fp.workers", "", body)
     sent += 500

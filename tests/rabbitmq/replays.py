@@ -16,11 +16,11 @@ import pika
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq.connection import Connection, Session
-from tasktools.brokers.rabbitmq.dsn import DSN
-from tasktools.brokers.rabbitmq.publisher import Outcome
-from tasktools.brokers.rabbitmq.rawprops import RawProperties
-from tasktools.core import wire
+from tasktools.brokers.rabbitmq.connection.connection import Connection, Session
+from tasktools.brokers.rabbitmq.connection.dsn import DSN
+from tasktools.brokers.rabbitmq.connection.publisher import Outcome
+from tasktools.brokers.rabbitmq.connection.raw_properties import RawProperties
+from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually, task_body, task_payload
 from tests.conftest import Vhost
@@ -44,7 +44,7 @@ def make_topic(
     raw.declare(DEAD, x_queue_type=kind)
     cluster.create_topic(TOPIC, queue_type=kind)
     if is_limited:
-        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None, timeout=15)
+        eventually(lambda: cluster.broker.look_verdict(DEAD, 1).drop_at is None)
 
 
 def tasks(count: int) -> list[bytes]:
@@ -128,14 +128,25 @@ def _keep(properties: Any, encoded: bytes, offset: int = 0) -> Any:
 def uncounted(properties: bytes) -> bytes:
     """Return *properties* without the counters of a quorum queue, and without an empty table."""
     counters = ("x-delivery-count", "x-acquired-count")
-    is_alone = set(wire.decode(properties).headers) <= set(counters)
+    is_alone = set(amqp_properties.decode(properties).headers) <= set(counters)
     drop = ("headers",) if is_alone else ()
-    return wire.edited(properties, without=counters.__contains__, drop=drop)
+    return amqp_properties.edited(properties, without=counters.__contains__, drop=drop)
 
 
 def bodies(raw: Raw, queue: str) -> list[bytes]:
     """Take every ready message of *queue*, in order, and return the bodies."""
     return [found.body for found in drain(raw, queue)]
+
+
+def wait_until_given_back(rabbitmq: RabbitMQNode, vhost: Vhost, queue: str) -> None:
+    """Wait until the broker has put back what a process that was killed held of *queue*."""
+
+    def holds_nothing() -> bool:
+        columns = ("--silent", "name", "messages_unacknowledged")
+        listed = rabbitmq.ctl("list_queues", "-p", vhost.name, *columns)
+        return [queue, "0"] in map(str.split, listed.splitlines())
+
+    eventually(holds_nothing)
 
 
 class Replayer:

@@ -38,10 +38,10 @@ class Runners:
         self.running: list[subprocess.Popen[bytes]] = []
         self.killed: dict[int, float] = {}
 
-    def start(self, topic: str, *, capacity: int = 8) -> subprocess.Popen[bytes]:
+    def start(self, topic: str, *options: str, capacity: int = 8) -> subprocess.Popen[bytes]:
         """Start a runner; what it logs is kept beside the test's other files."""
         command = [sys.executable, "-m", "tasktools.cli", "worker", "--app", "logged_tasks"]
-        command += ["--topics", topic, "--capacity", str(capacity)]
+        command += ["--topics", topic, "--capacity", str(capacity), *options]
         with (self._folder / f"runner-{time.monotonic_ns()}.log").open("wb") as log:
             runner = subprocess.Popen(
                 command,

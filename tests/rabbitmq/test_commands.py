@@ -21,6 +21,7 @@ def runner(connect: Connect) -> Iterator[tt.TaskRunner]:
 
 
 def test_a_worker_obeys_over_the_wire(cluster: tt.Cluster, runner: tt.TaskRunner) -> None:
+    eventually(lambda: "ours" in set(cluster.workers()["worker_id"]))
     row = cluster.drain("ours")
     assert row[["worker_id", "tasktools", "draining"]].to_numpy().tolist() == [["ours", True, True]]
     assert runner.topics == ()
@@ -65,3 +66,12 @@ def test_a_lock_of_another_process_is_taken_away(cluster: tt.Cluster, connect: C
     assert cluster.force_release_lock("nightly")
     eventually(lambda: not lock.is_held)
     assert cluster.broker.acquire_lock("nightly")
+
+
+def test_locks_that_were_taken_before_we_listened_are_said_to_be_unknown(connect: Connect) -> None:
+    """Issue 11, row 10: what is not known is not nothing; a lock is announced only once."""
+    holder = connect().broker
+    with holder.acquire_lock("early") or pytest.fail("nobody has it"):
+        locks = connect().locks()
+    assert locks.empty
+    assert any("not known" in note for note in locks.attrs["notes"])

@@ -34,7 +34,7 @@ def test_a_consumer_goes_on_after_its_line_was_cut(
     consumer = broker.consume("emails", got.append, prefetch=2)
     eventually(lambda: len(got) == 2)
     proxy.cut()
-    eventually(lambda: len(got) == 4, timeout=20)
+    eventually(lambda: len(got) == 4)
     assert all(delivery.redelivered for delivery in got[2:])
     for delivery in got[:2]:  # same ids: they are ours once, not twice
         broker.ack(delivery.id)
@@ -55,7 +55,7 @@ def test_a_consumer_says_why_nothing_comes_and_goes_on_when_the_queue_is_back(
     raw.channel.queue_delete("emails")
     assert "deleted" in eventually(lambda: consumer.problem)
     fill(cluster, "emails", 1)
-    eventually(lambda: len(got) == 2, timeout=20)
+    eventually(lambda: len(got) == 2)
     assert consumer.problem is None
     consumer.cancel()
 

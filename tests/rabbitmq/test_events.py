@@ -83,14 +83,13 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
 ) -> None:
     say(beat("w"))
     flood = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("flood.py"), vhost.dsn, "10000"],
+        [sys.executable, Path(__file__).with_name("flood.py"), vhost.dsn, "10000", "40000"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     slowest = 0.0
     try:
-        until = time.monotonic() + 6
-        while time.monotonic() < until:
+        while flood.poll() is None:
             began = time.monotonic()
             frame = cluster.workers()
             slowest = max(slowest, time.monotonic() - began)
@@ -98,11 +97,11 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
             assert frame["worker_id"].tolist() == ["w"]
             assert source["ok"] or "behind" in source["note"]
     finally:
-        told, _ = flood.communicate(timeout=30)
-    assert int(told) > 20_000  # 10,000 a second on a quiet machine
+        sent, _ = flood.communicate(timeout=60)
+    assert int(sent) == 40_000
     assert slowest < 5
     # And when it is over, all is well again.
-    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
+    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"])
 
 
 def test_a_broker_restart_and_the_next_call_works(cluster: Any, rabbitmq: Any, raw: Any) -> None:
@@ -115,7 +114,7 @@ def test_a_broker_restart_and_the_next_call_works(cluster: Any, rabbitmq: Any, r
     frame = cluster.workers()
     # We were deaf meanwhile, so nobody's silence counts against them.
     assert frame["state"].tolist() == ["alive"]
-    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
+    eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"])
 
 
 def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any, raw: Any) -> None:
@@ -124,10 +123,10 @@ def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any
     assert len(cluster.workers()) == 1
     rabbitmq.stop()
     try:
-        eventually(lambda: not cluster.workers().attrs["sources"]["events"]["ok"], timeout=10)
+        eventually(lambda: not cluster.workers().attrs["sources"]["events"]["ok"])
         frame = cluster.workers()
         assert frame["worker_id"].tolist() == ["w"]
-        assert "no events for" in frame.attrs["sources"]["events"]["note"]
+        assert "no events" in frame.attrs["sources"]["events"]["note"]
     finally:
         rabbitmq.start()
 
@@ -135,7 +134,7 @@ def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any
 def test_the_queue_for_events_is_ours_bounded_and_gone_with_us(connect: Any, raw: Any) -> None:
     cluster = connect()
     cluster.workers()
-    ours = [name for name in cluster.broker._facts._management.queues() if "events" in name]
+    ours = [name for name in cluster.broker._inspector._management.queues() if "events" in name]
     assert len(ours) == 1
     assert ours[0].startswith("tasktools.events.")
     with pytest.raises(Exception, match="RESOURCE_LOCKED"):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq import RabbitMQBroker, tokens
+from tasktools.brokers.rabbitmq import RabbitMQBroker
+from tasktools.brokers.rabbitmq.queues.lock_tokens import LockToken
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import BrokerTimeout
 from tasktools.core.events import Event, LockEvent
@@ -44,7 +45,7 @@ def test_a_lock_is_free_at_once_when_its_holder_is_killed(
     child.send_signal(signal.SIGKILL)
     began = time.monotonic()
     lock = eventually(lambda: broker.acquire_lock("report"))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30  # else it is free after 300 s
     assert lock.fence == 2
     lock.release()
     eventually(lambda: raw.depth(PEERS) == 1)
@@ -107,7 +108,7 @@ def test_a_word_of_the_lock_shows_that_the_peer_lives(vhost: Vhost, raw: Raw) ->
         broker.listen(hear)
         event = {"event": "lock_acquired", "sender_id": "peer", "lock": {"task_name": "report"}}
         eventually(lambda: raw.channel.basic_publish("fp.workers", "", json.dumps(event)) is None)
-        assert heard.wait(5)
+        assert heard.wait(30)
         clock.advance(200)
         assert broker.acquire_lock("report") is None
 
@@ -115,7 +116,7 @@ def test_a_word_of_the_lock_shows_that_the_peer_lives(vhost: Vhost, raw: Raw) ->
 def test_the_token_is_exchanged_for_a_fresh_one_before_rabbitmq_takes_it_away(
     cluster: tt.Cluster, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "_ROTATE", 0.05)
+    monkeypatch.setattr(LockToken, "rotate_seconds", 0.05)
     lock = cluster.broker.acquire_lock("report")
     assert lock
     for _ in range(50):
@@ -132,7 +133,7 @@ def test_a_lock_is_lost_with_its_connection_and_says_so(
     assert lock
     rabbitmq.restart()
     eventually(lambda: not lock.is_held)
-    again = eventually(lambda: cluster.broker.acquire_lock("report"), timeout=20)
+    again = eventually(lambda: cluster.broker.acquire_lock("report"))
     assert again.fence > lock.fence
     lock.release()  # of no effect
     assert again.is_held

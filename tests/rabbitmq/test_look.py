@@ -82,18 +82,20 @@ def test_with_an_active_consumer_the_same_set_remains(cluster: Any, raw: Any) ->
 def test_a_delivery_limit_of_three_is_never_used_up(
     cluster: Any, raw: Any, version: tuple[int, int]
 ) -> None:
-    """Before 4.3 every look counts: it answers until one is left, then says so."""
+    """Before 4.3 every look counts: it answers until one is left, then says so. From 4.3 on one
+    that is interrupted counts, so it is not risked at all (issue 11, row 20)."""
     queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=3)
     bodies = raw.fill(queue, 20)
     frames = [cluster.active_tasks(queue) for _ in range(4)]
+    refused = looks(frames[2])
     if version >= (4, 3):
-        assert [len(frame) for frame in frames] == [20] * 4
+        assert [len(frame) for frame in frames] == [0] * 4
+        assert "interrupted" in refused["why"]
     else:
         assert [len(frame) for frame in frames] == [20, 20, 0, 0]
-        refused = looks(frames[2])
-        assert refused["refused"]
         assert "1 look is left" in refused["why"]
-        assert not frames[2].attrs["sources"]["look"]["ok"]
+    assert refused["refused"]
+    assert not frames[2].attrs["sources"]["look"]["ok"]
     assert sorted(raw.bodies(queue)) == sorted(bodies)
 
 
@@ -103,7 +105,8 @@ def test_a_process_that_knows_nothing_of_earlier_looks_loses_nothing(
     """Each fresh client takes one more look; messages at their limit are published again."""
     queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=3)
     bodies = raw.fill(queue, 20)
-    notes = [str(connect().broker.peek(queue, 100).note) for _ in range(6)]
+    force = version >= (4, 3)
+    notes = [str(connect().broker.peek(queue, 100, force=force).note) for _ in range(6)]
     assert sorted(raw.bodies(queue)) == sorted(bodies)
     if version < (4, 3):
         assert any("had reached their delivery limit" in note for note in notes)
@@ -114,7 +117,7 @@ def test_a_rescued_message_is_the_same_byte_for_byte(connect: Any, raw: Any) -> 
     headers = {"whole": 7, "text": "käse", "flag": True, "nested": {"a": [1, "b"]}}
     raw.put(queue, b"\x00body", message_id="m1", headers=headers, priority=3, app_id="app")
     for _ in range(5):
-        connect().broker.peek(queue, 10)
+        connect().broker.peek(queue, 10, force=True)
     ((properties, body),) = raw.read_all(queue)
     assert body == b"\x00body"
     kept = {k: v for k, v in properties.headers.items() if not k.startswith("x-")}
@@ -163,7 +166,7 @@ def test_with_the_offered_policy_thirty_looks_are_harmless(
             "tasktools-look", r"^emails\.dead$", '{"delivery-limit": -1}',
         )  # fmt: skip
     costly = (Cost.COULD_DROP, Cost.COUNTS)
-    eventually(lambda: cluster.broker.look_verdict(poison, 1).cost not in costly, timeout=10)
+    eventually(lambda: cluster.broker.look_verdict(poison, 1).cost not in costly)
     for _ in range(30):
         assert len(cluster.broker.peek(poison, 10).messages) == 1
     assert raw.bodies(poison) == [b"poison"]

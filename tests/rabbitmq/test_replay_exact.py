@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.core import replays as stories
-from tasktools.core import wire
+from tasktools.core.amqp import properties
+from tasktools.core.amqp import replay_header as stories
 from tasktools.testing import eventually, task_body, task_payload
 from tests.conftest import Vhost
 from tests.rabbitmq import replays
@@ -33,7 +33,7 @@ def reject_all(raw: Raw, queue: str) -> None:
             break
     channel.cancel()
     channel.close()
-    eventually(lambda: raw.depth(f"{queue}.dead") == count, timeout=30)
+    eventually(lambda: raw.depth(f"{queue}.dead") == count)
 
 
 def test_a_replayed_message_differs_in_nothing_but_what_is_documented(
@@ -52,7 +52,7 @@ def test_a_replayed_message_differs_in_nothing_but_what_is_documented(
     assert raw.depth("copies") == raw.depth(DEAD) == 0
     arrived = {found.body: found.properties for found in replays.drain(raw, TOPIC)}
     for message in {message.body: message for message in sent}.values():
-        told = wire.decode(arrived[message.body]).headers[stories.HEADER]
+        told = properties.decode(arrived[message.body]).headers[stories.HEADER]
         assert arrived[message.body] == message.with_header(stories.HEADER, told)
         check_story(told)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import tasktools as tt
-from tasktools.core import failures
+from tasktools.core.amqp import failure_headers
 from tasktools.testing import RabbitMQNode, eventually
 from tests.conftest import Connect
 from tests.support import Raw
@@ -56,7 +56,7 @@ def test_the_wildcard_finds_new_topics_over_amqp_alone(connect: Connect) -> None
         assert list(everything.topics) == ["default"]
         for topic in ("brand-new", "default", "another"):
             other.publish(topic, task("note"), kwargs={"text": topic}, create=True)
-        eventually(lambda: sorted(DONE) == ["another", "brand-new", "default"], timeout=15)
+        eventually(lambda: sorted(DONE) == ["another", "brand-new", "default"])
         assert list(everything.topics) == ["another", "brand-new", "default"]
         told = ["another", "brand-new", "default"]
         eventually(lambda: sorted(other.workers().iloc[0]["topics"]) == told)
@@ -66,7 +66,7 @@ def test_the_wildcard_finds_a_backlog_that_lies_there(connect: Connect) -> None:
     cluster = connect()
     cluster.publish("old", task("note"), kwargs={"text": "old"}, create=True)
     with runner(connect(), "*"):
-        eventually(lambda: DONE == ["old"], timeout=15)
+        eventually(lambda: DONE == ["old"])
 
 
 def test_retries_come_back_later_and_end_in_the_dead_letter_queue(
@@ -74,10 +74,10 @@ def test_retries_come_back_later_and_end_in_the_dead_letter_queue(
 ) -> None:
     with runner(cluster, "emails"):
         cluster.publish("emails", task("fail"))
-        eventually(lambda: raw.depth("emails.dead") == 1, timeout=15)
+        eventually(lambda: raw.depth("emails.dead") == 1)
     assert DONE == ["attempt 1", "attempt 2", "attempt 3"]
     ((properties, _),) = raw.read_all("emails.dead")
-    failure = failures.from_headers(properties.headers)
+    failure = failure_headers.from_headers(properties.headers)
     assert failure
     assert (failure.error_type, failure.error) == ("RuntimeError", "no <b>luck</b>")
     assert failure.attempts == 3
@@ -92,8 +92,10 @@ def test_poison_is_put_aside_on_its_first_try(cluster: tt.Cluster, raw: Raw) -> 
     cluster.publish("emails", "no_such_module:f")
     with runner(cluster, "emails"):
         cluster.publish("emails", task("note"), kwargs={"text": "after it"})
-        eventually(lambda: DONE and raw.depth("emails.dead") == 4, timeout=15)
-    told = [properties.headers[failures.REASON] for properties, _ in raw.read_all("emails.dead")]
+        eventually(lambda: DONE and raw.depth("emails.dead") == 4)
+    told = [
+        properties.headers[failure_headers.REASON] for properties, _ in raw.read_all("emails.dead")
+    ]
     assert sorted(told) == ["invalid", "invalid", "unknown task", "unknown task"]
 
 
@@ -102,7 +104,7 @@ def test_two_runners_are_never_both_in_a_lock(connect: Connect) -> None:
     with runner(one, "emails"), runner(other, "emails"):
         for _ in range(4):
             one.publish("emails", task("locked"))
-        eventually(lambda: DONE.count("end") == 4, timeout=30)
+        eventually(lambda: DONE.count("end") == 4)
     assert DONE[1::2] == ["end"] * 4
     fences = [int(text.split()[1]) for text in DONE[::2]]
     assert fences == sorted(set(fences))
@@ -115,4 +117,4 @@ def test_a_runner_outlives_its_broker(
         rabbitmq.restart()
         cluster.publish("emails", task("note"), kwargs={"text": "after"})
         eventually(lambda: DONE == ["after"], timeout=60)
-        eventually(lambda: len(cluster.workers()) == 1, timeout=30)
+        eventually(lambda: len(cluster.workers()) == 1)

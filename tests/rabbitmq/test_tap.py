@@ -15,10 +15,11 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq import RabbitMQBroker, translate
-from tasktools.brokers.rabbitmq.dsn import DSN
-from tasktools.brokers.rabbitmq.tap import refusal
-from tasktools.brokers.tapping import Tapped
+from tasktools.brokers.rabbitmq import RabbitMQBroker
+from tasktools.brokers.rabbitmq.connection import pika_border
+from tasktools.brokers.rabbitmq.connection.dsn import DSN
+from tasktools.brokers.rabbitmq.messages.stream_tap import refusal
+from tasktools.brokers.taps import Tapped
 from tasktools.core import taps
 from tasktools.core.clock import moment
 from tasktools.testing import RabbitMQNode, eventually
@@ -132,17 +133,17 @@ def test_who_may_only_read_it_reads_it_and_is_told_of_all_else(
 def test_a_server_without_streams_is_told_from_a_lost_line(code: int, text: str) -> None:
     dsn = DSN.parse("amqp://guest:guest@localhost/")
     closed = ConnectionClosedByBroker if code == 541 else ChannelClosedByBroker
-    refused = translate.channel_error(closed(code, text), dsn)
-    assert isinstance(refused, translate.Refused)
+    refused = pika_border.channel_error(closed(code, text), dsn)
+    assert isinstance(refused, pika_border.Refused)
     error = refusal(refused, "3.10.8", taps.NAME, {})
     assert isinstance(error, tt.NoStreams)
     assert "RabbitMQ 3.10.8 has no streams" in str(error)
-    lost = translate.channel_error(ConnectionClosedByBroker(541, "INTERNAL_ERROR"), dsn)
+    lost = pika_border.channel_error(ConnectionClosedByBroker(541, "INTERNAL_ERROR"), dsn)
     assert isinstance(lost, tt.ConnectionLost)
 
 
 def test_what_is_refused_for_another_reason_says_it() -> None:
-    refused = translate.Refused(406, "PRECONDITION_FAILED - queue limit in vhost is reached")
+    refused = pika_border.Refused(406, "PRECONDITION_FAILED - queue limit in vhost is reached")
     assert refusal(refused, "4.3.6", taps.NAME, {}) is refused
 
 
@@ -173,7 +174,7 @@ def test_an_empty_tap_and_a_time_after_all_are_soon_answered(tapped: tt.Cluster)
     fill(tapped, 3)
     time.sleep(1.1)
     assert tapped.published(since=moment(time.time())).empty
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20  # and not as long as a read may take
 
 
 def test_junk_and_markup_and_large_bodies_are_shown(tapped: tt.Cluster, raw: Raw) -> None:

@@ -11,9 +11,9 @@ import pika
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq import parking
-from tasktools.core.errors import TopicConflict
-from tasktools.core.models import Failure, TopicSettings
+from tasktools.brokers.rabbitmq.queues import delays
+from tasktools.core.errors import BrokerError, TopicConflict
+from tasktools.core.models import Failure, QueueType, TopicSettings
 from tasktools.testing import RabbitMQNode, eventually
 from tests.conftest import Connect, Vhost
 from tests.support import Raw
@@ -78,7 +78,7 @@ def test_priorities_of_classic_and_quorum_queues_are_obeyed(
     [(0.0001, 1), (0.5, 500), (1.234, 1300), (10, 10_000), (61, 61_000), (3599, 3_600_000)],
 )
 def test_delays_are_rounded_up_to_two_digits(delay: float, parked: int) -> None:
-    assert parking.rounded(delay) == parked
+    assert delays.rounded(delay) == parked
 
 
 def test_a_delayed_message_keeps_no_trace_of_the_way_it_took(cluster: tt.Cluster, raw: Raw) -> None:
@@ -139,7 +139,7 @@ def test_settings_and_delayed_messages_outlive_every_client_and_the_broker(
     rabbitmq.restart()
     broker = connect().broker
     assert broker.topic_settings()["emails"].max_retries == 4
-    eventually(lambda: broker.claim("emails", "w"), timeout=30)
+    eventually(lambda: broker.claim("emails", "w"))
 
 
 def test_settings_changed_by_many_at_once_are_all_kept(connect: Connect) -> None:
@@ -190,3 +190,85 @@ def test_without_management_the_topics_are_those_spoken_of(vhost: Vhost, connect
     assert reader.known_topics() == {"default"}
     writer.configure_topic("emails", TopicSettings())
     eventually(lambda: "emails" in reader.known_topics())
+
+
+def test_a_full_vhost_answers_with_a_note(
+    rabbitmq: RabbitMQNode, vhost: Vhost, connect: Connect, raw: Raw
+) -> None:
+    """Issue 11, misleading: the limit of queues is reached, and `topics()` raised."""
+    first = connect()
+    first.create_topic("emails")
+    first.configure_topic("emails", max_retries=1)
+    first.close()
+    path = f"/api/vhost-limits/{vhost.name}/max-queues"
+    rabbitmq.request("PUT", path, {"value": 1})
+    cluster = connect()
+    frame = cluster.topics()
+    assert frame["topic"].tolist() == ["emails"]
+    assert frame["queued"].tolist() == [0]
+    notes = " ".join(frame.attrs["notes"])
+    assert "queue limit in vhost" in notes
+    assert "stored settings of topics could not be read" in notes
+    assert "emails" in cluster.broker.known_topics()
+    for look in (cluster.workers, cluster.stats, cluster.active_tasks, cluster.locks):
+        assert "queue limit in vhost" in " ".join(look().attrs["notes"])
+    assert cluster.dead_letters("emails").empty
+    assert cluster.publish("emails", "shop:send")
+    for change in (
+        lambda: cluster.create_topic("new"),
+        lambda: cluster.publish("new", "shop:send", create=True),
+        lambda: cluster.publish("emails", "shop:send", delay=3),
+        lambda: cluster.configure_topic("emails", max_retries=2),
+    ):
+        with pytest.raises(BrokerError, match="queue limit in vhost"):
+            change()
+    assert not cluster.broker.topic_exists("new")
+
+
+def test_a_topic_that_there_is_room_for_by_half_is_not_created(
+    rabbitmq: RabbitMQNode, vhost: Vhost, connect: Connect
+) -> None:
+    """Issue 11, misleading: of its kind: the queue without its dead-letter queue would lose."""
+    cluster = connect()
+    cluster.workers()  # our own queue
+    path = f"/api/vhost-limits/{vhost.name}/max-queues"
+    rabbitmq.request("PUT", path, {"value": 2})
+    with pytest.raises(BrokerError, match="queue limit in vhost"):
+        cluster.create_topic("new")
+    assert not cluster.broker.topic_exists("new")
+
+
+def test_a_user_who_may_configure_nothing_sees_topics(
+    rabbitmq: RabbitMQNode, vhost: Vhost, connect: Connect, cluster: tt.Cluster
+) -> None:
+    """Issue 11, misleading: of its kind: our queue of events cannot be declared."""
+    cluster.create_topic("emails")
+    cluster.configure_topic("emails", max_retries=1)
+    user = f"looker-{vhost.name}"
+    rabbitmq.add_user(user, "pw", tags="management")
+    rabbitmq.allow(user, vhost.name, configure="^$")
+    looker = connect(vhost.dsn.replace("guest:guest@", f"{user}:pw@"))
+    frame = looker.topics()
+    assert frame["topic"].tolist() == ["emails"]
+    assert frame["dead_lettering"].tolist() == [True]
+    assert "refused" in " ".join(frame.attrs["notes"])
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_topic_with_a_claimed_message_is_kept(
+    cluster: tt.Cluster, raw: Raw, kind: QueueType
+) -> None:
+    """Issue 11, new user: AMQP does not count what is held; the management API does."""
+    cluster.create_topic("emails", queue_type=kind)
+    raw.put("emails", b"x")
+    eventually(lambda: raw.channel.basic_get("emails")[0] is not None)
+    eventually(lambda: cluster.broker.topic_report(["emails"]).topics[0].unacked == 1)
+    with pytest.raises(tt.TopicInUse, match="1 unacknowledged message"):
+        cluster.delete_topic("emails")
+    assert cluster.broker.topic_exists("emails")
+
+
+def test_an_unknown_topic_is_not_deleted(cluster: tt.Cluster) -> None:
+    cluster.create_topic("emails")
+    with pytest.raises(tt.UnknownTopic, match="did you mean 'emails'"):
+        cluster.delete_topic("email")

@@ -6,40 +6,61 @@ from typing import Any
 
 import pytest
 
-from tasktools.brokers.rabbitmq import topology
-from tasktools.brokers.rabbitmq.topology import QueueArguments
+from tasktools.brokers.rabbitmq.queues import topology
+from tasktools.brokers.rabbitmq.queues.topology import QueueArguments
 
 DLX = {"x-dead-letter-exchange": "fp.dlx", "x-dead-letter-routing-key": "dlx.q"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "flags", "queue_type"),
     [
-        ({}, ("classic", None, None, None)),
-        ({"x-max-priority": 5, "x-message-ttl": 60_000}, ("classic", None, None, None)),
-        (DLX, ("classic", "fp.dlx", "dlx.q", None)),
-        ({"x-queue-type": "quorum"}, ("quorum", None, None, None)),
+        ({}, {}, "classic"),
+        ({"x-max-priority": 5, "x-message-ttl": 60_000}, {}, "classic"),
+        (DLX, {}, "classic"),
+        ({"x-dead-letter-exchange": "true", "x-dead-letter-routing-key": "17"}, {}, "classic"),
+        ({"x-expires": 60_000}, {"auto_delete": True}, "classic"),
         (
-            {"x-queue-type": "quorum", "x-delivery-limit": 3, **DLX},
-            ("quorum", "fp.dlx", "dlx.q", 3),
+            {
+                "x-expires": 60_000,
+                "x-max-length": 10,
+                "x-max-length-bytes": 1_000,
+                "x-message-ttl": 5_000,
+                "x-overflow": "reject-publish",
+                "x-queue-mode": "lazy",
+                "x-single-active-consumer": True,
+                **DLX,
+            },
+            {},
+            "classic",
         ),
-        ({"x-queue-type": "stream"}, ("stream", None, None, None)),
+        ({"x-queue-type": "quorum"}, {}, "quorum"),
+        (
+            {
+                "x-queue-type": "quorum",
+                "x-delivery-limit": 3,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+                **DLX,
+            },
+            {},
+            "quorum",
+        ),
+        ({"x-queue-type": "stream", "x-max-age": "1h"}, {}, "stream"),
     ],
 )
 def test_the_probe_names_the_arguments(
-    arguments: dict[str, Any], expected: tuple[Any, ...], cluster: Any, raw: Any
+    arguments: dict[str, Any], flags: dict[str, Any], queue_type: Any, cluster: Any, raw: Any
 ) -> None:
-    raw.channel.queue_declare("q", durable=True, arguments=arguments)
+    raw.channel.queue_declare("q", durable=True, arguments=arguments, **flags)
     found = cluster.broker._main.run(lambda session: topology.probe(session, "q"))
-    queue_type, exchange, key, limit = expected
     assert found == QueueArguments(
         queue_type=queue_type,
-        dead_letter_exchange=exchange,
-        dead_letter_key=key,
-        delivery_limit=limit,
+        values={name: value for name, value in arguments.items() if name != "x-queue-type"},
+        auto_delete=flags.get("auto_delete", False),
     )
     # the queue is still the same one
-    raw.channel.queue_declare("q", durable=True, arguments=arguments)
+    raw.channel.queue_declare("q", durable=True, arguments=arguments, **flags)
 
 
 def test_probing_a_queue_that_does_not_exist_makes_none(cluster: Any, raw: Any) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import tasktools as tt
-from tasktools.ops import archive
-from tasktools.ops.archive import Archived, ArchiveWriter, Head
-from tasktools.ops.runs import free_archive
+from tasktools.replay import archive
+from tasktools.replay.archive import Archived, ArchiveWriter, Head, free_archive
 
 HEAD = Head(queue="emails.dead", plan="p")
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 import tasktools
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
-from tasktools.cli import choosing, main
+from tasktools.cli import filters, main
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.redaction import MASKED
-from tasktools.ops.cluster import Cluster
 
 GO = ("--yes", "--reason", "INC-42")
 DEMO = ("--dsn", "demo://")
@@ -32,6 +32,27 @@ def run(*args: str) -> Result:
 
 def told(*args: str) -> Any:
     return json.loads(run(*args, "--json").stdout)
+
+
+def test_own_names_are_masked_by_every_command_that_shows_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def masked(*options: str) -> list[set[str]]:
+        rows = told("dead", "orders", *options, *DEMO)["rows"]
+        shown = [row["kwargs"] for row in rows if row["kwargs"]]
+        return [{name for name, value in kwargs.items() if value == "•••"} for kwargs in shown]
+
+    assert {"card_token"} in masked()
+    assert not {"order", "amount"} & set().union(*masked())
+    monkeypatch.setenv("TASKTOOLS_MASK", "amount")
+    assert {"card_token", "order", "amount"} in masked("--mask", "nowhere", "--mask", "order")
+    plan = ("replay", "orders", "--where", "kwargs.amount~•", "--set", "kwargs.order=987654321")
+    changed = run(*plan, "--mask", "order", *DEMO)
+    assert "kwargs.order" in changed.output
+    assert "987654321" not in changed.output
+    refused = run("topics", "--mask", "--", *DEMO)
+    assert refused.exit_code == 1
+    assert "nothing was contacted" in refused.output
 
 
 @pytest.fixture
@@ -172,10 +193,10 @@ def test_dead_letters_are_chosen_by_their_keys() -> None:
 def test_values_are_compared_as_they_are_shown() -> None:
     row = {"kwargs": {"n": 1.5, "on": True, "list": [1, "é"], "none": None}, "deaths": 3}
     for text in ("kwargs.n=1.5", "kwargs.on=true", 'kwargs.list=[1, "é"]', "kwargs.none=null"):
-        assert choosing.parsed(text).holds(row), text
-    assert choosing.parsed("deaths=3").holds(row)
-    assert not choosing.parsed("deaths=3.0").holds(row)
-    assert choosing.parsed("kwargs.password=•••").holds({"kwargs": {"password": MASKED}})
+        assert filters.parsed(text).holds(row), text
+    assert filters.parsed("deaths=3").holds(row)
+    assert not filters.parsed("deaths=3.0").holds(row)
+    assert filters.parsed("kwargs.password=•••").holds({"kwargs": {"password": MASKED}})
 
 
 @pytest.mark.parametrize("text", ["task_name", "nothing=1", "task_name.x=1", "=x", "kwargs .x=1"])
@@ -192,7 +213,8 @@ def test_a_plan_is_shown_and_nothing_happens(broker: MemoryBroker) -> None:
     result = run("replay", "emails", "--where", "task_name=send", "--set", 'kwargs.to="x@y"')
     assert result.exit_code == 0
     assert result.stdout.startswith("replay 4 messages of emails.dead to emails\n")
-    assert "edits kwargs.to of 4: 'user1@shop' → 'x@y'" in result.stdout
+    people = ", ".join(f"'user{n}@shop' (1)" for n in (1, 2, 4, 5))
+    assert f"edits kwargs.to of 4: {people} → 'x@y'" in result.stdout
     assert "--yes --reason" in result.stderr
     assert len(kwargs_in(broker, "emails.dead")) == 6
 

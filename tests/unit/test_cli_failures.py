@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 import tasktools
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.cli import main
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
-from tasktools.ops.cluster import Cluster
 from tests.recorded import START, Scene
 
 
@@ -52,10 +52,14 @@ def run(scene: Scene, *args: str) -> Result:
 def test_failures_are_grouped_and_listed_the_latest_first(scene: Scene) -> None:
     result = run(scene, "failures", "--by", "error_type")
     assert result.exit_code == 0
-    groups, _, rows = result.stdout.partition("\n\n")
+    first, _, tables = result.stdout.partition("\n")
+    assert first == (
+        "recorded from memory://, 2027-01-15 08:00:05 UTC to 2027-01-15 08:00:15 UTC, without gaps"
+    )
+    groups, _, rows = tables.partition("\n\n")
     assert [line.split()[0] for line in groups.splitlines()] == ["count", "2", "1"]
     assert [line.split()[-1] for line in rows.splitlines()] == ["key", "-", "-", "recorded-1"]
-    assert "recorded from memory://" in result.stderr
+    assert "recorded from" not in result.stderr
 
 
 def test_failures_are_chosen_by_topic_and_time(scene: Scene) -> None:
@@ -68,6 +72,16 @@ def test_failures_are_chosen_by_topic_and_time(scene: Scene) -> None:
     assert found("--since", "3s") == []
     assert found("--since", moment(START + 8).isoformat()) == ["t3"]
     assert found("--until", "8s") == ["t2", "t1"]
+
+
+def test_own_names_are_masked_in_recorded_failures(scene: Scene) -> None:
+    payload = {"task_name": "shop:send", "task_id": "t4", "kwargs": {"city": "Ulm"}}
+    scene.cluster.broker.publish("emails", payload)
+    scene.task("task_failed", "t4", error_type="Timeout", error="no answer from city=Ulm")
+    scene.tick()
+    assert run(scene, "failures", "--csv").stdout.count("Ulm") == 3  # with the fingerprint
+    assert "Ulm" not in run(scene, "failures", "--csv", "--mask", "city").stdout
+    assert "Ulm" not in run(scene, "failures", "--mask", "city").stdout
 
 
 def test_failures_are_written_as_csv(scene: Scene) -> None:
@@ -181,3 +195,18 @@ def test_a_live_cluster_cannot_be_looked_at_in_the_past() -> None:
     result = CliRunner().invoke(main, ["workers", "--dsn", "demo://", "--at", "1h"])
     assert result.exit_code == 1
     assert "shows only the present" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--watch", "2h"), "keeps an hour at most"),
+        (("--watch", "5s", "--since", "1h"), "give it without --since"),
+        (("--watch", "5s"), "Ask it without --watch"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(args: tuple[str, ...], why: str, scene: Scene) -> None:
+    """Issue 11, new user: `--watch` listens to a live cluster from now on."""
+    result = run(scene, "failures", *args)
+    assert result.exit_code in (1, 2)
+    assert why in result.stderr

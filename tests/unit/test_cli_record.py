@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import resource
 import signal
 import subprocess
@@ -33,10 +35,35 @@ def test_it_records_for_as_long_as_it_is_told(tmp_path: Path) -> None:
     for command in ("status", "workers", "topics", "tasks", "locks"):
         shown = run(command, "--dsn", f"sqlite:///{file}")
         assert shown.exit_code == 0
-        assert "recorded from demo://" in shown.stderr
+        demo, first, *_ = shown.stdout.splitlines()
+        assert demo.startswith("DEMO")
+        assert first.startswith("recorded from demo://, 20")
+        assert "recorded from" not in shown.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+INTERRUPTED_WAIT = """
+import signal, sys
+from tasktools.cli.end_signal import end_signals
+
+def interrupt(frame, event, _arg):  # at the entry of every Python function that the wait calls
+    if event == "call":
+        signal.raise_signal(signal.SIGINT)
+
+with end_signals() as end_signal:
+    sys.settrace(interrupt)
+    end_signal.wait(1)
+    sys.settrace(None)
+    print(end_signal.wait(0))
+"""
+
+
+def test_a_signal_that_interrupts_the_wait_for_it_anywhere_ends_the_command() -> None:
+    run = [sys.executable, "-c", INTERRUPTED_WAIT]
+    done = subprocess.run(run, check=True, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> None:
     file = tmp_path / "ops.db"
     command = ["record", str(file), "--dsn", "demo://", "--every", "60s"]
@@ -48,7 +75,7 @@ def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> Non
     assert eventually(lambda: not tt.connect(f"sqlite:///{file}").stats().empty)
     time.sleep(0.3)
     child.send_signal(number)
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     child.stderr.close()
     with tt.connect(f"sqlite:///{file}") as history:
         assert len(history.utilisation(by="cluster")) == 2
@@ -71,7 +98,7 @@ def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
         assert any("It goes on." in line for line in said)
         child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
+        assert child.wait(30) == 0
     finally:
         child.kill()
         child.wait()
@@ -85,8 +112,13 @@ def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -
 def test_a_file_that_is_moved_away_ends_it_with_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "ops.db"
 
+    def is_recording() -> bool:
+        with contextlib.suppress(tt.RecordingError), tt.connect(f"sqlite:///{file}") as history:
+            return not history.utilisation(by="cluster").empty
+        return False
+
     def move() -> None:
-        assert eventually(lambda: file.exists() and file.stat().st_size, 20)
+        assert eventually(is_recording)
         file.rename(tmp_path / "old.db")
 
     mover = threading.Thread(target=move)
@@ -115,3 +147,24 @@ def test_a_recording_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     result = run("status", "--dsn", f"sqlite:///{tmp_path / 'none.db'}")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There is no recording")
+
+
+def test_a_timeline_is_shown_of_a_recording_and_of_what_is_heard_now(tmp_path: Path) -> None:
+    file = tmp_path / "ops.db"
+    with tt.connect("demo://") as cluster, cluster.record(file, every=0.2):
+        cluster.mark("deploy 1.4")
+    shown = run("timeline", "--dsn", f"sqlite:///{file}")
+    assert shown.exit_code == 0
+    (line,) = (line for line in shown.stdout.splitlines() if "deploy 1.4" in line)
+    assert line.split()[3:] == ["mark", "-", "deploy", "1.4"]
+    document = json.loads(run("timeline", "--json", "--dsn", f"sqlite:///{file}").stdout)
+    (mark,) = (row for row in document["rows"] if row["kind"] == "mark")
+    assert mark["sentence"] == "deploy 1.4"
+    assert mark["until"] is None
+    live = run("timeline", "--since", "1h", "--dsn", "demo://")
+    assert "nothing was recorded from" in live.stdout
+    assert "this process has listened since" in live.stderr
+    dates = ("--since", "2026-01-02T00:00Z", "--until", "2026-01-01T00:00Z")
+    wrong = run("timeline", *dates, "--dsn", f"sqlite:///{file}")
+    assert wrong.exit_code == 2
+    assert "is not before until" in wrong.stderr

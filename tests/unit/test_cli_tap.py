@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 import tasktools
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cli import main
-from tasktools.ops.cluster import Cluster
+from tasktools.cluster.cluster import Cluster
 
 
 def run(*args: str) -> Result:
@@ -70,7 +70,7 @@ def test_what_was_published_is_shown_until_the_tap_is_deleted(broker: MemoryBrok
     [
         (("tap", "--max-age", "soon", "--yes"), "is no span"),
         (("published", "--since", "soon"), "is no moment"),
-        (("published", "--until", "2026-11-24T12:00"), "has no time zone"),
+        (("published", "--until", "12:00"), "is no moment"),
     ],
 )
 def test_what_cannot_be_read_is_wrong_usage(

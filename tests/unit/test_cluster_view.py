@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasktools.core import cluster_view, events
 from tasktools.core.clock import moment
 from tasktools.core.cluster_view import ClusterView
+from tasktools.core.duration_histogram import Histogram
 from tasktools.core.events import (
     Command,
     CounterDelta,
@@ -19,6 +21,7 @@ from tasktools.core.events import (
     SettingsUpdate,
     TaskOnWorker,
     Unknown,
+    WorkerEvent,
     WorkerList,
 )
 from tasktools.core.models import (
@@ -158,6 +161,56 @@ def test_hearsay_by_a_wrong_clock_tells_of_no_silence(story: Story, wrong_by: fl
     assert story.at(0, hearsay(last_heartbeat=T + wrong_by)).worker(0).silence == 0
 
 
+def test_what_others_say_that_a_worker_runs_does_not_count(story: Story) -> None:
+    """Issue 11, row 10: tasks known by hearsay count once their worker has named them."""
+    tasks = tuple(TaskOnWorker(task_id=f"old-{n}", topic="emails") for n in range(4))
+    story.view.listen(T)
+    story.at(0, hearsay(running=4, running_tasks=tasks))
+    story.at(0.5, task_event("task_started", "new", "worker-1"))
+    assert (story.worker(0.5).running, story.state(0.5).settled) == (None, False)
+    assert "worker-1" in (story.state(0.5).events.note or "")
+    story.at(1, worker_event(running=["new"]))
+    assert (story.worker(1).running, story.running(1)) == (1, {"new": "worker-1"})
+    assert (story.state(1).settled, story.state(1).events.note) == (True, None)
+
+
+def test_a_register_does_not_make_hearsay_true(story: Story) -> None:
+    """Issue 11, row 10: `register` says nothing of what runs, so that stays missing."""
+    task = TaskOnWorker(task_id="old", topic="emails")
+    story.at(0, hearsay(running=1, running_tasks=(task,)))
+    register = WorkerEvent(
+        kind="register",
+        sender_id="node",
+        worker=worker_report(running=None, running_tasks=None),
+    )
+    story.at(1, register)
+    assert (story.worker(1).running, story.running(1)) == (None, {})
+
+
+def test_after_a_gap_what_workers_run_is_told_anew(story: Story) -> None:
+    """Issue 11, row 10: what ended while we could not listen is unknown until a heartbeat."""
+    story.at(0, worker_event(running=["a"]))
+    story.view.listen(T + 5)
+    assert (story.worker(5).running, story.state(5).settled) == (None, False)
+    assert story.state(5).listening_since == moment(T + 5)
+    assert story.state(9).settled, "nobody is waited for longer than a heartbeat"
+    story.at(6, worker_event(running=["b"]))
+    assert (story.worker(6).running, story.running(6)) == (1, {"b": "worker-1"})
+
+
+def test_never_more_runs_than_a_worker_has_capacity_for(story: Story) -> None:
+    """Issue 11, row 10: where ends were missed, the oldest tasks are those that ended."""
+    story.at(0, worker_event(running=[], capacity=2))
+    for n in range(4):
+        story.at(1 + n, task_event("task_started", f"task-{n}", "worker-1"))
+    assert (story.worker(5).running, set(story.running(5))) == (2, {"task-2", "task-3"})
+
+
+def test_a_capacity_that_was_lowered_hides_nothing_that_still_runs(story: Story) -> None:
+    story.at(0, worker_event(running=["a", "b", "c"], capacity=2))
+    assert (story.worker(1).running, set(story.running(1))) == (3, {"a", "b", "c"})
+
+
 def test_hearsay_never_overrules_what_a_worker_said_itself(story: Story) -> None:
     story.at(0, worker_event(capacity=4)).at(1, hearsay(capacity=99, last_heartbeat=T + 1))
     assert (story.worker(12).capacity, story.worker(12).state) == (4, "late")
@@ -189,25 +242,25 @@ def test_a_view_is_settled_once_all_workers_spoke_themselves(story: Story) -> No
 
 def test_a_peer_is_not_ours_and_does_not_say_whether_it_drains(story: Story) -> None:
     worker = story.at(0, events.parse(peer_heartbeat())).worker(0)
-    assert (worker.ours, worker.draining) == (False, None)
+    assert (worker.is_tasktools, worker.draining) == (False, None)
 
 
 def test_a_worker_of_ours_is_ours_and_says_whether_it_drains(story: Story) -> None:
     for second, draining in enumerate((False, True, False)):
         story.at(second, worker_event(tasktools="0.1.0", draining=draining))
         worker = story.worker(second)
-        assert (worker.ours, worker.draining) == (True, draining)
+        assert (worker.is_tasktools, worker.draining) == (True, draining)
 
 
 def test_hearsay_tells_of_ours_as_well(story: Story) -> None:
     worker = story.at(0, hearsay(tasktools="0.1.0", draining=True)).worker(0)
-    assert (worker.ours, worker.draining, worker.uncertain) == (True, True, True)
+    assert (worker.is_tasktools, worker.draining, worker.uncertain) == (True, True, True)
 
 
 def test_a_worker_that_registers_anew_is_what_it_says_now(story: Story) -> None:
     story.at(0, worker_event(tasktools="0.1.0", draining=True))
     story.at(1, worker_event("register", started_at=T + 1))
-    assert (story.worker(1).ours, story.worker(1).draining) == (False, None)
+    assert (story.worker(1).is_tasktools, story.worker(1).draining) == (False, None)
 
 
 # --- running tasks ------------------------------------------------------------------
@@ -336,6 +389,84 @@ def test_the_figure_of_running_tasks_is_that_of_the_tasks_shown(story: Story) ->
 
 def test_without_telemetry_the_figure_is_what_the_worker_says(story: Story) -> None:
     assert story.at(0, worker_event(running=3)).worker(0).running == 3
+
+
+# --- what a diagnosis needs -----------------------------------------------------------
+
+
+def orphans(story: Story, second: float) -> dict[str, float]:
+    return {each.task.task_id: each.silent_since - T for each in story.state(second).orphans}
+
+
+def test_tasks_of_a_worker_that_is_gone_are_orphans(story: Story) -> None:
+    story.at(0, worker_event(running=["a"]))
+    assert orphans(story, 30) == {}
+    assert orphans(story, 31) == {"a": 0.0}
+    assert orphans(story, HOUR + 32) == {}
+
+
+def test_an_orphan_that_begins_elsewhere_or_ends_is_none(story: Story) -> None:
+    story.at(0, worker_event(running=["a", "b", "c"]))
+    assert set(orphans(story, 40)) == {"a", "b", "c"}
+    story.at(41, worker_event("heartbeat", "worker-2", running=["a"]))
+    story.at(42, task_event("task_completed", "b"))
+    assert set(orphans(story, 42)) == {"c"}
+
+
+def test_tasks_of_a_worker_that_said_goodbye_are_no_orphans(story: Story) -> None:
+    story.at(0, worker_event(running=["a"])).at(1, worker_event("unregister"))
+    assert orphans(story, 40) == {}
+    assert story.worker(40).stopped_at == moment(T + 1)
+
+
+def test_a_goodbye_that_another_says_for_a_dead_worker_is_none(story: Story) -> None:
+    story.at(0, worker_event(running=["a"]))
+    story.at(14, msgspec.structs.replace(worker_event("unregister"), sender_id="standby"))
+    assert orphans(story, 14) == {"a": 0.0}
+    worker = story.worker(14)
+    assert (worker.state, worker.stopped_at) == ("stopped", None)
+
+
+def test_a_worker_that_starts_anew_leaves_orphans(story: Story) -> None:
+    story.at(0, worker_event(started_at=T - 100, running=["a"]))
+    story.at(9, worker_event("register", started_at=T + 8, running_tasks=None))
+    assert orphans(story, 9) == {"a": 0.0}
+
+
+def test_only_so_many_orphans_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_view, "_MAX_ORPHANS", 2)
+    story = Story()
+    story.at(0, worker_event(running=["a", "b", "c"], capacity=3))
+    assert len(orphans(story, 40)) == 2
+
+
+def test_each_heartbeat_tells_how_long_tasks_took_since_the_last(story: Story) -> None:
+    first, later = ({"send": Histogram(n, 0.1 * n, {0.5: n})} for n in (10, 14))
+    story.at(0, worker_event(durations=first))
+    story.at(3, worker_event(durations=later))
+    (reading,) = story.state(3).recent_durations
+    assert (reading.at, reading.span, reading.worker_id) == (T + 3, 3.0, "worker-1")
+    assert reading.by_name["send"].count == 4
+    assert story.state(124).recent_durations == ()
+
+
+def test_when_a_worker_was_first_heard_is_kept(story: Story) -> None:
+    story.at(0, hearsay())
+    assert story.worker(0).first_seen is None
+    for second in (2, 5):
+        story.at(second, worker_event())
+    assert story.worker(6).first_seen == moment(T + 2)
+
+
+def test_what_a_diagnosis_needs_moves_with_the_clock(story: Story) -> None:
+    story.at(0, worker_event(running=["a"], durations={"send": Histogram(1, 0.1, {})}))
+    story.at(3, worker_event(running=["a"], durations={"send": Histogram(2, 0.2, {})}))
+    assert set(orphans(story, 40)) == {"a"}
+    story.view.shift(1000)
+    state = story.state(1041)
+    assert orphans(story, 1041) == {"a": 1003.0}
+    assert state.recent_durations[0].at == T + 1003
+    assert state.workers[0].first_seen == moment(T + 1000)
 
 
 # --- locks, settings, counters ------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasktools.core import codec
 from tasktools.core.models import Properties, TaskMessage
+from tasktools.core.tasks import codec
 from tasktools.testing import (
     PUBLISHED,
     celery_message,

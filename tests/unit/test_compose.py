@@ -7,18 +7,14 @@ from typing import Any
 
 import pytest
 
-from tasktools.core import codec
 from tasktools.core.clock import ManualClock, moment
-from tasktools.core.compose import (
-    LONGEST,
-    PAYLOAD_FIELDS,
-    Composer,
-    FunctionNames,
-    check_topic,
-)
-from tasktools.core.errors import InvalidTask, UnknownTask
+from tasktools.core.errors import InvalidTask, InvalidTopic, UnknownTask
 from tasktools.core.layout import FP, TASKWORKER
 from tasktools.core.models import Outgoing, Properties, TaskMessage
+from tasktools.core.tasks import codec
+from tasktools.core.tasks.compose import MAX_SECONDS, Composer, FunctionNames, check_topic
+from tasktools.core.tasks.peer_form import PAYLOAD_FIELDS
+from tasktools.core.topic_rules import check_name
 from tasktools.testing import task_body, task_payload
 
 TASK = "demo_tasks:send_email"
@@ -165,10 +161,43 @@ def test_what_is_no_task_is_refused_in_both_layouts(
             each.compose("emails", payload)
 
 
-@pytest.mark.parametrize("topic", ["", "*", "amq.x", "x" * 251, "ä" * 126, "\ud800"])
-def test_a_name_that_can_be_no_queue_is_no_topic(topic: str) -> None:
-    with pytest.raises(InvalidTask):
+@pytest.mark.parametrize(
+    ("topic", "why"),
+    [
+        ("", "empty"),
+        ("*", "wildcard"),
+        ("#", "wildcard"),
+        ("mail.*", "wildcard"),
+        ("#.mail", "wildcard"),
+        ("a.#.b", "wildcard"),
+        ("amq.x", "programs"),
+        ("tasktools.settings.fp", "programs"),
+        ("tasktools.lock.x", "programs"),
+        ("fp.node.x", "programs"),
+        ("tw.lock.x", "programs"),
+        ("x" * 251, "251 bytes"),
+        ("ä" * 126, "252 bytes"),
+        ("\ud800", "UTF-8"),
+        ("a\x00b", "control character"),
+        ("a\nb", "control character"),
+        ("a\x85b", "control character"),
+        ("mail.dead", "dead-letter queue of 'mail'"),
+        (".dead", "dead-letter queue"),
+    ],
+)
+def test_a_name_that_can_be_no_topic_is_refused_with_the_reason(topic: str, why: str) -> None:
+    """Issue 11, misleading: `create_topic("mail.*")` got a copy of every task."""
+    with pytest.raises(InvalidTask, match=why):
         check_topic(topic)
+    with pytest.raises(InvalidTopic, match=why):
+        check_name(topic)
+
+
+@pytest.mark.parametrize(
+    "topic", ["a*b", "a#", "mail", "ä.ö", "dead", "x.deadly", "dlx.x", "a b", "tasktools.x"]
+)
+def test_a_name_that_only_looks_odd_is_a_topic(topic: str) -> None:
+    check_topic(topic)
 
 
 def test_a_name_of_250_bytes_is_a_topic() -> None:
@@ -197,7 +226,7 @@ def test_without_a_time_to_live_or_a_delay_a_message_has_none(composer: Composer
 
 @pytest.mark.parametrize(
     ("ttl", "expiration"),
-    [(1, "1000"), (2.5, "2500"), (0.0014, "1"), (0.0001, "1"), (LONGEST, "2592000000")],
+    [(1, "1000"), (2.5, "2500"), (0.0014, "1"), (0.0001, "1"), (MAX_SECONDS, "2592000000")],
 )
 def test_a_time_to_live_is_the_expiration_in_whole_milliseconds(
     composer: Composer, ttl: float, expiration: str
@@ -206,7 +235,7 @@ def test_a_time_to_live_is_the_expiration_in_whole_milliseconds(
     assert message.properties.expiration == expiration
 
 
-@pytest.mark.parametrize("delay", [0.001, 5, LONGEST])
+@pytest.mark.parametrize("delay", [0.001, 5, MAX_SECONDS])
 def test_a_delay_goes_with_the_message_and_is_none_of_its_properties(
     composer: Composer, delay: float
 ) -> None:
@@ -215,13 +244,13 @@ def test_a_delay_goes_with_the_message_and_is_none_of_its_properties(
     assert (message.properties.expiration, message.properties.headers) == (None, {})
 
 
-@pytest.mark.parametrize("ttl", [0, -1, LONGEST + 1, float("nan"), float("inf")])
+@pytest.mark.parametrize("ttl", [0, -1, MAX_SECONDS + 1, float("nan"), float("inf")])
 def test_a_time_to_live_that_is_none_is_refused(composer: Composer, ttl: float) -> None:
     with pytest.raises(InvalidTask, match=r"ttl is .* nothing was published"):
         composer.compose("emails", {"task_name": TASK}, ttl=ttl)
 
 
-@pytest.mark.parametrize("delay", [-0.001, LONGEST + 1, float("nan"), float("inf")])
+@pytest.mark.parametrize("delay", [-0.001, MAX_SECONDS + 1, float("nan"), float("inf")])
 def test_a_delay_that_is_none_is_refused(composer: Composer, delay: float) -> None:
     with pytest.raises(InvalidTask, match=r"delay is .* nothing was published"):
         composer.compose("emails", {"task_name": TASK}, delay=delay)

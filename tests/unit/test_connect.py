@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.rabbitmq.dsn import DSN
+from tasktools.brokers.rabbitmq.connection.dsn import DSN
 
 SECRET = "s3cr3t-word"
 
@@ -53,7 +55,15 @@ def test_a_type_that_contradicts_the_dsn_is_told(monkeypatch: pytest.MonkeyPatch
         f"amqp://ops:{SECRET}@rabbit:port/",
         f"amqp://ops:{SECRET}@rabbit:99999/",
         f"amqp://ops:{SECRET}@rabbit/a/b",
-        f"amqp://ops:{SECRET}@rabbit/?heartbeat=1",
+        f"amqp://ops:{SECRET}@rabbit/?no_such=1",
+        f"amqp://ops:{SECRET}@rabbit/?heartbeat={SECRET}",
+        f"amqps://ops:{SECRET}@rabbit/?ssl_options={{'cert_reqs': 0}}",
+        f"amqps://ops:{SECRET}@rabbit/?ssl_options={{'ca_certs': '{SECRET}'}}",
+        f"amqp://ops:{SECRET}@[rabbit/",
+        f"amqp://ops:{SECRET}@rabbit:0/",
+        f"amqp://ops:%ff{SECRET}@rabbit/",
+        f"amqp://ops:\udcff{SECRET}@rabbit/",
+        f"amqp://ops:{SECRET}@rabbit/{'v' * 256}",
         f"amqp://ops:{SECRET}@rabbit/?cafile=x",
         f"amqps://ops:{SECRET}@rabbit/?cafile=/no/such/file",
         "demo://?no=such",
@@ -88,6 +98,68 @@ def test_a_dsn_is_read_with_all_its_parts_and_shown_without_the_password() -> No
     assert (dsn.host, dsn.port, dsn.vhost, dsn.user) == ("::1", 5999, "my/host", "o@ps")
     assert dsn.password == f"{SECRET}/"
     assert SECRET not in f"{dsn} {dsn!r}"
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"amqp://ops:{SECRET}@one:5672,two:5672/prod",
+        f"amqp://ops:{SECRET}@one,two/prod",
+        f"amqp://ops:{SECRET}@one;two/prod",
+        f"amqp://ops:{SECRET}@one/prod;amqp://ops:{SECRET}@two/prod",
+        f"amqp://ops:{SECRET}@one/prod, amqps://ops:{SECRET}@two/prod",
+    ],
+)
+def test_a_dsn_with_several_hosts_is_refused_as_such(dsn: str) -> None:
+    """Issue 11, misleading: several hosts are told as that, not as a wrong port."""
+    with pytest.raises(tt.MalformedDSN, match="several hosts; name one") as caught:
+        tt.connect(dsn)
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
+def test_the_options_of_pikas_urls_are_taken() -> None:
+    """Issue 11, misleading: the DSN of a peer, with ?heartbeat=600, is no error."""
+    options = (
+        "heartbeat=600&blocked_connection_timeout=300&connection_attempts=3&retry_delay=5"
+        "&socket_timeout=10&stack_timeout=15&channel_max=64&frame_max=8192&locale=en_US"
+        "&tcp_options=%7B%27TCP_KEEPIDLE%27%3A+60%7D&client_properties=%7B%27a%27%3A+%27b%27%7D"
+    )
+    dsn = DSN.parse(f"amqp://ops:{SECRET}@rabbit/prod?{options}")
+    assert (dsn.heartbeat, dsn.channel_max, dsn.frame_max) == (20, 64, 8192)
+    assert DSN.parse("amqp://rabbit/?heartbeat=5").heartbeat == 5
+    assert DSN.parse("amqp://rabbit/?heartbeat=0").heartbeat == 20
+
+
+def test_pikas_ssl_options_name_the_same_files(tmp_path: Path) -> None:
+    """Issue 11, misleading: a peer's TLS files are taken from its DSN."""
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    told = quote(str({"ca_certs": str(authority)}))
+    assert DSN.parse(f"amqps://rabbit/?ssl_options={told}").tls_files == {"cafile": authority}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x@[bad",
+        "http://[bad",
+        f"http://ops:{SECRET}@rabbit:15672",
+        "http://rabbit:port",
+        "http://rabbit:0",
+        "http://rabbit:99999",
+        "http:///api",
+        "ftp://rabbit",
+        "rabbit:15672",
+    ],
+)
+def test_a_management_url_that_is_none_is_told_before_any_contact(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Issue 11, misleading: a malformed BROKER_MANAGEMENT_URL is one sentence, no traceback."""
+    monkeypatch.setenv("BROKER_MANAGEMENT_URL", url)
+    with pytest.raises(tt.MalformedDSN, match=r"management URL .* nothing was contacted") as caught:
+        tt.connect("amqp://ops@rabbit/")
+    assert SECRET not in f"{caught.value!r} {caught.value}"
 
 
 def test_a_short_dsn_has_the_usual_defaults() -> None:
@@ -181,13 +253,28 @@ def test_a_broker_of_the_demo_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- importing -----------------------------------------------------------------------
 
 
-def test_importing_tasktools_loads_neither_pika_nor_plotly_nor_widgets() -> None:
-    code = (
-        "import tasktools, sys; "
-        "print([m for m in ('pika', 'requests', 'plotly', 'ipywidgets') if m in sys.modules])"
-    )
+def loaded_of(modules: tuple[str, ...], code: str) -> str:
+    """Run *code* in a fresh interpreter; return which of *modules* it has loaded."""
+    code += f"\nimport sys; print([m for m in {modules!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+def test_importing_tasktools_loads_no_pandas() -> None:
+    code = "import tasktools; tasktools.connect, tasktools.ConnectionLost"
+    heavy = ("pandas", "numpy", "msgspec", "pika", "requests", "plotly", "ipywidgets", "asyncio")
+    assert loaded_of(heavy, code) == "[]"
+
+
+def test_a_cluster_in_memory_loads_neither_pika_nor_plotly_nor_widgets() -> None:
+    code = "import tasktools\ntasktools.connect('memory://').close()"
+    heavy = ("pika", "requests", "plotly", "ipywidgets", "asyncio")
+    assert loaded_of(heavy, code) == "[]"
+
+
+def test_every_public_name_is_there_when_it_is_asked_for() -> None:
+    code = "import tasktools\nfor name in tasktools.__all__: getattr(tasktools, name)"
+    assert loaded_of(("pika",), code) == "[]"
 
 
 def send_from_here() -> None: ...

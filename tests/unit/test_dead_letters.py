@@ -10,18 +10,19 @@ import pandas as pd
 import pytest
 
 from tasktools.brokers.memory import MemoryBroker
-from tasktools.core import codec, deaths, failures, replays
-from tasktools.core.dead_letters import DeadLetters, Told, fingerprint_of
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.amqp import failure_headers, replay_header, x_death
+from tasktools.core.frames.messages import DeadLetters, ErrorText, fingerprint_of
+from tasktools.core.frames.schemas import DEAD_LETTERS, DTYPES
 from tasktools.core.models import SeenMessage
-from tasktools.core.redaction import MASKED
-from tasktools.core.schemas import DEAD_LETTERS, DTYPES
-from tasktools.ops.cluster import Cluster
-from tasktools.ops.heard import HeardErrors
+from tasktools.core.redaction import MASKED, Redaction
+from tasktools.core.tasks import codec
+from tasktools.monitor.caches import ErrorCache
 from tasktools.testing import PUBLISHED, death, properties, task_body, task_event, task_payload
 from tasktools.testing.factories import failure
 
 LATER = PUBLISHED + timedelta(seconds=5)
-FAILED: dict[str, Any] = failures.to_headers(failure(failed_at=LATER))
+FAILED: dict[str, Any] = failure_headers.to_headers(failure(failed_at=LATER))
 
 
 def seen(body: bytes | None = None, **headers: Any) -> SeenMessage:
@@ -32,7 +33,7 @@ def seen(body: bytes | None = None, **headers: Any) -> SeenMessage:
         position=0,
         task=codec.decode(body, told),
         properties=told,
-        deaths=deaths.parse(headers),
+        deaths=x_death.parse(headers),
         redelivered=True,
         size=len(body),
     )
@@ -45,11 +46,13 @@ def died(*entries: dict[str, Any]) -> dict[str, Any]:
 def row(
     message: SeenMessage,
     *,
-    heard: Callable[[str], Told | None] = lambda _task_id: None,
+    heard: Callable[[str], ErrorText | None] = lambda _task_id: None,
     topic: str | None = "emails",
     reveal: bool = False,
 ) -> dict[str, Any]:
-    rows = DeadLetters("emails.dead", topic=topic, heard=heard, reveal=reveal)
+    rows = DeadLetters(
+        "emails.dead", topic=topic, heard_error=heard, redaction=Redaction(reveal=reveal)
+    )
     rows.add(message, b"")
     (found,) = rows.frame().to_dict("records")
     return {str(name): None if value is pd.NA else value for name, value in found.items()}
@@ -83,6 +86,20 @@ def test_a_worker_of_ours_says_what_went_wrong() -> None:
     assert found["first_death"] == found["last_death"] == LATER
 
 
+def test_an_error_with_a_traceback_says_where_it_was_raised() -> None:
+    trace = 'Traceback (most recent call last):\n  File "/srv/mail.py", line 3, in send\nE: x\n'
+    headers: dict[str, Any] = dict(
+        failure_headers.to_headers(failure(error="late", traceback=trace))
+    )
+    found = row(seen(**headers))
+    assert found["error_kind"] == "SMTPServerDisconnected in mail.py:send"
+    assert found["fingerprint"] == "SMTPServerDisconnected: late"
+    assert found["fingerprint_why"].startswith("kind: the type, and the innermost frame")
+    without = row(seen(**died(death())))
+    assert without["error_kind"] == without["fingerprint"] == "rejected in emails"
+    assert without["fingerprint_why"].startswith("no error was told")
+
+
 def test_the_broker_says_why_how_often_and_since_when() -> None:
     entries = (death(reason="expired", time=LATER, count=2), death(reason="rejected", count=3))
     found = row(seen(**died(*entries)))
@@ -110,16 +127,18 @@ def test_a_death_whose_time_is_not_known_leaves_the_workers_word() -> None:
 
 
 def test_an_error_of_which_only_half_is_told() -> None:
-    told: dict[str, Any] = failures.to_headers(failure(error_type="", error="the bank said no"))
+    told: dict[str, Any] = failure_headers.to_headers(
+        failure(error_type="", error="the bank said no")
+    )
     found = row(seen(**told))
     assert (found["error_type"], found["error"]) == (None, "the bank said no")
-    told = dict(failures.to_headers(failure(error_type="", error="", reason="timed out")))
+    told = dict(failure_headers.to_headers(failure(error_type="", error="", reason="timed out")))
     bare = row(seen(**told))
     assert (bare["error"], bare["fingerprint"]) == (None, "timed out")
 
 
 def test_replays_are_counted() -> None:
-    header: dict[str, Any] = {replays.HEADER: '{"count": 3}'}
+    header: dict[str, Any] = {replay_header.HEADER: '{"count": 3}'}
     assert row(seen(**header))["replays"] == 3
 
 
@@ -143,8 +162,8 @@ def test_a_message_that_did_not_die_says_so() -> None:
         {"x-death": [{"count": "lies", "queue": 3}, None]},
         {"x-tasktools-reason": "lies", "x-tasktools-failed-at": "never"},
         {"x-tasktools-reason": "failed"},
-        {replays.HEADER: "lies"},
-        {replays.HEADER: 7},
+        {replay_header.HEADER: "lies"},
+        {replay_header.HEADER: 7},
     ],
     ids=str,
 )
@@ -157,7 +176,7 @@ def test_headers_that_lie_are_not_believed(lies: dict[str, Any]) -> None:
 
 SECRET = seen(
     task_body(payload=task_payload(kwargs={"password": "geheim", "dsn": "geheim"})),
-    **failures.to_headers(failure(error="amqp://u:geheim@host refused")),
+    **failure_headers.to_headers(failure(error="amqp://u:geheim@host refused")),
 )
 
 
@@ -176,7 +195,7 @@ def test_secrets_are_shown_where_that_was_asked_for() -> None:
 
 
 def test_a_long_error_is_shown_in_part() -> None:
-    told: dict[str, Any] = failures.to_headers(failure(error="x" * 5000))
+    told: dict[str, Any] = failure_headers.to_headers(failure(error="x" * 5000))
     assert len(row(seen(**told))["error"]) == 500
 
 
@@ -212,7 +231,7 @@ def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
 
 
 def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
-    heard = HeardErrors()
+    heard = ErrorCache()
     heard.hear(task_event("task_failed", "t", error="first", error_type="A"))
     heard.hear(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
     heard.hear(task_event("task_completed", "u"))
@@ -222,9 +241,8 @@ def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
     assert heard.get("v") is None
 
 
-def test_errors_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasktools.ops.heard._MOST", 2)
-    heard = HeardErrors()
+def test_errors_are_remembered_in_bounded_memory() -> None:
+    heard = ErrorCache(max_errors=2)
     for task_id in ("a", "b", "a", "c"):
         heard.hear(task_event("task_failed", task_id, error=task_id))
     assert [heard.get(task_id) for task_id in "abc"] == [(None, "a"), None, (None, "c")]
@@ -235,7 +253,7 @@ def test_errors_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch
 
 def test_the_frame_has_its_schema_also_when_it_is_empty() -> None:
     dtypes = {c.name: DTYPES[c.kind] for c in DEAD_LETTERS.columns}
-    rows = DeadLetters("q", topic=None, heard=lambda _task_id: None, reveal=False)
+    rows = DeadLetters("q", topic=None, heard_error=lambda _task_id: None, redaction=Redaction())
     assert dict(rows.frame().dtypes.astype(str)) == dtypes
     rows.add(seen(), b"")
     rows.add(seen(b"\xff", **FAILED), b"")

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import MalformedDSN, ReadOnly
 from tasktools.core.events import Question
 from tasktools.demo import DemoBroker, signatures, world
+from tasktools.demo.incidents import INCIDENTS
 from tasktools.demo.simulation import STEP
-from tasktools.ops.cluster import Cluster
 from tasktools.testing import eventually
 
 
@@ -296,3 +297,101 @@ def test_read_only_holds_and_the_cluster_lives_all_the_same() -> None:
 def test_a_malformed_dsn_says_what_is_wrong(dsn: str, why: str) -> None:
     with pytest.raises(MalformedDSN, match=why):
         DemoBroker.from_dsn(dsn)
+
+
+# --- incidents ------------------------------------------------------------------------
+
+CAUSES = {
+    "dead_worker": ("workers_gone", {"reports", "exports"}),
+    "bad_deploy": ("dead_growing", {"orders"}),
+    "stopped_consumers": ("advertised_not_consumed", {"emails"}),
+    "hung_tasks": ("workers_hung", {"images"}),
+    "slow_tasks": ("service_time_risen", {"emails"}),
+}
+SIMULATED = {"dead_growing", "limit_saturated", "clock_off"}
+"""The checks that find in the plain demo what happens in it: payments fail now and then, reports
+wait for their limit, a clock is wrong."""
+
+
+@pytest.mark.parametrize("incident", INCIDENTS)
+def test_an_incident_is_found_first(incident: str) -> None:
+    check, subjects = CAUSES[incident]
+    with tt.connect(f"demo://?incident={incident}") as cluster:
+        findings = tt.diagnose(cluster)
+    first = findings.iloc[0]
+    assert (first["verdict"], first["check"]) == ("found", check)
+    assert first["subject"] in subjects
+    if incident == "bad_deploy":
+        assert "2 workers started on pay-1, pay-2" in str(first["changed"])
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_in_the_plain_demo_only_what_happens_in_it_is_found(seed: int) -> None:
+    with tt.connect(f"demo://?seed={seed}") as cluster:
+        findings = tt.diagnose(cluster)
+    found = findings[findings["verdict"] == "found"]
+    assert set(found["check"]) <= SIMULATED
+    assert "critical" not in set(found["severity"])
+
+
+def test_an_incident_that_is_not_known_is_named_with_those_that_are() -> None:
+    with pytest.raises(MalformedDSN, match=r"did you mean 'dead_worker'.*bad_deploy"):
+        tt.connect("demo://?incident=dead_workers")
+
+
+def test_the_past_of_the_demo_is_known_at_once() -> None:
+    opened = pd.Timestamp.now("UTC")
+    with tt.connect("demo://") as cluster:
+        depth = cluster.queue_depth("reports")
+        span = depth["at"].max() - depth["at"].min()
+        assert span > pd.Timedelta("100s")
+        assert cluster.throughput(since="3min")["succeeded"].sum() > 100
+        gaps = cluster.gaps()
+        assert gaps[gaps["since"] < opened].empty
+
+
+def test_the_demo_is_sampled_as_long_as_it_lives() -> None:
+    with tt.connect("demo://") as cluster:
+        broker = cluster.broker
+        before = cluster.queue_depth("reports")["at"].max()
+
+        def is_sampled() -> bool:
+            with cluster._history.recording().read() as connection:
+                rows = connection.execute("SELECT count(*) FROM ticks WHERE at > ?", (limit,))
+                return bool(rows.fetchone()[0] > 1)
+
+        limit = int(before.timestamp() * 1000) + 500
+        eventually(is_sampled)
+        assert broker.note is None
+
+
+def test_a_deploy_says_goodbye_and_fails() -> None:
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="bad_deploy")
+    cluster = Cluster(broker, clock=clock)
+    workers = cluster.workers().set_index("host")
+    assert workers[workers.index == "pay-1"]["state"].tolist() == ["stopped", "alive"]
+    live(broker, clock, 30)
+    errors = cluster.dead_letters("orders")["error"].dropna()
+    assert errors.str.contains("missing 1 required argument").sum() > 10
+    broker.close()
+
+
+def test_where_consumers_stopped_workers_say_that_they_consume() -> None:
+    broker = DemoBroker(clock=ManualClock(), incident="stopped_consumers")
+    emails = Cluster(broker, clock=broker.clock).topics().set_index("topic").loc["emails"]
+    assert emails["consumers"] == 0
+    assert emails["subscribers"] >= 3
+    assert emails["queued"] > 50
+    broker.close()
+
+
+def test_a_dead_worker_is_not_replaced() -> None:
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="dead_worker")
+    cluster = Cluster(broker, clock=clock)
+    live(broker, clock, 300)
+    workers = cluster.workers().set_index("host")
+    assert workers.loc["report-1", "state"] == "gone"
+    assert cluster.topics().set_index("topic").loc["reports", "consumers"] == 0
+    broker.close()

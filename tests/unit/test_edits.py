@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasktools.core import edits
-from tasktools.core.edits import NOT_KNOWN, NOT_THERE, REMOVE, EditDoesNotFit, misfit
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.models import Properties
 from tasktools.core.redaction import MASKED, mask
+from tasktools.core.tasks import edits
+from tasktools.core.tasks.edits import NOT_KNOWN, NOT_THERE, REMOVE, EditDoesNotFit, misfit
 from tasktools.testing import celery_message, document_body, properties, task_body, task_payload
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)

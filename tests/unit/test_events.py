@@ -27,6 +27,7 @@ from tasktools.core.events import (
     WorkerList,
     WorkerReport,
 )
+from tasktools.core.marks import Mark
 from tasktools.core.models import TopicSettings
 from tasktools.testing import peer_heartbeat
 
@@ -53,6 +54,7 @@ KINDS = [
     "counter_delta",
     "worker_command",
     "tasktools_command",
+    "tasktools_mark",
 ]
 FIELDS = [
     "worker",
@@ -94,6 +96,10 @@ FIELDS = [
     "target_worker_id",
     "action",
     "params",
+    "mark",
+    "id",
+    "text",
+    "who",
 ]
 LIES: st.SearchStrategy[Any] = st.recursive(
     JSON,
@@ -156,6 +162,13 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         target=st.none() | NAMES,
         action=NAMES,
         params=st.dictionaries(NAMES, NAMES | COUNTS, max_size=2),
+    ),
+    st.builds(
+        Mark,
+        sender_id=NAMES,
+        mark=NAMES,
+        text=st.sampled_from(["deploy 1.4", "ü" * 200]),
+        who=st.none() | NAMES,
     ),
 )
 TASK_EVENTS = [

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasktools.core import history_schemas as history
-from tasktools.core import schemas
-from tasktools.core.frames import frame_of_columns
-from tasktools.core.schemas import Schema
-from tasktools.widgets import figures
-from tasktools.widgets.figures.series import kept
-from tasktools.widgets.palette import COLOURS, DASHES, OTHER, styles
+from tasktools import figures
+from tasktools.core.frames import diagnosis_schemas as diagnosis
+from tasktools.core.frames import history_schemas as history
+from tasktools.core.frames import schemas
+from tasktools.core.frames.build import frame_of_columns
+from tasktools.core.frames.schemas import Schema
+from tasktools.figures import page
+from tasktools.figures.palette import COLOURS, DASHES, OTHER, styles
+from tasktools.figures.series import thinned
 
 START: Final = pd.Timestamp("2026-11-24T08:00Z")
 HOSTILE: Final = "<script>alert(1)</script> &lt; %{y}"
@@ -33,6 +35,7 @@ EVERY: Final[dict[Figure, Schema]] = {
     figures.waiting_time: history.WAITING_TIME,
     figures.service_time: history.SERVICE_TIME,
     figures.failures: history.FAILURES,
+    figures.timeline: diagnosis.TIMELINE,
 }
 each = pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.__name__)
 
@@ -204,12 +207,12 @@ def test_a_long_line_has_at_most_400_points_and_its_extremes() -> None:
 @given(st.lists(st.one_of(st.floats(-1e9, 1e9), st.just(float("nan"))), max_size=3000))
 def test_what_is_kept_has_the_extremes_and_the_gaps_of_all(values: list[float]) -> None:
     every = np.array(values, dtype=float)
-    found = every[kept(every)]
-    assert len(found) <= 400
-    assert np.isnan(found).any() == np.isnan(every).any()
+    drawn = every[thinned(every)]
+    assert len(drawn) <= 400
+    assert np.isnan(drawn).any() == np.isnan(every).any()
     known = every[~np.isnan(every)]
     if len(known):
-        assert (np.nanmin(found), np.nanmax(found)) == (known.min(), known.max())
+        assert (np.nanmin(drawn), np.nanmax(drawn)) == (known.min(), known.max())
 
 
 def test_two_hundred_workers_are_a_heat_map_in_which_a_gap_is_empty() -> None:
@@ -250,6 +253,14 @@ def test_waiting_times_are_estimates_where_no_message_was_recorded() -> None:
     assert made.layout.yaxis.title.text == "waiting time (min)"
     assert made.layout.shapes[0].y0 == 5
     assert "estimated by Little's law" in title(made)
+
+
+def test_waiting_times_are_estimates_where_events_do_not_tell_short_ones() -> None:
+    made = figures.waiting_time(
+        frame_of(history.WAITING_TIME, topic=["emails"], at=moments(0), count=[3], estimate=[0.4])
+    )
+    assert "waits are too short for events to tell" in f"{made.to_dict()}"
+    assert "no messages" not in f"{made.to_dict()}"
 
 
 def test_waiting_times_that_were_measured_are_not_estimates() -> None:
@@ -382,7 +393,7 @@ def test_a_threshold_is_a_line_across() -> None:
 def test_a_topic_has_the_same_style_in_every_figure() -> None:
     topics = ("emails", "orders", "reports")
     at = moments(0) * 3
-    found = [
+    drawn = [
         figures.queue_depth(depths({topic: [1, 2] for topic in topics})),
         figures.throughput(frame_of(history.THROUGHPUT, topic=topics, at=at, rate=[3, 1, 2])),
         figures.utilisation(loads(topics, moments(0))),
@@ -391,26 +402,26 @@ def test_a_topic_has_the_same_style_in_every_figure() -> None:
         ),
     ]
     looks = {topic: tuple(style) for topic, style in styles(topics).items()}
-    found_looks = [
-        {line.name: (line.line.color, line.line.dash) for line in each.data} for each in found
+    drawn_looks = [
+        {line.name: (line.line.color, line.line.dash) for line in each.data} for each in drawn
     ]
-    assert found_looks == [looks] * 4
+    assert drawn_looks == [looks] * 4
 
 
 def test_a_topic_has_its_style_whatever_else_is_busy() -> None:
     names = [f"topic-{n:02}" for n in range(20)]
-    one = figures.queue_depth(depths({name: [n, n] for n, name in enumerate(names)}))
-    other = figures.queue_depth(depths({name: [-n, -n] for n, name in enumerate(names)}))
-    for line in (*one.data[:-1], *other.data[:-1]):
+    rising = figures.queue_depth(depths({name: [n, n] for n, name in enumerate(names)}))
+    falling = figures.queue_depth(depths({name: [-n, -n] for n, name in enumerate(names)}))
+    for line in (*rising.data[:-1], *falling.data[:-1]):
         assert (line.line.color, line.line.dash) == styles(names)[line.name]
 
 
 @given(st.sets(st.text(max_size=30), max_size=60))
 def test_names_have_styles_of_their_own_as_long_as_there_are_some(names: set[str]) -> None:
-    given = styles(names)
-    assert given == styles(sorted(names, reverse=True))
-    assert len({style.colour for style in given.values()}) == min(len(names), len(COLOURS))
-    assert len(set(given.values())) == min(len(names), len(COLOURS) * len(DASHES))
+    style_of = styles(names)
+    assert style_of == styles(sorted(names, reverse=True))
+    assert len({style.colour for style in style_of.values()}) == min(len(names), len(COLOURS))
+    assert len(set(style_of.values())) == min(len(names), len(COLOURS) * len(DASHES))
 
 
 _SEEN: Final = {  # Machado, Oliveira and Fernandes 2009, severity 1; of linear RGB
@@ -434,8 +445,8 @@ def test_two_colours_can_be_told_apart_also_by_the_colour_blind(seen: str) -> No
         light = np.clip(np.array(_SEEN[seen]) @ linear(colour), 0, 1)
         return np.array(_OKLAB) @ np.cbrt(np.array(_LMS) @ light)
 
-    for one, other in combinations([*COLOURS, OTHER], 2):
-        assert np.linalg.norm(oklab(one) - oklab(other)) > 0.08, (one, other)
+    for first, second in combinations([*COLOURS, OTHER], 2):
+        assert np.linalg.norm(oklab(first) - oklab(second)) > 0.08, (first, second)
 
 
 @pytest.mark.parametrize("colour", [*COLOURS, OTHER])
@@ -448,3 +459,8 @@ def test_a_colour_stands_out_on_white_and_on_black(colour: str) -> None:
 def test_a_page_of_it_needs_nothing_from_outside() -> None:
     page = figures.queue_depth(depths({"emails": [1, 2]})).to_html()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+
+
+def test_a_name_in_a_figure_is_neither_a_formula_nor_disguised() -> None:
+    """Issue 11, secrets: hovers and legends are of strangers as well."""
+    assert page.escaped("a$x^2$\u202eb") == "a&#36;x^2&#36;\\u202eb"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.base import Broker
+from tasktools.brokers.base import changes
 from tasktools.brokers.memory import MemoryBroker
-from tasktools.core import schemas
 from tasktools.core.clock import moment
+from tasktools.core.frames import schemas
+from tasktools.core.frames.schemas import DTYPES, Schema
 from tasktools.core.models import TopicSettings
-from tasktools.core.schemas import DTYPES, Schema
 from tasktools.testing.factories import lock_event, worker_event
 from tests.recorded import START, Scene
 
@@ -125,8 +125,8 @@ def test_a_task_that_runs_for_hours_is_found_at_any_moment(scene: Scene) -> None
         scene.tick(4)
     history = scene.history()
     for seconds in (4, 608, 3048):
-        found = history.active_tasks(queued=False, at=at(seconds))
-        assert "long" in found["task_id"].tolist(), seconds
+        tasks = history.active_tasks(queued=False, at=at(seconds))
+        assert "long" in tasks["task_id"].tolist(), seconds
 
 
 def test_running_tasks_have_the_arguments_of_their_recorded_messages(scene: Scene) -> None:
@@ -158,24 +158,22 @@ def test_a_gap_is_a_gap(scene: Scene) -> None:
 def test_nothing_can_be_changed(scene: Scene) -> None:
     scene.tick()
     history = scene.history()
-    broker: Broker = history.broker
-    refused: list[Callable[[], Any]] = [
-        lambda: history.publish("emails", "shop:send"),
-        lambda: broker.publish("emails", {}),
-        lambda: broker.claim("emails", "w"),
-        lambda: broker.purge("emails"),
-        lambda: broker.mover("emails"),
-        broker.broadcast,
-        lambda: broker.acquire_lock("nightly"),
-        broker.setup,
-        lambda: broker.configure_topic("emails", TopicSettings()),
-        lambda: broker.overhear(lambda *_: None),
-    ]
-    for change in refused:
-        with pytest.raises(tt.ReadOnly, match="nothing was"):
-            change()
+    with pytest.raises(tt.ReadOnly, match="nothing was"):
+        history.publish("emails", "shop:send")
+    marked = changing_methods()
+    assert {"publish", "mover", "overhear", "configure_topic", "acquire_lock"} <= set(marked)
+    for name in marked:
+        with pytest.raises(tt.ReadOnly, match="This is a recording"):
+            getattr(history.broker, name)()
     with pytest.raises(tt.LookRefused, match="this is a recording"):
-        broker.peek("emails")
+        history.broker.peek("emails")
+
+
+def changing_methods() -> list[str]:
+    """Return the names of the methods of a broker that `@changes` marks."""
+    mark = changes(MemoryBroker.close).__code__
+    methods = inspect.getmembers(MemoryBroker, inspect.isfunction)
+    return [name for name, method in methods if method.__code__ is mark]
 
 
 def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
@@ -190,7 +188,7 @@ def test_failures_can_be_planned_but_not_run_and_queues_not_looked_into(
     with pytest.raises(tt.ReadOnly, match="nothing was"):
         history.run(plan, reason="INC-1", progress=False)
     assert not ledger_file.exists()
-    with pytest.raises(tt.LookRefused, match=r"failures\(\) tells"):
+    with pytest.raises(tt.LookRefused, match=r"failures\(\) lists"):
         history.dead_letters("emails")
 
 
@@ -204,7 +202,10 @@ def test_queued_tasks_are_not_told_and_why_is(scene: Scene) -> None:
 def test_frames_say_what_was_recorded_and_when(scene: Scene) -> None:
     scene.tick()
     (note, *_) = scene.history().workers().attrs["notes"]
-    assert note == "recorded from memory://, as it was at 2027-01-15 08:00:05 UTC"
+    assert note == (
+        "recorded from memory://, 2027-01-15 08:00:05 UTC to 2027-01-15 08:00:05 UTC, without "
+        "gaps; this is as it was at 2027-01-15 08:00:05 UTC"
+    )
 
 
 def test_a_live_cluster_does_not_look_back(scene: Scene) -> None:
@@ -288,3 +289,27 @@ def test_a_source_that_is_never_there_does_not_hold_back_the_present(
         scene.tick()
     (worker,) = scene.history().workers().to_dict("records")
     assert worker["silence"].total_seconds() == 5
+
+
+def test_what_was_asked_over_time_says_first_from_when_to_when_it_is_and_its_gaps(
+    scene: Scene,
+) -> None:
+    """Issue 11, new user: an answer from a recording said only "as it was at" its end."""
+    scene.tick()
+    scene.tick(60)
+    for question in ("queue_depth", "failures", "task_events", "gaps", "throughput", "published"):
+        frame = getattr(scene.history(), question)(since="1h")
+        assert frame.attrs["notes"][0] == frame.attrs["recorded"]
+        assert frame.attrs["recorded"] == (
+            "recorded from memory://, 2027-01-15 08:00:05 UTC to 2027-01-15 08:01:05 UTC, with 1 "
+            "gap: 2027-01-15 08:00:05 UTC to 2027-01-15 08:01:05 UTC (samples: the recorder was "
+            "held up)"
+        )
+    part = scene.history().failures(since="10s").attrs["recorded"]
+    assert part.startswith("recorded from memory://, 2027-01-15 08:00:55 UTC to")
+    before = scene.history().failures(since="3h", until="2h").attrs["recorded"]
+    assert "nothing is recorded of that time: the recording is from 2027-01-15 08:00:05" in before
+    look = scene.history().stats().attrs["recorded"]
+    assert look.startswith("recorded from memory://, 2027-01-15 08:00:05 UTC to")
+    assert "; this is as it was at 2027-01-15 08:01:05 UTC" in look
+    assert "recorded" not in scene.cluster.stats().attrs

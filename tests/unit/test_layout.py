@@ -42,6 +42,19 @@ def test_the_names_of_the_plugin_are_those_on_the_wire() -> None:
     }
 
 
+@pytest.mark.parametrize("queue", ["emails", "emails.dead", "emails.dead.dead", "dead"])
+def test_a_dead_letter_queue_is_known_by_its_name(queue: str) -> None:
+    assert FP.is_dead_queue(queue) == (queue not in ("emails", "dead"))
+    assert FP.is_dead_queue(FP.dead_queue(queue))
+    assert FP.topic_of(FP.dead_queue(queue)) == queue
+
+
+def test_only_the_layout_of_the_plugin_has_peers_that_need_more() -> None:
+    for layout_ in (FP, TASKWORKER):
+        needs = layout_.requires_peer_form, layout_.requires_functions, layout_.has_lock_tokens
+        assert needs == (layout_ is FP,) * 3
+
+
 def test_the_names_of_the_document_are_those_on_the_wire() -> None:
     assert TASKWORKER.task_exchange == "taskworker.tasks"
     assert TASKWORKER.queue_arguments("emails") == {

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
-from tasktools.core import deaths, events
+from tasktools.core import events
+from tasktools.core.amqp import x_death
 from tasktools.core.clock import ManualClock
 from tasktools.core.errors import (
     LookRefused,
@@ -68,7 +69,7 @@ def test_a_message_expires_and_is_dead_lettered(
     assert server.depth("emails") == 0
     delivery = broker.claim("emails.dead", "w")
     assert delivery is not None
-    (death,) = deaths.parse(delivery.properties.headers)
+    (death,) = x_death.parse(delivery.properties.headers)
     assert (death.queue, death.reason) == ("emails", "expired")
 
 
@@ -168,7 +169,7 @@ def test_a_retry_loop_with_a_rejection_in_it_goes_on(
         clock.advance(5)
     delivery = broker.claim("work", "w")
     assert delivery is not None
-    counts = [(d.queue, d.count) for d in deaths.parse(delivery.properties.headers)]
+    counts = [(d.queue, d.count) for d in x_death.parse(delivery.properties.headers)]
     assert counts == [("delay", 3), ("work", 3)]
 
 
@@ -409,12 +410,18 @@ def test_a_client_waits_no_longer_than_until_workers_have_spoken(
 def test_a_client_waits_for_more_workers_when_no_node_has_listed_them(
     server: MemoryServer, broker: MemoryBroker, clock: ManualClock
 ) -> None:
-    broker.connect()
-    began = clock.time()
     with MemoryBroker(server) as other:
+        broker.connect()
+        began = clock.time()
         other.broadcast(worker_event())
         broker.cluster_state(settle=3)
     assert clock.time() >= began + 3
+
+
+def test_a_client_that_is_alone_waits_for_nobody(broker: MemoryBroker, clock: ManualClock) -> None:
+    began = clock.time()
+    assert broker.cluster_state(settle=3).settled
+    assert clock.time() == began
 
 
 def test_a_client_hears_nothing_from_before_its_subscription(
@@ -430,3 +437,17 @@ def test_silence_is_measured_by_the_servers_clock(broker: MemoryBroker, clock: M
     clock.advance(12)
     (worker,) = broker.cluster_state().workers
     assert (worker.state, worker.silence) == ("late", 12.0)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_clock_that_is_set_makes_nobody_silent(
+    broker: MemoryBroker, clock: ManualClock, step: float
+) -> None:
+    """Issue 11, misleading: an hour that did not pass made workers gone."""
+    broker.cluster_state()
+    broker.broadcast(worker_event(running=["a"]))
+    clock.advance(5)
+    clock.set_by(step)
+    state = broker.cluster_state()
+    (worker,) = state.workers
+    assert (worker.state, worker.running, worker.silence) == ("alive", 1, 5)

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
+from tasktools.core.frames.schemas import DTYPES, PLANNED
 from tasktools.core.plans import Change, Plan, Planned
-from tasktools.core.schemas import DTYPES, PLANNED
 
 AT = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
 
@@ -153,7 +153,7 @@ def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_a_plan_of_a_later_format_is_refused() -> None:
     with pytest.raises(tt.InvalidPlan, match="'tasktools plan 2', not 'tasktools plan 1'"):
-        Plan.from_json(plan(format="tasktools plan 2").to_json())
+        Plan.from_json(msgspec.structs.replace(plan(), format="tasktools plan 2").to_json())
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
@@ -227,3 +227,35 @@ def test_a_frame_has_a_row_for_each_message_and_edit() -> None:
     assert frame["to"].tolist() == ["emails"] * 3 + [pd.NA]
     assert frame["skipped"].tolist() == [pd.NA] * 3 + ["it is no task"]
     assert frame.attrs["plan"] == made.hash
+
+
+def test_edits_show_all_values_there_are_with_their_counts() -> None:
+    """Issue 11, new user: `--set` showed one example of `before` where there are three values."""
+
+    def edited(n: int, before: str, after: str = "'x'") -> Planned:
+        return planned(n, changes=(Change("kwargs.to", before, after),))
+
+    three = [edited(n, before) for n, before in enumerate(["'a'", "'a'", "'b'", "'c'"])]
+    assert "  edits kwargs.to of 4: 'a' (2), 'b' (1), 'c' (1) → 'x'" in repr(plan(*three))
+    many = [edited(n, f"'{n}'") for n in range(40)]
+    assert "'4' (1) and 35 other values → 'x'" in repr(plan(*many))
+    different = [edited(0, "'a'", "'x'"), edited(1, "'a'", "'x'"), edited(2, "'b'", "'y'")]
+    assert "kwargs.to of 3: 'a' → 'x' (2), 'b' → 'y' (1)" in repr(plan(*different))
+    assert "edits kwargs.to of 1: 'a' → 'x'" in repr(plan(edited(0, "'a'")))
+
+
+@pytest.mark.parametrize(
+    ("verb", "source", "kind"),
+    [
+        ("replay", "emails.dead", "queue"),
+        ("discard", "emails.dead", "queue"),
+        ("replay", "sqlite:////data/ops.db", "recording"),
+        ("replay", "tasktools.tap.audit", "tap"),
+        ("restore", "/data/emails.archive", "archive"),
+        ("restore", "tasktools.tap", "archive"),
+    ],
+)
+def test_a_plan_says_where_its_messages_lie(verb: str, source: str, kind: str) -> None:
+    made = plan(verb=verb, source=source)
+    assert made.source_kind == kind
+    assert b"source_kind" not in made.to_json()

@@ -18,9 +18,9 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.events import Command, SettingsUpdate
 from tasktools.core.models import Outgoing, Properties, TopicSettings
-from tasktools.ops.recording.recorder import until_next
-from tasktools.ops.recording.store import File
-from tasktools.ops.recording.writing import Writer
+from tasktools.history.recorder import until_next
+from tasktools.history.store import File, Memory
+from tasktools.history.writer import Writer
 from tasktools.testing import eventually
 from tasktools.testing.factories import lock_event, worker_event
 from tests.recorded import START, Scene
@@ -97,7 +97,10 @@ def test_the_file_is_read_while_it_is_written(scene: Scene) -> None:
 
 
 def test_many_read_it_while_it_is_written(tmp_path: Path) -> None:
-    with tt.connect("demo://") as cluster, cluster.record(tmp_path / "a.db", every=0.05) as told:
+    with (
+        tt.connect("demo://") as cluster,
+        cluster.record(tmp_path / "a.db", every=0.05) as recorder,
+    ):
         dsn, seen = f"sqlite:///{tmp_path / 'a.db'}", list[list[int]]()
 
         def read() -> None:
@@ -113,7 +116,7 @@ def test_many_read_it_while_it_is_written(tmp_path: Path) -> None:
             reader.start()
         for reader in readers:
             reader.join()
-        assert told.problem is None
+        assert recorder.problem is None
     assert len(seen) == 4
     for counts in seen:
         assert counts == sorted(counts)
@@ -147,8 +150,8 @@ def test_all_events_but_heartbeats_are_kept_as_they_came(scene: Scene) -> None:
     )
     scene.beat()
     scene.tick()
-    found = query(scene.path, "SELECT event FROM events ORDER BY n")
-    assert [event for (event,) in found] == [
+    rows = query(scene.path, "SELECT event FROM events ORDER BY n")
+    assert [event for (event,) in rows] == [
         "register",
         "lock_acquired",
         "config_update",
@@ -161,7 +164,7 @@ def test_of_ten_thousand_workers_500_are_sampled_at_a_tick_and_those_that_change
     scene: Scene,
 ) -> None:
     workers = [f"worker-{n:05}" for n in range(2_000)]
-    scene.say(*(worker_event("heartbeat", one) for one in workers))
+    scene.say(*(worker_event("heartbeat", worker_id) for worker_id in workers))
     scene.tick(1)
     scene.say(worker_event("heartbeat", "worker-00007", capacity=9))
     scene.tick(1)
@@ -182,12 +185,13 @@ def test_a_tick_that_is_not_due_does_not_come_and_nothing_drifts() -> None:
     assert until_next(107.5, 5.0) == 2.5  # one was held up, and is missing
 
 
-def test_the_thread_ticks_on_multiples_of_its_interval(tmp_path: Path) -> None:
-    with tt.connect("memory://") as cluster, cluster.record(tmp_path / "a.db", every=0.1) as told:
-        assert eventually(lambda: told.ticks > 5)
+def test_the_thread_ticks_until_it_is_closed(tmp_path: Path) -> None:
+    with (
+        tt.connect("memory://") as cluster,
+        cluster.record(tmp_path / "a.db", every=0.1) as recorder,
+    ):
+        assert eventually(lambda: recorder.ticks > 5)
     assert not any(thread.name == "tasktools-recorder" for thread in threading.enumerate())
-    late = query(tmp_path / "a.db", "SELECT at % 100 FROM ticks ORDER BY at LIMIT 4 OFFSET 1")
-    assert all(ms < 60 for (ms,) in late), late
     assert query(tmp_path / "a.db", "SELECT ended IS NOT NULL FROM sessions") == [(1,)]
 
 
@@ -264,8 +268,8 @@ def test_a_tick_that_fails_unforeseen_leaves_no_wrong_names_behind(
     scene.task("task_started", "t2", topic="images", worker_id="w2")
     scene.tick()
     events = scene.history().task_events()
-    told = events[["task_id", "topic", "worker_id"]].to_numpy().tolist()
-    assert told == [["t1", "emails", "w1"], ["t2", "images", "w2"]]
+    rows = events[["task_id", "topic", "worker_id"]].to_numpy().tolist()
+    assert rows == [["t1", "emails", "w1"], ["t2", "images", "w2"]]
 
 
 @pytest.mark.parametrize("instead", [None, b"", b"another file"])
@@ -384,10 +388,10 @@ def test_messages_are_kept_only_when_it_is_asked(scene: Scene, tmp_path: Path) -
         scene.cluster.broker.publish("emails", {"task_name": "shop:send"})
         recorder.tick()
         recorder.close()
-    kept = "SELECT size > 0, body IS NOT NULL, properties IS NOT NULL FROM messages"
-    assert query(tmp_path / "none.db", kept) == []
-    assert query(tmp_path / "some.db", kept) == [(1, 0, 0)]
-    assert query(tmp_path / "all.db", kept) == [(1, 1, 1)]
+    stored = "SELECT size > 0, body IS NOT NULL, properties IS NOT NULL FROM messages"
+    assert query(tmp_path / "none.db", stored) == []
+    assert query(tmp_path / "some.db", stored) == [(1, 0, 0)]
+    assert query(tmp_path / "all.db", stored) == [(1, 1, 1)]
 
 
 def test_a_read_only_cluster_is_not_tapped(tmp_path: Path) -> None:
@@ -397,3 +401,29 @@ def test_a_read_only_cluster_is_not_tapped(tmp_path: Path) -> None:
         pytest.raises(tt.ReadOnly),
     ):
         cluster.record(tmp_path / "b.db", bodies=True).start()
+
+
+def test_a_recording_in_memory_is_not_closed_in_the_midst_of_a_read() -> None:
+    """SQLite ended the process when a board read what its closing cluster let go."""
+    recording = Memory()
+    may_end, reads, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def record() -> None:
+        with recording.write():
+            reads.set()
+            may_end.wait(30)
+        ended.set()
+
+    recorder = threading.Thread(target=record)
+    recorder.start()
+    assert reads.wait(30)
+    with recording.read() as connection:
+        rows = connection.execute("WITH n(i) AS (VALUES(1), (2)) SELECT i FROM n")
+        assert next(rows) == (1,)
+        may_end.set()
+        assert not ended.wait(0.2)
+        assert next(rows) == (2,)
+    recorder.join(30)
+    assert ended.is_set()
+    with pytest.raises(tt.RecordingError), recording.read():
+        pass

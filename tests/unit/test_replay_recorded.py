@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.ops.canary import Ramp
+from tasktools.replay.ramp import Ramp
 from tests.recorded import Scene
 
 
@@ -43,9 +43,9 @@ def failures(scene: Scene) -> pd.DataFrame:
 
 
 def bodies(scene: Scene, topic: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    scene.cluster.broker.peek(topic, receive=lambda _, body: found.append(json.loads(body)))
-    return [one["payload"] for one in found]
+    rows: list[dict[str, Any]] = []
+    scene.cluster.broker.peek(topic, receive=lambda _, body: rows.append(json.loads(body)))
+    return [message["payload"] for message in rows]
 
 
 def test_failed_tasks_are_sent_again_as_they_were(scene: Scene) -> None:
@@ -58,7 +58,7 @@ def test_failed_tasks_are_sent_again_as_they_were(scene: Scene) -> None:
     assert outcome["outcome"].tolist() == ["replayed", "replayed"]
     (payload,) = bodies(scene, "emails")
     assert (payload["task_id"], payload["kwargs"]) == ("t1", {"password": "hunter2", "to": "a@b"})
-    assert [one["task_id"] for one in bodies(scene, "images")] == ["t2"]
+    assert [message["task_id"] for message in bodies(scene, "images")] == ["t2"]
     (run,) = tt.ledger().to_dict("records")
     assert (run["source"], run["verb"], run["done"]) == (plan.source, "replay", 2)
 
@@ -74,9 +74,9 @@ def test_edits_are_applied_to_the_recorded_message(scene: Scene) -> None:
 
 def test_a_task_that_failed_twice_is_sent_once(scene: Scene) -> None:
     fail(scene, "t1", times=2)
-    found = failures(scene)
-    assert len(found) == 2
-    assert len(scene.cluster.plan_replay(found)) == 1
+    rows = failures(scene)
+    assert len(rows) == 2
+    assert len(scene.cluster.plan_replay(rows)) == 1
 
 
 def test_they_go_where_one_says(scene: Scene) -> None:
@@ -95,10 +95,10 @@ def test_failures_whose_messages_were_not_kept_cannot_be_planned(scene: Scene) -
 
 def test_a_topic_that_is_gone_is_said_before_anything_is_sent(scene: Scene) -> None:
     fail(scene, "t1")
-    found = failures(scene)
-    found["topic"] = pd.Series(["nobody"], dtype="string")
+    rows = failures(scene)
+    rows["topic"] = pd.Series(["nobody"], dtype="string")
     with pytest.raises(tt.UnknownTopic):
-        scene.cluster.plan_replay(found)
+        scene.cluster.plan_replay(rows)
 
 
 def test_what_the_recording_does_not_have_any_more_is_gone(scene: Scene) -> None:
@@ -130,10 +130,10 @@ def test_a_run_that_was_cancelled_goes_on_where_it_stopped(scene: Scene) -> None
 
 def test_a_read_only_cluster_does_not_send_them(scene: Scene) -> None:
     fail(scene, "t1")
-    found = failures(scene)
+    rows = failures(scene)
     history = scene.history()
     with pytest.raises(tt.ReadOnly):
-        history.run(history.plan_replay(found), reason="x", progress=False)
+        history.run(history.plan_replay(rows), reason="x", progress=False)
 
 
 def test_they_can_be_ramped(scene: Scene) -> None:

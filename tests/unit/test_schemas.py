@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tasktools.core import schemas
-from tasktools.core.frames import frame_from
-from tasktools.core.schemas import DTYPES, Schema
+from tasktools.core.frames import diagnosis_schemas, schemas
+from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.markdown import as_markdown
+from tasktools.core.frames.schemas import DTYPES, Schema
 
 ROOT = Path(__file__).parents[2]
+SCHEMAS = (*schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS)
 VALUES: dict[str, Any] = {
     "name": "x",
     "count": 3,
@@ -24,7 +26,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("schema", schemas.SCHEMAS, ids=lambda schema: schema.name)
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
 @pytest.mark.parametrize("rows", ["none", "all missing", "full", "mixed"])
 def test_a_frame_has_exactly_its_schema(schema: Schema, rows: str) -> None:
     full = [VALUES[column.kind] for column in schema.columns]
@@ -39,13 +41,13 @@ def test_a_frame_has_exactly_its_schema(schema: Schema, rows: str) -> None:
 
 
 def test_column_names_are_unique_and_documented() -> None:
-    for schema in schemas.SCHEMAS:
+    for schema in SCHEMAS:
         assert len(set(schema.names)) == len(schema.names)
         assert all(column.meaning and column.source for column in schema.columns)
 
 
 def test_the_page_about_frames_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "frames.md").read_text(encoding="utf-8") == schemas.as_markdown()
+    assert (ROOT / "docs" / "frames.md").read_text(encoding="utf-8") == as_markdown()
 
 
 def test_a_span_of_ten_thousand_years_is_a_span() -> None:

@@ -10,10 +10,10 @@ import pytest
 import tasktools as tt
 from tasktools import testing
 from tasktools.brokers.memory import MemoryBroker
-from tasktools.core import codec
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.layout import FP, TASKWORKER, Layout
 from tasktools.core.models import Properties
-from tasktools.ops.cluster import Cluster
+from tasktools.core.tasks import codec
 from tasktools.testing import Seeded, eventually, seed
 from tasktools.testing.seed import DEAD, POISON, QUEUED, RUNNING
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.core import history_schemas as schemas
 from tasktools.core import taps
 from tasktools.core.clock import moment
+from tasktools.core.frames import history_schemas as schemas
+from tasktools.core.frames.messages import is_at_the_edge
+from tasktools.core.frames.schemas import DTYPES
 from tasktools.core.models import Outgoing, Properties
-from tasktools.core.published import is_at_the_edge
-from tasktools.core.schemas import DTYPES
 from tasktools.testing.factories import task_body, task_event
 from tests.recorded import START, Scene
 
@@ -187,6 +187,14 @@ def test_a_tap_says_what_it_keeps_and_what_it_costs(scene: Scene) -> None:
     for word in ("stored once more", "no longer told", "table or a list"):
         assert word in repr(tap)
     assert scene.cluster.tap(max_age="36h", max_bytes=20_000_000) == tap
+
+
+def test_a_tap_without_messages_says_from_when_on_it_has_none(cluster: tt.Cluster) -> None:
+    """Issue 11: a fresh tap said only that there are no messages."""
+    (note,) = (n for n in cluster.published().attrs["notes"] if n.startswith("tasktools.tap has"))
+    assert note.endswith("it keeps only what is published after it was made")
+    send(cluster, 1)
+    assert not [n for n in cluster.published().attrs["notes"] if n.startswith("tasktools.tap has")]
 
 
 def test_without_a_tap_one_is_told_how_to_make_one(scene: Scene) -> None:

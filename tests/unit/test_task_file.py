@@ -2,8 +2,8 @@
 
 import pytest
 
+from tasktools.cluster import task_file
 from tasktools.core.errors import InvalidTask
-from tasktools.ops import task_file
 
 CSV = """topic,task_name,args,kwargs,headers,priority,ttl,delay
 emails,shop:send,"[1, 2]","{""to"": ""a@b""}",,7,1.5,
@@ -65,7 +65,7 @@ def test_a_file_without_tasks_has_none(text: str) -> None:
         ("topic,task_name\na,b,c\n", "Line 2 .* more cells"),
         ("topic,task\na,b\n", "Line 2 .* unknown column task"),
         ("topic,task_name\na,b\n,c\n", "Line 3 .* no topic"),
-        ("topic;task_name\na;b\n", "Line 2 .* unknown column topic;task_name"),
+        ("topic|task_name\na|b\n", r"Line 2 .* unknown column topic\|task_name"),
         ('topic,task_name\na,"b\n', "is not CSV"),
         ('{"topic": "a", "task_name": "b"}\n{"topic": "a"\n', "Line 2 .* not JSON"),
         ('{"topic": "a", "task_name": 5}\n', "Line 1 .* no task_name"),
@@ -81,3 +81,32 @@ def test_what_makes_no_task_is_told_with_its_line_and_nothing_is_published(
         task_file.read(text)
 
     assert str(told.value).endswith("nothing was published.")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_cells_may_be_separated_by_semicolons_and_tabs(delimiter: str, start: str) -> None:
+    """Issue 11, misleading: CSV with semicolons, as spreadsheets in half of Europe write it."""
+    lines = [
+        ["topic", " task_name", "args", "kwargs", "ttl"],
+        ["emails", "shop:send", '"[1, 2]"', '"{""price"": ""1,5;2""}"', "1.5"],
+        ["emails", "shop:send", "", '"{""to"": ""a b""}"', ""],
+    ]
+    text = start + "\r\n".join(delimiter.join(cells) for cells in lines)
+    frame = task_file.read(text)
+    assert frame["args"].tolist() == [[1, 2], None]
+    assert frame["kwargs"].tolist() == [{"price": "1,5;2"}, {"to": "a b"}]
+    assert frame["ttl"].tolist() == [1.5, None]
+
+
+def test_a_number_with_a_decimal_comma_is_refused_with_what_to_write() -> None:
+    """Issue 11, misleading: a spreadsheet that writes semicolons writes 1,5."""
+    with pytest.raises(InvalidTask, match=r"Line 2 of the file has ttl '1,5'; write numbers with"):
+        task_file.read("topic;task_name;ttl\nemails;shop:send;1,5\n")
+
+
+@pytest.mark.parametrize("text", ["topic|task_name\nemails|shop:send\n", ";;\n;;\n"])
+def test_a_file_with_another_separator_is_refused(text: str) -> None:
+    """Issue 11, misleading: a clear error otherwise."""
+    with pytest.raises(InvalidTask, match="nothing was published"):
+        task_file.read(text)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import pandas as pd
 import pytest
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
-from tasktools.core import failures
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.amqp import failure_headers
 from tasktools.core.models import Failure, Outgoing, Properties
-from tasktools.ops.cluster import Cluster
+from tasktools.replay.timing import Timing
 from tasktools.testing import PUBLISHED, eventually, task_event
-from tasktools.widgets.table import TableWidget
-from tasktools.widgets.triage import DeadLettersWidget, detail, html
-from tasktools.widgets.triage.group_list import GroupList
+from tasktools.widgets import html
+from tasktools.widgets.dead_letters import DeadLettersWidget, detail
+from tasktools.widgets.dead_letters.group_list import GroupList
 from tests.recorded import Scene
 from tests.screen import WidgetScreen
 
@@ -41,6 +40,7 @@ class Screen(WidgetScreen[DeadLettersWidget]):
     def __init__(self, cluster: Cluster, topic: str | None = None) -> None:
         super().__init__(lambda post: DeadLettersWidget(cluster, topic, post=post))
         self.state = self.widget.state
+        self.widget.feed.follow_seconds = 0.02
 
     def press(self, description: str) -> None:
         """Press a button, and wait until what it orders is done."""
@@ -84,8 +84,8 @@ def bury(broker: MemoryBroker, count: int = 3, failure: Failure | None = FAILURE
 
 def bury_body(broker: MemoryBroker, body: bytes, **headers: str) -> None:
     """Let a message die that has this *body*."""
-    told = Properties(message_id="m", headers=headers)
-    broker.publish_many([Outgoing(topic=TOPIC, message_id="m", body=body, properties=told)])
+    properties = Properties(message_id="m", headers=headers)
+    broker.publish_many([Outgoing(topic=TOPIC, message_id="m", body=body, properties=properties)])
     delivery = broker.claim(TOPIC, "worker")
     assert delivery is not None
     broker.nack(delivery.id, requeue=False)
@@ -226,7 +226,7 @@ def test_a_message_is_shown_in_full_with_its_secrets_masked(
     assert "Traceback" not in screen.html
     screen.press("Show the whole message")
     assert "Traceback …\nValueError: no address" in screen.html
-    assert failures.REASON in screen.html
+    assert failure_headers.REASON in screen.html
     assert "s3cret" not in screen.html
 
 
@@ -352,10 +352,7 @@ def test_chosen_messages_are_edited_replayed_and_accounted_for(
     assert not screen.state.problem
 
 
-def test_the_replayed_tasks_are_followed(
-    show: Show, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasktools.widgets.triage.feed._FOLLOW_EVERY", 0.02)
+def test_the_replayed_tasks_are_followed(show: Show, broker: MemoryBroker) -> None:
     bury(broker)
     screen = show()
     screen.look()
@@ -381,9 +378,8 @@ def replay(screen: Screen) -> list[str]:
 
 
 def test_a_task_that_failed_before_has_not_failed_again_yet(
-    show: Show, cluster: Cluster, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+    show: Show, cluster: Cluster, broker: MemoryBroker
 ) -> None:
-    monkeypatch.setattr("tasktools.widgets.triage.feed._FOLLOW_EVERY", 0.02)
     task_id = cluster.publish(TOPIC, "send")
     broker.broadcast(task_event("task_started", task_id), task_event("task_failed", task_id))
     delivery = broker.claim(TOPIC, "worker")
@@ -395,6 +391,27 @@ def test_a_task_that_failed_before_has_not_failed_again_yet(
     screen.until(lambda: screen.state.followed == "1 waiting")
     broker.broadcast(task_event("task_started", task_id), task_event("task_failed", task_id))
     screen.until(lambda: screen.state.followed == "1 failed again")
+
+
+def test_a_task_that_died_again_is_told_with_its_reason(
+    show: Show, cluster: Cluster, broker: MemoryBroker
+) -> None:
+    """Issue 11, new user: the widget follows replays as the command line does."""
+    cluster.timing = Timing(looks_after_run=(0.1, 0.2, 0.4, 0.8, 1.6, 3.2))
+    cluster.publish(TOPIC, "send")
+    delivery = broker.claim(TOPIC, "worker")
+    assert delivery is not None
+    broker.dead_letter(delivery.id, FAILURE)
+    screen = show()
+    screen.look()
+    replay(screen)
+    screen.until(lambda: "Of the replayed tasks: 1 waiting." in screen.html)
+    delivery = broker.claim(TOPIC, "worker")
+    assert delivery is not None
+    broker.dead_letter(delivery.id, FAILURE)
+    screen.until(lambda: "Of the replayed tasks: 1 died again: " in screen.html)
+    (cause,) = screen.state.causes
+    assert FAILURE.error_type in cause
 
 
 def test_what_did_not_arrive_is_a_row_that_says_why(show: Show, broker: MemoryBroker) -> None:
@@ -530,8 +547,8 @@ def test_a_recording_says_that_it_has_no_queues_to_look_into(show: Show, tmp_pat
 
 
 def test_the_demo_is_marked() -> None:
-    assert "DEMO" in html.head("demo://", demo=True, read_only=False)
-    assert "DEMO" not in html.head("amqp://host", demo=False, read_only=False)
+    assert "DEMO" in html.heading("Dead letters", "on demo://", demo=True)
+    assert "DEMO" not in html.heading("Dead letters", "on amqp://host", demo=False)
 
 
 def test_a_notebook_waits_with_await(cluster: Cluster, broker: MemoryBroker) -> None:
@@ -549,13 +566,43 @@ def test_a_notebook_waits_with_await(cluster: Cluster, broker: MemoryBroker) -> 
     assert len(asyncio.run(notebook())) == 3
 
 
+def test_a_topic_that_was_just_chosen_is_waited_for(cluster: Cluster, broker: MemoryBroker) -> None:
+    """Issue 11, row 25: the state says that it is at work until the chosen topic is judged."""
+    broker.ensure_topic("other")
+
+    async def notebook() -> tuple[bool, str]:
+        widget = DeadLettersWidget(cluster, TOPIC)
+        state = await widget.idle()
+        state.topic = "other"
+        was_at_work = state.at_work
+        await widget.idle()
+        widget.close()
+        assert state.judged is not None
+        return was_at_work, state.judged.topic
+
+    assert asyncio.run(notebook()) == (True, "other")
+
+
+def test_a_cluster_without_topics_is_not_waited_for() -> None:
+    """Issue 11, row 25: where nothing is to come, the wait ends at once."""
+
+    async def notebook() -> bool:
+        with MemoryBroker() as broker:
+            widget = DeadLettersWidget(Cluster(broker))
+            state = await widget.idle()
+            widget.close()
+            return state.topics_are_read and not state.at_work
+
+    assert asyncio.run(notebook())
+
+
 def test_an_error_of_a_callback_is_on_screen(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = show()
 
     def fail(_order: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(screen.widget.feed, "obey", fail)
+    monkeypatch.setattr(screen.widget.feed, "execute", fail)
     screen.until(lambda: screen.state.can_look)
     screen.labelled("Look").click()
     assert "What was ordered failed: ZeroDivisionError: oops" in screen.html
@@ -579,37 +626,32 @@ def test_an_error_of_the_feed_is_on_screen_and_the_widget_goes_on(
     assert screen.state.table.total == 3
 
 
-def test_close_ends_the_thread_and_closes_every_widget(
-    cluster: Cluster, broker: MemoryBroker
+def test_a_secret_in_an_edit_leaves_the_widget_once_the_plan_is_made(
+    show: Show, broker: MemoryBroker
 ) -> None:
-    bury(broker)
-    screen = Screen(cluster)
+    """Issue 11, secrets: a saved notebook has what is in its widgets; the plan is still run."""
+    bury(broker, 1)
+    screen = show(topic=TOPIC)
+    state = screen.state
     screen.look()
-    screen.state.add_edit()
-    every = screen.all()
-    assert len(screen.all(TableWidget)) == 1
-    screen.widget.close()
-    screen.widget.close()
-    assert not screen.widget.feed.alive
-    assert len(every) > 40
-    assert [widget for widget in every if widget.comm is not None] == []
-
-
-def test_a_widget_that_is_dropped_after_its_close_is_freed(cluster: Cluster) -> None:
-    screen = Screen(cluster)
-    screen.widget.close()
-    weak = weakref.ref(screen.widget)
-    del screen
-    gc.collect()
-    assert weak() is None
-
-
-def test_its_thread_ends_while_no_browser_shows_it(show: Show) -> None:
-    screen = show()
-    say = screen.widget._presence._hear
-    say(None, {"view": "a", "shown": True}, [])
-    say(None, {"view": "a", "shown": False}, [])
-    eventually(lambda: not screen.widget.feed.alive)
-    say(None, {"view": "b", "shown": True}, [])
-    assert screen.widget.feed.alive
-    assert "tasktools-dead-letters" in {thread.name for thread in threading.enumerate()}
+    screen.select(0)
+    state.add_edit("kwargs.password", "hunter2-0f8Q")
+    state.add_edit("kwargs.dsn", "amqp://u:hunter2-0f8Q@h")
+    state.add_edit("kwargs.to", "ann")
+    state.reason = "test"
+    screen.press("Make the plan")
+    assert [row.value for row in state.edits] == ["•••", "•••", "ann"]
+    assert not state.is_stale
+    assert state.can_run, state.blockers
+    assert "is forgotten once the plan is made" in " ".join(state.plan_blockers)
+    held = {name: getattr(state, name) for name in state.trait_names()}
+    assert "hunter2" not in repr(held)
+    for widget in screen.all(ipywidgets.Widget):
+        assert "hunter2" not in repr(widget.get_state())
+    assert state.run()
+    assert state.confirm()
+    screen.until(lambda: state.outcome is not None)
+    (message,) = broker.peek(TOPIC).messages
+    assert message.task.kwargs == {
+        "to": "ann", "password": "hunter2-0f8Q", "dsn": "amqp://u:hunter2-0f8Q@h",
+    }  # fmt: skip

@@ -15,13 +15,13 @@ import pytest
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import ConnectionLost
-from tasktools.core.models import Outgoing, PublishResult
-from tasktools.ops.cluster import Cluster
+from tasktools.core.models import Outgoing, PublishResult, PublishResults
 from tasktools.testing import eventually, task_event
 from tasktools.widgets.feed import Feed, to_the_kernel
-from tasktools.widgets.publishing.feed import PublishFeed
-from tasktools.widgets.publishing.state import Order
+from tasktools.widgets.publish.feed import PublishFeed
+from tasktools.widgets.publish.state import Order
 
 
 class Kernel:
@@ -228,12 +228,6 @@ def test_in_a_notebook_calls_are_made_in_its_loop_and_else_at_once() -> None:
 # --- the feed of the publish widget --------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are asked for all the time."""
-    monkeypatch.setattr("tasktools.widgets.publishing.feed._FOLLOW_EVERY", 0.02)
-
-
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with tt.connect("memory://") as cluster:
@@ -244,6 +238,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def publishing(cluster: Cluster, kernel: Kernel) -> Iterator[PublishFeed]:
     feed = PublishFeed(cluster, kernel.receive, kernel.post)
+    feed.follow_seconds = 0.02
     feed.start()
     yield feed
     feed.close()
@@ -289,9 +284,9 @@ def test_it_publishes_tells_the_outcome_and_follows_to_the_end(
 
 
 def test_a_task_that_failed_and_is_tried_again_is_seen_running_again(
-    publishing: PublishFeed, kernel: Kernel, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    publishing: PublishFeed, kernel: Kernel, cluster: Cluster
 ) -> None:
-    monkeypatch.setattr("tasktools.widgets.publishing.feed._FOLLOW_SLOWLY", 0.1)
+    publishing.follow_slowly_seconds = 0.1
     publishing.publish(order())
     eventually(lambda: outcomes(kernel))
     task_id = kernel.received["outcome"]["task_id"][0]
@@ -316,9 +311,9 @@ def test_what_was_published_later_stands_above(publishing: PublishFeed, kernel: 
 
 
 def test_old_tasks_leave_the_list_and_a_batch_is_kept_whole(
-    publishing: PublishFeed, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+    publishing: PublishFeed, kernel: Kernel
 ) -> None:
-    monkeypatch.setattr("tasktools.widgets.publishing.feed._MOST_KEPT", 3)
+    publishing.max_tasks = 3
     for count in (2, 2, 5):
         publishing.publish(order(count))
     publishing.do(lambda: None)
@@ -342,8 +337,9 @@ def test_a_refusal_is_told_in_words_and_is_no_failure_of_the_feed(
 def test_what_was_not_queued_is_shown_and_not_followed(
     publishing: PublishFeed, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_broker: object, messages: list[Outgoing], _progress: object) -> list[PublishResult]:
-        return ["refused", "unroutable", "in doubt"][: len(messages)]  # type: ignore[return-value]
+    def refuse(_broker: object, messages: list[Outgoing], _progress: object) -> PublishResults:
+        results: list[PublishResult] = ["refused", "unroutable", "in doubt"]
+        return PublishResults(results[: len(messages)])
 
     monkeypatch.setattr(MemoryBroker, "publish_many", refuse)
     publishing.publish(order(3))
@@ -354,7 +350,7 @@ def test_what_was_not_queued_is_shown_and_not_followed(
 def test_an_unexpected_error_ends_the_order_and_is_a_problem(
     publishing: PublishFeed, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_given: object) -> None:
+    def fail(*_args: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(MemoryBroker, "publish_many", fail)

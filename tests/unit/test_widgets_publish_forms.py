@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasktools.widgets.publishing.forms import Arguments, fields_of, from_form, from_json
+from tasktools.widgets.publish.forms import Arguments, fields_of, from_form, from_json
 
 
 def send(
@@ -129,8 +129,8 @@ def test_what_is_wrong_is_told_in_words(values: dict[str, str], problem: str) ->
     ],
 )
 def test_json_that_is_none_is_told_with_its_place(args: str, kwargs: str, problem: str) -> None:
-    (told,) = from_json(args, kwargs, None).problems
-    assert problem in told
+    (message,) = from_json(args, kwargs, None).problems
+    assert problem in message
 
 
 def test_json_is_checked_against_the_signature() -> None:

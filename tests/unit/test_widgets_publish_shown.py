@@ -8,24 +8,25 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasktools.core import schemas
-from tasktools.core.frames import frame_from
-from tasktools.widgets import words
-from tasktools.widgets.publishing import figure, html
-from tasktools.widgets.publishing.fates import FATES, counted, fates, in_words
+from tasktools.core.frames import schemas
+from tasktools.core.frames.build import frame_from
+from tasktools.widgets import html
+from tasktools.widgets.publish import figure
+from tasktools.widgets.publish.html import tasks_html
+from tasktools.widgets.publish.statuses import FATES, counted, fates, in_words
 
 SCRIPT = "<script>window.pwned = 1</script>"
 
 
 def published(**values: Any) -> pd.DataFrame:
     row = {"task_id": "t", "message_id": "m", "topic": "emails", "task_name": "send"}
-    told = row | {"outcome": "confirmed"} | values
-    return frame_from(schemas.PUBLISHED, [[told[name] for name in schemas.PUBLISHED.names]])
+    cells = row | {"outcome": "confirmed"} | values
+    return frame_from(schemas.PUBLISHED, [[cells.get(name) for name in schemas.PUBLISHED.names]])
 
 
 def followed(**values: Any) -> pd.DataFrame:
-    told = {"task_id": "t", "state": "failed"} | values
-    return frame_from(schemas.FOLLOWED, [[told.get(name) for name in schemas.FOLLOWED.names]])
+    cells = {"task_id": "t", "state": "failed"} | values
+    return frame_from(schemas.FOLLOWED, [[cells.get(name) for name in schemas.FOLLOWED.names]])
 
 
 @pytest.mark.parametrize(
@@ -33,20 +34,22 @@ def followed(**values: Any) -> pd.DataFrame:
 )
 def test_markup_is_shown_as_text_wherever_it_comes_from(where: str) -> None:
     values = {where: SCRIPT}
-    ours = {k: v for k, v in values.items() if k in schemas.PUBLISHED.names}
-    theirs = {k: v for k, v in values.items() if k in schemas.FOLLOWED.names}
-    table = html.table(fates(published(**ours), followed(**theirs)))
+    of_outcome = {k: v for k, v in values.items() if k in schemas.PUBLISHED.names}
+    of_state = {k: v for k, v in values.items() if k in schemas.FOLLOWED.names}
+    table = tasks_html(fates(published(**of_outcome), followed(**of_state)))
     assert "&lt;script&gt;window.pwned" in table
     assert not re.search(r"<(?!/?(table|thead|tbody|tr|th|td|span)\b)", table)
 
 
 def test_markup_is_text_in_every_other_part_as_well() -> None:
     for made in (
-        html.head(SCRIPT, demo=False),
-        words.quiet(SCRIPT),
-        words.status(SCRIPT),
-        words.reasons([SCRIPT]),
-        words.alert(SCRIPT),
+        html.heading(SCRIPT, SCRIPT, demo=False).partition("</style>")[2],
+        html.title(SCRIPT),
+        html.table([SCRIPT], [[html.cell(SCRIPT, tooltip=SCRIPT)]]),
+        html.quiet(SCRIPT),
+        html.status(SCRIPT),
+        html.reasons([SCRIPT]),
+        html.alert(SCRIPT),
     ):
         assert "&lt;script&gt;" in made
         assert "<script" not in made
@@ -54,8 +57,8 @@ def test_markup_is_text_in_every_other_part_as_well() -> None:
 
 def test_passwords_in_errors_are_masked() -> None:
     error = "amqp://u:geheim@host failed"
-    assert "geheim" not in html.table(fates(published(), followed(error=error)))
-    assert "geheim" not in words.alert(error)
+    assert "geheim" not in tasks_html(fates(published(), followed(error=error)))
+    assert "geheim" not in html.alert(error)
 
 
 def test_of_many_tasks_those_that_need_attention_are_shown() -> None:
@@ -63,7 +66,7 @@ def test_of_many_tasks_those_that_need_attention_are_shown() -> None:
     states = pd.concat(
         [followed(task_id=str(n), state="failed" if n == 39 else "succeeded") for n in range(40)]
     )
-    table = html.table(fates(outcome, states))
+    table = tasks_html(fates(outcome, states))
     assert table.count("<tr>") == 13
     assert table.index("failed") < table.index("succeeded")
     assert "28 more" in table

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasktools.core.compose import FunctionNames
-from tasktools.widgets.publishing.batch import Batch
-from tasktools.widgets.publishing.state import PublishState
+from tasktools.core.tasks.compose import FunctionNames
+from tasktools.widgets.publish.batch import Batch
+from tasktools.widgets.publish.state import PublishState
 
 TASK = "shop:send"
 

@@ -8,7 +8,6 @@ import inspect
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.models import TaskMessage
-from tasktools.ops.cluster import Cluster
 from tasktools.testing import PUBLISHED, eventually, task_event
-from tasktools.widgets import words
-from tasktools.widgets.publishing import figure, html
-from tasktools.widgets.publishing.view import PublishWidget
+from tasktools.widgets import html
+from tasktools.widgets.publish import figure
+from tasktools.widgets.publish.view import PublishWidget
 from tests.recorded import Scene
 from tests.screen import WidgetScreen
 
@@ -57,12 +56,7 @@ class Screen(WidgetScreen[PublishWidget]):
     def __init__(self, cluster: Cluster, **options: Any) -> None:
         super().__init__(lambda post: PublishWidget(cluster, post=post, **options))
         self.state = self.widget.state
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are asked for all the time."""
-    monkeypatch.setattr("tasktools.widgets.publishing.feed._FOLLOW_EVERY", 0.02)
+        self.widget.feed.follow_seconds = 0.02
 
 
 @pytest.fixture
@@ -189,25 +183,36 @@ def test_the_button_is_off_while_something_stands_in_the_way_and_says_what(show:
     assert "<li>" not in screen.html
 
 
+def test_the_form_says_before_that_nobody_consumes_the_topic(show: Show) -> None:
+    """Issue 11, new user: a form that sends to a topic that nobody consumes says so before."""
+    screen = show()
+    screen.state.topic, screen.state.task = "emails", "shop:send"
+    screen.until(lambda: screen.state.warnings)
+    assert "Note that nobody consumes &#x27;emails&#x27; now" in screen.html
+    assert screen.state.can_publish
+    screen.state.topic = ""
+    assert screen.state.warnings == ()
+
+
 def test_what_another_thread_sets_meanwhile_is_shown_in_the_end(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """JupyterLab hands what is typed to another thread than that of the notebook's loop."""
-    told: list[threading.Thread] = []
+    news_threads: list[threading.Thread] = []
 
     def reasons(blockers: tuple[str, ...]) -> str:
-        if "Looking" in blockers[0] and not told:  # the answer comes in the middle of this
+        if "Looking" in blockers[0] and not news_threads:  # the answer comes in the middle of this
             news = {"missing": ("emials",), "topics": ("emails",)}
-            told.append(threading.Thread(target=screen.widget._receive, args=(news,)))
-            told[0].start()
-            told[0].join(0.2)
+            news_threads.append(threading.Thread(target=screen.widget._receive, args=(news,)))
+            news_threads[0].start()
+            news_threads[0].join(0.2)
         return shown(blockers)
 
-    shown = words.reasons
-    monkeypatch.setattr(words, "reasons", reasons)
+    shown = html.reasons
+    monkeypatch.setattr(html, "reasons", reasons)
     screen = show()
     screen.state.topic = "emials"
-    told[0].join()
+    news_threads[0].join()
 
     assert "There is no topic &#x27;emials&#x27;" in screen.html
     assert screen.labelled("Publish").tooltip == " ".join(screen.state.blockers)
@@ -292,8 +297,111 @@ def test_a_file_becomes_a_batch(show: Show) -> None:
     about = {"name": "t.csv", "type": "", "size": 1, "last_modified": PUBLISHED}
     upload.value = [{**about, "content": content}]
     assert "2 tasks in t.csv" in screen.html
+    assert upload.value == ()  # issue 11, secrets: a saved notebook has what is in its widgets
     upload.value = [{**about, "content": b"topic\n\xff"}]
     assert "t.csv is not UTF-8" in screen.html
+
+
+SECRET = "hunter2-0f8Q"
+
+
+def held(screen: Screen) -> str:
+    """Return all that is in the widget's state and in the widgets of the screen."""
+    traits = {name: getattr(screen.state, name) for name in screen.state.trait_names()}
+    frames = [value.to_dict() for value in traits.values() if isinstance(value, pd.DataFrame)]
+    orders = [o.frame.to_dict() for o in (screen.state.order, screen.state.batch) if o is not None]
+    shown = [widget.get_state() for widget in screen.all(ipywidgets.Widget)]
+    return repr([traits, frames, orders, shown])
+
+
+def publish_and_wait(screen: Screen, *buttons: str) -> None:
+    screen.until(lambda: screen.state.can_publish)
+    for description in buttons:
+        screen.labelled(description).click()
+    screen.until(lambda: not screen.state.busy)
+    assert screen.state.refusal == ""
+
+
+def test_a_secret_in_json_leaves_the_widget_once_the_task_is_ordered(
+    show: Show, cluster: Cluster
+) -> None:
+    """Issue 11, secrets: a saved notebook has what is in its widgets; the task is sent as typed."""
+    screen = show()
+    state = screen.state
+    state.topic, state.task = "emails", "shop:send"
+    state.args = f'["--password", "{SECRET}"]'
+    screen.labelled("kwargs").value = f'{{"to": "ann", "dsn": "amqp://u:{SECRET}@h"}}'
+    publish_and_wait(screen, "Publish")
+    assert SECRET not in held(screen)
+    assert (state.topic, state.task) == ("emails", "shop:send")
+    assert screen.labelled("args").value == '["--password", "•••"]'
+    assert '"to": "ann"' in screen.labelled("kwargs").value
+    assert not state.can_publish
+    assert "kwargs holds •••" in " ".join(state.blockers)
+    (message,) = cluster.broker.peek("emails").messages
+    assert message.task.args == ["--password", SECRET]
+    assert message.task.kwargs == {"to": "ann", "dsn": f"amqp://u:{SECRET}@h"}
+    state.args, state.kwargs = "[]", '{"to": "bob"}'
+    publish_and_wait(screen, "Publish")
+    assert state.kwargs == '{"to": "bob"}'
+    assert state.order is not None
+
+
+def test_a_secret_in_the_form_leaves_the_widget_once_the_task_is_ordered(
+    show: Show, cluster: Cluster
+) -> None:
+    """Issue 11, secrets: also what the form wrote into the JSON beside it, and a default."""
+
+    def log_in(
+        user: str, password: str, pin: int = 0, more: Any = None, dsn: str = f"amqp://u:{SECRET}@h"
+    ) -> None: ...
+
+    screen = show(signatures=lambda _name: inspect.signature(log_in))
+    state = screen.state
+    state.topic, state.task = "emails", "shop:log_in"
+    assert SECRET not in held(screen)
+    screen.labelled("user").value = "ann"
+    screen.labelled("password").value = SECRET
+    screen.labelled("more").value = f'{{"api_key": "{SECRET}", "n": 1}}'
+    screen.labelled("pin").value = SECRET
+    assert SECRET not in " ".join(state.blockers)
+    screen.labelled("pin").value = "7"
+    screen.labelled("Edit the arguments as JSON").value = True
+    screen.labelled("Edit the arguments as JSON").value = False
+    publish_and_wait(screen, "Publish")
+    assert SECRET not in held(screen)
+    assert [screen.labelled(name).value for name in ("user", "password", "more", "dsn")] == [
+        "ann", "•••", '{"api_key": "•••", "n": 1}', "",
+    ]  # fmt: skip
+    assert "password holds •••" in " ".join(state.blockers)
+    (message,) = cluster.broker.peek("emails").messages
+    assert message.task.kwargs == {
+        "user": "ann", "password": SECRET, "pin": 7, "more": {"api_key": SECRET, "n": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.slow  # a FigureWidget takes a second to import
+def test_a_batch_with_secrets_leaves_the_widget_once_it_is_ordered(
+    show: Show, cluster: Cluster
+) -> None:
+    """Issue 11, secrets: one without any stays, and can be published again."""
+    screen = show()
+    state = screen.state
+    state.mode, state.topic = "batch", "emails"
+    upload = screen.all(ipywidgets.FileUpload)[0]
+    about = {"name": "t.csv", "type": "", "size": 1, "last_modified": PUBLISHED}
+    lines = ["task_name,kwargs", 'shop:send,"{""n"": 1}"']
+    upload.value = [{**about, "content": "\n".join(lines).encode()}]
+    publish_and_wait(screen, "Publish 1 task …", "Yes, publish")
+    assert state.batch is not None
+    assert state.can_publish
+    lines.append(f'shop:send,"{{""password"": ""{SECRET}""}}"')
+    upload.value = [{**about, "content": "\n".join(lines).encode()}]
+    publish_and_wait(screen, "Publish 2 tasks …", "Yes, publish")
+    assert SECRET not in held(screen)
+    assert "The tasks of t.csv hold secrets, and are forgotten" in " ".join(state.blockers)
+    sent = [message.task.kwargs for message in cluster.broker.peek("emails").messages]
+    assert sent == [{"n": 1}, {"n": 1}, {"password": SECRET}]
 
 
 def test_a_read_only_cluster_says_why_nothing_can_be_published(show: Show) -> None:
@@ -318,8 +426,8 @@ def test_a_recording_says_why_nothing_can_be_published(show: Show, tmp_path: Pat
 
 
 def test_the_demo_is_marked_in_the_heading_and_in_the_figure() -> None:
-    assert "DEMO" in html.head("demo://", demo=True)
-    assert "DEMO" not in html.head("amqp://host", demo=False)
+    assert "DEMO" in html.heading("Publish", "to demo://", demo=True)
+    assert "DEMO" not in html.heading("Publish", "to amqp://host", demo=False)
     assert [mark.text for mark in figure.figure({}, demo=True).layout.annotations] == ["DEMO"]
     assert not figure.figure({}).layout.annotations
 
@@ -345,6 +453,34 @@ def test_a_notebook_waits_for_the_end_with_await(cluster: Cluster) -> None:
     assert asyncio.run(notebook())["fate"].tolist() == ["succeeded"]
 
 
+def test_a_notebook_waits_until_all_is_published_however_short_its_patience(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 11, row 25: the time it takes to publish is not taken from the tasks' time."""
+    publish_many, may_publish = cluster.publish_many, threading.Event()
+
+    def publish_late(*args: Any, **kwargs: Any) -> pd.DataFrame:
+        may_publish.wait(10)
+        return publish_many(*args, **kwargs)
+
+    monkeypatch.setattr(cluster, "publish_many", publish_late)
+
+    async def notebook() -> tuple[bool, pd.DataFrame]:
+        widget = PublishWidget(cluster)
+        widget.state.topic, widget.state.task = "emails", "shop:send"
+        assert (await widget.idle()).publish(), widget.state.blockers
+        asyncio.get_running_loop().call_later(0.3, may_publish.set)
+        waited = await widget.ended(within=0)
+        was_at_work = widget.state.at_work
+        widget.close()
+        return was_at_work, waited
+
+    was_at_work, waited = asyncio.run(notebook())
+    assert not was_at_work
+    assert waited["outcome"].tolist() == ["confirmed"]
+    assert waited["fate"].tolist() == ["queued"]
+
+
 # --- errors and the end --------------------------------------------------------------
 
 
@@ -363,26 +499,6 @@ def test_an_error_of_a_callback_is_on_screen_and_the_widget_goes_on(
     assert "Publishing failed: ZeroDivisionError: oops" in screen.html
 
 
-def test_close_ends_the_thread_and_closes_every_widget(cluster: Cluster) -> None:
-    screen = Screen(cluster)
-    every = screen.all()
-    assert screen.widget.feed.alive
-    screen.widget.close()
-    screen.widget.close()
-    assert not screen.widget.feed.alive
-    assert len(every) > 20
-    assert [widget for widget in every if widget.comm is not None] == []
-
-
-def test_a_widget_that_is_dropped_after_its_close_is_freed(cluster: Cluster) -> None:
-    screen = Screen(cluster)
-    screen.widget.close()
-    weak = weakref.ref(screen.widget)
-    del screen
-    gc.collect()
-    assert weak() is None
-
-
 def test_a_widget_that_cannot_be_made_leaves_no_thread(cluster: Cluster) -> None:
     cluster.close()
     with pytest.raises(TypeError):
@@ -391,27 +507,10 @@ def test_a_widget_that_cannot_be_made_leaves_no_thread(cluster: Cluster) -> None
     assert not [t for t in threading.enumerate() if t.name == "tasktools-publish"]
 
 
-def test_its_thread_ends_while_no_browser_shows_it_and_goes_on_with_the_next_view(
-    show: Show,
-) -> None:
+def test_a_view_that_has_been_silent_for_long_is_gone(show: Show) -> None:
     screen = show()
-    say = screen.widget._presence._hear
-    say(None, {"view": "a", "shown": True}, [])
-    say(None, {"view": "b", "shown": True}, [])
-    say(None, {"view": "a", "shown": False}, [])
-    assert screen.widget.feed.alive
-    say(None, {"view": "b", "shown": False}, [])
-    eventually(lambda: not screen.widget.feed.alive)
-    say(None, {"view": "c", "shown": True}, [])
-    assert screen.widget.feed.alive
-
-
-def test_a_view_that_has_been_silent_for_long_is_gone(
-    show: Show, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen = show()
-    presence = screen.widget._presence
-    presence._hear(None, {"view": "a", "shown": True}, [])
-    monkeypatch.setattr("tasktools.widgets.presence._SILENT_AFTER", -1.0)
+    presence = screen.widget._visibility
+    presence._on_message(None, {"view": "a", "shown": True}, [])
+    presence.silent_seconds = -1.0
     presence.check()
     eventually(lambda: not screen.widget.feed.alive)

@@ -34,7 +34,7 @@ def time(**ago: float) -> Cell:
         (650, "size", "650 B", "650 bytes"),
         (12_345, "size", "12.3 kB", "12,345 bytes"),
         (5_200_000, "size", "5.2 MB", "5,200,000 bytes"),
-        (timedelta(seconds=2.04), "span", "2.0 s", "2.040 s"),
+        (timedelta(seconds=2.04), "span", "2 s", "2.040 s"),
         (timedelta(minutes=5, seconds=59), "span", "5 min", "359.000 s"),
         (-timedelta(hours=2), "span", "-2 h", "-7,200.000 s"),
         (True, "flag", "yes", ""),

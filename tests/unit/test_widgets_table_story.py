@@ -61,8 +61,8 @@ class Story(RuleBasedStateMachine):
         at = {"name": 1, "note": 2, "number": 3}[self.sort.column]
 
         def value(row: Row) -> Any:
-            found = row[at]
-            return found.lower() if isinstance(found, str) else found
+            cell = row[at]
+            return cell.lower() if isinstance(cell, str) else cell
 
         there = [row for row in self.rows if row[at] is not None]
         missing = [row for row in self.rows if row[at] is None]
@@ -117,7 +117,7 @@ class Story(RuleBasedStateMachine):
     def keep_by_mask(self, numbers: set[int]) -> None:
         mask = [row[3] in numbers for row in self.rows]
         self.state.keep(pd.Series(mask, dtype="boolean"))
-        self.kept = {key for key, kept in zip(self.keys, mask, strict=True) if kept}
+        self.kept = {key for key, is_kept in zip(self.keys, mask, strict=True) if is_kept}
         self.choose(self.selected)
 
     @rule(key=KEYS)

@@ -218,5 +218,5 @@ def test_commands_under_load_run_nothing_twice_and_lose_nothing(place: Workplace
             order(place, "leave_topic", topic="work")
         if n % 300 == 299:
             order(place, "join_topic", topic="work")
-    eventually(place.is_done, 30)
+    eventually(place.is_done)
     assert sorted(ran) == list(range(3000))

@@ -16,7 +16,7 @@ from tasktools.core.errors import BrokerTimeout, ConnectionLost, PublishRefused,
 from tasktools.core.events import Question, TaskEvent, WorkerList
 from tasktools.core.models import TopicSettings
 from tasktools.testing import eventually, task_body, task_payload
-from tasktools.worker import settling
+from tasktools.worker.intervals import Intervals
 from tests.workplace import Workplace
 
 
@@ -184,12 +184,9 @@ class Stubborn(MemoryBroker):
         super().dead_letter(*args, **kwargs)
 
 
-@pytest.fixture
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "_FIRST_PAUSE", 0.005)
+SHORT_PAUSES = Intervals(settle_first=0.005)
 
 
-@pytest.mark.usefixtures("_short_pauses")
 @pytest.mark.parametrize("error", [PublishRefused(), ConnectionLost(), BrokerTimeout()])
 @pytest.mark.parametrize("options", [{}, {"max_retries": 1, "retry_delay": 0.0}])
 def test_a_failed_task_is_settled_as_soon_as_the_broker_takes_it(
@@ -199,18 +196,17 @@ def test_a_failed_task_is_settled_as_soon_as_the_broker_takes_it(
     failing = Failing()
     failing.register(place, **options)
     place.publish("fail")
-    place.run(broker)
+    place.run(broker, intervals=SHORT_PAUSES)
     assert place.one_failure().attempts == 1 + options.get("max_retries", 0)
     assert broker.refused == 4
     assert len(failing.tries) == 1 + options.get("max_retries", 0)
 
 
-@pytest.mark.usefixtures("_short_pauses")
 def test_pauses_grow_while_the_broker_refuses(place: Workplace) -> None:
     broker = Stubborn(place, PublishRefused(), 10_000)
     Failing().register(place)
     place.publish("fail")
-    runner = place.run(broker)
+    runner = place.run(broker, intervals=SHORT_PAUSES)
     eventually(lambda: broker.refused >= 5)  # after 0, 5, 15, 35 and 75 ms
     time.sleep(0.3)
     assert broker.refused <= 8
@@ -264,7 +260,7 @@ def test_a_task_that_takes_too_long_fails(place: Workplace, function: Callable[[
     place.run()
     failure = place.one_failure()
     assert failure.reason == "timed out"
-    assert failure.error_type == "tasktools.worker.limits.TimeLimitExceeded"
+    assert failure.error_type == "tasktools.worker.time_limit.TimeLimitExceeded"
     assert failure.error == "It took longer than 0.1 s."
     eventually(lambda: place.kinds(task_id) == ["task_started", "task_failed"])
     assert place.told(task_id)[1].error == failure.error
@@ -332,7 +328,7 @@ def test_tasks_that_end_just_at_their_limit_harm_no_other(place: Workplace) -> N
     eventually(lambda: all(len(place.told(task_id)) == 2 for task_id in ids))
     ends = [event for event in place.heard if isinstance(event, TaskEvent) and event.task_id in ids]
     errors = {event.error_type for event in ends if event.kind == "task_failed"}
-    assert errors <= {"tasktools.worker.limits.TimeLimitExceeded"}
+    assert errors <= {"tasktools.worker.time_limit.TimeLimitExceeded"}
     assert sum(event.kind == "task_failed" for event in ends) == len(place.dead())
 
 

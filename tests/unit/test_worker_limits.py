@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasktools.worker.limits import Deadlines, Interruption, TimeLimitExceeded
+from tasktools.worker.time_limit import Deadlines, Interruption, TimeLimitExceeded
 
 
 @pytest.fixture

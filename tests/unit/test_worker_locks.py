@@ -14,6 +14,7 @@ from tasktools.core.clock import ManualClock
 from tasktools.core.errors import ConnectionLost
 from tasktools.core.events import CounterDelta, LockEvent
 from tasktools.testing import eventually
+from tasktools.worker.intervals import Intervals
 from tests.workplace import Workplace
 
 
@@ -97,10 +98,7 @@ def test_what_may_not_run_beside_itself_holds_the_lock_that_peers_take_for_it(
     eventually(lambda: seen == [func_name])
 
 
-def test_tasks_with_one_lock_never_run_at_once_and_all_run(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasktools.worker.settling._NOT_NOW", 0.01)
+def test_tasks_with_one_lock_never_run_at_once_and_all_run(place: Workplace) -> None:
     running = [0]
     most = [0]
     attempts: list[int] = []
@@ -116,8 +114,8 @@ def test_tasks_with_one_lock_never_run_at_once_and_all_run(
     for _ in range(40):
         place.publish(go)
     for name in ("a", "b"):
-        place.run(capacity=4, worker_id=name)
-    eventually(lambda: len(attempts) == 40 and place.is_done(), 20)
+        place.run(capacity=4, worker_id=name, intervals=Intervals(put_off=0.01))
+    eventually(lambda: len(attempts) == 40 and place.is_done())
     assert most == [1]
     assert set(attempts) == {1}
 
@@ -208,14 +206,11 @@ class LockLess(MemoryBroker):
         return super().acquire_lock(*args, **kwargs)  # type: ignore[arg-type, return-value]
 
 
-def test_without_an_answer_of_the_broker_a_task_waits_for_its_lock(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasktools.worker.settling._NOT_NOW", 0.01)
+def test_without_an_answer_of_the_broker_a_task_waits_for_its_lock(place: Workplace) -> None:
     ran: list[int] = []
     place.registry.task(name="go", lock="nightly")(lambda: ran.append(tt.current_task().attempts))
     place.publish("go")
-    place.run(LockLess(place.server))
+    place.run(LockLess(place.server), intervals=Intervals(put_off=0.01))
     eventually(lambda: ran == [1] and place.is_done())
 
 

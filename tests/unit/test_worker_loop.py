@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tasktools.worker.loop import Loop
+from tasktools.worker.async_loop import Loop
 
 
 async def forever(begun: threading.Event) -> None:
@@ -20,9 +20,9 @@ def test_what_runs_is_cancelled_when_it_is_closed() -> None:
     told: list[BaseException | None] = []
     thread = threading.Thread(target=lambda: told.append(loop.run(forever(begun), None)))
     thread.start()
-    assert begun.wait(5)
+    assert begun.wait(30)
     loop.close()
-    thread.join(5)
+    thread.join(30)
     assert [type(error) for error in told] == [asyncio.CancelledError]
 
 
@@ -47,6 +47,6 @@ def test_what_comes_while_it_is_closed_is_cancelled_and_nobody_waits(time: int) 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
     assert [type(error) for error in told] == [asyncio.CancelledError]

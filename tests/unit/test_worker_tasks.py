@@ -79,7 +79,7 @@ def test_every_task_of_many_runs_exactly_once(place: Workplace) -> None:
         place.publish("note", n)
     place.run(capacity=8)
     place.run(capacity=3, worker_id="other")
-    eventually(place.is_done, 30)
+    eventually(place.is_done)
     assert sorted(ran) == list(range(2000))
 
 

@@ -11,7 +11,10 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.models import TopicSettings
 from tasktools.testing import eventually, worker_event
+from tasktools.worker.intervals import Intervals
 from tests.workplace import Workplace
+
+CHECKING_OFTEN = Intervals(check=0.05)
 
 
 @pytest.fixture
@@ -81,11 +84,8 @@ def test_the_wildcard_finds_topics_that_come_later(place: Workplace) -> None:
     assert place.reports()[-1].requested_topics == ("*",)
 
 
-def test_the_wildcard_looks_again_now_and_then(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasktools.worker.steward._CHECK", 0.05)
-    runner = place.run(topics=["*"])
+def test_the_wildcard_looks_again_now_and_then(place: Workplace) -> None:
+    runner = place.run(topics=["*"], intervals=CHECKING_OFTEN)
     place.broker.ensure_topic("silent")
     eventually(lambda: "silent" in runner.topics)
 
@@ -101,22 +101,18 @@ def test_the_wildcard_is_never_silently_empty(
 
 
 def test_a_topic_from_which_nothing_can_come_is_logged(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasktools.worker.steward._CHECK", 0.05)
     broker = MemoryBroker(place.server)
-    place.run(broker)
-    consumer = broker._claims._consumers[0]
+    place.run(broker, intervals=CHECKING_OFTEN)
+    consumer = broker._deliveries._consumers[0]
     consumer.problem = "The queue 'work' was deleted; nothing is consumed."
     eventually(lambda: "nothing comes from topic 'work': The queue" in caplog.text)
 
 
-def test_settings_that_were_missed_are_found_out(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasktools.worker.steward._CHECK", 0.05)
+def test_settings_that_were_missed_are_found_out(place: Workplace) -> None:
     slow = place.slow_task()
-    place.run(capacity=4)
+    place.run(capacity=4, intervals=CHECKING_OFTEN)
     settings = place.server.settings[place.broker.layout.name]
     settings["work"] = TopicSettings(concurrency_limit=1)
     consumer = eventually(lambda: place.server._consumers)[-1]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from tasktools.brokers.base import (
     Capabilities,
@@ -12,40 +11,42 @@ from tasktools.brokers.base import (
     Overhear,
     Receive,
     changes,
-    raise_unless_confirmed,
 )
-from tasktools.brokers.document import DocumentNames
-from tasktools.brokers.memory import look
+from tasktools.brokers.common import CommonBroker
+from tasktools.brokers.memory import peek as look
 from tasktools.brokers.memory.client import Client
 from tasktools.brokers.memory.consumers import MemoryConsumer
-from tasktools.brokers.memory.locks import HeldBy, LockRequest, MemoryLock, check_name
+from tasktools.brokers.memory.locks import LockEntry, LockRequest, MemoryLock, check_name
 from tasktools.brokers.memory.mover import MemoryMover
 from tasktools.brokers.memory.server import MemoryServer
-from tasktools.brokers.tapping import ReceiveTapped
-from tasktools.core import codec, peek, taps
+from tasktools.brokers.memory.server_facts import server_facts
+from tasktools.brokers.taps import ReceiveTapped
+from tasktools.core import events, peek, taps
 from tasktools.core.clock import Clock
-from tasktools.core.compose import Composer, FunctionNames, check_topic
-from tasktools.core.errors import BrokerError, Closed, InvalidTopic, QueueNotFound
+from tasktools.core.errors import Closed
 from tasktools.core.events import Event
 from tasktools.core.layout import TASKWORKER, Layout, only_topics
 from tasktools.core.models import (
+    BrokerIdentity,
     ClusterState,
     Delivery,
     Failure,
     Outgoing,
     PublishResult,
-    QueueType,
+    PublishResults,
     Source,
     TopicReport,
     TopicSettings,
 )
-from tasktools.core.peek import Verdict
-from tasktools.core.topics import check_settings, queue_arguments
+from tasktools.core.queue_facts import QueueFacts
+from tasktools.core.server_facts import ServerFacts
+from tasktools.core.tasks import codec
+from tasktools.core.tasks.compose import Composer, FunctionNames
+from tasktools.core.topic_rules import check_deletable
 
-_CHUNK: Final = 500
-_GLANCE: Final = 0.05
-"""How queues of programs begin."""
-_COLUMNS: Final = (
+_CHUNK_MESSAGES: Final = 500
+_POLL_SECONDS: Final = 0.05
+_BROKER_COLUMNS: Final = (
     "queued",
     "unacked",
     "dead_letter",
@@ -58,7 +59,7 @@ _COLUMNS: Final = (
 )
 
 
-class MemoryBroker(DocumentNames):
+class MemoryBroker(CommonBroker):
     """A client of a task-worker cluster that lives in this process.
 
     Brokers given the same *server* are clients of one cluster. *clock* is for a server of its
@@ -71,9 +72,7 @@ class MemoryBroker(DocumentNames):
     {'task_name': 'send', 'args': [], 'kwargs': {'to': 'a@b'}}
     """
 
-    capabilities = Capabilities(
-        quorum_queues=False, survives_restart=False, foreign_peers=False, streams=True
-    )
+    capabilities = Capabilities(quorum_queues=False, streams=True)
     note: str | None = None
     server_version: str | None = None
 
@@ -89,27 +88,16 @@ class MemoryBroker(DocumentNames):
         functions: FunctionNames | None = None,
     ) -> None:
         self.server = server or MemoryServer(clock)
-        self._clock = clock or self.server.clock
+        clock = clock or self.server.clock
+        super().__init__(read_only=read_only, clock=clock, functions=functions)
         self._layout = layout
-        self._read_only = read_only
         self._demo = demo
         self._address = address
-        self._functions = functions or FunctionNames()
-        self._composer = Composer(layout, self._clock, self._functions)
+        self._composer = Composer(layout, clock, self._functions)
         self._client = Client(self.server, self, self._functions)
-        self._claims = self._client.claims
+        self._deliveries = self._client.deliveries
         self._subscribed_at = 0.0
-        self._turn = 0
         self._closed = False
-
-    def __repr__(self) -> str:
-        return f"<MemoryBroker {self._address}{' read_only' if self._read_only else ''}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
 
     @property
     def layout(self) -> Layout:
@@ -120,12 +108,12 @@ class MemoryBroker(DocumentNames):
         return self._composer
 
     @property
-    def read_only(self) -> bool:
-        return self._read_only
-
-    @property
     def address(self) -> str:
         return self._address
+
+    @property
+    def identity(self) -> BrokerIdentity:
+        return self.server.identity
 
     @property
     def demo(self) -> bool:
@@ -152,43 +140,23 @@ class MemoryBroker(DocumentNames):
     # --- messages -------------------------------------------------------------------
 
     @changes
-    def publish(
-        self,
-        topic: str,
-        payload: Mapping[str, Any],
-        headers: Mapping[str, Any] | None = None,
-        *,
-        priority: int | None = None,
-        ttl: float | None = None,
-        delay: float = 0.0,
-    ) -> str:
-        self._check_open()
-        message = self._composer.compose(
-            topic, payload, headers, priority=priority, ttl=ttl, delay=delay
-        )
-        self.ensure_topic(topic)
-        result = self.publish_many([message])[0]
-        raise_unless_confirmed(result, topic)
-        self._functions.learn(codec.decode(message.body, message.properties))
-        return message.message_id
-
-    @changes
     def publish_many(
         self,
         messages: Sequence[Outgoing],
         progress: Callable[[int], object] | None = None,
-    ) -> list[PublishResult]:
+    ) -> PublishResults:
         self._check_open()
         results: list[PublishResult] = []
-        for start in range(0, len(messages), _CHUNK):
-            chunk = messages[start : start + _CHUNK]
+        for start in range(0, len(messages), _CHUNK_MESSAGES):
+            chunk = messages[start : start + _CHUNK_MESSAGES]
             results += [self._publish(message) for message in chunk]
             if progress is not None:
                 progress(len(chunk))
-        return results
+        return PublishResults(results)
 
     def _publish(self, message: Outgoing) -> PublishResult:
         if not self.server.has_queue(message.topic):
+            self.server.count_unroutable()
             return "unroutable"  # whoever else listens to the exchange
         return self.server.publish(
             self._layout.task_exchange,
@@ -198,21 +166,8 @@ class MemoryBroker(DocumentNames):
             delay=message.delay,
         )
 
-    @changes
-    def claim(self, topic: str, worker_id: str) -> Delivery | None:
-        del worker_id  # what a worker holds shows in its own heartbeats
-        self._check_open()
-        return self._claim_any() if topic == "*" else self._claims.claim(topic)
-
-    def _claim_any(self) -> Delivery | None:
-        topics = sorted(filter(self.server.has_queue, self.known_topics()))
-        if not topics:
-            raise QueueNotFound("No topic is known that exists; nothing was changed. Name one.")
-        self._turn += 1
-        first = self._turn % len(topics)
-        in_turn = (*topics[first:], *topics[:first])
-        deliveries = map(self._claims.claim, in_turn)
-        return next((one for one in deliveries if one is not None), None)
+    def _claim(self, topic: str) -> Delivery | None:
+        return self._deliveries.claim(topic)
 
     @changes
     def consume(
@@ -224,12 +179,12 @@ class MemoryBroker(DocumentNames):
         limit: int | None = None,
     ) -> MemoryConsumer:
         self._check_open()
-        return self._claims.consume(topic, receive, prefetch=prefetch, limit=limit)
+        return self._deliveries.consume(topic, receive, prefetch=prefetch, limit=limit)
 
     @changes
     def ack(self, delivery_id: str) -> None:
         self._check_open()
-        self._claims.ack(delivery_id)
+        self._deliveries.ack(delivery_id)
 
     @changes
     def nack(
@@ -242,16 +197,16 @@ class MemoryBroker(DocumentNames):
     ) -> bool:
         self._check_open()
         if not requeue:
-            self._claims.reject(delivery_id)
+            self._deliveries.reject(delivery_id)
             return False
-        body = self._claims.body_of(delivery_id)
+        body = self._deliveries.body_of(delivery_id)
         counted = codec.count_attempt(body) if count_attempt else None
         if delay > 0:
-            self._claims.put_later(delivery_id, counted or body, self._layout, delay)
+            self._deliveries.put_later(delivery_id, counted or body, self._layout, delay)
         elif counted is not None:
-            self._claims.put_again(delivery_id, counted)
+            self._deliveries.put_again(delivery_id, counted)
         else:
-            self._claims.give_back(delivery_id)
+            self._deliveries.give_back(delivery_id)
         return delay > 0
 
     @changes
@@ -259,16 +214,26 @@ class MemoryBroker(DocumentNames):
         self, delivery_id: str, failure: Failure, *, retention: float | None = None
     ) -> None:
         self._check_open()
-        self._claims.dead_letter(delivery_id, failure, self._layout, retention)
+        self._deliveries.dead_letter(delivery_id, failure, self._layout, retention)
+
+    @changes
+    def count_begin(self, topic: str, task: str) -> int:
+        self._check_open()
+        return self.server.count_begin(topic, task)
+
+    @changes
+    def forget_begins(self, topic: str, task: str) -> None:
+        self._check_open()
+        self.server.forget_begins(topic, task)
 
     @changes
     def purge(self, queue: str) -> int:
         self._check_open()
         return self.server.purge(queue)
 
-    def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
+    def queue_facts(self, queue: str) -> QueueFacts:
         self._check_open()
-        return look.verdict(self.server, queue, limit)
+        return look.facts(self.server, queue)
 
     def peek(
         self,
@@ -327,81 +292,68 @@ class MemoryBroker(DocumentNames):
     @changes
     def mover(self, queue: str, *, force: bool = False) -> MemoryMover:
         self._check_open()
-        peek.check(self.look_verdict(queue, 1), read_only=False, force=force)
-        return MemoryMover(self.server, self._client.claims, self._client, queue)
+        self._run_verdict(queue, force=force)
+        return MemoryMover(self.server, self._client.deliveries, self._client, queue)
 
     # --- topics ---------------------------------------------------------------------
 
-    @changes
-    def ensure_topic(self, topic: str) -> None:
-        self._check_open()
-        check_topic(topic)
+    def _declare_topic(self, topic: str) -> bool:
         is_new = not self.server.has_queue(topic)
         self.server.ensure_topic(self._layout, topic)
-        if is_new:
-            self._announce(topic)
+        return is_new
 
-    @changes
-    def create_topic(
-        self,
-        topic: str,
-        *,
-        queue_type: QueueType = "classic",
-        max_priority: int | None = None,
-        message_ttl: float | None = None,
-    ) -> None:
-        self._check_open()
-        arguments = queue_arguments(topic, queue_type, max_priority, message_ttl)
-        if queue_type == "quorum":
-            raise InvalidTopic(
-                f"The topic {topic!r} cannot be like this: the memory broker has no quorum "
-                "queues; nothing was changed. Create it as 'classic'."
-            )
+    def _create_topic(self, topic: str, arguments: dict[str, Any]) -> bool:
         is_new = not self.server.has_queue(topic)
         self.server.create_topic(self._layout, topic, arguments)
-        if is_new:
-            self._announce(topic)
+        return is_new
 
-    def _announce(self, topic: str) -> None:
-        """Tell the workers of a new topic; it is there, whether or not they can be told."""
-        with contextlib.suppress(BrokerError):
-            self._client.tell_settings(topic, self.topic_settings().get(topic, TopicSettings()))
-
-    def topic_exists(self, topic: str) -> bool:
+    @changes
+    def delete_topic(self, topic: str, *, force: bool = False) -> int:
         self._check_open()
-        return self.server.has_queue(topic)
+        check_deletable(topic)
+        return self.server.delete_topic(self._layout, topic, force=force)
+
+    def queue_exists(self, queue: str) -> bool:
+        self._check_open()
+        return self.server.has_queue(queue)
 
     def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
         self._check_open()
         names = {*topics, *self.server.topics(self._layout)}
         return TopicReport(
             topics=tuple(self.server.stats(self._layout, topic) for topic in sorted(names)),
-            sources=(Source(name="broker", ok=True, columns=_COLUMNS, age=0.0),),
+            sources=(Source(name="broker", ok=True, columns=_BROKER_COLUMNS, age=0.0),),
         )
 
     def known_topics(self) -> frozenset[str]:
         self._check_open()
         self._subscribe()
-        heard, listed = self._client.topics(), self.server.topics(self._layout)
-        names = {"default", *heard, *listed, *self.topic_settings()}
+        mentioned, listed = self._client.topics(), self.server.topics(self._layout)
+        names = {"default", *mentioned, *listed, *self.topic_settings()}
         return only_topics(self._layout, names)
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:
         self._check_open()
         return dict(self.server.settings[self._layout.name])
 
-    @changes
-    def configure_topic(self, topic: str, settings: TopicSettings) -> None:
+    def _store_settings(self, topic: str, settings: TopicSettings) -> None:
+        stored = events.settings_from(events.settings_json(settings))  # as peers would read them
+        with self.server.now():
+            self.server.settings[self._layout.name][topic] = stored
+
+    def server_facts(
+        self, topics: Collection[str] = (), *, limits: Collection[str] = ()
+    ) -> ServerFacts:
+        del limits  # no queue stands for a permit here
         self._check_open()
-        check_settings(topic, settings)
-        self._client.configure(self._layout, topic, settings)
+        return server_facts(self.server, self._layout, topics)
 
     # --- workers --------------------------------------------------------------------
 
     @changes
-    def broadcast(self, *events: Event) -> None:
+    def broadcast(self, *event: Event) -> None:
         self._check_open()
-        self._client.broadcast(*events)
+        self.server.broadcast(*map(events.encode, event))
 
     def listen(
         self, callback: Callable[[Event], object], *, tasks: bool = True
@@ -416,8 +368,12 @@ class MemoryBroker(DocumentNames):
         self._check_open()
         self._subscribe()
         while self._clock.time() < self._subscribed_at + settle and self._client.may_learn_more():
-            self._clock.sleep(_GLANCE)
+            self._clock.sleep(_POLL_SECONDS)
         return self._client.state()
+
+    @property
+    def _sender_id(self) -> str:
+        return self._client.sender_id
 
     def _subscribe(self) -> None:
         if self._client.subscribe():
@@ -434,7 +390,7 @@ class MemoryBroker(DocumentNames):
         held = self._client.acquire(LockRequest(name, task_id, worker_id))
         return None if held is None else MemoryLock(held, self._release)
 
-    def _release(self, held: HeldBy) -> None:
+    def _release(self, held: LockEntry) -> None:
         self._client.free(held)  # by way of us, since whoever has a lock needs its client
 
     @changes

@@ -1,4 +1,4 @@
-"""What one broker object is to the server: its claims, its locks, what it hears."""
+"""The session of one broker object at the server: deliveries, locks, events."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from tasktools.brokers.memory.claims import Claims
-from tasktools.brokers.memory.fanout import Listener
-from tasktools.brokers.memory.locks import HeldBy, LockRequest
+from tasktools.brokers.memory.deliveries import Deliveries
+from tasktools.brokers.memory.event_subscription import Listener
+from tasktools.brokers.memory.locks import LockEntry, LockRequest
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import events
 from tasktools.core.cluster_view import ClusterView
-from tasktools.core.compose import FunctionNames
 from tasktools.core.errors import Closed
 from tasktools.core.events import (
     Event,
     LockEvent,
     Malformed,
     Question,
-    SettingsUpdate,
     Unknown,
 )
-from tasktools.core.layout import Layout
-from tasktools.core.models import ClusterState, Source, TopicSettings
+from tasktools.core.models import ClusterState, Source
+from tasktools.core.tasks.compose import FunctionNames
 
 
 class Client:
-    """A client of *server*, until it is closed or *owner* is dropped. Thread-safe."""
+    """A client of *server*, until it is closed or its *owner* is garbage-collected. Thread-safe."""
 
     def __init__(self, server: MemoryServer, owner: object, functions: FunctionNames) -> None:
         self.sender_id = f"tasktools-{secrets.token_hex(4)}"
-        self.claims = Claims(server, functions)
+        self.deliveries = Deliveries(server, functions)
         self._server = server
         self._view: ClusterView | None = None
         self._is_open = True
-        self._owner = weakref.ref(owner, lambda _owner: self.claims.ring())
+        self._owner = weakref.ref(owner, lambda _owner: self.deliveries.ring())
         server.attach(self)
 
     @property
@@ -48,14 +46,14 @@ class Client:
     def close(self) -> None:
         """Give back everything. Idempotent."""
         self._server.detach(self)
-        self.claims.join()
+        self.deliveries.join()
 
     def let_go(self) -> None:
         """Give back everything (under the server's lock)."""
         self._is_open = False
-        self.claims.let_go()
+        self.deliveries.let_go()
         self._server.locks.free_all_of(self)
-        self._server.fanout.forget(self._view, self)
+        self._server.worker_exchange.forget(self._view, self)
 
     def _check_open(self) -> None:
         if not self._is_open:  # closed by another thread just now
@@ -64,28 +62,29 @@ class Client:
     # --- worker events --------------------------------------------------------------
 
     def subscribe(self) -> bool:
-        """Hear events from now on, and ask for them; says whether it did not before."""
+        """Subscribe to events and ask for them; returns whether this was the first call."""
         with self._server.now() as now:
             if self._view is not None or not self._is_open:
                 return False
-            self._view = self._server.fanout.subscribe()
+            self._view = self._server.worker_exchange.subscribe()
+            self._view.listen(now, alone=not self._server.is_anybody_but(self))
             for kind in ("who_is_alive", "config_request"):
                 self._send(now, Question(kind=kind, sender_id=self.sender_id))
-        self._server.fanout.deliver()
+        self._server.worker_exchange.deliver()
         return True
 
     def state(self) -> ClusterState:
-        """Return what was heard since `subscribe`, as a picture of the cluster."""
+        """Return the state of the cluster from the events since `subscribe`."""
         with self._heard() as view:
             return view.state(self._server.clock.time(), _source(view))
 
     def topics(self) -> frozenset[str]:
-        """Return the topics that anybody spoke of since `subscribe`."""
+        """Return the topics that events named since `subscribe`."""
         with self._heard() as view:
             return view.topics
 
     def may_learn_more(self) -> bool:
-        """Whether somebody is there of whom something may be heard that completes the picture."""
+        """Whether another client may send events that complete the state."""
         with self._heard() as view:
             if view.is_settled:
                 return False
@@ -100,7 +99,7 @@ class Client:
             yield self._view
 
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Call *callback* with every event from now on; returns what ends it."""
+        """Call *callback* with every event from now on; returns a function to stop."""
 
         def hear(body: bytes) -> None:
             event = events.parse(body)
@@ -112,51 +111,32 @@ class Client:
             return self._server.add_listener(Listener(hear, owner=self))
 
     def _send(self, now: float, event: Event) -> None:
-        self._server.fanout.send(now, events.encode(event))
-
-    def broadcast(self, *said: Event) -> None:
-        """Send events to everybody, in order."""
-        self._server.broadcast(*map(events.encode, said))
-
-    def configure(self, layout: Layout, topic: str, settings: TopicSettings) -> None:
-        """Keep the settings of a topic, as peers would read them, and tell everybody."""
-        kept = events.settings_from(events.settings_json(settings))
-        with self._server.now() as now:
-            self._server.settings[layout.name][topic] = kept
-            self._send(now, self._update(topic, settings))
-        self._server.fanout.deliver()
-
-    def tell_settings(self, topic: str, settings: TopicSettings) -> None:
-        """Tell everybody of the settings of a topic."""
-        self.broadcast(self._update(topic, settings))
-
-    def _update(self, topic: str, settings: TopicSettings) -> SettingsUpdate:
-        return SettingsUpdate(sender_id=self.sender_id, topic=topic, settings=settings)
+        self._server.worker_exchange.send(now, events.encode(event))
 
     # --- locks ----------------------------------------------------------------------
 
-    def acquire(self, request: LockRequest) -> HeldBy | None:
-        """Take a lock, unless somebody has it."""
+    def acquire(self, request: LockRequest) -> LockEntry | None:
+        """Take a lock, unless somebody holds it."""
         with self._server.now() as now:
             self._check_open()
             held = self._server.locks.take(request, self)
             if held is not None:
                 self._tell(now, "lock_acquired", request)
-        self._server.fanout.deliver()
+        self._server.worker_exchange.deliver()
         return held
 
-    def free(self, held: HeldBy) -> bool:
-        """Let others have a lock; says whether it was held still."""
+    def free(self, held: LockEntry) -> bool:
+        """Release a lock; returns whether it was still held."""
         with self._server.now() as now:
             was_held = held.is_held
             if was_held:
                 self._server.locks.free(held)
                 self._tell(now, "lock_released", held.request)
-        self._server.fanout.deliver()
+        self._server.worker_exchange.deliver()
         return was_held
 
     def free_by_force(self, name: str) -> bool:
-        """Let others have the lock *name*, whoever has it; says whether anybody had."""
+        """Release the lock *name*, whoever holds it; returns whether it was held."""
         held = self._server.locks.get(name)
         return held is not None and self.free(held)
 

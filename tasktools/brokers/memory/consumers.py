@@ -1,4 +1,4 @@
-"""Consumers: a thread for each, which sleeps until there is something for it."""
+"""Consumers, each with a thread that sleeps until there is a message for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Take = Callable[["MemoryConsumer"], "Delivery | float | None"]
 
 
 class MemoryConsumer:
-    """Deliveries of one topic that come by themselves.
+    """A subscription to one topic, whose deliveries are pushed.
 
     *take* returns the next delivery, or the seconds after which to ask again, if there was no
     `ring` before (`None`: not before). *leave* is called at the very end.
@@ -41,9 +41,9 @@ class MemoryConsumer:
         self._receive = receive
         self._take = take
         self._leave = leave
-        self._prefetch = prefetch
+        self.prefetch = prefetch
+        self.unsettled = 0
         self._limit = limit
-        self._unsettled = 0
         # A queue, not a condition: it may be rung while the garbage collector runs.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         name = f"tasktools-memory-{self.topic}"
@@ -55,24 +55,24 @@ class MemoryConsumer:
     # --- from any thread ------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def adjust(self, *, prefetch: int, limit: int | None) -> None:
         """Change the bounds."""
         _check(prefetch, limit)
-        self._prefetch, self._limit = prefetch, limit
+        self.prefetch, self._limit = prefetch, limit
         self.ring()
 
     def cancel(self) -> None:
-        """End it, and return once nothing more can come."""
+        """Stop consuming; nothing is received after this returns."""
         self.ended = True
         self.ring()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def ring(self) -> None:
-        """Let it look again."""
+        """Wake the thread, which then looks for a message."""
         if self._bell.empty():
             self._bell.put(None)
 
@@ -80,20 +80,20 @@ class MemoryConsumer:
 
     @property
     def may_take(self) -> bool:
-        """Whether it may have one more delivery."""
+        """Whether the consumer may have one more delivery."""
         within = self._limit is None or self.source.permits < self._limit
-        return not self.ended and within and self._unsettled < self._prefetch
+        return not self.ended and within and self.unsettled < self.prefetch
 
     def took(self) -> bool:
-        """Count a delivery that it gets; says whether that has a permit."""
-        self._unsettled += 1
+        """Count a new delivery; returns whether it has a permit."""
+        self.unsettled += 1
         has_permit = self._limit is not None
         self.source.permits += has_permit
         return has_permit
 
     def settled(self, *, has_permit: bool) -> None:
-        """Count a delivery no more."""
-        self._unsettled -= 1
+        """Stop counting a delivery."""
+        self.unsettled -= 1
         self.source.permits -= has_permit
 
     # --- the thread -----------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Queues and the bindings between them: routing, dead-lettering, and what time brings.
+"""Queues and bindings: routing, dead-lettering, expiry and delays.
 
-The server locks and says what time it is; nothing here does.
+Used under the server's lock; the server passes the time.
 """
 
 from __future__ import annotations
@@ -9,21 +9,31 @@ import copy
 import itertools
 import logging
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from msgspec import structs
 
-from tasktools.brokers.memory.parking import Parking
-from tasktools.brokers.memory.queue import DeadLetter, Message, Queue
+from tasktools.brokers.memory.delays import DelayedMessages
+from tasktools.brokers.memory.queue import (
+    MAX_SAMPLES,
+    SAMPLE_SECONDS,
+    DeadLetter,
+    Message,
+    Queue,
+)
 from tasktools.brokers.memory.stream import Streams
-from tasktools.core import deaths, wire
+from tasktools.core.amqp import properties as amqp_properties
+from tasktools.core.amqp import x_death
 from tasktools.core.clock import moment
 from tasktools.core.errors import QueueNotFound
 from tasktools.core.layout import Layout
 from tasktools.core.models import Death, Properties, PublishResult
+from tasktools.core.routes import Binding, Exchange, Routes
 
+_SAMPLED_SECONDS: Final = SAMPLE_SECONDS * (MAX_SAMPLES - 1)
 _log = logging.getLogger("tasktools.broker")
 
 
@@ -38,9 +48,9 @@ class Overhearer:
         self._receive = receive
 
     def put(self, key: str, properties: Properties, body: bytes) -> None:
-        """Hand a copy over."""
+        """Receive a copy."""
         try:
-            self._receive(key, wire.encode(as_on_the_wire(properties)), body)
+            self._receive(key, amqp_properties.encode(as_on_the_wire(properties)), body)
         except Exception:  # noqa: BLE001 - a stranger's code; the message is published
             _log.exception("what overhears the messages failed")
 
@@ -48,11 +58,15 @@ class Overhearer:
 class Exchanges:
     """All queues of a server, and what is bound to what. Keys match exactly, without wildcards."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.queues: dict[str, Queue] = {}
+        self.unroutable = 0
+        self._sampled_at = _step_before(now)
+        first = (self._sampled_at, 0)
+        self.unroutable_samples: deque[tuple[float, int]] = deque([first], maxlen=MAX_SAMPLES)
         self._bindings: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         self._may_expire: set[str] = set()
-        self._parking = Parking()
+        self._delayed = DelayedMessages()
         self._numbers = itertools.count(1)
         self.overhearers: list[Overhearer] = []
         self.streams = Streams()
@@ -75,13 +89,14 @@ class Exchanges:
     ) -> None:
         """Create a queue, if there is none of that name."""
         if name not in self.queues:
-            self.queues[name] = Queue(
+            queue = self.queues[name] = Queue(
                 name,
                 dead_letter=dead_letter,
                 max_length=max_length,
                 max_priority=max_priority,
                 message_ttl=message_ttl,
             )
+            queue.sample(self._sampled_at)
 
     def declare_topic(
         self,
@@ -99,8 +114,18 @@ class Exchanges:
         self.declare(dead)
         self.bind(dead, layout.dead_letter_exchange, key)
 
+    def delete(self, name: str) -> int:
+        """Delete a queue and its bindings; returns how many messages were in it."""
+        queue = self.queues.pop(name, None)
+        if queue is None:
+            return 0
+        for bound in self._bindings.values():
+            if name in bound:
+                bound.remove(name)
+        return len(queue) + queue.held
+
     def bind(self, queue: str, exchange: str, key: str) -> None:
-        """Let *queue* take what is published to *exchange* with *key*."""
+        """Bind *queue* to *exchange* with *key*."""
         bound = self._bindings[exchange, key]
         if queue not in bound:
             bound.append(queue)
@@ -109,9 +134,21 @@ class Exchanges:
         """Return the queues that are bound to *exchange* with their own name."""
         return {
             key
-            for (ours, key), bound in self._bindings.items()
-            if ours == exchange and key in bound
+            for (source, key), bound in self._bindings.items()
+            if source == exchange and key in bound
         }
+
+    def routes(self) -> Routes:
+        """Return the exchanges and bindings, as a value."""
+        exchanges = {source for source, _ in self._bindings}
+        return Routes(
+            [Exchange(name=name, type="direct") for name in sorted(exchanges)],
+            [
+                Binding(source=source, destination=queue, key=key)
+                for (source, key), bound in self._bindings.items()
+                for queue in bound
+            ],
+        )
 
     def route(self, exchange: str, key: str) -> list[Queue]:
         """Return the queues that take *key*; the exchange ``""`` knows queues by their names."""
@@ -121,16 +158,18 @@ class Exchanges:
     def publish(
         self, exchange: str, key: str, body: bytes, properties: Properties, now: float
     ) -> PublishResult:
-        """Route one message, and say what became of it."""
+        """Route one message; return its result."""
         queues = self.route(exchange, key)
         is_copied = self._copy(exchange, key, properties, body, now)
         if not queues:
+            self.unroutable += not is_copied
             return "confirmed" if is_copied else "unroutable"
         if not _is_valid(properties.expiration):
             return "refused"
         willing = [queue for queue in queues if not queue.is_full]
+        for queue in queues:
+            queue.published.count(now)  # what is refused, too, as in RabbitMQ
         for queue in willing:
-            queue.published.count(now)
             self._put(queue, self._message(body, properties, exchange, key), now)
         # As in RabbitMQ: refused when any of them is full, although the others have it.
         return "confirmed" if willing == queues else "refused"
@@ -138,8 +177,8 @@ class Exchanges:
     def _copy(
         self, exchange: str, key: str, properties: Properties, body: bytes, now: float
     ) -> bool:
-        """Hand copies of a message to all that take every one; says whether there are such."""
-        overhearers = [one for one in self.overhearers if one.exchange == exchange]
+        """Copy a message to all overhearers and streams; returns whether there are any."""
+        overhearers = [each for each in self.overhearers if each.exchange == exchange]
         for overhearer in overhearers:
             overhearer.put(key, properties, body)
         is_kept = self.streams.put(exchange, key, as_on_the_wire(properties), body, now)
@@ -148,10 +187,12 @@ class Exchanges:
     def park(
         self, exchange: str, key: str, body: bytes, properties: Properties, due: float
     ) -> None:
-        """Publish one message when it is *due*. Its time to live is forgotten, as RabbitMQ's
-        parking queues have it."""
-        told = structs.replace(properties, expiration=None)
-        self._parking.add(self._message(body, told, exchange, key), due)
+        """Publish one message at the time *due*.
+
+        Its own TTL is dropped, as it is in a delay queue on RabbitMQ.
+        """
+        without_ttl = structs.replace(properties, expiration=None)
+        self._delayed.add(self._message(body, without_ttl, exchange, key), due)
 
     def _message(self, body: bytes, properties: Properties, exchange: str, key: str) -> Message:
         return Message(
@@ -171,17 +212,34 @@ class Exchanges:
             self._may_expire.add(queue.name)
         queue.put(message)
 
+    def sample(self, now: float) -> None:
+        """Take the samples of all queues that are due at *now*, as the queues were at those times:
+        nobody wakes to take them."""
+        if now < self._sampled_at:  # the clock was set back
+            self.unroutable_samples.clear()
+            for queue in self.queues.values():
+                queue.samples.clear()
+            self._sampled_at = _step_before(now)
+        while self._sampled_at + SAMPLE_SECONDS <= now:
+            # After a long pause those of the last minute are enough.
+            next_step = self._sampled_at + SAMPLE_SECONDS
+            self._sampled_at = max(next_step, _step_before(now - _SAMPLED_SECONDS))
+            self.advance(self._sampled_at)
+            self.unroutable_samples.append((self._sampled_at, self.unroutable))
+            for queue in self.queues.values():
+                queue.sample(self._sampled_at)
+
     @property
     def due(self) -> float:
-        """When something happens next by itself; infinity for never."""
+        """The time at which the next message expires or is due; infinity for never."""
         heads = (self.queues[name].expires_at for name in self._may_expire)
-        times = [time for time in (self._parking.due, *heads) if time is not None]
+        times = [time for time in (self._delayed.due, *heads) if time is not None]
         return min(times, default=math.inf)
 
     def advance(self, now: float) -> None:
         """Queue the parked messages that are due, and dead-letter what has expired at the head
         of its queue."""
-        for due, parked in self._parking.take_due(now):
+        for due, parked in self._delayed.take_due(now):
             self._copy(parked.exchange, parked.key, parked.properties, parked.body, due)
             for queue in self.route(parked.exchange, parked.key):
                 queue.published.count(now)
@@ -192,11 +250,11 @@ class Exchanges:
                 self.dead_letter(queue, message, "expired", now)
 
     def dead_letter(self, queue: Queue, message: Message, reason: str, now: float) -> None:
-        """Send *message* on its way; without a way it is gone, as in RabbitMQ."""
+        """Dead-letter *message*; without a dead-letter exchange it is dropped, as in RabbitMQ."""
         to, properties = queue.dead_letter, message.properties
         if to is None:
             return
-        headers = deaths.record(
+        headers = x_death.record(
             properties.headers,
             queue=queue.name,
             reason=reason,
@@ -206,21 +264,25 @@ class Exchanges:
         )
         if properties.expiration is not None:
             headers["x-death"][0]["original-expiration"] = properties.expiration
-        told = structs.replace(properties, headers=headers, expiration=None)
-        died = deaths.parse(headers)
+        properties = structs.replace(properties, headers=headers, expiration=None)
+        died = x_death.parse(headers)
         for target in self.route(to.exchange, to.key):
             if not _goes_in_circles(died, target.name):
-                self._put(target, self._message(message.body, told, to.exchange, to.key), now)
+                self._put(target, self._message(message.body, properties, to.exchange, to.key), now)
 
 
 def as_on_the_wire(properties: Properties) -> Properties:
-    """Return a copy that shares nothing mutable, with a time of whole seconds as AMQP has it."""
+    """Return a copy that shares nothing mutable; its timestamp is in whole seconds, as in AMQP."""
     time = properties.timestamp
     return structs.replace(
         properties,
         headers=copy.deepcopy(dict(properties.headers)),
         timestamp=None if time is None else time.replace(microsecond=0),
     )
+
+
+def _step_before(now: float) -> float:
+    return now // SAMPLE_SECONDS * SAMPLE_SECONDS
 
 
 def _is_valid(expiration: str | None) -> bool:

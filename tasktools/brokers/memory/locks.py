@@ -1,4 +1,4 @@
-"""Locks: who holds what. The server locks around the table."""
+"""The locks of a memory server. Used under the server's lock."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
-_LONGEST: Final = 200
+_MAX_NAME_BYTES: Final = 200
 """Bytes of a lock's name: as RabbitMQ has it, where it becomes a queue's."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockRequest:
-    """For whom a lock is taken: what others are told of it."""
+    """The name of a lock, and the task and worker that others see as its holder."""
 
     name: str
     task_id: str | None = None
@@ -21,8 +21,8 @@ class LockRequest:
 
 
 @dataclass(slots=True, eq=False)
-class HeldBy:
-    """Who has a lock, and whether still."""
+class LockEntry:
+    """The holder of a lock, and whether it still holds it."""
 
     request: LockRequest
     fence: int
@@ -31,9 +31,9 @@ class HeldBy:
 
 
 class MemoryLock:
-    """A lock that is ours."""
+    """A lock that this client holds."""
 
-    def __init__(self, held: HeldBy, release: Callable[[HeldBy], object]) -> None:
+    def __init__(self, held: LockEntry, release: Callable[[LockEntry], object]) -> None:
         self._held = held
         self._release = release
 
@@ -42,7 +42,7 @@ class MemoryLock:
 
     @property
     def name(self) -> str:
-        """What is locked."""
+        """The name of the lock."""
         return self._held.request.name
 
     @property
@@ -52,11 +52,11 @@ class MemoryLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is still ours."""
+        """Whether this client still holds the lock."""
         return self._held.is_held
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         self._release(self._held)
 
     def __enter__(self) -> Self:
@@ -70,33 +70,35 @@ class LockTable:
     """All locks of a server, by name."""
 
     def __init__(self) -> None:
-        self._held: dict[str, HeldBy] = {}
+        self._held: dict[str, LockEntry] = {}
         self._fences = itertools.count(1)
 
-    def take(self, request: LockRequest, holder: object) -> HeldBy | None:
+    def take(self, request: LockRequest, holder: object) -> LockEntry | None:
         """Give the lock to *holder*, unless somebody has it."""
         if request.name in self._held:
             return None
-        held = HeldBy(request, next(self._fences), holder)
+        held = LockEntry(request, next(self._fences), holder)
         self._held[request.name] = held
         return held
 
-    def get(self, name: str) -> HeldBy | None:
-        """Return who has the lock of that name, if anybody."""
+    def get(self, name: str) -> LockEntry | None:
+        """Return the entry of the lock *name*, if it is held."""
         return self._held.get(name)
 
-    def free(self, held: HeldBy) -> None:
-        """Let others have a lock that is held."""
+    def free(self, held: LockEntry) -> None:
+        """Release a lock."""
         held.is_held = False
         del self._held[held.request.name]
 
     def free_all_of(self, holder: object) -> None:
-        """Let others have all that *holder* has."""
+        """Release all locks of *holder*."""
         for held in [held for held in self._held.values() if held.holder is holder]:
             self.free(held)
 
 
 def check_name(name: str) -> None:
-    """Raise `ValueError` for what can be no name of a lock."""
-    if not name or len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
-        raise ValueError(f"{name!r} cannot be the name of a lock: it has 1 to {_LONGEST} bytes.")
+    """Raise `ValueError` unless *name* can be the name of a lock."""
+    if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
+        raise ValueError(
+            f"{name!r} cannot be the name of a lock: it has 1 to {_MAX_NAME_BYTES} bytes."
+        )

@@ -1,4 +1,4 @@
-"""Working through a queue of this process (`brokers.moving`)."""
+"""The mover of the memory broker (`brokers.mover`)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Self
 
-from tasktools.brokers.memory.claims import Claims
+from tasktools.brokers.memory.deliveries import Deliveries
 from tasktools.brokers.memory.locks import LockRequest
 from tasktools.brokers.memory.server import MemoryServer
-from tasktools.brokers.moving import Ending, Moved, RawMessage, Sending, Transfer
-from tasktools.core import wire
+from tasktools.brokers.mover import Ending, Moved, RawMessage, Sending, Transfer
+from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.errors import QueueInUse
 from tasktools.core.models import PublishResult
 
-_BATCH: Final = 500
-_GLANCE: Final = 0.01  # seconds after which an allowance of 0 is asked for again
+_BATCH_MESSAGES: Final = 500
+_POLL_SECONDS: Final = 0.01  # after which an allowance of 0 is asked for again
 
 
 class MemoryMover:
-    """A queue that is a client's among users of tasktools, until it is closed."""
+    """A queue that a client has locked among users of tasktools."""
 
     user = None
+    obstacle: str | None = None
 
-    def __init__(self, server: MemoryServer, claims: Claims, holder: object, queue: str) -> None:
+    def __init__(
+        self, server: MemoryServer, deliveries: Deliveries, holder: object, queue: str
+    ) -> None:
         self.queue = queue
         self._server = server
-        self._claims = claims
+        self._deliveries = deliveries
         with server.now():
             server.exchanges.queue(queue)
             held = server.locks.take(LockRequest(name=f"tasktools.run.{queue}"), holder)
@@ -46,7 +49,7 @@ class MemoryMover:
         self.close()
 
     def close(self) -> None:
-        """Give the queue up."""
+        """Unlock the queue."""
         with self._server.now():
             if self._lock.is_held:
                 self._server.locks.free(self._lock)
@@ -60,25 +63,25 @@ class MemoryMover:
         taken: deque[tuple[Sending, str]] = deque()
         try:
             while not (transfer.is_done or transfer.is_cancelled):
-                claimed = self._claims.take(self.queue) if seen < expected else None
+                claimed = self._deliveries.take(self.queue) if seen < expected else None
                 if claimed is None:
                     ending = "end of queue"
                     break
                 seen += 1
                 delivery_id, message, redelivered = claimed
                 left.append(delivery_id)
-                raw = wire.encode(message.properties)
+                raw = amqp_properties.encode(message.properties)
                 sending = transfer.take(RawMessage(message.body, raw, redelivered))
                 if sending is not None:
                     left.pop()
                     taken.append((sending, delivery_id))
-                if len(taken) >= _BATCH:
+                if len(taken) >= _BATCH_MESSAGES:
                     self._send(transfer, taken, left)
             while taken and not transfer.is_cancelled:
                 self._send(transfer, taken, left)
         finally:
             for delivery_id in (*left, *(delivery_id for _, delivery_id in taken)):
-                self._claims.give_back(delivery_id)
+                self._deliveries.give_back(delivery_id)
             transfer.returned([sending for sending, _ in taken])
         return Moved(ending=ending, seen=seen)
 
@@ -100,14 +103,14 @@ class MemoryMover:
         settled = []
         for (sending, delivery_id), (_, result) in zip(batch, answers, strict=True):
             if result == "confirmed":
-                self._claims.ack(delivery_id)
+                self._deliveries.ack(delivery_id)
                 settled.append(sending)
             else:
                 left.append(delivery_id)
         transfer.settled(settled)
 
     def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
-        """Publish what comes from elsewhere."""
+        """Publish *sendings*, whose originals lie in no queue."""
         coming = iter(sendings)
         while not transfer.is_cancelled:
             batch = list(islice(coming, _allowance(transfer)))
@@ -120,12 +123,12 @@ class MemoryMover:
     def _publish(self, sending: Sending) -> PublishResult:
         if sending.queue is None:
             return "confirmed"
-        properties = wire.decode(sending.properties)
+        properties = amqp_properties.decode(sending.properties)
         return self._server.publish("", sending.queue, sending.body, properties)
 
 
 def _allowance(transfer: Transfer) -> int:
-    """Return how many may be sent, at least one unless it is cancelled."""
-    while not (allowed := min(transfer.allowance(), _BATCH)) and not transfer.is_cancelled:
-        time.sleep(_GLANCE)
+    """Return how many messages may be sent: at least one, unless the run is cancelled."""
+    while not (allowed := min(transfer.allowance(), _BATCH_MESSAGES)) and not transfer.is_cancelled:
+        time.sleep(_POLL_SECONDS)
     return allowed

@@ -6,16 +6,33 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import Properties
 
-_WINDOW: Final = 5.0
-_STEP: Final = 0.1
+_RATE_SECONDS: Final = 5.0
+_STEP_SECONDS: Final = 0.1
+SAMPLE_SECONDS: Final = 5.0
+"""The span between two samples of a queue, as RabbitMQ's management API has it."""
+MAX_SAMPLES: Final = 13
+"""Samples that are kept: those of a minute."""
 
 
-@dataclass(slots=True)
-class Message:
+class Sample(NamedTuple):
+    """The lengths and counters of a queue at one moment."""
+
+    at: float
+    ready: int
+    held: int
+    published: int
+    acknowledged: int
+    delivered: int
+    redelivered: int
+
+
+@dataclass(slots=True, repr=False)
+class Message(MaskedRepr):
     """A message as it lies in a queue.
 
     `number` is its place: a message that is given back keeps it. `exchange` and `key` are those
@@ -33,7 +50,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Where a queue sends what it rejects or lets expire."""
+    """The address to which a queue sends what it rejects or lets expire."""
 
     exchange: str
     key: str
@@ -43,14 +60,15 @@ class Waiting(Protocol):
     """Somebody who waits for something to change."""
 
     def ring(self) -> None:
-        """Let it look again."""
+        """Wake the waiting party, so that it looks again."""
 
 
 class Queue:
     """Ready messages, highest priority first, then in order. The server locks; this does not.
 
     `consumers` wait for its messages, and `others` says how many more are made believe.
-    `permits` counts the messages held by consumers that have a limit.
+    `permits` counts the messages held by consumers that have a limit. `delivered` counts all that
+    was shown or taken, with what is `redelivered`; `samples` are of the last minute.
     """
 
     def __init__(
@@ -71,6 +89,9 @@ class Queue:
         self.permits = 0
         self.published = Rate()
         self.acknowledged = Rate()
+        self.delivered = 0
+        self.redelivered = 0
+        self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._max_length = max_length
         self._max_priority = max_priority or 0
         self._ready: list[tuple[int, int, Message]] = []
@@ -85,16 +106,17 @@ class Queue:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What was fixed at its creation, as RabbitMQ names it."""
-        told = {
+        """The arguments fixed at the queue's creation, by RabbitMQ's names."""
+        arguments = {
             "x-queue-type": "classic",
             "x-dead-letter-exchange": self.dead_letter and self.dead_letter.exchange,
             "x-dead-letter-routing-key": self.dead_letter and self.dead_letter.key,
             "x-max-length": self._max_length,
+            "x-overflow": None if self._max_length is None else "reject-publish",
             "x-max-priority": self._max_priority or None,
             "x-message-ttl": None if self.message_ttl is None else round(self.message_ttl * 1000),
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in arguments.items() if value is not None}
 
     def put(self, message: Message) -> None:
         """Add a message, or give one back to its old place."""
@@ -103,7 +125,7 @@ class Queue:
         self.ring()
 
     def ring(self) -> None:
-        """Let all consumers see whether there is something for them."""
+        """Wake all consumers, so that they look for messages."""
         for consumer in self.consumers:
             consumer.ring()
 
@@ -111,10 +133,24 @@ class Queue:
         """Remove and return the next message."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
-    def first(self, limit: int | None) -> list[Message]:
-        """Return the next *limit* messages (`None`: all), which stay."""
-        few = heapq.nsmallest(len(self._ready) if limit is None else limit, self._ready)
-        return [message for *_, message in few]
+    def count_delivery(self, message: Message) -> None:
+        """Count that *message* was shown or taken."""
+        self.delivered += 1
+        self.redelivered += message.redelivered
+
+    def sample(self, at: float) -> None:
+        """Remember what the queue is like at the time *at*."""
+        self.samples.append(
+            Sample(
+                at,
+                len(self),
+                self.held,
+                self.published.total,
+                self.acknowledged.total,
+                self.delivered,
+                self.redelivered,
+            )
+        )
 
     def clear(self) -> int:
         """Remove all ready messages; returns how many."""
@@ -124,7 +160,7 @@ class Queue:
 
     @property
     def expires_at(self) -> float | None:
-        """When the message at the head expires."""
+        """The time at which the message at the head expires."""
         return self._ready[0][2].expires_at if self._ready else None
 
     def take_expired(self, now: float) -> Iterator[Message]:
@@ -137,15 +173,17 @@ class Queue:
 
 
 class Rate:
-    """Events a second, over the last five."""
+    """Events a second, over the last five; `total` counts all."""
 
     def __init__(self) -> None:
+        self.total = 0
         self._steps: deque[tuple[float, int]] = deque()
 
     def count(self, now: float) -> None:
         """Count one event."""
+        self.total += 1
         began, n = self._steps[-1] if self._steps else (float("-inf"), 0)
-        if now - began < _STEP:
+        if now - began < _STEP_SECONDS:
             self._steps[-1] = (began, n + 1)
         else:
             self._steps.append((now, 1))
@@ -154,8 +192,8 @@ class Rate:
     def per_second(self, now: float) -> float:
         """Return the rate at *now*."""
         self._forget(now)
-        return sum(n for _, n in self._steps) / _WINDOW
+        return sum(n for _, n in self._steps) / _RATE_SECONDS
 
     def _forget(self, now: float) -> None:
-        while self._steps and self._steps[0][0] <= now - _WINDOW:
+        while self._steps and self._steps[0][0] <= now - _RATE_SECONDS:
             self._steps.popleft()

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
 
 from tasktools.brokers.memory.consumers import MemoryConsumer
+from tasktools.brokers.memory.event_subscription import Callback, Listener, WorkerExchange
 from tasktools.brokers.memory.exchanges import Exchanges, Overhearer
-from tasktools.brokers.memory.fanout import Callback, Fanout, Listener
 from tasktools.brokers.memory.locks import LockTable
 from tasktools.brokers.memory.queue import DeadLetter, Message
-from tasktools.core.clock import Clock, SystemClock
-from tasktools.core.errors import PublishRefused, TopicConflict, Unroutable
+from tasktools.core.clock import Clock, ClockWatch, SystemClock
+from tasktools.core.errors import PublishRefused, QueueNotFound, TopicConflict, Unroutable
 from tasktools.core.layout import Layout
-from tasktools.core.models import Properties, PublishResult, TopicSettings, TopicStats
+from tasktools.core.models import (
+    BrokerIdentity,
+    Properties,
+    PublishResult,
+    TopicSettings,
+    TopicStats,
+)
+from tasktools.core.topic_rules import check_in_use
 
-_GLANCE, _LONGEST_SLEEP = 0.03, 60.0
+_POLL_SECONDS: Final = 0.03
+_MAX_SLEEP_SECONDS: Final = 60.0
 """Seconds after which the clock is looked at again: one that may be moved by hand, and the
 machine's, which may have been asleep."""
 
@@ -29,14 +38,14 @@ class Session(Protocol):
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether it was dropped without being closed."""
+        """Whether the client was dropped without being closed."""
 
     def let_go(self) -> None:
         """Give back everything (under the server's lock)."""
 
 
 class MemoryServer:
-    """What several `MemoryBroker`s share, as clients of one cluster. Thread-safe.
+    """The server that several `MemoryBroker`s share, as clients of one cluster. Thread-safe.
 
     Time is that of *clock*: messages expire, and delayed ones appear, when the server is used
     or has consumers. A client that is dropped without being closed gives back what it held, as
@@ -51,13 +60,16 @@ class MemoryServer:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
+        self.identity = BrokerIdentity(cluster="memory", vhost="/", cluster_id=secrets.token_hex(8))
         # For the clients; everything in them is to be used under `now`.
-        self.exchanges = Exchanges()
-        self.fanout = Fanout()
+        self.exchanges = Exchanges(self.clock.time())
+        self.worker_exchange = WorkerExchange()
         self.locks = LockTable()
         self.settings: defaultdict[str, dict[str, TopicSettings]] = defaultdict(dict)
+        self._watch = ClockWatch(self.clock)
         self._lock = threading.RLock()
         self._sessions: list[Session] = []
+        self._begins: dict[tuple[str, str], int] = {}
         self._consumers: list[MemoryConsumer] = []
         self._awaited = math.inf
 
@@ -66,8 +78,11 @@ class MemoryServer:
         """Hold the lock, with everything settled that time has brought; the time is given."""
         with self._lock:
             now = self.clock.time()
-            for session in [one for one in self._sessions if one.is_abandoned]:
+            if step := self._watch.take():
+                self.worker_exchange.shift(step)
+            for session in [each for each in self._sessions if each.is_abandoned]:
                 self._let_go(session)
+            self.exchanges.sample(now)
             self.exchanges.advance(now)
             try:
                 yield now
@@ -79,15 +94,19 @@ class MemoryServer:
     # The oldest consumer keeps the time for all: it sleeps until something happens by itself.
 
     def add_consumer(self, consumer: MemoryConsumer) -> None:
-        """Let *consumer* hear of messages (under `now`)."""
+        """Tell *consumer* of messages from now on (under `now`)."""
         self._consumers.append(consumer)
         consumer.source.consumers.append(consumer)
 
     def remove_consumer(self, consumer: MemoryConsumer) -> None:
-        """Let it hear of nothing more (under `now`)."""
+        """Stop telling *consumer* of messages (under `now`)."""
         self._consumers.remove(consumer)
         consumer.source.consumers.remove(consumer)
         self._awaited = math.inf
+
+    def consumers_of(self, queue: str) -> list[MemoryConsumer]:
+        """Return the consumers of *queue*, without simulated ones (under `now`)."""
+        return [consumer for consumer in self._consumers if consumer.topic == queue]
 
     def may_sleep(self, consumer: MemoryConsumer, now: float) -> float | None:
         """Return the seconds for which there is nothing for *consumer*, unless it is rung; `None`
@@ -97,7 +116,7 @@ class MemoryServer:
         self._awaited = self.exchanges.due
         if self._awaited == math.inf:
             return None
-        longest = _LONGEST_SLEEP if isinstance(self.clock, SystemClock) else _GLANCE
+        longest = _MAX_SLEEP_SECONDS if isinstance(self.clock, SystemClock) else _POLL_SECONDS
         return min(max(self._awaited - now, 0.0), longest)
 
     def _wake_for(self, due: float) -> None:
@@ -133,7 +152,7 @@ class MemoryServer:
             )
 
     def bind(self, queue: str, exchange: str, key: str) -> None:
-        """Let *queue* take what is published to *exchange* with exactly *key*."""
+        """Bind *queue* to *exchange* with exactly *key*."""
         with self._lock:
             self.exchanges.bind(queue, exchange, key)
 
@@ -160,6 +179,23 @@ class MemoryServer:
                 message_ttl=None if ttl is None else ttl / 1000,
             )
 
+    def delete_topic(self, layout: Layout, topic: str, *, force: bool) -> int:
+        """Delete *topic*, as `Topics.delete_topic` says."""
+        with self.now():
+            names = (topic, layout.dead_queue(topic))
+            queues = [
+                self.exchanges.queues[name] for name in names if name in self.exchanges.queues
+            ]
+            if not queues:
+                raise QueueNotFound(f"There is no topic {topic!r}; nothing was deleted.")
+            if not force:
+                check_in_use(
+                    topic,
+                    ((q.name, len(q), q.held, len(q.consumers) + q.others) for q in queues),
+                )
+            self.settings[layout.name].pop(topic, None)
+            return sum(self.exchanges.delete(queue.name) for queue in queues)
+
     def has_queue(self, name: str) -> bool:
         """Whether there is a queue of that name."""
         return name in self.exchanges.queues
@@ -170,31 +206,61 @@ class MemoryServer:
             return len(self.exchanges.queue(queue))
 
     def consumers(self, queue: str) -> int:
-        """Return how many consumers *queue* has, those that are made believe included."""
+        """Return how many consumers *queue* has, simulated ones included."""
         with self._lock:
             source = self.exchanges.queue(queue)
             return len(source.consumers) + source.others
 
+    def arguments(self, queue: str) -> Mapping[str, Any]:
+        """Return the arguments fixed at the creation of *queue*, by RabbitMQ's names."""
+        with self._lock:
+            return self.exchanges.queue(queue).arguments
+
     def set_consumers(self, queue: str, count: int) -> None:
-        """Let *queue* have *count* consumers besides the real ones. A simulated worker claims,
-        which is no consumer, so it says so itself; a look at such a queue reorders."""
+        """Set how many simulated consumers *queue* has, besides the real ones.
+
+        Simulated workers take messages by `claim`, without a consumer, so they are counted here.
+        A look at a queue that has consumers reorders it.
+        """
         with self._lock:
             self.exchanges.queue(queue).others = count
+
+    def count_begin(self, topic: str, task: str) -> int:
+        """Count a begin of *task*; returns how many begins were counted before."""
+        with self._lock:
+            count = self._begins.get((topic, task), 0)
+            self._begins[topic, task] = count + 1
+            return count
+
+    def forget_begins(self, topic: str, task: str) -> None:
+        """Forget what was noted of a task."""
+        with self._lock:
+            self._begins.pop((topic, task), None)
 
     def purge(self, queue: str) -> int:
         """Delete the ready messages of *queue*; returns how many."""
         with self.now():
             return self.exchanges.queue(queue).clear()
 
-    def look(self, queue: str, limit: int | None) -> tuple[list[tuple[Message, bool]], int]:
+    def look(self, queue: str, limit: int | None) -> tuple[list[tuple[Message, bool]], int, int]:
         """Return the next *limit* messages (`None`: all), each with whether it had been delivered
-        before, and how many are ready. Marks them redelivered, as giving back does."""
-        with self.now():
+        before, and how many were ready before and are after. Marks them redelivered, as giving
+        back does; what has expired goes when it comes to the head."""
+        with self.now() as now:
             source = self.exchanges.queue(queue)
-            seen = [(message, message.redelivered) for message in source.first(limit)]
+            before = len(source)
+            seen: list[tuple[Message, bool]] = []
+            while limit is None or len(seen) < limit:
+                self.exchanges.advance(now)
+                message = source.take()
+                if message is None:
+                    break
+                seen.append((message, message.redelivered))
+                source.count_delivery(message)
             for message, _ in seen:
                 message.redelivered = True
-            return seen, len(source)
+                source.put(message)
+            return seen, before, len(source)
 
     def topics(self, layout: Layout) -> set[str]:
         """Return all queues that are bound as topics are, or have a dead-letter queue."""
@@ -205,7 +271,7 @@ class MemoryServer:
             }
 
     def stats(self, layout: Layout, topic: str) -> TopicStats:
-        """Return the statistics of one topic; what a missing queue cannot tell is missing."""
+        """Return the statistics of one topic; those of a queue that does not exist are `None`."""
         with self.now() as now:
             queue = self.exchanges.queues.get(topic)
             dead = self.exchanges.queues.get(layout.dead_queue(topic))
@@ -222,7 +288,8 @@ class MemoryServer:
                 publish_rate=queue.published.per_second(now),
                 ack_rate=queue.acknowledged.per_second(now),
                 queue_type="classic",
-                dead_lettering=queue.dead_letter is not None,
+                dead_lettering=queue.dead_letter is not None
+                and bool(self.exchanges.route(queue.dead_letter.exchange, queue.dead_letter.key)),
             )
 
     # --- putting in -----------------------------------------------------------------
@@ -236,10 +303,16 @@ class MemoryServer:
             if not delay:
                 return self.exchanges.publish(exchange, key, body, properties, now)
             if key not in self.exchanges.queues:
+                self.exchanges.unroutable += 1
                 return "unroutable"
             self.exchanges.bind(key, exchange, key)
             self.exchanges.park(exchange, key, body, properties, now + delay)
             return "confirmed"
+
+    def count_unroutable(self) -> None:
+        """Count a message that no topic takes."""
+        with self.now():
+            self.exchanges.unroutable += 1
 
     def put(self, queue: str, body: bytes, properties: Properties | None = None) -> None:
         """Put raw bytes into *queue*, as another program would; `Unroutable`, `PublishRefused`."""
@@ -270,7 +343,7 @@ class MemoryServer:
             self._sessions.append(session)
 
     def detach(self, session: Session) -> None:
-        """Let a client give back all that it has, and forget it. Idempotent."""
+        """Give back all that the client *session* holds, and forget the client. Idempotent."""
         with self.now():
             if session in self._sessions:
                 self._let_go(session)
@@ -278,7 +351,7 @@ class MemoryServer:
     def _let_go(self, session: Session) -> None:
         self._sessions.remove(session)
         overhearers = self.exchanges.overhearers
-        overhearers[:] = [one for one in overhearers if one.owner is not session]
+        overhearers[:] = [each for each in overhearers if each.owner is not session]
         session.let_go()
 
     # --- worker events --------------------------------------------------------------
@@ -286,15 +359,15 @@ class MemoryServer:
     def is_anybody_but(self, session: Session) -> bool:
         """Whether there is anybody but *session* from whom an event could come."""
         with self.now():
-            others = any(one is not session for one in self._sessions)
-            return others or self.fanout.is_heard_by_others(session)
+            others = any(each is not session for each in self._sessions)
+            return others or self.worker_exchange.is_heard_by_others(session)
 
     def broadcast(self, *bodies: bytes) -> None:
         """Bring the raw events *bodies* to all subscribers and listeners."""
         with self.now() as now:
             for body in bodies:
-                self.fanout.send(now, body)
-        self.fanout.deliver()
+                self.worker_exchange.send(now, body)
+        self.worker_exchange.deliver()
 
     def listen(self, callback: Callback) -> Callable[[], None]:
         """Call *callback* with every raw event, in the thread of its sender; returns what ends it.
@@ -304,20 +377,23 @@ class MemoryServer:
         return self.add_listener(Listener(callback))
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Let *listener* hear what is sent from now on; returns what ends it."""
+        """Call *listener* with each event from now on; returns a function that ends this."""
         with self._lock:
-            self.fanout.listen(listener)
+            self.worker_exchange.listen(listener)
 
         def stop() -> None:
             with self._lock:
-                self.fanout.unlisten(listener)
+                self.worker_exchange.unlisten(listener)
 
         return stop
 
 
 def _check_same(topic: str, wanted: dict[str, Any], current: dict[str, Any]) -> None:
     for name in (*wanted, *current):
-        has, should = (repr(told[name]) if name in told else "none" for told in (current, wanted))
+        has, should = (
+            repr(arguments[name]) if name in arguments else "none"
+            for arguments in (current, wanted)
+        )
         if has != should:
             raise TopicConflict(
                 f"The topic {topic!r} exists and has {name} {has} instead of {should}; it was not "

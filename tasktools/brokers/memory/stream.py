@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from tasktools.brokers.tapping import Tapped, tap_conflict, unknown_tap
-from tasktools.core import wire
+from tasktools.brokers.taps import Tapped, tap_conflict, unknown_tap
+from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.models import Properties
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True):
     at: float
     message: Tapped
 
@@ -31,7 +31,7 @@ class Stream:
         self.arguments = dict(arguments)
         self._max_age = max_age
         self._max_bytes = int(arguments["x-max-length-bytes"])
-        self._kept: deque[_Kept] = deque()
+        self._entries: deque[_Entry] = deque()
         self._bytes = 0
         self._offsets = itertools.count()
 
@@ -42,9 +42,9 @@ class Stream:
             for name, value in properties.headers.items()
             if not isinstance(value, Mapping | list | tuple)
         }
-        raw = wire.encode(structs.replace(properties, headers=headers))
+        raw = amqp_properties.encode(structs.replace(properties, headers=headers))
         message = Tapped(next(self._offsets), topic, raw, bytes(body))
-        self._kept.append(_Kept(now, message))
+        self._entries.append(_Entry(now, message))
         self._bytes += len(body)
         self._forget(now)
 
@@ -54,17 +54,17 @@ class Stream:
         """Return what is kept from *offset*, or from *since* to before *until*."""
         self._forget(now)
         return [
-            kept.message
-            for kept in self._kept
-            if kept.message.offset >= offset
-            and (since is None or kept.at >= since)
-            and (until is None or kept.at < until)
+            entry.message
+            for entry in self._entries
+            if entry.message.offset >= offset
+            and (since is None or entry.at >= since)
+            and (until is None or entry.at < until)
         ]
 
     def _forget(self, now: float) -> None:
-        kept = self._kept
-        while kept and (kept[0].at < now - self._max_age or self._bytes > self._max_bytes):
-            self._bytes -= len(kept.popleft().message.body)
+        entries = self._entries
+        while entries and (entries[0].at < now - self._max_age or self._bytes > self._max_bytes):
+            self._bytes -= len(entries.popleft().message.body)
 
 
 class Streams:
@@ -81,7 +81,7 @@ class Streams:
         return self._streams[name]
 
     def tap(self, exchange: str, name: str, arguments: Mapping[str, Any], max_age: float) -> bool:
-        """Let a stream with these *arguments* take all of *exchange*; says whether it was missing.
+        """Copy all messages of *exchange* to the stream *name*; returns whether it was missing.
 
         Raises `TapConflict`.
         """
@@ -96,7 +96,7 @@ class Streams:
         return is_new
 
     def untap(self, exchange: str, name: str, *, delete: bool) -> bool:
-        """Let it take nothing more; says whether there was one."""
+        """Stop copying to the stream *name*; returns whether it existed."""
         is_there = name in self._streams
         self._taps[exchange].discard(name)
         if delete and is_there:
@@ -108,7 +108,7 @@ class Streams:
     def put(
         self, exchange: str, topic: str, properties: Properties, body: bytes, now: float
     ) -> bool:
-        """Keep a message in all streams that take those of *exchange*; says whether any does."""
+        """Append a message to all streams that copy *exchange*; returns whether there are any."""
         for name in self._taps[exchange]:
             self._streams[name].put(topic, properties, body, now)
         return bool(self._taps[exchange])

@@ -2,13 +2,76 @@
 
 from __future__ import annotations
 
-from tasktools.brokers.base import changes
-from tasktools.brokers.rabbitmq.delivering import Delivering
-from tasktools.brokers.rabbitmq.locks import RabbitMQLock
-from tasktools.brokers.rabbitmq.looking import Looking
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from tasktools.brokers.base import Capabilities, Look, Overhear, Receive, changes
+from tasktools.brokers.common import CommonBroker
+from tasktools.brokers.peeked import PeekedMessages
+from tasktools.brokers.rabbitmq.connection import pika_border
+from tasktools.brokers.rabbitmq.connection.alarms import Alarms, Blocked
+from tasktools.brokers.rabbitmq.connection.connection import Connection, Session
+from tasktools.brokers.rabbitmq.connection.dsn import DSN
+from tasktools.brokers.rabbitmq.connection.management import Management
+from tasktools.brokers.rabbitmq.connection.pika_border import Refused
+from tasktools.brokers.rabbitmq.connection.raw_properties import RawProperties
+from tasktools.brokers.rabbitmq.messages import (
+    event_subscription,
+    publish_batch,
+    published_copies,
+    stream_reader,
+    stream_tap,
+)
+from tasktools.brokers.rabbitmq.messages import peek as look
+from tasktools.brokers.rabbitmq.messages.consumers import RabbitMQConsumer
+from tasktools.brokers.rabbitmq.messages.deliveries import Deliveries
+from tasktools.brokers.rabbitmq.messages.event_subscription import EventSubscription
+from tasktools.brokers.rabbitmq.messages.mover import RabbitMQMover
+from tasktools.brokers.rabbitmq.messages.peeked import look_of
+from tasktools.brokers.rabbitmq.queues import begin_counts, deletion, topology
+from tasktools.brokers.rabbitmq.queues.locks import Locks, RabbitMQLock
+from tasktools.brokers.rabbitmq.queues.queue_facts import QueueInspector
+from tasktools.brokers.rabbitmq.queues.server_facts import FactsRequest, ServerInspector
+from tasktools.brokers.rabbitmq.queues.shared_value import SharedValue
+from tasktools.brokers.taps import ReceiveTapped
+from tasktools.core import events, peek, taps
+from tasktools.core import layout as layouts
+from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.errors import (
+    BrokerError,
+    ConnectionLost,
+    PermissionDenied,
+    QueueNotFound,
+    QueueUnavailable,
+    WouldBeLost,
+)
+from tasktools.core.events import Event
+from tasktools.core.layout import Layout
+from tasktools.core.models import (
+    BrokerIdentity,
+    ClusterState,
+    Delivery,
+    Failure,
+    Outgoing,
+    PublishResults,
+    TopicReport,
+    TopicSettings,
+)
+from tasktools.core.queue_facts import QueueFacts
+from tasktools.core.server_facts import ServerFacts
+from tasktools.core.tasks.compose import Composer, FunctionNames
+from tasktools.core.topic_rules import check_deletable
+
+_BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
+_GIVE_BACK_SECONDS: Final = 60.0  # until all that a look held is ready again, at most
+_MAX_READ_SECONDS: Final = 86_400.0  # of a tap; a reading that gets nothing more ends long before
 
 
-class RabbitMQBroker(Delivering, Looking):
+class RabbitMQBroker(CommonBroker):
     """A client of a task-worker cluster on RabbitMQ 3.10 or newer.
 
     *dsn* is ``amqp://user:password@host:port/vhost`` (``amqps`` for TLS). *layout* overrides
@@ -16,6 +79,452 @@ class RabbitMQBroker(Delivering, Looking):
     TLS) of the same host, `False` for none. *timeout*: seconds that any call may take. *functions*
     are those that are known from the start.
     """
+
+    capabilities = Capabilities(quorum_queues=True, streams=True)
+    demo = False
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        read_only: bool = False,
+        layout: str | None = None,
+        management_url: str | Literal[False] | None = None,
+        timeout: float = 5.0,
+        clock: Clock | None = None,
+        functions: FunctionNames | None = None,
+    ) -> None:
+        super().__init__(read_only=read_only, clock=clock or SystemClock(), functions=functions)
+        self._dsn = DSN.parse(dsn)
+        self._layout = None if layout is None else layouts.named(layout)
+        self._timeout = timeout
+        self._management = management = Management(self._dsn, management_url, timeout)
+        self._main = Connection(self._dsn, purpose="main", timeout=timeout)
+        self._events_connection = Connection(self._dsn, purpose="events", timeout=timeout)
+        # A long look has all answers on its connection wait behind what it is shown.
+        self._peek_connection = Connection(self._dsn, purpose="looks", timeout=timeout)
+        self._subscription = EventSubscription(
+            self._events_connection, self._clock, declare=not read_only
+        )
+        self._alarms = Alarms(management, self._events_connection.probe, self._clock)
+        self._inspector = QueueInspector(self._main, management, may_probe=not read_only)
+        self._server = ServerInspector(self._main, management, self._alarms, self._clock)
+        self._composer: Composer | None = None
+        self._composing = threading.Lock()
+        self._deliveries = Deliveries(self._main, self._functions)
+        self._locks = Locks(
+            self._main,
+            sender_id=self._subscription.sender_id,
+            broadcast=self.broadcast,
+            seconds_since_event=self._subscription.seconds_since_lock_event,
+            clock=self._clock,
+        )
+        self._subscription.listen(self._locks.handle_command)
+        self._server_version: str | None = None
+        self._cluster_name: str | None = None
+        self._note: str | None = None
+        # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
+        self._extra_connections: list[Connection] = []
+        connections = (self._peek_connection, self._events_connection, self._main)
+        self._release = weakref.finalize(
+            self, _release, connections, self._extra_connections, management
+        )
+
+    @property
+    def address(self) -> str:
+        return str(self._dsn)
+
+    @functools.cached_property
+    def identity(self) -> BrokerIdentity | None:
+        self._version()  # connects
+        if self._cluster_name is None:
+            return None
+        return BrokerIdentity(
+            cluster=self._cluster_name,
+            vhost=self._dsn.vhost,
+            cluster_id=self._management.cluster_id(),
+        )
+
+    @property
+    def server_version(self) -> str | None:
+        return self._server_version
+
+    @property
+    def note(self) -> str | None:
+        notes = [self._note, *(str(blocked) for blocked in (self._blocked(),) if blocked)]
+        return "; ".join(note for note in notes if note) or None
+
+    def _blocked(self) -> Blocked | None:
+        """Return what blocks publishers now, if anything is known to."""
+        return None if self._main.is_closed else self._alarms.current()
+
+    @property
+    def layout(self) -> Layout:
+        if self._layout is None:
+            self.connect()
+        if self._layout is None:
+            raise ConnectionLost
+        return self._layout
+
+    # --- lifecycle ------------------------------------------------------------------
+
+    def connect(self) -> None:
+        self._main.run(self._read_server)
+        self._events_connection.start(self._subscription.follow(self.layout))
+
+    async def _read_server(self, session: Session) -> None:
+        self._server_version = session.server_version
+        self._cluster_name = session.cluster_name
+        if self._layout is None:
+            present = await topology.find_layouts(session)
+            self._note = _BOTH_LAYOUTS if len(present) > 1 else None
+            self._layout = layouts.choose(present)
+
+    @changes
+    def setup(self) -> None:
+        layout = self.layout
+        self._main.run(lambda session: topology.declare_exchanges(session, layout))
+
+    def close(self) -> None:
+        self._release()
+
+    def _check_open(self) -> None:
+        self._main.check_open()
+
+    def _version(self) -> str:
+        if self._server_version is None:
+            self.connect()
+        return self._server_version or ""
+
+    # --- messages -------------------------------------------------------------------
+
+    @property
+    def composer(self) -> Composer:
+        layout = self.layout
+        with self._composing:
+            if self._composer is None:
+                self._composer = Composer(layout, self._clock, self._functions)
+            return self._composer
+
+    @changes
+    def publish_many(
+        self,
+        messages: Sequence[Outgoing],
+        progress: Callable[[int], object] | None = None,
+    ) -> PublishResults:
+        return publish_batch.publish(self._main, self._inspector, self.layout, messages, progress)
+
+    def _claim(self, topic: str) -> Delivery | None:
+        return self._main.run(lambda session: self._deliveries.claim(session, topic), again=False)
+
+    @changes
+    def consume(
+        self,
+        topic: str,
+        receive: Callable[[Delivery], object],
+        *,
+        prefetch: int,
+        limit: int | None = None,
+    ) -> RabbitMQConsumer:
+        consumer = RabbitMQConsumer(
+            self._main, self._deliveries, topic, receive, prefetch=prefetch, limit=limit
+        )
+        consumer.start()
+        return consumer
+
+    @changes
+    def ack(self, delivery_id: str) -> None:
+        self._deliveries.ack(delivery_id)
+
+    @changes
+    def nack(
+        self,
+        delivery_id: str,
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        count_attempt: bool = True,
+    ) -> bool:
+        if not requeue:
+            self._check_kept(delivery_id)
+        if requeue and (delay or count_attempt):
+            layout = self.layout
+            published = self._main.run(
+                lambda session: self._deliveries.publish_again(
+                    session, layout, delivery_id, delay=delay, count=count_attempt
+                ),
+                again=False,
+            )
+            return published and delay > 0
+        self._deliveries.give_back(delivery_id, requeue=requeue)
+        return False
+
+    @changes
+    def dead_letter(
+        self, delivery_id: str, failure: Failure, *, retention: float | None = None
+    ) -> None:
+        layout = self.layout
+        self._main.run(
+            lambda session: self._deliveries.dead_letter(
+                session, layout, delivery_id, failure, retention
+            ),
+            again=False,
+        )
+
+    @changes
+    def count_begin(self, topic: str, task: str) -> int:
+        return self._main.run(lambda session: begin_counts.count(session, topic, task), again=False)
+
+    @changes
+    def forget_begins(self, topic: str, task: str) -> None:
+        self._main.run(lambda session: begin_counts.forget(session, topic, task))
+
+    def _check_kept(self, delivery_id: str) -> None:
+        topic = self._deliveries.topic_of(delivery_id)
+        try:
+            is_kept, because = self._inspector.dead_letters_arrive(self.layout, topic), ""
+        except QueueUnavailable as error:
+            is_kept, because = False, f" ({error.why})"
+        if not is_kept:
+            raise WouldBeLost(
+                f"The queue {topic!r} is not known to dead-letter into a queue that takes it"
+                f"{because}, so RabbitMQ would drop the message; it is still ours. Requeue it, or "
+                "mend its dead-letter exchange, binding and queue."
+            )
+
+    @changes
+    def purge(self, queue: str) -> int:
+        async def work(session: Session) -> int:
+            if await topology.queue_ok(session, queue) is None:
+                raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
+            async with session.asking() as channel:
+                answer = await channel.call(channel.raw.queue_purge, queue)
+                return int(answer.method.message_count)
+
+        return self._main.run(work, again=False)
+
+    # --- looks and moves ------------------------------------------------------------
+
+    def queue_facts(self, queue: str) -> QueueFacts:
+        return self._inspector.of_queue(queue, self._version())
+
+    def peek(
+        self,
+        queue: str,
+        limit: int | None = None,
+        *,
+        receive: Receive | None = None,
+        force: bool = False,
+    ) -> Look:
+        peek.check_limit(limit)
+        facts = self.queue_facts(queue)
+        verdict = peek.judge(facts)
+        peek.check(verdict, read_only=self._read_only, force=force)
+        expired_to = self._expired_to(facts)
+        seen = PeekedMessages(self._functions, receive)
+
+        def show(raw: RawProperties, body: bytes, redelivered: bool) -> bool:  # noqa: FBT001
+            return seen.show(pika_border.properties_in(raw), body, redelivered=redelivered)
+
+        taken = self._peek_connection.run(
+            lambda session: look.look(session, verdict, limit, show, expired_to),
+            timeout=look.TIMEOUT_SECONDS + _GIVE_BACK_SECONDS,
+            again=False,
+        )
+        if taken.deliveries is not None:
+            counted = 1 if facts.server < (4, 3) else 0  # by this look, if it was not interrupted
+            self._inspector.note_deliveries(queue, taken.deliveries + counted)
+        return look_of(facts, verdict, taken, seen.messages)
+
+    def _expired_to(self, facts: QueueFacts) -> str | None:
+        """Return the queue in which its expired messages arrive, where that can be told."""
+        exchange, key = facts.dead_letter_exchange, facts.dead_letter_key
+        if exchange == "":
+            return key
+        topic, layout = facts.queue, self.layout
+        is_ours = (exchange, key) == (layout.dead_letter_exchange, layout.dead_key(topic))
+        return layout.dead_queue(topic) if is_ours else None
+
+    @changes
+    def overhear(
+        self, receive: Overhear, missed: Callable[[], object] = lambda: None
+    ) -> Callable[[], None]:
+        connection = Connection(self._dsn, purpose="overhearing", timeout=self._timeout)
+        try:
+            connection.run(
+                published_copies.PublishedCopies(connection, self.layout, receive, missed).begin
+            )
+        except BaseException:
+            connection.close()
+            raise
+        self._extra_connections.append(connection)
+        return connection.close
+
+    @changes
+    def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
+        arguments, layout = taps.arguments(name, max_age, max_bytes), self.layout
+        return self._main.run(lambda session: stream_tap.declare(session, layout, name, arguments))
+
+    @changes
+    def untap(self, name: str, *, delete: bool = False) -> bool:
+        taps.check_name(name)
+        layout = self.layout
+        return self._main.run(
+            lambda session: stream_tap.remove(session, layout, name, delete=delete), again=False
+        )
+
+    def read_tap(
+        self,
+        name: str,
+        receive: ReceiveTapped,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        offset: int = 0,
+    ) -> None:
+        taps.check_name(name)
+        self._main.check_open()
+        # What is read fills its connection, and others may read meanwhile.
+        connection = Connection(self._dsn, purpose="tap", timeout=self._timeout)
+        self._extra_connections.append(connection)
+        try:
+            connection.run(
+                lambda _session: stream_reader.read(
+                    connection, name, receive, since=since, until=until, offset=offset
+                ),
+                timeout=_MAX_READ_SECONDS,
+                again=False,
+            )
+        finally:
+            self._extra_connections.remove(connection)
+            connection.close()
+
+    @changes
+    def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:
+        verdict = functools.partial(self._run_verdict, queue, force=force)
+        verdict()
+        return RabbitMQMover(self._dsn, queue, verdict, timeout=self._timeout)
+
+    # --- topics ---------------------------------------------------------------------
+
+    def _declare_topic(self, topic: str) -> bool:
+        layout = self.layout
+        return self._declared(lambda session: topology.declare_topic(session, layout, topic))
+
+    def _create_topic(self, topic: str, arguments: dict[str, Any]) -> bool:
+        layout = self.layout
+        return self._declared(
+            lambda session: topology.create_topic(session, layout, topic, arguments)
+        )
+
+    def _declared(self, declare: Callable[[Session], Awaitable[bool]]) -> bool:
+        """Run *declare*; if a queue cannot be used, raise an error with what is known of it."""
+        try:
+            return self._main.run(declare)
+        except QueueUnavailable as error:
+            raise self._inspector.explained(error) from None
+        finally:
+            self._inspector.forget_routes()
+
+    @changes
+    def delete_topic(self, topic: str, *, force: bool = False) -> int:
+        check_deletable(topic)
+        layout = self.layout
+        queues = (topic, layout.dead_queue(topic))
+        classic, unacked = (frozenset(), {}) if force else self._inspector.for_deletion(queues)
+        deleted = self._main.run(
+            lambda session: deletion.delete_topic(
+                session, layout, topic, classic=classic, unacked=unacked, force=force
+            ),
+            again=False,
+        )
+        self._ensured.discard(topic)
+        with contextlib.suppress(BrokerError):  # it is gone, whether or not they can be read
+            if topic in self.topic_settings():
+                self._main.run(lambda session: self._settings.change(session, _without(topic)))
+        return deleted
+
+    def queue_exists(self, queue: str) -> bool:
+        try:
+            return self._main.run(lambda session: topology.queue_ok(session, queue)) is not None
+        except QueueUnavailable:
+            return True
+
+    def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
+        return self._inspector.report(self.layout, topics)
+
+    def known_topics(self) -> frozenset[str]:
+        self._follow()
+        layout = self.layout
+        listed = self._inspector.listed_topics(layout)
+        mentioned = self._events_connection.wait(self._subscription.topics(), self._timeout)
+        names = {"default", *listed, *mentioned, *self._ensured, *self._topics_with_settings()}
+        return layouts.only_topics(layout, names)
+
+    def _topics_with_settings(self) -> Collection[str]:
+        """Return the topics that have settings; none where these cannot be read (no permission,
+        a limit of queues is reached)."""
+        try:
+            return self.topic_settings()
+        except (PermissionDenied, Refused, QueueUnavailable):
+            return ()
+
+    def topic_settings(self) -> Mapping[str, TopicSettings]:
+        stored = self._main.run(self._settings.read)
+        return {topic: events.settings_from(content) for topic, content in stored.items()}
+
+    def _store_settings(self, topic: str, settings: TopicSettings) -> None:
+        added = {topic: events.settings_json(settings)}
+        self._main.run(lambda session: self._settings.change(session, lambda old: old | added))
+
+    @functools.cached_property
+    def _settings(self) -> SharedValue:
+        return SharedValue(f"settings.{self.layout.name}")
+
+    def server_facts(
+        self, topics: Collection[str] = (), *, limits: Collection[str] = ()
+    ) -> ServerFacts:
+        self._check_open()
+        request = FactsRequest(layout=self.layout, topics=topics, limits=limits)
+        return self._server.facts(request, self._version())
+
+    # --- workers --------------------------------------------------------------------
+
+    @changes
+    def broadcast(self, *event: Event) -> None:
+        exchange = self.layout.worker_exchange
+        messages = [(event_subscription.routing_key(each), events.encode(each)) for each in event]
+
+        async def work(session: Session) -> None:
+            await topology.declare_worker_exchange(session, exchange)
+            await (await session.outgoing()).broadcast(exchange, messages)
+
+        self._events_connection.run(work, again=False)
+
+    def listen(
+        self, callback: Callable[[Event], object], *, tasks: bool = True
+    ) -> Callable[[], None]:
+        self._follow()
+        stop = self._subscription.listen(callback, tasks=tasks)
+        self._events_connection.run(lambda _session: self._subscription.update_binding())
+        return stop
+
+    def _follow(self) -> None:
+        """Return once the worker events are followed, or cannot be for now."""
+        layout, limit = self.layout, self._timeout
+        self._events_connection.wait(self._subscription.subscribed(layout, limit), limit)
+
+    def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
+        layout, limit = self.layout, self._timeout
+        return self._events_connection.wait(
+            self._subscription.state(layout, settle, limit), settle + 3 * limit
+        )
+
+    @property
+    def _sender_id(self) -> str:
+        return self._subscription.sender_id
+
+    # --- locks ----------------------------------------------------------------------
 
     @changes
     def acquire_lock(
@@ -27,3 +536,15 @@ class RabbitMQBroker(Delivering, Looking):
     @changes
     def force_release_lock(self, name: str) -> bool:
         return self._locks.force_release(self.layout, name)
+
+
+def _release(
+    connections: Iterable[Connection], extra: Iterable[Connection], management: Management
+) -> None:
+    for connection in (*extra, *connections):
+        connection.close()
+    management.close()
+
+
+def _without(topic: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda settings: {name: value for name, value in settings.items() if name != topic}

@@ -1,4 +1,4 @@
-"""What the tests stand on: the fixtures' types, and how a missing capability is told."""
+"""The base of the suite: types of its fixtures, and the mark for a missing capability."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Backdoor(Protocol):
         """Put raw bytes into a queue that exists; it is there when this returns."""
 
     def say(self, body: bytes) -> None:
-        """Send raw bytes to all that hear the worker events, if there are any."""
+        """Send raw bytes as a worker event."""
 
     def declare_plain_queue(self, name: str) -> None:
         """Create a queue without dead-letter arguments."""
@@ -38,7 +38,7 @@ class Backdoor(Protocol):
         """Create two queues of which each dead-letters into the other."""
 
     def declare_quorum_queue(self, name: str) -> None:
-        """Create a quorum queue without arguments; only called where there are such."""
+        """Create a quorum queue without other arguments; only called if the backend has them."""
 
     def depth(self, queue: str) -> int:
         """Return how many messages of *queue* are ready."""
@@ -59,9 +59,9 @@ def needs(ability: str) -> Callable[[T], T]:
 
 def abilities(broker: Broker) -> dict[str, bool]:
     """Return every capability, and every layout, with whether *broker* has it."""
-    told = broker.capabilities
-    found = {field.name: bool(getattr(told, field.name)) for field in fields(told)}
-    return found | {f"layout {name}": name == broker.layout.name for name in LAYOUTS}
+    all_of = broker.capabilities
+    has_ability = {field.name: bool(getattr(all_of, field.name)) for field in fields(all_of)}
+    return has_ability | {f"layout {name}": name == broker.layout.name for name in LAYOUTS}
 
 
 class Conformance:

@@ -1,4 +1,4 @@
-"""Consumers: deliveries that come by themselves, and what bounds them."""
+"""Consumers: pushed deliveries and their limits."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Consuming(Conformance):
         for client in (broker, broker, second_broker):
             client.consume("emails", hands.of(client), prefetch=10)
         fill(broker, count=300)
-        eventually(lambda: len(hands.done) >= 300, timeout=15)
+        eventually(lambda: len(hands.done) >= 300)
         never(lambda: len(hands.done) > 300, 0.2)
         assert sorted(hands.done) == list(range(300))
         assert holds(backdoor, "emails", 0)
@@ -185,7 +185,7 @@ class Consuming(Conformance):
         fill(broker, count=100)
         for client in (broker, broker, second_broker):
             client.consume("emails", hands.of(client), prefetch=10, limit=2)
-        eventually(lambda: len(hands.done) == 100, timeout=20)
+        eventually(lambda: len(hands.done) == 100)
         assert sorted(hands.done) == list(range(100))
         assert hands.most <= 2
 
@@ -230,14 +230,14 @@ class Consuming(Conformance):
     def test_permits_of_a_client_that_closes_are_free(
         self, broker: Broker, second_broker: Broker
     ) -> None:
-        theirs, ours = list[Delivery](), list[Delivery]()
+        theirs, received = list[Delivery](), list[Delivery]()
         fill(broker, count=6)
         second_broker.consume("emails", theirs.append, prefetch=5, limit=2)
         eventually(lambda: len(theirs) == 2)
-        broker.consume("emails", ours.append, prefetch=5, limit=2)
-        never(lambda: ours)
+        broker.consume("emails", received.append, prefetch=5, limit=2)
+        never(lambda: received)
         second_broker.close()
-        eventually(lambda: len(ours) == 2)
+        eventually(lambda: len(received) == 2)
 
     def test_a_permit_is_held_until_its_delivery_is_settled_also_after_the_end(
         self, broker: Broker

@@ -1,4 +1,4 @@
-"""Dead letters with their failure: what a worker gives up, and says why."""
+"""Dead letters with the failure that a worker reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core import failures
+from tasktools.core.amqp import failure_headers
 from tasktools.core.errors import UnknownDelivery
 from tasktools.core.models import Delivery, Failure
 from tasktools.testing.conformance.base import (
@@ -27,19 +27,19 @@ def dead(broker: Broker, topic: str = "emails") -> Delivery:
 
 def failure_of(delivery: Delivery) -> Failure | None:
     """Return what went wrong, as the message says."""
-    return failures.from_headers(delivery.properties.headers)
+    return failure_headers.from_headers(delivery.properties.headers)
 
 
 class DeadLettering(Conformance):
     """Behaviours of `dead_letter`."""
 
     def test_a_dead_letter_tells_what_went_wrong(self, broker: Broker, backdoor: Backdoor) -> None:
-        told = failure(reason="timed out", error="ünlücky")
+        reported = failure(reason="timed out", error="ünlücky")
         publish(broker)
-        broker.dead_letter(take(broker).id, told)
+        broker.dead_letter(take(broker).id, reported)
         assert holds(backdoor, "emails.dead", 1)
         assert backdoor.depth("emails") == 0
-        assert failure_of(dead(broker)) == told
+        assert failure_of(dead(broker)) == reported
 
     @pytest.mark.parametrize("body", [task_body(), b"no JSON", b"\xff\x00", b""])
     def test_its_body_is_unchanged(self, broker: Broker, body: bytes) -> None:
@@ -53,17 +53,24 @@ class DeadLettering(Conformance):
         sent = outgoing(headers={"trace": "abc", "n": 5}, priority=2, correlation_id="c")
         broker.publish_many([sent])
         broker.dead_letter(take(broker).id, failure())
-        told = dead(broker).properties
-        assert {name: told.headers[name] for name in sent.properties.headers} == {
+        letter = dead(broker).properties
+        assert {name: letter.headers[name] for name in sent.properties.headers} == {
             "trace": "abc",
             "n": 5,
         }
-        assert (told.message_id, told.timestamp) == (sent.message_id, PUBLISHED)
-        assert (told.priority, told.correlation_id, told.delivery_mode) == (2, "c", 2)
+        assert (letter.message_id, letter.timestamp) == (
+            sent.message_id,
+            PUBLISHED,
+        )
+        assert (
+            letter.priority,
+            letter.correlation_id,
+            letter.delivery_mode,
+        ) == (2, "c", 2)
 
     def test_a_second_failure_replaces_the_first(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
-        first = failures.to_headers(failure(error="the first"))
+        first = failure_headers.to_headers(failure(error="the first"))
         broker.publish_many([outgoing(headers=first)])
         second = failure(
             reason="unknown task", error="the second", traceback=None, worker_id=None, attempts=None
@@ -79,8 +86,8 @@ class DeadLettering(Conformance):
         broker.publish_many(sent)
         alive = broker.peek("emails", 2).messages[0].key
         for seconds in range(2):
-            told = failure(failed_at=PUBLISHED + timedelta(seconds=seconds))
-            broker.dead_letter(take(broker).id, told)
+            reported = failure(failed_at=PUBLISHED + timedelta(seconds=seconds))
+            broker.dead_letter(take(broker).id, reported)
         keys = {message.key for message in broker.peek("emails.dead", 2).messages}
         assert len({alive, *keys}) == 3
 
@@ -103,7 +110,7 @@ class DeadLettering(Conformance):
     ) -> None:
         backdoor.declare_plain_queue("old")
         backdoor.put("old", b"from before")
-        assert not broker.topic_exists("old.dead")
+        assert not broker.queue_exists("old.dead")
         broker.dead_letter(take(broker, "old").id, failure(reason="invalid"))
         assert holds(backdoor, "old.dead", 1)
         assert dead(broker, "old").body == b"from before"

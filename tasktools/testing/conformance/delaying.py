@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core import deaths
+from tasktools.core.amqp import x_death
 from tasktools.core.errors import InvalidTask
 from tasktools.testing.conformance.base import (
     TASK,
@@ -119,7 +119,7 @@ class Delaying(Conformance):
         broker.publish("emails", {"task_name": TASK}, ttl=0.2)
         assert holds(backdoor, "emails.dead", 1)
         assert backdoor.depth("emails") == 0
-        (death,) = deaths.parse(take(broker, "emails.dead").properties.headers)
+        (death,) = x_death.parse(take(broker, "emails.dead").properties.headers)
         assert (death.queue, death.reason) == ("emails", "expired")
 
     def test_a_task_that_was_delivered_in_time_does_not_expire(

@@ -1,4 +1,4 @@
-"""Worker events: what each client learns of the cluster."""
+"""Worker events, and each client's view of the cluster."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def running(state: ClusterState) -> dict[str, str]:
     return {task.task_id: task.worker_id for task in state.running}
 
 
-def tasks_in(heard: Iterable[Event]) -> list[Event]:
-    """Return the events of tasks among those *heard*."""
-    return [event for event in heard if isinstance(event, TaskEvent)]
+def tasks_in(received: Iterable[Event]) -> list[Event]:
+    """Return the events of tasks among those *received*."""
+    return [event for event in received if isinstance(event, TaskEvent)]
 
 
 class Events(Conformance):
@@ -60,7 +60,7 @@ class Events(Conformance):
 
     @pytest.fixture
     def worker(self, broker: Broker) -> Worker:
-        """A worker that has beaten once, as `broker` sees it."""
+        """Return a worker that has sent one heartbeat, as `broker` sees it."""
         broker.cluster_state()
         broker.broadcast(worker_event("heartbeat", running=["task-1"], started_at=None))
         return state_when(broker, lambda state: state.workers).workers[0]
@@ -154,8 +154,8 @@ class Events(Conformance):
     def test_counts_of_a_topic_add_up(self, broker: Broker) -> None:
         broker.cluster_state()
         for delta in (2, 3):
-            told = CounterDelta(sender_id="node", topic="emails", counter="error", delta=delta)
-            broker.broadcast(told)
+            counted = CounterDelta(sender_id="node", topic="emails", counter="error", delta=delta)
+            broker.broadcast(counted)
 
         def requeued(state: ClusterState) -> int | None:
             counters = state.counters.get("emails")
@@ -195,15 +195,15 @@ class Events(Conformance):
     def test_a_listener_hears_the_events_of_all_clients_in_order(
         self, broker: Broker, second_broker: Broker
     ) -> None:
-        heard: list[Event] = []
-        broker.listen(heard.append)
+        received: list[Event] = []
+        broker.listen(received.append)
         sent = [task_event("task_started", f"task-{n}") for n in range(20)]
         for client in (broker, second_broker):
             client.broadcast(*sent[:10])
             for event in sent[10:]:
                 client.broadcast(event)
-            eventually(lambda: tasks_in(heard) == sent)
-            heard.clear()
+            eventually(lambda: tasks_in(received) == sent)
+            received.clear()
 
     def test_a_listener_hears_nothing_once_it_was_ended(self, broker: Broker) -> None:
         ended, goes_on = list[Event](), list[Event]()
@@ -218,31 +218,31 @@ class Events(Conformance):
     def test_a_listener_that_fails_is_logged_and_hears_on(
         self, broker: Broker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        heard: list[Event] = []
+        received: list[Event] = []
 
         def hear(event: Event) -> None:
-            heard.append(event)
+            received.append(event)
             raise LookupError("out of order")
 
         broker.listen(hear)
         broker.broadcast(task_event("task_started"), task_event("task_completed"))
-        eventually(lambda: len(tasks_in(heard)) == 2)
+        eventually(lambda: len(tasks_in(received)) == 2)
         assert eventually(lambda: "out of order" in caplog.text)
 
     def test_a_listener_is_spared_what_is_no_event(
         self, broker: Broker, backdoor: Backdoor
     ) -> None:
-        heard: list[Event] = []
-        broker.listen(heard.append)
+        received: list[Event] = []
+        broker.listen(received.append)
         for body in (b"no JSON", b'{"event": "from_the_future", "sender_id": "x"}'):
             backdoor.say(body)
         broker.broadcast(task_event())
-        eventually(lambda: tasks_in(heard))
-        assert {type(event).__name__ for event in heard} <= {"Question", "TaskEvent"}
+        eventually(lambda: tasks_in(received))
+        assert {type(event).__name__ for event in received} <= {"Question", "TaskEvent"}
 
     def test_a_read_only_client_may_listen(self, broker: Broker, read_only_broker: Broker) -> None:
-        heard: list[Event] = []
+        received: list[Event] = []
         broker.cluster_state()  # the exchange is there
-        read_only_broker.listen(heard.append)
+        read_only_broker.listen(received.append)
         broker.broadcast(task_event())
-        eventually(lambda: tasks_in(heard))
+        eventually(lambda: tasks_in(received))

@@ -1,4 +1,4 @@
-"""Dead-lettering: where rejected messages go, and what is written on them."""
+"""Rejected messages: where they go, and their headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core import deaths
+from tasktools.core.amqp import x_death
 from tasktools.core.errors import WouldBeLost
 from tasktools.core.models import Death
 from tasktools.testing.conformance.base import (
@@ -28,7 +28,7 @@ def reject(broker: Broker, queue: str = "emails") -> None:
 
 def deaths_of(broker: Broker, queue: str) -> tuple[Death, ...]:
     """Take the next message and return its deaths."""
-    return deaths.parse(take(broker, queue).properties.headers)
+    return x_death.parse(take(broker, queue).properties.headers)
 
 
 class Failing(Conformance):
@@ -70,8 +70,8 @@ class Failing(Conformance):
         backdoor.put("ping", b"a body")
         for queue in ("ping", "pong", "ping"):
             reject(broker, queue)
-        found = [(death.queue, death.count) for death in deaths_of(broker, "pong")]
-        assert found == [("ping", 2), ("pong", 1)]
+        deaths = [(death.queue, death.count) for death in deaths_of(broker, "pong")]
+        assert deaths == [("ping", 2), ("pong", 1)]
 
     def test_a_message_rejected_twice_keeps_its_first_death(
         self, broker: Broker, backdoor: Backdoor
@@ -111,3 +111,21 @@ class Failing(Conformance):
             broker.nack(delivery.id, requeue=False)
         broker.nack(delivery.id, count_attempt=False)
         assert holds(backdoor, "old", 1)
+
+    def test_begins_without_an_end_are_counted_for_all(
+        self, broker: Broker, second_broker: Broker
+    ) -> None:
+        counts = [client.count_begin("emails", "task-1") for client in (broker, second_broker)]
+        assert [*counts, broker.count_begin("emails", "task-1")] == [0, 1, 2]
+        assert broker.count_begin("emails", "another") == 0
+        assert broker.count_begin("reports", "task-1") == 0
+
+    def test_an_end_forgets_all_begins(self, broker: Broker, second_broker: Broker) -> None:
+        broker.count_begin("emails", "task-1")
+        for _ in range(2):  # idempotent
+            second_broker.forget_begins("emails", "task-1")
+        assert broker.count_begin("emails", "task-1") == 0
+
+    def test_a_task_that_begins_is_no_topic(self, broker: Broker) -> None:
+        broker.count_begin("emails", "task-1")
+        assert broker.known_topics() == {"default"}

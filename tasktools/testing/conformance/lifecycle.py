@@ -32,6 +32,9 @@ CHANGES: Final[dict[str, Call]] = {
     "nack": lambda broker: broker.nack("any"),
     "consume": lambda broker: broker.consume("emails", print, prefetch=1),
     "dead_letter": lambda broker: broker.dead_letter("any", failure()),
+    "count_begin": lambda broker: broker.count_begin("emails", "task-1"),
+    "forget_begins": lambda broker: broker.forget_begins("emails", "task-1"),
+    "delete_topic": lambda broker: broker.delete_topic("emails", force=True),
     "purge": lambda broker: broker.purge("emails"),
     "ensure_topic": lambda broker: broker.ensure_topic("fresh"),
     "create_topic": lambda broker: broker.create_topic("fresh"),
@@ -42,12 +45,15 @@ CHANGES: Final[dict[str, Call]] = {
 }
 LOOKS: Final[dict[str, Call]] = {
     "connect": lambda broker: broker.connect(),
+    "queue_facts": lambda broker: broker.queue_facts("emails"),
     "look_verdict": lambda broker: broker.look_verdict("emails", 5),
     "peek": lambda broker: broker.peek("emails", 5),
     "topic_exists": lambda broker: broker.topic_exists("emails"),
+    "queue_exists": lambda broker: broker.queue_exists("emails.dead"),
     "topic_report": lambda broker: broker.topic_report(),
     "known_topics": lambda broker: broker.known_topics(),
     "topic_settings": lambda broker: broker.topic_settings(),
+    "server_facts": lambda broker: broker.server_facts(["emails"]),
     "listen": lambda broker: broker.listen(print),
     "cluster_state": lambda broker: broker.cluster_state(),
 }
@@ -77,6 +83,12 @@ class Lifecycle(Conformance):
         self, broker: Broker, second_broker: Broker
     ) -> None:
         assert broker.layout == second_broker.layout
+
+    def test_all_clients_of_a_cluster_know_it_as_the_same(
+        self, broker: Broker, second_broker: Broker, read_only_broker: Broker
+    ) -> None:
+        assert broker.identity is not None
+        assert broker.identity == second_broker.identity == read_only_broker.identity
 
     @pytest.mark.parametrize("change", CHANGES)
     def test_a_read_only_client_refuses_to(

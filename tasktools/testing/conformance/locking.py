@@ -58,9 +58,9 @@ class Locking(Conformance):
         held = lock(second_broker)
         second_broker.close()
         assert not held.is_held
-        ours = lock(broker)
+        next_held = lock(broker)
         held.release()  # of no effect
-        assert ours.is_held
+        assert next_held.is_held
         assert broker.acquire_lock("nightly") is None
 
     def test_every_holder_has_a_greater_fence_than_all_before(
@@ -98,18 +98,18 @@ class Locking(Conformance):
     def test_a_lock_is_announced_when_it_is_taken_and_when_it_is_given_back(
         self, broker: Broker, second_broker: Broker
     ) -> None:
-        heard: list[Event] = []
-        second_broker.listen(heard.append)
+        received: list[Event] = []
+        second_broker.listen(received.append)
         held = eventually(lambda: broker.acquire_lock("nightly", "task-1", "worker-1"))
         held.release()
 
-        def told() -> list[LockEvent]:
-            return [event for event in heard if isinstance(event, LockEvent)]
+        def lock_events() -> list[LockEvent]:
+            return [event for event in received if isinstance(event, LockEvent)]
 
-        eventually(lambda: len(told()) == 2)
-        assert [event.kind for event in told()] == ["lock_acquired", "lock_released"]
-        assert {event.lock for event in told()} == {"nightly"}
-        assert (told()[0].task_id, told()[0].locked_by) == ("task-1", "worker-1")
+        eventually(lambda: len(lock_events()) == 2)
+        assert [event.kind for event in lock_events()] == ["lock_acquired", "lock_released"]
+        assert {event.lock for event in lock_events()} == {"nightly"}
+        assert (lock_events()[0].task_id, lock_events()[0].locked_by) == ("task-1", "worker-1")
 
     def test_the_state_of_the_cluster_shows_the_locks(
         self, broker: Broker, second_broker: Broker

@@ -1,10 +1,10 @@
-"""Looking at a queue changes nothing."""
+"""Looks at a queue, which change nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from tasktools.brokers.base import Broker
+from tasktools.brokers.base import Broker, Look
 from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.models import SeenMessage
 from tasktools.core.peek import Cost
@@ -146,11 +146,11 @@ class Looking(Conformance):
 
     def test_what_is_handed_over_is_what_is_kept_without(self, broker: Broker) -> None:
         publish(broker, count=3)
-        kept = broker.peek("emails").messages
+        messages = broker.peek("emails").messages
         received: list[SeenMessage] = []
         broker.peek("emails", receive=lambda message, _body: received.append(message))
-        assert [message.key for message in received] == [message.key for message in kept]
-        assert [message.task for message in received] == [message.task for message in kept]
+        assert [message.key for message in received] == [message.key for message in messages]
+        assert [message.task for message in received] == [message.task for message in messages]
 
     def test_a_look_ends_when_its_receiver_has_seen_enough(
         self, broker: Broker, backdoor: Backdoor
@@ -192,8 +192,8 @@ class Looking(Conformance):
 
     def test_a_look_reads_the_messages_of_celery(self, broker: Broker, backdoor: Backdoor) -> None:
         broker.ensure_topic("emails")
-        body, told = celery_message(kwargs={"to": "a@b"})
-        backdoor.put("emails", body, told)
+        body, celery_properties = celery_message(kwargs={"to": "a@b"})
+        backdoor.put("emails", body, celery_properties)
         (message,) = broker.peek("emails", 5).messages
         assert (message.task.form, message.task.kwargs) == ("celery", {"to": "a@b"})
 
@@ -207,6 +207,51 @@ class Looking(Conformance):
         broker.ensure_topic("emails")
         broker.consume("emails", print, prefetch=1)
         eventually(lambda: broker.look_verdict("emails", 5).cost is Cost.REORDERS)
+
+    def test_the_facts_about_a_queue_say_what_it_was_made_with(self, broker: Broker) -> None:
+        """Issue 11, row 1: what decides about a queue's messages is known."""
+        broker.create_topic("emails", max_priority=5, message_ttl=30.0)
+        publish(broker, count=2)
+        facts = broker.queue_facts("emails")
+        assert (facts.queue_type, facts.ready, facts.message_ttl) == ("classic", 2, 30.0)
+        assert facts.dead_letter_exchange == broker.layout.dead_letter_exchange
+        assert facts.unknown == ()
+        with pytest.raises(QueueNotFound):
+            broker.queue_facts("missing")
+
+    def test_that_messages_may_expire_while_they_are_held_is_in_the_verdict(
+        self, broker: Broker, read_only_broker: Broker
+    ) -> None:
+        """Issue 11, row 1: a TTL, and what a read-only client may look at."""
+        broker.create_topic("emails", message_ttl=30.0)
+        publish(broker, count=2)
+        verdict = broker.look_verdict("emails")
+        assert (verdict.cost, "expire after 30 s" in verdict.why) == (Cost.EXPIRES, True)
+        assert len(broker.peek("emails").messages) == 2
+        with pytest.raises(LookRefused, match="read_only"):
+            read_only_broker.peek("emails")
+
+    def test_what_expires_when_a_look_brings_it_to_the_head_is_told(self, broker: Broker) -> None:
+        """Issue 11, row 11: it was told as somebody else who used the queue."""
+        publish(broker)
+        for _ in range(3):
+            broker.publish("emails", {"task_name": "shop:send"}, ttl=0.001)
+        broker.publish("emails", {"task_name": "shop:last"})
+        looks: list[Look] = []
+
+        def is_expired() -> bool:
+            looks.append(broker.peek("emails"))
+            return looks[-1].ready_after == 2
+
+        eventually(is_expired)
+        assert str(looks[-1].messages[-1].task.task_name).endswith("last")
+        assert len(looks[-1].messages) == 2
+        shrunk = [look for look in looks if look.ready_after < look.ready_before]
+        assert sum(look.ready_before - look.ready_after for look in shrunk) == 3
+        for look in shrunk:
+            assert f"{look.ready_before - look.ready_after} had expired" in str(look.note)
+            assert "moved them" in str(look.note)
+        eventually(lambda: broker.queue_facts("emails.dead").ready == 3)
 
     def test_asking_for_the_verdict_touches_nothing(self, broker: Broker) -> None:
         publish(broker)

@@ -1,4 +1,4 @@
-"""Working through a queue: what is chosen goes where it is sent, the rest stays as it was."""
+"""Moves through a queue: chosen messages are sent on, the rest stays as it was."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.brokers.moving import Moved, RawMessage, Sending
-from tasktools.core import wire
+from tasktools.brokers.mover import Moved, RawMessage, Sending
+from tasktools.core.amqp import properties
 from tasktools.core.errors import QueueInUse, QueueNotFound, ReadOnly
 from tasktools.core.models import Properties, PublishResult
 from tasktools.testing.conformance.base import Backdoor, Conformance
@@ -18,11 +18,11 @@ from tasktools.testing.eventually import eventually
 Choice = Callable[[int], str | None]
 """Says where the message of a number goes: a queue, `GONE`, or `None` for it stays."""
 GONE = ""
-NO_PROPERTIES = wire.encode(Properties())
+NO_PROPERTIES = properties.encode(Properties())
 
 
 class Diary:
-    """A `Transfer` that writes down what it is told. *wanted*: after so many it is done."""
+    """A `Transfer` that records each call. It is done after *wanted* messages."""
 
     def __init__(self, choice: Choice, *, wanted: int = 1000) -> None:
         self.told: list[tuple[str, Any]] = []
@@ -51,22 +51,22 @@ class Diary:
 
     def sending(self, sendings: Sequence[Sending]) -> None:
         """Write down each."""
-        self.told += [("sending", sending.row) for sending in sendings]
+        self.told += [("sending", sending.number) for sending in sendings]
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
         """Write down each."""
-        self.told += [(said, sending.row) for sending, said in answers]
+        self.told += [(answer, sending.number) for sending, answer in answers]
 
     def write(self) -> None:
         """Nothing: all is written at once."""
 
     def settled(self, sendings: Sequence[Sending]) -> None:
         """Write down each."""
-        self.told += [("settled", sending.row) for sending in sendings]
+        self.told += [("settled", sending.number) for sending in sendings]
 
     def returned(self, sendings: Sequence[Sending]) -> None:
         """Write down each."""
-        self.told += [("returned", sending.row) for sending in sendings]
+        self.told += [("returned", sending.number) for sending in sendings]
 
     def of(self, event: str) -> list[int]:
         """Return the messages of which *event* was told; which came first is not promised."""
@@ -90,12 +90,12 @@ class Breaking(Diary):
 
 
 class Slow(Diary):
-    """One that allows few, and nothing every other time."""
+    """A `Transfer` that allows three messages on every other call, and none on the rest."""
 
     asked = 0
 
     def allowance(self) -> int:
-        """Three, or none."""
+        """Return 3 and 0 by turns."""
         self.asked += 1
         return 3 * (self.asked % 2)
 
@@ -131,7 +131,7 @@ class Moving(Conformance):
 
     @pytest.fixture
     def queue(self, backdoor: Backdoor) -> str:
-        """A queue with messages that are numbered from 0 to 9."""
+        """Return a queue with messages that are numbered from 0 to 9."""
         for name in ("source", "target"):
             backdoor.declare_plain_queue(name)
         for n in range(10):
@@ -164,7 +164,7 @@ class Moving(Conformance):
         self, broker: Broker, backdoor: Backdoor, queue: str
     ) -> None:
         with broker.mover(queue) as mover:
-            raw = wire.encode(Properties(message_id="new", headers={"a": 1}))
+            raw = properties.encode(Properties(message_id="new", headers={"a": 1}))
             mover.put(Diary(even), [Sending(0, "target", b"\xff\x00 body", raw)])
         (message,) = broker.peek("target", 5).messages
         assert (message.properties.message_id, message.properties.headers) == ("new", {"a": 1})
@@ -175,8 +175,8 @@ class Moving(Conformance):
         with broker.mover(queue) as mover:
             places = enumerate(("target", "nowhere"))
             mover.put(diary, [Sending(n, to, b"body", NO_PROPERTIES) for n, to in places])
-        told = [("sending", 0), ("sending", 1), ("confirmed", 0), ("unroutable", 1)]
-        assert sorted(diary.told) == sorted(told)
+        expected = [("sending", 0), ("sending", 1), ("confirmed", 0), ("unroutable", 1)]
+        assert sorted(diary.told) == sorted(expected)
 
     def test_without_a_queue_to_go_to_a_message_is_gone(
         self, broker: Broker, backdoor: Backdoor, queue: str

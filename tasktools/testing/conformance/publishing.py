@@ -1,4 +1,4 @@
-"""Publishing: what arrives, in which order, and what is told of what does not."""
+"""Publishing: which messages arrive, in which order, and what is reported of the others."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Publishing(Conformance):
         broker.ensure_topic("emails")
         with ThreadPoolExecutor(4) as pool:
             ids = list(pool.map(lambda _: publish(broker, count=10), range(4)))
-        assert len({one for some in ids for one in some}) == 40
+        assert len({message_id for some in ids for message_id in some}) == 40
         assert holds(backdoor, "emails", 40)
 
     @pytest.mark.parametrize("topic", ["", "*", "amq.mine", "x" * 251, "ä" * 126])

@@ -1,4 +1,4 @@
-"""Settings of topics: kept by the broker, and spoken of."""
+"""Settings of topics: stored by the broker, and announced."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Settings(Conformance):
         assert dict(broker.topic_settings()) == wanted
 
     def test_all_are_told_of_new_settings(self, broker: Broker, second_broker: Broker) -> None:
-        heard: list[Event] = []
-        second_broker.listen(heard.append)
+        received: list[Event] = []
+        second_broker.listen(received.append)
         broker.configure_topic("emails", SETTINGS)
-        (update,) = eventually(lambda: [e for e in heard if isinstance(e, SettingsUpdate)])
+        (update,) = eventually(lambda: [e for e in received if isinstance(e, SettingsUpdate)])
         assert (update.topic, update.settings) == ("emails", SETTINGS)
         eventually(lambda: second_broker.cluster_state().settings == {"emails": SETTINGS})
 

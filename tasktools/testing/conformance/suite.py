@@ -14,6 +14,7 @@ from tasktools.testing.conformance.looking import Looking
 from tasktools.testing.conformance.moving import Moving
 from tasktools.testing.conformance.overhearing import Overhearing
 from tasktools.testing.conformance.publishing import Publishing
+from tasktools.testing.conformance.server import ServerKnowledge
 from tasktools.testing.conformance.settings import Settings
 from tasktools.testing.conformance.tapping import Tapping
 from tasktools.testing.conformance.topics import Topics
@@ -32,11 +33,12 @@ class BrokerConformance(
     Moving,
     Topics,
     Settings,
+    ServerKnowledge,
     Events,
     Locking,
     Lifecycle,
 ):
-    """What every `Broker` does. A subclass brings fixtures, and says what its backend `lacks`.
+    """The behaviour of every `Broker`. A subclass has fixtures, and names what its backend `lacks`.
 
     Fixtures, all fresh for each test and closed by the subclass:
 

@@ -1,4 +1,4 @@
-"""Taps: what was published is kept, and read again, as often as one likes."""
+"""Taps: published messages are kept, and can be read again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.brokers.tapping import Tapped
-from tasktools.core import taps, wire
+from tasktools.brokers.taps import Tapped
+from tasktools.core import taps
+from tasktools.core.amqp import properties
 from tasktools.core.errors import InvalidTap, ReadOnly, TapConflict, UnknownTap
 from tasktools.core.models import Outgoing, Properties
 from tasktools.testing.conformance.base import (
@@ -34,11 +35,11 @@ def begin(broker: Broker, name: str = NAME) -> bool:
     return broker.tap(name, max_age=DAY, max_bytes=LEAST)
 
 
-def read(broker: Broker, name: str = NAME, **told: Any) -> list[Tapped]:
+def read(broker: Broker, name: str = NAME, **options: Any) -> list[Tapped]:
     """Return what a tap has kept."""
-    found: list[Tapped] = []
-    broker.read_tap(name, found.append, **told)
-    return found
+    messages: list[Tapped] = []
+    broker.read_tap(name, messages.append, **options)
+    return messages
 
 
 def numbers(messages: list[Tapped]) -> list[int]:
@@ -56,11 +57,11 @@ class Tapping(Conformance):
         begin(broker)
         ids = publish(second_broker, "emails", 3) + publish(broker, "images", 1)
         for reader in (broker, second_broker, broker):
-            found = read(reader)
-            assert [message.topic for message in found] == ["emails"] * 3 + ["images"]
-            assert [wire.decode(message.properties).message_id for message in found] == ids
+            messages = read(reader)
+            assert [message.topic for message in messages] == ["emails"] * 3 + ["images"]
+            assert [properties.decode(message.properties).message_id for message in messages] == ids
         assert holds(backdoor, "emails", 3)  # nothing was taken away
-        assert [message.body for message in found[:3]] == backdoor.bodies("emails")
+        assert [message.body for message in messages[:3]] == backdoor.bodies("emails")
 
     @needs("streams")
     def test_only_what_is_published_from_then_on_is_kept(self, broker: Broker) -> None:
@@ -74,9 +75,9 @@ class Tapping(Conformance):
     def test_thousands_are_read_in_their_order(self, broker: Broker) -> None:
         begin(broker)
         fill(broker, "emails", 3_000)
-        found = read(broker)
-        assert numbers(found) == list(range(3_000))
-        offsets = [message.offset for message in found]
+        messages = read(broker)
+        assert numbers(messages) == list(range(3_000))
+        offsets = [message.offset for message in messages]
         assert offsets == sorted(set(offsets))
 
     @needs("streams")
@@ -98,8 +99,8 @@ class Tapping(Conformance):
         time.sleep(3.4)  # a second before and after are not told apart
         between = time.time() - 2.1
         publish(broker, "images", 1)
-        assert [one.topic for one in read(broker, since=between)] == ["images"]
-        assert [one.topic for one in read(broker, until=between)] == ["emails"] * 2
+        assert [message.topic for message in read(broker, since=between)] == ["images"]
+        assert [message.topic for message in read(broker, until=between)] == ["emails"] * 2
         assert len(read(broker, since=between - 60, until=between + 60)) == 3
         assert read(broker, since=between + 60) == []
         assert read(broker, until=between - 60) == []
@@ -116,11 +117,15 @@ class Tapping(Conformance):
         )
         message = Outgoing(topic="emails", message_id="m1", body=task_body(), properties=sent)
         assert broker.publish_many([message]) == ["confirmed"]
-        (kept,) = read(broker)
-        told = wire.decode(kept.properties)
-        assert kept.body == message.body
-        assert told.headers == {"text": "x", "number": 7}
-        assert (told.message_id, told.priority, told.content_type) == ("m1", 3, "application/json")
+        (tapped,) = read(broker)
+        read_back = properties.decode(tapped.properties)
+        assert tapped.body == message.body
+        assert read_back.headers == {"text": "x", "number": 7}
+        assert (read_back.message_id, read_back.priority, read_back.content_type) == (
+            "m1",
+            3,
+            "application/json",
+        )
         assert holds(backdoor, "emails", 1)
 
     @needs("streams")
@@ -178,7 +183,7 @@ class Tapping(Conformance):
         assert numbers(read(broker)) == [0, 1]
         assert not begin(broker)  # it is there, and goes on
         publish(broker, "images", 1)
-        assert [one.topic for one in read(broker)] == ["emails", "emails", "images"]
+        assert [message.topic for message in read(broker)] == ["emails", "emails", "images"]
 
     @needs("streams")
     def test_one_that_is_deleted_is_gone(self, broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""Topics: what is created, what is used as it is, what is told of them."""
+"""Topics: creation, reuse of existing queues, and reports on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from tasktools.brokers.base import Broker
-from tasktools.core.errors import InvalidTask, InvalidTopic, TopicConflict
+from tasktools.core.errors import (
+    InvalidTask,
+    InvalidTopic,
+    QueueNotFound,
+    TopicConflict,
+    TopicInUse,
+)
 from tasktools.core.events import Event, SettingsUpdate, WorkerEvent
 from tasktools.core.models import TopicSettings, TopicStats
 from tasktools.testing.conformance.base import (
@@ -38,7 +44,14 @@ class Topics(Conformance):
 
     def test_a_topic_comes_with_its_dead_letter_queue(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
-        assert broker.topic_exists("emails.dead")
+        assert broker.queue_exists("emails.dead")
+
+    def test_any_queue_exists_that_somebody_declared(
+        self, broker: Broker, backdoor: Backdoor
+    ) -> None:
+        assert not broker.queue_exists("plain")
+        backdoor.declare_plain_queue("plain")
+        assert broker.queue_exists("plain")
 
     def test_another_client_sees_the_topic(self, broker: Broker, second_broker: Broker) -> None:
         broker.ensure_topic("emails")
@@ -52,10 +65,19 @@ class Topics(Conformance):
             client.ensure_topic("emails")
         assert backdoor.depth("emails") == 2
 
-    @pytest.mark.parametrize("topic", ["", "*", "amq.mine", "x" * 251])
-    def test_a_name_that_can_be_no_topic_is_not_ensured(self, broker: Broker, topic: str) -> None:
+    @pytest.mark.parametrize(
+        "topic", ["", "*", "#", "mail.*", "amq.mine", "x" * 251, "a\nb", "a\x00b", "emails.dead"]
+    )
+    def test_a_name_that_can_be_no_topic_is_not_created(self, broker: Broker, topic: str) -> None:
+        """Issue 11, misleading: the queue `mail.*` would get a copy of others' tasks."""
+        broker.ensure_topic("emails")
         with pytest.raises(InvalidTask):
             broker.ensure_topic(topic)
+        with pytest.raises(InvalidTask):
+            publish(broker, topic)
+        with pytest.raises(InvalidTopic):
+            broker.create_topic(topic)
+        assert broker.known_topics() == {"default", "emails"}
 
     def test_a_queue_that_exists_is_used_as_it_is(self, broker: Broker, backdoor: Backdoor) -> None:
         backdoor.declare_plain_queue("old")
@@ -123,6 +145,92 @@ class Topics(Conformance):
         with pytest.raises(TopicConflict, match="x-queue-type"):
             broker.create_topic("emails")
 
+    # --- deleting -------------------------------------------------------------------
+
+    def test_an_empty_topic_is_deleted_with_all_that_belongs_to_it(self, broker: Broker) -> None:
+        """Issue 11, new user: a topic that was made to try something can be taken away."""
+        broker.ensure_topic("emails")
+        broker.configure_topic("emails", TopicSettings(max_retries=1))
+        assert broker.delete_topic("emails") == 0
+        assert not broker.topic_exists("emails")
+        assert not broker.queue_exists("emails.dead")
+        assert broker.topic_settings() == {}
+        assert broker.known_topics() == {"default"}
+
+    def test_a_deleted_topic_can_be_made_again(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        broker.delete_topic("emails")
+        publish(broker)
+        broker.nack(take(broker).id, requeue=False)
+        eventually(lambda: stats_of(broker, "emails").dead_letter == 1)
+
+    @pytest.mark.parametrize("queue", ["emails", "emails.dead"])
+    def test_a_topic_with_messages_is_kept_unless_forced(
+        self, broker: Broker, backdoor: Backdoor, queue: str
+    ) -> None:
+        """Issue 11, new user: dead letters are messages, too."""
+        broker.ensure_topic("emails")
+        backdoor.put(queue, b"precious")
+        with pytest.raises(TopicInUse, match=r"1 message.*nothing was deleted"):
+            broker.delete_topic("emails")
+        assert backdoor.depth(queue) == 1
+        assert broker.topic_exists("emails")
+        assert broker.queue_exists("emails.dead")
+        assert broker.delete_topic("emails", force=True) == 1
+        assert not broker.topic_exists("emails")
+
+    def test_a_topic_with_a_consumer_is_kept_unless_forced(
+        self, broker: Broker, second_broker: Broker
+    ) -> None:
+        broker.ensure_topic("emails")
+        consumer = second_broker.consume("emails", lambda _delivery: None, prefetch=1)
+        eventually(lambda: stats_of(broker, "emails").consumers == 1)
+        with pytest.raises(TopicInUse, match="1 consumer"):
+            broker.delete_topic("emails")
+        assert broker.topic_exists("emails")
+        consumer.cancel()
+        eventually(lambda: stats_of(broker, "emails").consumers == 0)
+        assert broker.delete_topic("emails") == 0
+
+    def test_of_half_a_topic_the_rest_is_deleted(self, broker: Broker, backdoor: Backdoor) -> None:
+        for queue in ("emails", "reports.dead"):
+            backdoor.declare_plain_queue(queue)
+        for topic in ("emails", "reports"):
+            assert broker.delete_topic(topic) == 0
+        assert not broker.topic_exists("emails")
+        assert not broker.queue_exists("reports.dead")
+
+    @needs("quorum_queues")
+    def test_a_quorum_topic_is_deleted_as_others_are(
+        self, broker: Broker, backdoor: Backdoor
+    ) -> None:
+        broker.create_topic("emails", queue_type="quorum")
+        backdoor.put("emails", b"precious")
+        eventually(lambda: backdoor.depth("emails") == 1)
+        with pytest.raises(TopicInUse, match="1 message"):
+            broker.delete_topic("emails")
+        backdoor.bodies("emails")
+        eventually(lambda: backdoor.depth("emails") == 0)
+        assert broker.delete_topic("emails") == 0
+        assert not broker.topic_exists("emails")
+
+    def test_what_is_no_topic_is_not_deleted(self, broker: Broker) -> None:
+        broker.ensure_topic("emails")
+        with pytest.raises(QueueNotFound):
+            broker.delete_topic("missing", force=True)
+        for name in ("emails.dead", "tasktools.settings.fp", "", "amq.x"):
+            with pytest.raises(InvalidTopic):
+                broker.delete_topic(name, force=True)
+        assert broker.queue_exists("emails.dead")
+
+    def test_a_queue_of_an_impossible_name_can_be_deleted(
+        self, broker: Broker, backdoor: Backdoor
+    ) -> None:
+        """Issue 11, misleading: one that an earlier version has made gets a copy of every task."""
+        backdoor.declare_plain_queue("mail.*")
+        assert broker.delete_topic("mail.*") == 0
+        assert not broker.topic_exists("mail.*")
+
     # --- what is known --------------------------------------------------------------
 
     def test_the_default_topic_is_always_known(self, broker: Broker) -> None:
@@ -161,16 +269,16 @@ class Topics(Conformance):
         assert broker.known_topics() == {"default", "emails", "last"}
 
     def test_a_new_topic_is_announced_once(self, broker: Broker, second_broker: Broker) -> None:
-        heard: list[Event] = []
-        second_broker.listen(heard.append)
+        received: list[Event] = []
+        second_broker.listen(received.append)
         broker.ensure_topic("emails")
         broker.ensure_topic("emails")
         broker.create_topic("reports")
         publish(broker, "images")
         broker.broadcast(worker_event())
-        eventually(lambda: any(isinstance(event, WorkerEvent) for event in heard))
-        told = [event.topic for event in heard if isinstance(event, SettingsUpdate)]
-        assert told == ["emails", "reports", "images"]
+        eventually(lambda: any(isinstance(event, WorkerEvent) for event in received))
+        updated = [event.topic for event in received if isinstance(event, SettingsUpdate)]
+        assert updated == ["emails", "reports", "images"]
 
     def test_queues_that_are_no_topics_are_not_known(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
@@ -222,5 +330,7 @@ class Topics(Conformance):
 
     def test_the_report_says_where_its_columns_come_from(self, broker: Broker) -> None:
         broker.ensure_topic("emails")
-        told = {c for source in broker.topic_report().sources if source.ok for c in source.columns}
-        assert {"queued", "dead_letter", "consumers", "exists"} <= told
+        columns = {
+            c for source in broker.topic_report().sources if source.ok for c in source.columns
+        }
+        assert {"queued", "dead_letter", "consumers", "exists"} <= columns

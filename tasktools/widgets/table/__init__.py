@@ -1,8 +1,8 @@
-"""A table that pages: quick at 100,000 rows, and what is selected is keys, not places on screen.
+"""A table that is quick at 100,000 rows, and whose selection consists of keys, not of positions.
 
-`columns` says what is shown and how; `rows` filters, sorts and cuts a frame; `state` holds what
-was chosen, and the rules; `intents` reads what the browser asks for; `view` is the widget, whose
-script draws the rows in sight and knows no rule.
+`columns` says how values are shown; `rows` filters and sorts a frame; `state` holds the user's
+choices and every rule; `requests` reads what the browser asks for; `view` is the widget, whose
+script only draws the rows in sight.
 """
 
 from tasktools.widgets.table.columns import Column

@@ -1,4 +1,4 @@
-"""What a table shows: its columns, and their values as text that is safe to send and to draw."""
+"""Columns of a table, and their values as text that is safe to send and to draw."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import pandas as pd
 
+from tasktools.core.escaping import harmless
+from tasktools.core.timespans import in_words
+
 Kind = Literal["text", "id", "json", "count", "size", "time", "span", "flag"]
 
-_TEXTS: Final = ("text", "id", "json")
-_LONGEST: Final = 300
+_TEXT_KINDS: Final = ("text", "id", "json")
+_MAX_CHARS: Final = 300
 _JSON: Final = msgspec.json.Encoder(enc_hook=str)
-_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: which of the frame's, its heading, and how its values are shown.
+    """One column of a table: its name in the frame, its heading, and the kind of its values.
 
-    Widths are pixels; one that may `grow` shares what is left. Columns of text (`text`, `id`,
-    `json`) are those that a filter searches.
+    Widths are pixels; columns that may `grow` share the rest of the width. A filter searches the
+    kinds of text: `text`, `id` and `json`.
     """
 
     name: str
@@ -34,24 +36,24 @@ class Column:
 
     @property
     def searched(self) -> bool:
-        """Whether a filter looks here."""
-        return self.kind in _TEXTS
+        """Whether a filter searches this column."""
+        return self.kind in _TEXT_KINDS
 
 
 class Cell(NamedTuple):
-    """A value as it is drawn, and what the pointer over it tells, if that is more."""
+    """The text of a value, and its tooltip if that says more."""
 
     text: str
     title: str = ""
 
 
 def cell(value: Any, kind: Kind, now: datetime) -> Cell:
-    """Return *value* as it is shown at *now*."""
+    """Return the cell that shows *value* at the time *now*."""
     if is_missing(value):
         return Cell("")
-    if kind in _TEXTS:
-        return Cell(_cut(harmless(text_of(value, kind))))
-    return _SHOWN[kind](value, now)
+    if kind in _TEXT_KINDS:
+        return Cell(shortened(harmless(text_of(value, kind)), _MAX_CHARS))
+    return _CELL_OF[kind](value, now)
 
 
 def text_of(value: Any, kind: Kind) -> str:
@@ -62,23 +64,14 @@ def text_of(value: Any, kind: Kind) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether there is no value."""
+    """Whether *value* is `None`, `NA`, `NaT` or NaN."""
     return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124
 
 
-def harmless(text: str) -> str:
-    r"""Return *text* with what is not to be printed written out, as ``\n`` or ``\u202e``: lone
-    surrogates cannot be sent, and marks of direction would change how a neighbour reads."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
-def _cut(text: str) -> str:
-    more = len(text) - _LONGEST
-    return text if more <= 0 else f"{text[:_LONGEST]} … [+{more:,} characters]"
+def shortened(text: str, max_chars: int) -> str:
+    """Return the first *max_chars* of *text*, and how many more there are."""
+    more = len(text) - max_chars
+    return text if more <= 0 else f"{text[:max_chars]} … [+{more:,} characters]"
 
 
 def _json(value: Any) -> str:
@@ -109,29 +102,20 @@ def _time(value: Any, now: datetime) -> Cell:
     exact = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if abs(seconds) < 60:
         return Cell("just now", exact)
-    about = _about(abs(seconds))
+    about = in_words(abs(seconds), units=1)
     return Cell(f"{about} ago" if seconds > 0 else f"in {about}", exact)
-
-
-def _about(seconds: float) -> str:
-    """Return a span of a minute or more in the largest unit that it fills."""
-    unit, size = next(pair for pair in _UNITS if seconds >= pair[1])
-    return f"{int(seconds // size)} {unit}"
 
 
 def _span(value: Any, _now: datetime) -> Cell:
     seconds = value.total_seconds()
-    exact = f"{seconds:,.3f} s"
-    if abs(seconds) < 60:
-        return Cell(f"{seconds:.1f} s", exact)
-    return Cell(f"{'-' if seconds < 0 else ''}{_about(abs(seconds))}", exact)
+    return Cell(in_words(seconds, units=1), f"{seconds:,.3f} s")
 
 
 def _flag(value: Any, _now: datetime) -> Cell:
     return Cell("yes" if value else "no")
 
 
-_SHOWN: Final[dict[Kind, Callable[[Any, datetime], Cell]]] = {
+_CELL_OF: Final[dict[Kind, Callable[[Any, datetime], Cell]]] = {
     "count": _count,
     "size": _size,
     "time": _time,

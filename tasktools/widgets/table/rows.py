@@ -1,4 +1,4 @@
-"""The rows of a table: a frame, by key, that can be searched, put in order and cut to a window."""
+"""Rows of a table: a frame with keys that can be searched and sorted."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tasktools.widgets.table.columns import Cell, Column, cell, is_missing, text
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
-_BETWEEN: Final = "\x1f"  # no word of a filter spans two columns
+_COLUMN_SEPARATOR: Final = "\x1f"  # no word of a filter spans two columns
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """By which column rows are sorted, and whether the largest comes first."""
+    """The column by which rows are sorted, and the direction."""
 
     column: str
     descending: bool = False
 
 
 class Rows:
-    """The rows of *frame*, a place each: 0 is the first.
+    """The rows of *frame*. A place is the position of a row in the frame, from 0.
 
-    Raises `ValueError` where a column or a key is missing, or a key is there twice.
+    Raises `ValueError` if a column or a key is missing, or if a key occurs twice.
     """
 
     def __init__(self, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
@@ -52,25 +52,27 @@ class Rows:
         return len(self.keys)
 
     def place(self, key: str) -> int | None:
-        """Return where the row of *key* is, `None` if there is none."""
+        """Return the place of the row of *key*, or `None`."""
         place = self.keys.get_indexer([key])[0]
         return None if place < 0 else int(place)
 
     def having(self, keys: Collection[str]) -> Mask:
-        """Return which rows have one of *keys*."""
+        """Return a mask of the rows that have one of *keys*."""
         having: Mask = self.keys.isin(list(keys))
         return having
 
     def matching(self, text: str) -> Mask:
-        """Return which rows have every word of *text* in their columns of text, in any case."""
-        found = np.ones(len(self), dtype=bool)
+        """Return a mask of the rows whose texts contain every word of *text*, in any case."""
+        matches = np.ones(len(self), dtype=bool)
         for word in text.casefold().split():
-            found &= np.fromiter((word in row for row in self._searched), bool, len(self))
-        return found
+            matches &= np.fromiter((word in row for row in self._searched), bool, len(self))
+        return matches
 
     def order(self, sort: Sort | None) -> Places:
-        """Return the places of all rows in their order; equals stay as they are, rows without a
-        value come last."""
+        """Return the places of all rows in the order of *sort*.
+
+        Equal rows keep their order; rows without a value come last.
+        """
         if sort is None:
             return np.arange(len(self))
         if self._sorted is None or self._sorted[0] != sort:
@@ -81,7 +83,7 @@ class Rows:
         return self._sorted[1]
 
     def cells(self, places: Places, now: datetime) -> list[list[Cell]]:
-        """Return the cells of the rows at *places*, a list a row."""
+        """Return the cells of the rows at *places*, one list per row."""
         columns = [
             [cell(value, column.kind, now) for value in self.frame[name].iloc[places]]
             for name, column in self.columns.items()
@@ -90,9 +92,9 @@ class Rows:
 
     @cached_property
     def _searched(self) -> list[str]:
-        """The text of each row, in lower case; made when it is first searched."""
+        """The text of each row in lower case, built for the first search."""
         texts = [self._texts(column) for column in self.columns.values() if column.searched]
-        return [_BETWEEN.join(row).casefold() for row in zip(*texts, strict=True)]
+        return [_COLUMN_SEPARATOR.join(row).casefold() for row in zip(*texts, strict=True)]
 
     def _texts(self, column: Column) -> Iterable[str]:
         return [text_of(value, column.kind) for value in self.frame[column.name].tolist()]

@@ -1,4 +1,4 @@
-"""What a table shows and what is selected in it. No widgets here, and no other place for a rule."""
+"""State of a table: its rows, filter, order and selection, and every rule. No widgets here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import pandas as pd
 import traitlets
 
 from tasktools.core.clock import Clock, SystemClock, moment
+from tasktools.core.plurals import counted
 from tasktools.widgets.state import SharedState
 from tasktools.widgets.table.columns import Cell, Column
 from tasktools.widgets.table.rows import Mask, Places, Rows, Sort
 
-_LARGEST_PAGE: Final = 400
+_MAX_PAGE_ROWS: Final = 400
 
 
 class Row(NamedTuple):
-    """A row as it is drawn."""
+    """One row of a page."""
 
     key: str
     selected: bool
@@ -28,7 +29,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What is on screen at one instant: the rows from place *first* on, and all around them."""
+    """The screen at one instant: the rows from place *first* on, and everything around them."""
 
     generation: int
     revision: int
@@ -47,31 +48,31 @@ class Page:
 
 
 class TableState(SharedState):
-    """The state of a table. Set `filter` and `sort`, call the rest.
+    """The state of a table. Set `filter` and `sort`, and call the methods.
 
-    Rows are named by their `key` everywhere, so a selection means the same rows whatever is
-    filtered, sorted or scrolled. `generation` numbers the lists of shown rows, `revision`
-    everything that can be seen.
+    A row is always named by its `key`, so a selection means the same rows after the user filters,
+    sorts or scrolls. `generation` increases with each new list of shown rows, `revision` with
+    each change on screen.
     """
 
-    # entered
-    filter = traitlets.Unicode()  # words, all of which must be in a row, in any case
+    # set by the user
+    filter = traitlets.Unicode()  # words that a row must contain, in any case
     sort = traitlets.Instance(Sort, allow_none=True)
-    current = traitlets.Unicode(None, allow_none=True)  # key of the row that is looked at
+    current = traitlets.Unicode(None, allow_none=True)  # key of the current row
 
-    # what follows
+    # derived
     selected = traitlets.Tuple(read_only=True)  # keys, in the frame's order
     total = traitlets.Int()
     shown = traitlets.Int()
     hidden = traitlets.Int()  # selected, but not shown
-    words = traitlets.Unicode()  # these counts, for people
+    words = traitlets.Unicode()  # the counts in words
     generation = traitlets.Int()
     revision = traitlets.Int()
 
     _rows: Rows
-    _listed: Places  # of the shown rows, in their order
+    _listed: Places  # places of the shown rows, in their order
     _chosen: Mask  # which rows are selected
-    _before: Mask  # which are so without the range that is being drawn
+    _before: Mask  # the selection without the range that is being extended
 
     def __init__(self, columns: Sequence[Column], *, clock: Clock | None = None) -> None:
         super().__init__()
@@ -84,8 +85,8 @@ class TableState(SharedState):
     # --- which rows -----------------------------------------------------------------
 
     def show(self, frame: pd.DataFrame) -> None:
-        """Show the rows of *frame*, which has a `key` of its own for each. What was selected
-        stays so, as far as it is still there."""
+        """Show the rows of *frame*, each with a unique `key`. Rows that are still there stay
+        selected."""
         with self.lock:
             rows = Rows(frame, self.columns)
             self._rows, self._chosen = rows, rows.having(self.selected)
@@ -95,13 +96,13 @@ class TableState(SharedState):
                 self.current = None
 
     def keep(self, only: Collection[str] | pd.Series[bool] | Mask | None) -> None:
-        """Show *only* these rows: keys, or a mask over the frame; `None`: all of them."""
+        """Show *only* these rows: keys, or a mask over the frame; `None` shows all."""
         with self.lock:
             self._kept = None if only is None else self._keys_of(only)
             self._arrange()
 
     def sort_by(self, column: str) -> None:
-        """Sort by *column*: at first upwards, then downwards, then not at all."""
+        """Sort by *column*: ascending, at the second call descending, at the third not at all."""
         with self.lock:
             if self.sort is None or self.sort.column != column:
                 self.sort = Sort(column)
@@ -109,10 +110,10 @@ class TableState(SharedState):
                 self.sort = None if self.sort.descending else Sort(column, descending=True)
 
     def page(self, first: int, last: int) -> Page:
-        """Return what is to be seen at the places from *first* to before *last*; if there are
-        not so many, the last of them."""
+        """Return the shown rows from *first* up to, but without, *last*; the last ones if there
+        are fewer."""
         with self.lock:
-            size = max(0, min(last - first, _LARGEST_PAGE))
+            size = max(0, min(last - first, _MAX_PAGE_ROWS))
             first = max(0, min(first, self.shown - size))
             places = self._listed[first : first + size]
             cells = self._rows.cells(places, moment(self._clock.time()))
@@ -137,22 +138,22 @@ class TableState(SharedState):
     # --- what is selected -----------------------------------------------------------
 
     def select(self, keys: Collection[str]) -> None:
-        """Select the rows of *keys*, as far as there are any, and no others."""
+        """Select the rows of *keys* that exist, and no others."""
         with self.lock:
             self._choose(self._rows.having(keys))
 
     def select_all(self) -> None:
-        """Select all shown rows, beside what is selected."""
+        """Add all shown rows to the selection."""
         with self.lock:
             self._choose(self._chosen | self._mask(self._listed))
 
     def select_none(self) -> None:
-        """Select nothing, hidden rows included."""
+        """Empty the selection, hidden rows included."""
         with self.lock:
             self._choose(np.zeros_like(self._chosen))
 
     def toggle_all(self) -> None:
-        """Select all shown rows; if they are selected, none of them."""
+        """Select all shown rows, or unselect them if all are selected."""
         with self.lock:
             if self._every() == "true":
                 self._choose(self._chosen & ~self._mask(self._listed))
@@ -160,7 +161,7 @@ class TableState(SharedState):
                 self.select_all()
 
     def toggle(self, key: str) -> None:
-        """Select the row of *key*, or no longer; a range begins here."""
+        """Select or unselect the row of *key*; a range begins here."""
         with self.lock:
             place = self._rows.place(key)
             if place is not None:
@@ -170,21 +171,21 @@ class TableState(SharedState):
                 self._choose(chosen)
 
     def toggle_current(self) -> None:
-        """Select the current row, or no longer, if it is shown."""
+        """Select or unselect the current row, if it is shown."""
         with self.lock:
             if self.current is not None and self._at(self.current) is not None:
                 self.toggle(self.current)
 
     def open(self, key: str) -> None:
-        """Look at the row of *key*, whatever is selected; a range begins here."""
+        """Make the row of *key* the current one; a range begins here. The selection stays."""
         with self.lock:
             if self._rows.place(key) is not None:
                 self._anchor, self._before = key, self._chosen
                 self.current = key
 
     def extend(self, key: str) -> None:
-        """Select the shown rows from where the range begins to *key*, in place of the range that
-        was selected from there before."""
+        """Select the shown rows from the beginning of the range to *key*, instead of the range that
+        was selected before."""
         with self.lock:
             here = self._at(key)
             if here is None:
@@ -198,7 +199,7 @@ class TableState(SharedState):
             self.current = key
 
     def move(self, by: int, *, extend: bool = False) -> None:
-        """Look at the shown row that is *by* rows further down, or select up to there."""
+        """Move the current row down by *by* shown rows; with *extend*, the range too."""
         with self.lock:
             if not self.shown:
                 return
@@ -210,7 +211,7 @@ class TableState(SharedState):
             else:
                 self.open(key)
 
-    # --- what follows ---------------------------------------------------------------
+    # --- derived traits ---------------------------------------------------------------
 
     @traitlets.validate("sort")
     def _known(self, proposal: Any) -> Sort | None:
@@ -228,28 +229,28 @@ class TableState(SharedState):
         self.revision += 1
 
     def _arrange(self) -> None:
-        """List the rows that are shown, in their order."""
-        found = self._rows.matching(self.filter)
+        """List the shown rows in their order."""
+        is_shown = self._rows.matching(self.filter)
         if self._kept is not None:
-            found &= self._rows.having(self._kept)
+            is_shown &= self._rows.having(self._kept)
         order = self._rows.order(self.sort)
-        self._listed = order[found[order]]
+        self._listed = order[is_shown[order]]
         self.shown = len(self._listed)
         self.generation += 1
         self._choose(self._chosen)
 
     def _choose(self, chosen: Mask, before: Mask | None = None) -> None:
-        """Let *chosen* be selected; *before* is what was without the range, if one is drawn."""
+        """Select *chosen*; *before* is the selection without the range that is being extended."""
         self._chosen, self._before = chosen, chosen if before is None else before
         self.hidden = int(chosen.sum() - chosen[self._listed].sum())
         self.set_trait("selected", tuple(self._rows.keys[chosen]))
         self.words = " · ".join(text for text, _tone in self._counts())
-        self._revise()  # last: who sees it change finds the rest in step with it
+        self._revise()  # last: observers of it find the other traits up to date
 
     def _counts(self) -> tuple[tuple[str, str], ...]:
-        """Return what there is in words, each with how it is to look."""
+        """Return the counts in words, each with its style."""
         of = "" if self.shown == self.total else f"{self.shown:,} shown of "
-        counts = [(f"{of}{self.total:,} {'row' if self.total == 1 else 'rows'}", "")]
+        counts = [(f"{of}{counted(self.total, 'row')}", "")]
         if self.selected:
             counts.append((f"{len(self.selected):,} selected", "selected"))
         if self.hidden:
@@ -261,10 +262,10 @@ class TableState(SharedState):
         return "false" if not shown else "true" if shown == self.shown else "mixed"
 
     def _at(self, key: str) -> int | None:
-        """Return where in the list of shown rows that of *key* is."""
+        """Return the position of *key* in the list of shown rows."""
         place = self._rows.place(key)
-        found = () if place is None else np.flatnonzero(self._listed == place).tolist()
-        return found[0] if found else None
+        places = () if place is None else np.flatnonzero(self._listed == place).tolist()
+        return places[0] if places else None
 
     def _mask(self, places: Places) -> Mask:
         mask = np.zeros(len(self._rows), dtype=bool)
@@ -272,11 +273,11 @@ class TableState(SharedState):
         return mask
 
     def _keys_of(self, only: Collection[str] | pd.Series[bool] | Mask) -> frozenset[str]:
-        """Return the keys that a mask, or keys, name."""
-        given = pd.Series(only if hasattr(only, "dtype") else list(only))
-        if not pd.api.types.is_bool_dtype(given):
-            return frozenset(given)
-        mask = given.fillna(value=False).to_numpy(dtype=bool)
+        """Return the keys that *only* selects, which is a mask or keys."""
+        values = pd.Series(only if hasattr(only, "dtype") else list(only))
+        if not pd.api.types.is_bool_dtype(values):
+            return frozenset(values)
+        mask = values.fillna(value=False).to_numpy(dtype=bool)
         if len(mask) != len(self._rows):
             raise ValueError(f"The mask is for {len(mask):,} rows; there are {self.total:,}.")
         return frozenset(self._rows.keys[mask])

@@ -18,3 +18,10 @@ def work(n: int, seconds: float = 0.0) -> None:
     _write("began", n)
     time.sleep(seconds)
     _write("ended", n)
+
+
+@tt.task
+def die(n: int) -> None:
+    """End the process, as what runs out of memory does."""
+    _write("began", n)
+    os._exit(1)

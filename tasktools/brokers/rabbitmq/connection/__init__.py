@@ -1,0 +1,1 @@
+"""One connection to RabbitMQ, and its HTTP API: threads, channels, confirms, errors."""

@@ -1,0 +1,85 @@
+"""Taps: streams that keep what was published, as a part of the contract.
+
+A tap is a stream bound to the task exchange with ``#``. What everybody pays for one is in
+`tasktools.core.taps.COSTS`. Reading takes nothing away, and any number of readers may read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tasktools.core.errors import TapConflict, UnknownTap
+from tasktools.core.masked_repr import MaskedStruct
+
+
+class Tapped(MaskedStruct, frozen=True, gc=False):
+    """A message of a tap: the topic that it was published to, and what was published.
+
+    Offsets grow along the tap, with gaps. *properties* are the bytes that AMQP encodes them to,
+    without headers that were tables or lists.
+    """
+
+    offset: int
+    topic: str
+    properties: bytes
+    body: bytes
+
+
+ReceiveTapped = Callable[[Tapped], object]
+"""Receives each message of a tap; returns `True` to end the reading."""
+
+
+class Taps(Protocol):
+    """Methods that make, delete and read taps."""
+
+    def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
+        """Keep a copy of each message that passes the task exchange from now on, for *max_age*
+        seconds and within *max_bytes*; says whether the stream was missing. `@changes`.
+
+        The oldest are dropped first, a tenth of *max_bytes* at a time. What is sent to a queue by
+        its name (replays) does not pass the exchange; what was delayed passes it later, which a
+        stream of RabbitMQ 3.10 misses. On a tap that is exactly so this only binds it, if it was
+        not; one that is not raises `TapConflict`, which names the difference. Raises `InvalidTap`
+        for what cannot be, and `NoStreams`.
+        """
+
+    def untap(self, name: str, *, delete: bool = False) -> bool:
+        """Stop keeping copies; with *delete*, delete the stream and its messages. Returns
+        whether there was one. `@changes`; idempotent. Raises `InvalidTap`, and `TapConflict` for
+        what is to be deleted and is no stream."""
+
+    def read_tap(
+        self,
+        name: str,
+        receive: ReceiveTapped,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        offset: int = 0,
+    ) -> None:
+        """Hand the messages of a tap to *receive*, in the order in which they were published, up to
+        what was there when this was called.
+
+        From *offset*, or, if it is given, from *since* to before *until*, which are seconds since
+        the epoch, by the broker's clock and about as exact as a second: a few from just outside
+        may be among them. *receive* runs in a thread of the backend's and must return quickly;
+        what it raises ends the reading and is raised. Raises `UnknownTap`.
+        """
+
+
+def unknown_tap(name: str) -> UnknownTap:
+    """Return the error for a tap that does not exist."""
+    return UnknownTap(
+        f"There is no tap {name!r}, so what was published is not kept; nothing was changed. Make "
+        "one with cluster.tap(), which has its price."
+    )
+
+
+def tap_conflict(name: str, argument: str, current: object, wanted: object) -> TapConflict:
+    """Return the error for a tap that exists and is different."""
+    return TapConflict(
+        f"The tap {name!r} exists and has {argument} {current} instead of {wanted}; it was not "
+        "changed. A policy (max-age, max-length-bytes) makes it keep less; for more, untap it with "
+        "delete=True (on the command line --delete), which drops what it has kept, and tap again."
+    )

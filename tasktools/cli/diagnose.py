@@ -1,0 +1,120 @@
+"""``tasktools diagnose``: what is wrong with the cluster, and what was ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+import pandas as pd
+from rich.console import Group
+from rich.padding import Padding
+from rich.text import Text
+
+import tasktools
+from tasktools.cli import output, render
+from tasktools.cli.connection_options import Access, with_access, with_at, with_json
+from tasktools.cli.end_signal import end_signals
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.frames import export
+from tasktools.core.frames.diagnosis_schemas import PROBLEMS
+from tasktools.core.timespans import in_words
+
+_LOOK_SECONDS: Final = 5.0
+_STYLES: Final = {"critical": "bold red", "warning": "yellow", "suspect": "cyan"}
+_INDENT: Final = 2
+
+
+@click.command()
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Look every 5 seconds, and show what has changed, until Ctrl-C.",
+)
+@with_at
+@with_json
+@with_access
+def diagnose(access: Access, *, watch: bool, at: str | None, as_json: bool) -> None:
+    """Show what is wrong with the cluster, the best explanation first.
+
+    Changes nothing, and looks into no queue. The exit code is 1 when something critical is found,
+    or when there is no answer. With --watch --json each change is a document on a line of its own.
+    """
+    if watch and at is not None:
+        raise click.UsageError("--watch begins now; give it without --at.")
+    with access.cluster() as cluster:
+        if watch:
+            findings = _watch(cluster, as_json=as_json)
+        else:
+            findings = tasktools.diagnose(cluster, at=at)
+            _show(findings, as_json=as_json)
+    if _is_critical(findings):
+        click.get_current_context().exit(1)
+
+
+def _is_critical(findings: pd.DataFrame) -> bool:
+    return bool(((findings["verdict"] == "found") & (findings["severity"] == "critical")).any())
+
+
+def _watch(cluster: Cluster, *, as_json: bool) -> pd.DataFrame:
+    """Show the findings, and again whenever others are found, until a signal comes."""
+    shown: list[Any] | None = None
+    with end_signals() as end_signal:
+        while True:
+            findings = tasktools.diagnose(cluster, settle=0)
+            keys = _keys(findings)
+            if keys != shown:
+                if not as_json:
+                    output.write(f"{findings.attrs['window']['until']:%Y-%m-%d %H:%M:%S} UTC")
+                _show(findings, as_json=as_json, is_one_line=True)
+                shown = keys
+            if end_signal.wait(_LOOK_SECONDS):
+                return findings
+
+
+def _keys(findings: pd.DataFrame) -> list[Any]:
+    shown = findings[findings["verdict"].isin(PROBLEMS)]
+    return shown[["verdict", "severity", "check", "subject"]].astype(object).to_numpy().tolist()
+
+
+def _show(findings: pd.DataFrame, *, as_json: bool, is_one_line: bool = False) -> None:
+    if as_json:
+        written = render.line if is_one_line else render.document
+        output.write(written(findings, summary=findings.attrs["summary"]))
+        return
+    output.heading(findings)
+    output.draw(Group(*_blocks(findings)))
+    output.notes(findings)
+
+
+def _blocks(findings: pd.DataFrame) -> Iterator[Text | Padding]:
+    """Yield what is found and suspected, a block each, and a line for the others."""
+    shown = [row for row in export.records(findings) if row["verdict"] in PROBLEMS]
+    if not shown:
+        yield Text("Nothing is found, and nothing is suspected.")
+    for row in shown:
+        title = Text(f"{row['severity']}", style=_STYLES.get(row["severity"], ""))
+        title.append(render.harmless(f"  {row['check']}, {row['subject_kind']} {row['subject']}"))
+        yield title
+        for line in _lines(row):
+            yield Padding(Text(render.harmless(line)), (0, 0, 0, _INDENT))
+    yield Text(render.harmless(findings.attrs["summary"]))
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    yield row["finding"]
+    if not pd.isna(row["because"]):
+        yield f"because of {row['because']}"
+    times = []
+    if not pd.isna(row["since"]):
+        times.append(f"since {row['since']:%Y-%m-%d %H:%M:%S} UTC")
+    if not pd.isna(row["effect"]) and row["effect"]:
+        times.append(f"a new task waits {in_words(row['effect'].total_seconds())}")
+    if times:
+        yield ", ".join(times)
+    if row["changed"]:
+        yield f"before: {'; '.join(row['changed'])}"
+    if not pd.isna(row["remedy"]):
+        yield f"do: {row['remedy']}"
+    if not pd.isna(row["call"]):
+        yield f"next: {row['call']}"

@@ -1,0 +1,259 @@
+r"""Frames as tables for people and as JSON for programs. Pure: nothing is printed here.
+
+The values come from strangers (task names, arguments, host names): they are never read as
+markup, and control characters are escaped (``\x1b``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tasktools.cli.columns import COLUMNS, DISPENSABLE
+from tasktools.core import escaping
+from tasktools.core.frames import schemas
+from tasktools.core.frames.export import is_missing, plain, records, rows
+from tasktools.core.frames.history_schemas import PUBLISHED_MESSAGES
+from tasktools.core.frames.schemas import Column, Schema
+from tasktools.core.timespans import in_words
+
+_MAX_CELL_CHARS: Final = 300
+"""Characters of one cell; a body can have megabytes."""
+_NARROW: Final = 24
+"""Characters that a cell which may be folded wants at least."""
+_BETWEEN: Final = 3
+
+_STYLES: Final = MappingProxyType(
+    {
+        "alive": "green",
+        "late": "yellow",
+        "gone": "bold red",
+        "stopped": "dim",
+        "running": "green",
+        "queued": "cyan",
+        "confirmed": "green",
+        "replayed": "green",
+        "discarded": "green",
+        "restored": "green",
+        "finished": "green",
+        "skipped": "yellow",
+        "not sent": "yellow",
+        "cancelled": "yellow",
+        "no": "bold red",
+        "critical": "bold red",
+        "warning": "yellow",
+    }
+)
+_STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists", "severity")
+_SHARES: Final = ("utilisation", "share")
+_WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
+_FOLDED: Final = (
+    *("error", "why", "reason", "note", "group", "before", "after", "skipped"),
+    "sentence",
+)
+_MISSING: Final = "-"
+
+harmless: Final = escaping.harmless
+
+
+# --- tables --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One column of a table: its cells, and how wide they are."""
+
+    name: str
+    cells: list[Text]
+    right: bool = False
+    flexible: bool = False
+
+    @property
+    def width(self) -> int:
+        """The least width that the column needs."""
+        cells = max((cell.cell_len for cell in self.cells), default=0)
+        words = max(map(len, self.name.split("_")))
+        return max(words, min(cells, _NARROW) if self.flexible else cells)
+
+
+def table(
+    frame: pd.DataFrame, schema: Schema, *, width: int | None
+) -> tuple[Table, tuple[str, ...]]:
+    """Return *frame* as a table, and the names of the columns that did not fit.
+
+    For a terminal of *width* it has lines, and what is long is folded; without a width, for a
+    pipe, it is plain aligned columns with one line a row.
+    """
+    strips = list(_strips(frame, schema))
+    left_out: list[str] = []
+    for name in DISPENSABLE.get(schema.name, ()):
+        if _fits(strips, width):
+            break
+        strips = [strip for strip in strips if strip.name != name]
+        left_out.append(name)
+    fits = _fits(strips, width)
+    grid = _grid(terminal=width is not None)
+    for strip in strips:
+        title = strip.name
+        if width is not None:
+            title = title.replace("_", " " if strip.width >= len(title) else "\n")
+        folds = not fits or (strip.flexible and width is not None)
+        _add_column(grid, title, right=strip.right, folds=folds)
+    for cells in zip(*(strip.cells for strip in strips), strict=True):
+        grid.add_row(*cells)
+    return grid, tuple(left_out)
+
+
+def _fits(strips: list[Strip], width: int | None) -> bool:
+    return width is None or sum(strip.width + _BETWEEN for strip in strips) <= width
+
+
+def _strips(frame: pd.DataFrame, schema: Schema) -> Iterator[Strip]:
+    columns = {column.name: column for column in schema.columns}
+    for name in COLUMNS.get(schema.name, schema.names):
+        column = columns[name]
+        yield Strip(
+            name,
+            [_cell(value, column) for value in frame[name]],
+            right=column.kind in ("count", "ratio", "span"),
+            flexible=column.kind == "object" or name in _FOLDED,
+        )
+    if schema in _WITH_ARGUMENTS:
+        yield Strip("arguments", [_arguments(row) for row in records(frame)], flexible=True)
+
+
+def facts(
+    frame: pd.DataFrame, schema: Schema, *, width: int | None
+) -> tuple[Table, tuple[str, ...]]:
+    """Return the one row of *frame* as a table of its columns, one a line."""
+    grid = _grid(terminal=width is not None)
+    grid.show_header = False
+    _add_column(grid, "what")
+    _add_column(grid, "value", right=True)
+    for row in records(frame):
+        for column in schema.columns:
+            title = column.name if width is None else column.name.replace("_", " ")
+            grid.add_row(Text(title), _cell(row[column.name], column))
+    return grid, ()
+
+
+def counts(of: Mapping[str, int], what: str, *, width: int | None) -> Table:
+    """Return the number of *what* by outcome, as a table."""
+    grid = _grid(terminal=width is not None)
+    _add_column(grid, "outcome")
+    _add_column(grid, what, right=True)
+    for outcome, n in of.items():
+        grid.add_row(Text(outcome, style=_STYLES.get(outcome, "bold red")), Text(f"{n:,}"))
+    return grid
+
+
+def _grid(*, terminal: bool) -> Table:
+    if terminal:
+        return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+
+
+def _add_column(grid: Table, title: str, *, right: bool = False, folds: bool = False) -> None:
+    justify: Literal["right", "left"] = "right" if right else "left"
+    grid.add_column(Text(title), justify=justify, overflow="fold", no_wrap=not folds)
+
+
+def _cell(value: Any, column: Column) -> Text:
+    text = _short(harmless(_words(value, column)))
+    return Text(text, style=_STYLES.get(text, "") if column.name in _STYLED else "")
+
+
+def _words(value: Any, column: Column) -> str:  # noqa: PLR0911 - one a kind
+    if is_missing(value):
+        return _MISSING
+    match column.kind:
+        case "count":
+            return f"{int(value):,}"
+        case "ratio":
+            return f"{value:.0%}" if column.name in _SHARES else f"{value:.1f}/s"
+        case "flag":
+            return "yes" if value else "no"
+        case "time":
+            return f"{value:%Y-%m-%d %H:%M:%S}Z"
+        case "span":
+            return _span_of(value.total_seconds(), signed=column.name == "clock_offset")
+        case "object":
+            return ", ".join(map(str, value)) if isinstance(value, list) else _json(value)
+        case _:
+            return str(value)
+
+
+def _span_of(seconds: float, *, signed: bool) -> str:
+    if signed and abs(seconds) < 1:  # no more exact than that
+        return "0 s"
+    return in_words(seconds, signed=signed)
+
+
+def _arguments(row: Mapping[str, Any]) -> Text:
+    if not is_missing(row["problem"]):
+        return Text(harmless(f"problem: {row['problem']}"), style="bold red")
+    arguments = [row[name] for name in ("args", "kwargs") if not is_missing(row[name])]
+    if not arguments:
+        return Text(_MISSING)
+    words = " ".join(_json(value) for value in arguments if value)
+    return Text(_short(harmless(words or "none")))
+
+
+def _short(text: str) -> str:
+    more = len(text) - _MAX_CELL_CHARS
+    return text if more <= 0 else f"{text[:_MAX_CELL_CHARS]} [+{more:,} characters]"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+# --- JSON ----------------------------------------------------------------------------
+
+
+def document(frame: pd.DataFrame, **more: Any) -> str:
+    """Return *frame* as one JSON document: rows, sources, notes, and looks where there are any.
+
+    Times are ISO 8601, spans seconds, what is missing is null, a secret is ``•••``. It is
+    written in ASCII, so that no value can do anything to a terminal.
+    """
+    return json.dumps(_fields(frame, more), indent=2, allow_nan=False)
+
+
+def line(frame: pd.DataFrame, **more: Any) -> str:
+    """Return the same document on one line, for who reads one after the other."""
+    return json.dumps(_fields(frame, more), allow_nan=False)
+
+
+def _fields(frame: pd.DataFrame, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "rows": rows(frame),
+        "sources": plain(frame.attrs.get("sources", {})),
+        "notes": plain(frame.attrs.get("notes", [])),
+        **({"looks": plain(frame.attrs["looks"])} if "looks" in frame.attrs else {}),
+        **more,
+        "cluster": frame.attrs.get("cluster"),
+        "demo": "demo" in frame.attrs,
+    }
+
+
+# --- what goes under a table ---------------------------------------------------------
+
+
+def remarks(frame: pd.DataFrame) -> list[str]:
+    """Return the remarks on *frame*: its notes, and looks that were not harmless."""
+    notes = [str(note) for note in frame.attrs.get("notes", ())]
+    costly: dict[str, list[str]] = {}
+    for look in frame.attrs.get("looks", ()):
+        if not look["refused"] and look["cost"] != "harmless":
+            costly.setdefault(f"{look['cost']}: {look['why']}", []).append(str(look["queue"]))
+    notes += [f"looking at {', '.join(queues)} {cost}" for cost, queues in costly.items()]
+    return [harmless(note) for note in notes]

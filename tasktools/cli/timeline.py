@@ -1,0 +1,30 @@
+"""``tasktools timeline``: what happened, from a recording or from what can be heard now."""
+
+from __future__ import annotations
+
+import click
+
+import tasktools
+from tasktools.cli import output, render, time_options
+from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.core.frames.diagnosis_schemas import TIMELINE
+from tasktools.core.timespans import Moment
+
+
+@click.command()
+@time_options.with_window("2h")
+@with_json
+@with_access
+def timeline(access: Access, *, since: Moment, until: Moment | None, as_json: bool) -> None:
+    """Show what happened, in the order of time: workers, topics in trouble, failures, locks,
+    settings, marks, runs of plans, alarms, and gaps.
+
+    It is in a recording: tasktools record FILE, then --dsn sqlite:///FILE. A live cluster tells
+    nothing of the time before; only the runs of this machine's ledger are known.
+    """
+    with access.cluster() as cluster:
+        try:
+            frame = tasktools.timeline(cluster, since=since, until=until)
+        except ValueError as error:  # the end comes before the beginning
+            raise click.UsageError(render.harmless(str(error))) from error
+    output.answer(frame, TIMELINE, as_json=as_json)

@@ -1,0 +1,1 @@
+"""`Cluster`, the facade for people: a file for each concern."""

@@ -1,0 +1,224 @@
+"""The common base of all parts of `Cluster`: broker, caches, and the making of frames."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+
+from tasktools.brokers.base import Broker
+from tasktools.cluster.history_source import history_source_of
+from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.errors import BrokerError
+from tasktools.core.escaping import UNTYPESET
+from tasktools.core.frames import build, schemas
+from tasktools.core.models import ClusterState, Source
+from tasktools.core.redaction import MaskRule, Redaction
+from tasktools.core.timespans import Moment
+from tasktools.monitor.caches import ErrorCache, TaskCache
+from tasktools.monitor.follow import TaskTracker
+from tasktools.replay.timing import Timing
+
+if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
+    from tasktools.history.recorder import Recorder
+
+
+class ClusterBase:
+    """The state of a `Cluster` of *broker*; *topics* are known besides those that are heard of.
+
+    *glance* returns as HTML what a notebook shows under the name of the cluster.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        topics: Iterable[str] = (),
+        reveal: bool = False,
+        mask: Iterable[MaskRule] = (),
+        clock: Clock | None = None,
+        signature: Callable[[str], inspect.Signature | None] = lambda _task: None,
+        timing: Timing | None = None,
+        glance: Callable[[Any], str] | None = None,
+    ) -> None:
+        self.broker = broker
+        self.timing = timing or Timing()
+        self._clock = clock or SystemClock()
+        self._named = set(topics)
+        self._seen = TaskCache()
+        self._log = TaskTracker(self._clock)
+        self._errors = ErrorCache()
+        self._signature = signature
+        self._glance = glance
+        self._redaction = Redaction(mask, reveal=reveal)
+        self._is_listening = False
+        self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+        self._history = history_source_of(broker, lambda: set(self._named), self._clock)
+
+    def __repr__(self) -> str:
+        broker = self.broker
+        words = ["DEMO" if broker.demo else None, broker.address, f"layout {broker.layout.name}"]
+        words += [f"RabbitMQ {broker.server_version}" if broker.server_version else None]
+        words += ["read_only" if broker.read_only else None]
+        return f"<Cluster {', '.join(word for word in words if word)}>"
+
+    def _repr_html_(self) -> str:
+        name = f"<div {UNTYPESET}>{escape(repr(self))}</div>"
+        return name if self._glance is None else name + self._glance(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether everything that changes the cluster is refused."""
+        return self.broker.read_only
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether this is a recording, and not a live cluster."""
+        return self._history.is_recorded
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which ages and silences are told."""
+        return self._clock
+
+    @property
+    def reveal(self) -> bool:
+        """Whether secrets are shown."""
+        return self._redaction.reveal
+
+    @property
+    def redaction(self) -> Redaction:
+        """The rules by which shown values are masked."""
+        return self._redaction
+
+    def close(self) -> None:
+        """Close connections and end threads. Idempotent.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> cluster = tt.connect("memory://")
+        >>> cluster.close()
+
+        """
+        self._history.close()
+        self.broker.close()
+
+    def at(self, moment: Moment) -> Self:
+        """Return the cluster as it was at a moment of its recording. It need not be closed.
+
+        Parameters
+        ----------
+        moment
+            A time with its zone, as ``"2026-11-24T12:00Z"``, or a span before the end, as ``"2h"``.
+
+        Returns
+        -------
+        Cluster
+            Read-only; every frame of it is as at *moment*.
+
+        Raises
+        ------
+        NotRecorded
+            This is a live cluster, which shows only the present.
+
+        Examples
+        --------
+        >>> import datetime, os, tempfile
+        >>> import tasktools as tt
+        >>> path = os.path.join(tempfile.mkdtemp(), "ops.db")
+        >>> with tt.connect("demo://") as cluster, cluster.record(path):
+        ...     pass
+        >>> with tt.connect(f"sqlite:///{path}") as recorded:
+        ...     len(recorded.at(datetime.datetime.now(datetime.UTC)).workers())
+        8
+
+        """
+        broker = self._history.broker_at(moment)
+        return type(self)(
+            broker,
+            topics=self._named,
+            reveal=self.reveal,
+            mask=self._redaction.rules,
+            clock=broker.clock,
+            signature=self._signature,
+            timing=self.timing,
+            glance=self._glance,
+        )
+
+    # --- state ------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Begin to listen for errors of tasks; a worker that uses our broker does not need it."""
+        if not self._is_listening:
+            with contextlib.suppress(BrokerError):  # the next look tries again
+                self.broker.listen(self._errors.hear)
+                self._is_listening = True
+                self._history.start()
+
+    def _state(self, *, settle: float = 0.0) -> ClusterState:
+        self._listen()
+        return self.broker.cluster_state(settle=settle)
+
+    # --- frames -----------------------------------------------------------------------
+
+    def _frame(
+        self,
+        schema: schemas.Schema,
+        rows: Sequence[Sequence[Any]],
+        sources: Source | Iterable[Source],
+    ) -> pd.DataFrame:
+        return self._frame_of(build.frame_from(schema, rows), sources)
+
+    def _frame_of(self, frame: pd.DataFrame, sources: Source | Iterable[Source]) -> pd.DataFrame:
+        """Return *frame* with the attrs that every frame of this cluster has."""
+        all_sources = (sources,) if isinstance(sources, Source) else tuple(sources)
+        frame.attrs["sources"] = build.sources_attr(all_sources)
+        frame.attrs["notes"] = [
+            *frame.attrs.get("notes", []),
+            *(f"{source.name}: {source.note}" for source in all_sources if source.note),
+        ]
+        return self.labelled(frame)
+
+    def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return *frame* with the attrs that say of which cluster it is.
+
+        Parameters
+        ----------
+        frame
+            A frame of this cluster, changed in place.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The same *frame*.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     cluster.labelled(pd.DataFrame()).attrs["cluster"]
+        '<Cluster memory://, layout taskworker>'
+
+        """
+        frame.attrs["cluster"] = repr(self)
+        notes = frame.attrs.setdefault("notes", [])
+        if note := self.broker.note:
+            notes.insert(0, note)
+            if self.is_recorded:
+                frame.attrs["recorded"] = note
+        if self.broker.demo:
+            frame.attrs["demo"] = "DEMO"
+        return frame

@@ -1,0 +1,176 @@
+"""Looks at messages in queues, above all at dead letters; nothing is consumed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+from msgspec.structs import replace
+
+from tasktools.brokers.base import Look
+from tasktools.cluster.base import ClusterBase
+from tasktools.core.frames import messages, schemas
+from tasktools.core.models import SeenMessage
+from tasktools.core.topic_rules import check_queue_name
+from tasktools.monitor import active_tasks
+
+_LOOK_COLUMNS: Final = tuple(c.name for c in schemas.DEAD_LETTERS.columns if "look" in c.source)
+
+
+class DeadLetters(ClusterBase):
+    """The part of `Cluster` that looks at messages in queues."""
+
+    def dead_letters(
+        self, topic: str, limit: int | None = None, *, force: bool = False
+    ) -> pd.DataFrame:
+        """Return the dead letters of a topic. Nothing is consumed.
+
+        All messages, or the first *limit*, are taken, shown and given back. What that costs is
+        decided before (``attrs["looks"]``): it marks them redelivered, and is refused where it
+        could make RabbitMQ drop one. Bodies are not kept. The error is the one that the message
+        carries, else the one that a worker's event named for its task since this `Cluster` was
+        first looked at.
+
+        Parameters
+        ----------
+        topic
+            The topic.
+        limit
+            Messages, the first ones; by default all.
+        force
+            Look also where RabbitMQ could drop a message.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a message (schema `DEAD_LETTERS`).
+
+        Raises
+        ------
+        UnknownTopic
+            There is no *topic*.
+        LookRefused
+            RabbitMQ could drop a message, and *force* is not set; nothing was taken.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     delivery = cluster.broker.claim("emails", "worker-1")
+        ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
+        ...     cluster.dead_letters("emails")[["task_name", "reason", "deaths"]]
+          task_name    reason  deaths
+        0      send  rejected       1
+
+        """
+        check_queue_name(topic)
+        queue = self.broker.layout.dead_queue(topic)
+        if not self.broker.queue_exists(queue):
+            active_tasks.check_known(self.broker, self.broker.cluster_state(), topic)
+        self._named.add(topic)
+        return self._look(queue, topic, limit, force=force)
+
+    def peek(self, queue: str, limit: int | None = None, *, force: bool = False) -> pd.DataFrame:
+        """Return the messages of any queue as `dead_letters` does. Nothing is consumed.
+
+        Parameters
+        ----------
+        queue
+            The name of the queue.
+        limit
+            Messages, the first ones; by default all.
+        force
+            Look also where RabbitMQ could drop a message.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a message (schema `DEAD_LETTERS`).
+
+        Raises
+        ------
+        QueueNotFound
+            There is no *queue*.
+        LookRefused
+            RabbitMQ could drop a message, and *force* is not set; nothing was taken.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     cluster.peek("emails")[["position", "task_name"]]
+           position task_name
+        0         0      send
+
+        """
+        return self._look(queue, None, limit, force=force)
+
+    def message(self, queue: str, key: str, *, force: bool = False) -> SeenMessage | None:
+        """Return one message with all its properties. Secrets are **not** masked.
+
+        Parameters
+        ----------
+        queue
+            The name of the queue.
+        key
+            The key of the message, from `dead_letters` or `peek`. Messages up to it are looked at.
+        force
+            Look also where RabbitMQ could drop a message.
+
+        Returns
+        -------
+        SeenMessage or None
+            The message; `None` if it is not in the queue.
+
+        Raises
+        ------
+        QueueNotFound, LookRefused
+            As of `peek`.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     key = cluster.peek("emails")["key"][0]
+        ...     cluster.message("emails", key).task.task_name
+        'send'
+
+        """
+        matches: list[SeenMessage] = []
+
+        def receive(message: SeenMessage, _body: bytes) -> bool:
+            if message.key == key:
+                matches.append(message)
+            return bool(matches)
+
+        self.broker.peek(queue, receive=receive, force=force)
+        return matches[0] if matches else None
+
+    def _look(
+        self, queue: str, topic: str | None, limit: int | None, *, force: bool
+    ) -> pd.DataFrame:
+        rows = messages.DeadLetters(
+            queue, topic=topic, heard_error=self._errors.get, redaction=self._redaction
+        )
+        self._listen()
+        look = self.broker.peek(queue, limit, receive=rows.add, force=force)
+        frame = rows.frame()
+        report = _report(look, len(frame))
+        source = replace(active_tasks.look_source([report]), columns=_LOOK_COLUMNS)
+        frame = self._frame_of(frame, source)
+        frame.attrs["looks"] = [report.as_dict()]
+        return frame
+
+
+def _report(look: Look, shown: int) -> active_tasks.LookReport:
+    return active_tasks.LookReport(
+        queue=look.queue,
+        cost=look.verdict.cost.value,
+        why=look.verdict.why,
+        shown=shown,
+        ready=look.ready_before,
+        note=look.note,
+    )

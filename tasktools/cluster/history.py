@@ -1,0 +1,538 @@
+"""Time series and events of a cluster: from a recording, or from what this process heard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import msgspec
+import pandas as pd
+
+from tasktools.cluster.base import ClusterBase
+from tasktools.core.models import Source
+from tasktools.core.timespans import Moment, Span, epoch, interval, seconds
+from tasktools.history import metrics, records, service_times
+from tasktools.history.metrics import By
+from tasktools.history.retention import Retention
+from tasktools.history.series import Window
+from tasktools.history.store import File, Recording, number
+from tasktools.history.ticks import TickReader
+
+if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
+    from tasktools.history.recorder import Recorder
+
+_INTERVAL_COUNT: Final = 120
+"""About so many intervals a frame has by default."""
+_MAX_FAILURES: Final = 100_000
+_NO_ESTIMATE: Final = (
+    "estimate is missing: how many messages workers have fetched and not begun was not recorded "
+    "(the management API tells it), or no task was begun"
+)
+_NAMED_IF_LONG: Final = (
+    "mostly of those that took long: do not judge by it how long tasks of a name take. A recorder "
+    "with messages=True knows the names of all"
+)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """The time and the recording that a question is about."""
+
+    recording: Recording
+    window: Window
+
+
+class Analysis(ClusterBase):
+    """The part of `Cluster` that answers questions about a span of time.
+
+    A live cluster knows what this process has heard since it was first looked at, for an hour at
+    most, and is sampled whenever it is asked; `record` keeps more.
+    """
+
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: Span = 5.0,
+        messages: bool = False,
+        bodies: bool = False,
+        retention: Retention | None = None,
+    ) -> Recorder:
+        """Return a recorder of this cluster; use it as a context manager.
+
+        Topics and workers are sampled, and all events kept, heartbeats as samples.
+        ``tasktools.connect("sqlite:///ops.db")`` reads the recording, also meanwhile. Its file is
+        yours alone (mode 0600); secrets in it are not masked.
+
+        Parameters
+        ----------
+        path
+            The file, which may be there from an earlier recording.
+        every
+            Seconds between two samples, or a span as ``"10s"``.
+        messages
+            Note also what is published. This binds a queue to the task exchange, which costs
+            throughput, and publishers are not told of unroutable messages meanwhile
+            (`Queues.overhear`).
+        bodies
+            Keep each message as it is, so that failed tasks can be replayed.
+        retention
+            What is thinned out and deleted, and when.
+
+        Returns
+        -------
+        Recorder
+            It records from ``__enter__`` to ``close``.
+
+        Raises
+        ------
+        RecordingError
+            The file cannot be used.
+        ReadOnly
+            *messages* of a read-only cluster.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import tasktools as tt
+        >>> path = os.path.join(tempfile.mkdtemp(), "ops.db")
+        >>> with tt.connect("demo://") as cluster, cluster.record(path):
+        ...     pass
+        >>> with tt.connect(f"sqlite:///{path}") as recorded:
+        ...     len(recorded.workers())
+        8
+
+        """
+        from tasktools.history.recorder import Recorder
+
+        recorder = Recorder(
+            self.broker,
+            File(path),
+            every=seconds(every),
+            messages=messages,
+            bodies=bodies,
+            retention=retention,
+            named=lambda: set(self._named),
+            clock=self._clock,
+        )
+        self._recorders.add(recorder)
+        return recorder
+
+    def queue_depth(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        every: Span | None = None,
+    ) -> pd.DataFrame:
+        """Return how many messages waited in queues.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        every
+            The length of the intervals (``"5m"``); by default each sample.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a topic and sample, or interval (schema `QUEUE_DEPTH`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     sorted(cluster.queue_depth("orders")["topic"].unique())
+        ['orders']
+
+        """
+        return self._answer(metrics.queue_depth, self._query(since, until, every, raw=True), topic)
+
+    def utilisation(
+        self,
+        name: str | None = None,
+        *,
+        by: By = "worker",
+        since: Moment = "1h",
+        until: Moment | None = None,
+        every: Span | None = None,
+    ) -> pd.DataFrame:
+        """Return how busy workers were.
+
+        Parameters
+        ----------
+        name
+            The one worker or topic; by default all.
+        by
+            ``worker``, ``topic`` or ``cluster``.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        every
+            The length of the intervals (``"5m"``); by default each sample.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a name and sample, or interval (schema `UTILISATION`).
+
+        Raises
+        ------
+        ValueError
+            *by* is something else.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     cluster.utilisation(by="cluster")["name"].unique().tolist()
+        ['cluster']
+
+        """
+        if by not in get_args(By):
+            raise ValueError(f"by is {by!r}, none of {', '.join(get_args(By))}.")
+        query = self._query(since, until, every, raw=True)
+        return self._answer(metrics.utilisation, query, by, name)
+
+    def throughput(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        every: Span | None = None,
+    ) -> pd.DataFrame:
+        """Return how many tasks began and ended.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        every
+            The length of the intervals (``"5m"``); by default about 120 intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a topic and interval (schema `THROUGHPUT`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     len(cluster.throughput("orders", since="1h", every="10m"))
+        7
+
+        """
+        return self._answer(metrics.throughput, self._query(since, until, every), topic)
+
+    def waiting_time(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        every: Span | None = None,
+    ) -> pd.DataFrame:
+        """Return how long tasks waited: measured where messages were recorded, and as an estimate.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        every
+            The length of the intervals (``"5m"``); by default about 120 intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a topic and interval (schema `WAITING_TIME`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     len(cluster.waiting_time("orders", since="1h", every="10m"))
+        7
+
+        """
+        frame = self._answer(metrics.waiting_time, self._query(since, until, every), topic)
+        if len(frame) and frame["estimate"].isna().all():
+            frame.attrs["notes"] += [_NO_ESTIMATE]
+        return frame
+
+    def service_time(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        every: Span | None = None,
+    ) -> pd.DataFrame:
+        """Return how long tasks took.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        every
+            The length of the intervals (``"5m"``); by default about 120 intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a topic and interval (schema `SERVICE_TIME`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     len(cluster.service_time("nowhere", since="1h", every="10m"))
+        0
+
+        """
+        return self._answer(service_times.service_time, self._query(since, until, every), topic)
+
+    def task_events(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        worker_id: str | None = None,
+        task_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Return when tasks began and ended.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        worker_id, task_id
+            The one worker, or task; by default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row an event (schema `TASK_EVENTS`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     cluster.task_events(since="2h", until="1h").empty
+        True
+
+        """
+        frame = self._answer(
+            records.task_events,
+            self._query(since, until),
+            topic=topic,
+            worker_id=worker_id,
+            task_id=task_id,
+            redaction=self._redaction,
+        )
+        named = int(frame["task_name"].notna().sum())
+        if named < len(frame):
+            frame.attrs["notes"] += [
+                f"the task's name is known for {named:,} of {len(frame):,} rows, {_NAMED_IF_LONG}"
+            ]
+        return frame
+
+    def cluster_events(self, *, since: Moment = "1h", until: Moment | None = None) -> pd.DataFrame:
+        """Return the events that are not of tasks: of workers, locks, settings, commands.
+
+        Parameters
+        ----------
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row an event (schema `CLUSTER_EVENTS`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     cluster.cluster_events(since="2h", until="1h").empty
+        True
+
+        """
+        query = self._query(since, until)
+        return self._answer(records.cluster_events, query, redaction=self._redaction)
+
+    def failures(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1D",
+        until: Moment | None = None,
+        limit: int = _MAX_FAILURES,
+    ) -> pd.DataFrame:
+        """Return the tasks that failed, those included that workers acknowledged.
+
+        Where a recorder kept their messages (``bodies=True``), `plan_replay` of the live cluster
+        takes these rows.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+        limit
+            Rows, the latest ones.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a failed task (schema `FAILURES`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     cluster.failures("emails").empty
+        True
+
+        """
+        query = self._query(since, until)
+        return self._answer(
+            records.failures,
+            query,
+            topic=topic,
+            limit=limit,
+            recording=query.recording.name,
+            redaction=self._redaction,
+        )
+
+    def gaps(self, *, since: Moment = "1D", until: Moment | None = None) -> pd.DataFrame:
+        """Return when something was not recorded, and why.
+
+        Parameters
+        ----------
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        until
+            Where it ends; by default now, or the end of the recording.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a gap (schema `GAPS`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     cluster.gaps(since="1D").columns.tolist()
+        ['since', 'until', 'what', 'why']
+
+        """
+        return self._answer(records.gaps, self._query(since, until))
+
+    @contextlib.contextmanager
+    def sampled(self) -> Iterator[TickReader]:
+        """Sample a live cluster now, and open its recording, for as long as the context.
+
+        For what shows the cluster every second; frames are easier to use.
+
+        Returns
+        -------
+        TickReader
+            What was sampled, tick by tick.
+
+        Raises
+        ------
+        RecordingError
+            It cannot be read.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster, cluster.sampled() as reader:
+        ...     reader.problem is None
+        True
+
+        """
+        recording = self._recording()
+        with recording.read() as connection:
+            end = number(self._history.end())
+            yield TickReader(connection, end, self._history.problem)
+
+    def _query(
+        self, since: Moment, until: Moment | None, every: Span | None = None, *, raw: bool = False
+    ) -> Query:
+        """Return the query for a time; a live cluster is sampled first."""
+        recording = self._recording()
+        start, end = self._between(since, until)
+        length = (
+            seconds(every)
+            if every is not None
+            else None
+            if raw
+            else interval((end - start) / _INTERVAL_COUNT)
+        )
+        step = None if length is None else max(number(length), 1)
+        window = Window(since=number(start), until=number(end), every=step)
+        return Query(recording, window)
+
+    def _between(self, since: Moment, until: Moment | None) -> tuple[float, float]:
+        """Return the time from *since* to before *until*, in seconds since the epoch."""
+        now = self._clock.time()
+        end = self._history.end() + 0.001 if until is None else epoch(until, now)
+        start = epoch(since, now if until is None else end)
+        if start >= end:
+            raise ValueError(f"since {since!r} is not before until {until!r}.")
+        return start, end
+
+    def _recording(self) -> Recording:
+        self._listen()
+        return self._history.recording()
+
+    def _answer(
+        self, question: Callable[..., pd.DataFrame], query: Query, *args: Any, **options: Any
+    ) -> pd.DataFrame:
+        with query.recording.read() as connection:
+            frame = question(connection, query.window, *args, **options)
+            missing = records.gaps(connection, query.window)
+            has_gaps = question is not records.gaps and not missing.empty
+            note = self._history.note(connection, query.window, has_gaps=has_gaps)
+        source = Source(name="recording", ok=missing.empty, columns=tuple(frame.columns), age=0.0)
+        frame = self._frame_of(frame, source)
+        frame.attrs["recording"] = query.recording.name
+        if note is not None and self.is_recorded:
+            frame.attrs["notes"][0] = frame.attrs["recorded"] = note
+        elif note is not None:
+            frame.attrs["notes"].append(note)
+        return frame

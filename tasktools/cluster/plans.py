@@ -1,0 +1,431 @@
+"""Plans that replay, discard or restore messages, and their runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+from msgspec import UNSET
+
+from tasktools.cluster.publish import Publishing
+from tasktools.core import files
+from tasktools.core.clock import moment
+from tasktools.core.errors import InvalidPlan
+from tasktools.core.plans import Plan, Planned, Verb
+from tasktools.monitor import active_tasks, consumption
+from tasktools.replay import planner, target_checks
+from tasktools.replay.outcome import MAX_FOLLOWED, Aftermath, Outcome
+from tasktools.replay.planner import Edits
+from tasktools.replay.progress import Progress, in_background
+from tasktools.replay.ramp import Ramp, RampGuard
+from tasktools.replay.target_readers import Readers
+
+
+class Plans(Publishing):
+    """The part of `Cluster` that plans what is done with messages, and does it."""
+
+    # --- planning -------------------------------------------------------------------
+
+    def plan_replay(
+        self,
+        frame: pd.DataFrame,
+        to: str | None = None,
+        *,
+        edits: Edits | None = None,
+        rate: float | None = None,
+        undecodable: bool = False,
+    ) -> Plan:
+        """Plan to send the messages of *frame*'s rows to a queue. Nothing happens before `run`.
+
+        Edits are applied to what is read from the queue when the plan is run, so a plan holds no
+        body, and a masked value cannot be written. What the target would drop, refuse or let expire
+        is in the plan's warnings.
+
+        A message that is no task, or that a worker of fastpluggy cannot read (the column
+        ``unreadable``), is skipped, since such a worker would take it again and again. The latter
+        are sent to topics that are known to be consumed by workers of tasktools alone; messages of
+        Celery to where only consumers without heartbeats are, or back into the queue they died in.
+
+        Rows of `failures` and `published` are sent as they were kept, each to the queue of its
+        topic. Nothing is taken from anywhere, so a second plan of them sends them a second time.
+        From a tap they go without headers that were tables or lists, which a stream does not keep.
+
+        Parameters
+        ----------
+        frame
+            Rows of `dead_letters`, `peek`, `failures` or `published`.
+        to
+            The queue to send to; by default that of the topic whose dead letters they are.
+        edits
+            New values by path, as ``{"kwargs.to": "a@b"}`` (`tasktools.REMOVE` takes one out); or
+            those by the key of a row; or a function that gets each row as a named tuple and returns
+            them.
+        rate
+            Messages a second, at most.
+        undecodable
+            Send also what its consumers may not be able to read.
+
+        Returns
+        -------
+        Plan
+            What would be done; `run` does it.
+
+        Raises
+        ------
+        InvalidPlan
+            *frame* or *edits* cannot be planned.
+        UnknownTopic
+            There is no queue *to*.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     delivery = cluster.broker.claim("emails", "worker-1")
+        ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
+        ...     dead = cluster.dead_letters("emails")
+        ...     cluster.plan_replay(dead, edits={"kwargs.to": "a@b"}).title
+        'replay 1 message of emails.dead to emails'
+
+        """
+        rate = planner.checked_rate(rate)
+        readers = Readers(self.broker)
+        rules = self._rules(readers, edits, undecodable=undecodable)
+        if planner.is_stored(frame):
+            copies = list(planner.copies(frame, to, rules))
+            for target in sorted({row.to for row in copies if row.to is not None}):
+                if not self.broker.queue_exists(target):
+                    raise active_tasks.unknown_topic(self.broker, target)
+            return self._plan_sending(frame, frame["queue"].iloc[0], copies, rate, readers)
+        source = planner.source_of(frame)
+        target = to or self._home_of(source)
+        if target == source:
+            raise InvalidPlan(f"The messages lie in {source!r} already; nothing was done.")
+        if not self.broker.queue_exists(target):
+            raise active_tasks.unknown_topic(self.broker, target)
+        rows = planner.chosen(frame, target, rules)
+        return self._plan_sending(frame, source, rows, rate, readers)
+
+    def _rules(
+        self, readers: Readers, edits: Edits | None = None, *, undecodable: bool
+    ) -> planner.RowRules:
+        return planner.RowRules(
+            edits=edits,
+            undecodable=undecodable,
+            signature=self._signature,
+            readers=readers,
+            redaction=self._redaction,
+        )
+
+    def _plan_sending(
+        self,
+        frame: pd.DataFrame,
+        source: str,
+        rows: Iterable[Planned],
+        rate: float | None,
+        readers: Readers,
+    ) -> Plan:
+        """Return the plan of a replay, with its warnings."""
+        messages = tuple(rows)
+        targets = dict.fromkeys(row.to for row in messages if row.to and row.skipped is None)
+        note = self.broker.note  # an alarm: no message would be taken now
+        warnings = [
+            *([] if note is None else [note]),
+            *consumption.unconsumed(self.broker, targets).values(),
+            *planner.warnings(frame, messages, moment(self._clock.time())),
+            *readers.notes(),
+            *readers.notes_of_skipped(messages),
+        ]
+        return self._plan("replay", source, messages, rate=rate, warnings=warnings)
+
+    def plan_discard(self, frame: pd.DataFrame, *, archive: str | os.PathLike[str] | None) -> Plan:
+        """Plan to take the messages of *frame*'s rows out of their queue. Nothing happens before
+        `run`.
+
+        Parameters
+        ----------
+        frame
+            Rows of `dead_letters` or `peek`.
+        archive
+            A new file in which they are kept, byte for byte, and from which `plan_restore` brings
+            them back. With `None` they are gone for good.
+
+        Returns
+        -------
+        Plan
+            What would be done; `run` does it.
+
+        Raises
+        ------
+        InvalidPlan
+            *frame* cannot be planned, or *archive* cannot be written.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     delivery = cluster.broker.claim("emails", "worker-1")
+        ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
+        ...     cluster.plan_discard(cluster.dead_letters("emails"), archive=None).title
+        'discard 1 message of emails.dead'
+
+        """
+        if planner.is_stored(frame):
+            raise InvalidPlan(
+                "The rows are of a recording or a tap, so they lie in no queue from which they "
+                "could be discarded; nothing was done. Make the plan of cluster.dead_letters()."
+            )
+        from tasktools.replay.archive import free_archive
+
+        source = planner.source_of(frame)
+        archive_path = None if archive is None else free_archive(archive)
+        rules = self._rules(Readers(self.broker), undecodable=True)
+        rows = planner.chosen(frame, None, rules)
+        return self._plan("discard", source, rows, archive=archive_path)
+
+    def plan_restore(self, path: str | os.PathLike[str], *, undecodable: bool = False) -> Plan:
+        """Plan to put the messages of an archive back into the queue they were discarded from.
+
+        The same archive gives the same plan: an interrupted run goes on, and one that has ended is
+        not done again. Into a queue that workers consume, what they cannot read is not put.
+
+        Parameters
+        ----------
+        path
+            The archive, which a plan of `plan_discard` has written.
+        undecodable
+            Put back also what its consumers may not be able to read.
+
+        Returns
+        -------
+        Plan
+            What would be done; `run` does it.
+
+        Raises
+        ------
+        InvalidPlan
+            *path* is no archive, or was changed.
+        UnknownTopic
+            The queue is gone.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "emails.archive")
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     delivery = cluster.broker.claim("emails", "worker-1")
+        ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
+        ...     plan = cluster.plan_discard(cluster.dead_letters("emails"), archive=path)
+        ...     outcome = cluster.run(plan, reason="INC-42", progress=False)
+        ...     len(cluster.plan_restore(path))
+        1
+
+        """
+        from tasktools.replay import archive
+        from tasktools.replay.ledger import Ledger
+
+        with files.errors_of(path, "cannot be read", "nothing was done."):
+            source = str(Path(path).absolute())
+        checked = archive.check(source)
+        queue = archive.read_head(source).queue
+        if not self.broker.queue_exists(queue):
+            raise active_tasks.unknown_topic(self.broker, queue)
+        readers = Readers(self.broker)
+        rows = tuple(
+            Planned(
+                key=message.key,
+                task_id=message.task_id,
+                task_name=message.task_name,
+                to=queue,
+                size=len(message.body),
+                skipped=(
+                    None
+                    if undecodable
+                    else readers.problem(queue, message.body, message.properties)
+                ),
+                unchecked=undecodable,
+            )
+            for message in archive.read(source)
+        )
+        written = moment(Path(source).stat().st_mtime)
+        origin = Ledger().source_of(archive.read_head(source).plan)
+        warnings = [
+            *checked.warnings(origin),
+            *readers.notes(),
+            *readers.notes_of_skipped(rows),
+        ]
+        return self._plan("restore", source, rows, made_at=written, warnings=warnings)
+
+    def _plan(
+        self,
+        verb: Verb,
+        source: str,
+        rows: Iterable[Planned],
+        *,
+        warnings: Iterable[str] = (),
+        rate: float | None = None,
+        archive: str | None = None,
+        made_at: datetime | None = None,
+    ) -> Plan:
+        messages = tuple(rows)
+        sent = target_checks.of_plan((m for m in messages if m.skipped is None), source)
+        hazards = [hazard.text for hazard in target_checks.hazards(self.broker, sent)]
+        return Plan.make(
+            verb=verb,
+            cluster=self.broker.address,
+            source=source,
+            messages=messages,
+            broker=self.broker.identity or UNSET,
+            warnings=(*warnings, *hazards) or UNSET,
+            rate=rate,
+            archive=archive,
+            made_at=made_at or moment(self._clock.time()),
+        )
+
+    def _home_of(self, queue: str) -> str:
+        layout = self.broker.layout
+        if layout.is_dead_queue(queue):
+            return layout.topic_of(queue)
+        raise InvalidPlan(
+            f"{queue!r} is no dead-letter queue, so where its messages belong is not known; "
+            "nothing was done. Say where they go: to=…"
+        )
+
+    def _check_made_here(self, plan: Plan) -> None:
+        """Raise `InvalidPlan` for a plan of another broker."""
+        broker = self.broker
+        if plan.is_for(broker.address, broker.identity):
+            return
+        why = "that version of tasktools knew brokers by address only"
+        if plan.broker:
+            identity = broker.identity
+            is_namesake = identity is not None and str(plan.broker) == str(identity)
+            why = "another of the same name" if is_namesake else f"{identity}, not {plan.broker}"
+        raise InvalidPlan(
+            f"The plan was made on {plan.cluster}, and this is {broker.address} ({why}); nothing "
+            "was done. Make a new plan here: what an earlier run has begun is settled first."
+        )
+
+    # --- running --------------------------------------------------------------------
+
+    def run(
+        self,
+        plan: Plan,
+        *,
+        reason: str,
+        ramp: Ramp | None = None,
+        progress: bool | Callable[[int], object] = True,
+        notice: Callable[[str], object] | None = None,
+        cancelled: threading.Event | None = None,
+        force: bool = False,
+    ) -> Outcome:
+        """Do what a plan says. Exactly its messages are taken; the others stay, in their order.
+
+        Each message is written to the ledger (`tasktools.ledger`), published, confirmed, and only
+        then acknowledged: a ``kill -9`` at any point loses nothing. Running the same plan again
+        goes on with it, and every message that may have arrived twice is marked
+        ``possible_duplicate``. What becomes of replayed tasks only their workers show:
+        `Outcome.follow` waits for that.
+
+        Parameters
+        ----------
+        plan
+            From `plan_replay`, `plan_discard`, `plan_restore`, or `tasktools.load_plan`.
+        reason
+            For the ledger: an incident's number, or a sentence.
+        ramp
+            Send few messages at first, and more only if those do well.
+        progress
+            Show a bar; or a function that is called with how many have ended since its last call.
+        notice
+            Is called with why the run stands still (an alarm of the broker blocks publishers), and
+            with an empty text once it goes on.
+        cancelled
+            Set it to end the run early, as Ctrl-C does; what was sent by then is accounted for.
+        force
+            Run it although messages could be dropped, or its archive was restored already.
+
+        Returns
+        -------
+        Outcome
+            What became of each message (schema `OUTCOME`).
+
+        Raises
+        ------
+        InvalidPlan
+            The plan was changed, is of another broker, or its archive was restored already.
+        ReadOnly, QueueNotFound
+            Nothing was done.
+        QueueInUse
+            Another run works on the queue.
+        LookRefused
+            Messages that are not planned could be dropped by holding them.
+        WouldBeLost
+            A target would drop messages: it is full and drops its oldest, expires them at once, or
+            is about to be deleted.
+        LedgerError, ConnectionLost
+            The ledger, or the broker for two minutes, was gone; running the plan again ends the
+            rest.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("memory://") as cluster:
+        ...     task_id = cluster.publish("emails", "send", create=True)
+        ...     delivery = cluster.broker.claim("emails", "worker-1")
+        ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
+        ...     plan = cluster.plan_replay(cluster.dead_letters("emails"))
+        ...     cluster.run(plan, reason="INC-42", progress=False)[["task_name", "outcome"]]
+          task_name   outcome
+        0      send  replayed
+
+        """
+        from tasktools.replay.ledger import Ledger
+        from tasktools.replay.run import Run
+
+        self._check_made_here(plan)
+        ledger = Ledger()
+        aftermath = self._aftermath_of(plan)
+        with Progress(plan, show=progress, notice=notice) as bar:
+            run = Run(
+                broker=self.broker,
+                ledger=ledger,
+                plan=plan,
+                reason=reason,
+                clock=self._clock,
+                ramp=ramp,
+                watch=lambda: RampGuard(self.broker, self._log, plan, self.timing),
+                done=bar.update,
+                force=force,
+                timing=self.timing,
+                cancelled=cancelled or threading.Event(),
+            )
+            number = in_background(
+                run.execute, run.cancelled, lambda: bar.stand_still(run.obstacle)
+            )
+        return Outcome.of(self._frame_of(ledger.messages(number, plan), ()), aftermath)
+
+    def _aftermath_of(self, plan: Plan) -> Aftermath | None:
+        """Follow the tasks of *plan* from now on: a worker may be quicker than the run."""
+        if plan.verb != "replay" or self.broker.read_only:
+            return None
+        task_ids = [message.task_id for message in plan.chosen if message.task_id is not None]
+        self._log.listen_to(self.broker)
+        self._log.begin_again(task_ids[:MAX_FOLLOWED])
+        return Aftermath(self.broker, self.follow(task_ids[:MAX_FOLLOWED]), plan, self.timing)
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Return the plan that `Plan.save` wrote to *path*.
+
+    Raises `InvalidPlan` for another file and for a plan that was changed, and `FileError`.
+    """
+    return Plan.load(path)

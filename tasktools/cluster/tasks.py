@@ -1,0 +1,79 @@
+"""Tasks of a cluster over time, one row each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from tasktools.cluster.history import Analysis
+from tasktools.core.timespans import Moment
+from tasktools.history import tasks
+
+_MAX_TASKS: Final = 100_000
+_NO_MESSAGES: Final = (
+    "task_name, first_wait, published_at and size are of messages, of which none of these tasks' "
+    "was recorded: a recorder with messages=True has them"
+)
+_NO_BODIES: Final = (
+    "args and kwargs are of messages' bodies, of which none of these tasks' was recorded: a "
+    "recorder with bodies=True has them"
+)
+
+
+class TaskHistory(Analysis):
+    """The part of `Cluster` that returns what became of tasks."""
+
+    def tasks(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1D",
+        until: Moment | None = None,
+        limit: int = _MAX_TASKS,
+    ) -> pd.DataFrame:
+        """Return what became of tasks: one row a task, however often it was tried.
+
+        `tasktools.explain` compares those that failed with those that succeeded. A live cluster
+        knows what this process has heard; a recording what its recorder has.
+
+        Parameters
+        ----------
+        topic
+            The topic; by default all.
+        since
+            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            A task counts whose last try ended after it, or goes on.
+        until
+            Where it ends; by default now, or the end of the recording.
+        limit
+            Rows, the latest ones.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a task (schema `TASKS`).
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     tasks = cluster.tasks()
+        >>> failed = tasks[tasks["outcome"] == "failed"]
+        >>> rows = tt.explain(failed, tasks[tasks["outcome"] == "succeeded"])
+
+        """
+        query = self._query(since, until)
+        frame = self._answer(
+            tasks.tasks, query, topic=topic, limit=limit + 1, redaction=self._redaction
+        )
+        if len(frame) > limit:
+            attrs = frame.attrs
+            frame = frame.head(limit)
+            frame.attrs = attrs
+            attrs["notes"] += [f"these are the latest {limit:,} tasks; there are more"]
+        if len(frame) and frame["size"].isna().all():
+            frame.attrs["notes"] += [_NO_MESSAGES]
+        elif len(frame) and frame["kwargs"].isna().all():
+            frame.attrs["notes"] += [_NO_BODIES]
+        return frame

@@ -1,0 +1,108 @@
+"""Untrusted texts for display: control and invisible characters are escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Characters that Python takes for printable, and that nobody can see."""
+
+
+def harmless(text: str) -> str:
+    r"""Return *text* with invisible characters escaped, as ``\n`` or ``\u202e``.
+
+    A terminal obeys control characters, marks of direction change how a neighbour reads, and lone
+    surrogates cannot be sent.
+
+    >>> harmless("emails\u202e")
+    'emails\\u202e'
+    """
+    if text.isascii():
+        if text.isprintable():
+            return text
+    elif text.isprintable() and _INVISIBLE.search(text) is None:
+        return text
+    return "".join(
+        c if c.isprintable() and _INVISIBLE.match(c) is None else _escaped(c) for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class StrangersText(str):
+    r"""A text with invisible or misleading characters, which are shown as escapes (``\u202e``).
+
+    Its value is exact: it is equal to the plain text, and is sent, joined and formatted as that.
+    Only `str()` differs, which is what pandas shows, as text, HTML, Markdown and LaTeX alike.
+
+    >>> name = StrangersText("emails\u202e")
+    >>> print(name)
+    emails\u202e
+    >>> name == "emails\u202e"
+    True
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        # pandas writes these itself; who prints a traceback wants its lines
+        return "".join(c if c in "\n\t" else harmless(c) for c in exact(self))
+
+    def __repr__(self) -> str:
+        return harmless(super().__repr__())
+
+    def __format__(self, spec: str) -> str:
+        return format(exact(self), spec)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (exact(self),)
+
+
+UNTYPESET: Final = 'class="tex2jax_ignore mathjax_ignore"'
+"""The attribute of an HTML element in which a notebook takes no ``$x$`` for a formula."""
+
+
+def exact(text: str) -> str:
+    """Return *text* as a plain `str`, with nothing escaped, also of a `StrangersText`."""
+    return str.__str__(text)
+
+
+def as_shown(value: Any) -> Any:
+    """Return *value* with its texts wrapped so that they are shown escaped."""
+    if isinstance(value, str):
+        if value.isascii() and value.isprintable():  # most are
+            return value
+        if isinstance(value, StrangersText) or not is_disguised(value):
+            return value
+        return StrangersText(value)
+    if isinstance(value, dict) and value:
+        return {as_shown(key): as_shown(item) for key, item in value.items()}
+    if isinstance(value, list) and value:
+        return [as_shown(item) for item in value]
+    return value
+
+
+def all_are_plain(values: Sequence[Any]) -> bool:
+    """Whether surely nothing in *values* is disguised, which one look at all of them tells: what
+    cannot be printed is escaped in their `repr`.
+
+    >>> all_are_plain([{"to": "ann@example.com"}, ["é"]]), all_are_plain([{"to": "a\u202eb"}])
+    (True, False)
+    """
+    written = repr(values)
+    return "\\" not in written and (written.isascii() or _INVISIBLE.search(written) is None)
+
+
+def is_disguised(text: str) -> bool:
+    """Whether *text* has characters in it that nobody can see, other than ends of lines."""
+    if text.isprintable():
+        return not text.isascii() and _INVISIBLE.search(text) is not None
+    lines = text.replace("\n", "").replace("\t", "")
+    return not lines.isprintable() or _INVISIBLE.search(lines) is not None

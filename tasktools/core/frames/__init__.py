@@ -1,0 +1,1 @@
+"""DataFrames: the schema of each, and how they are built."""

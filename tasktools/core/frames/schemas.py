@@ -1,0 +1,484 @@
+"""The schemas of frames; an empty frame has the same.
+
+Times are UTC, spans are timedeltas, counts may be missing; what a source cannot tell is
+missing, never 0 or False. `sources` of a column: *events* (the workers' own), *broker* (AMQP),
+*management* (the HTTP API), *look* (messages seen in a queue).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal["name", "count", "ratio", "flag", "time", "span", "object"]
+
+DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
+    {
+        "name": "string",
+        "count": "Int64",
+        "ratio": "Float64",
+        "flag": "boolean",
+        "time": "datetime64[us, UTC]",
+        "span": "timedelta64[us]",
+        "object": "object",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its kind, what it means, with its unit, and where it comes from."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A frame's name, its columns in order, and what one row is."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+WORKERS: Final = Schema(
+    "workers",
+    "one worker process",
+    (
+        Column("worker_id", "name", "the worker's own name", "events"),
+        Column("role", "name", "what it says it is, mostly `worker`", "events"),
+        Column("host", "name", "host name, as it says", "events"),
+        Column("pid", "count", "process id on that host", "events"),
+        Column(
+            "state",
+            "name",
+            "`alive`: heard within 10 s; `late`: silent for 10 to 30 s; `gone`: longer; "
+            "`stopped`: said goodbye. The last two are shown for an hour",
+            "events",
+        ),
+        Column("uncertain", "flag", "known only from what another node said of it", "events"),
+        Column(
+            "tasktools",
+            "flag",
+            "whether it is a worker of tasktools, which obeys commands; False: a peer",
+            "events",
+        ),
+        Column("draining", "flag", "takes no new tasks; missing: peers do not tell", "events"),
+        Column("running", "count", "tasks it is executing; 0 when gone or stopped", "events"),
+        Column("capacity", "count", "tasks it can execute at once", "events"),
+        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
+        Column("topics", "object", "list of topics it consumes, as it says", "events"),
+        Column("started_at", "time", "start of the process, by the worker's clock", "events"),
+        Column("last_seen", "time", "arrival of its last own event, by our clock", "events"),
+        Column("silence", "span", "time since then", "events"),
+        Column(
+            "clock_offset",
+            "span",
+            "how far its clock is ahead of ours (negative: behind), to about half a second",
+            "events",
+        ),
+        Column("succeeded", "count", "tasks that succeeded since it started", "events"),
+        Column("failed", "count", "tasks that failed since it started", "events"),
+    ),
+)
+
+TOPICS: Final = Schema(
+    "topics",
+    "one topic",
+    (
+        Column("topic", "name", "name of the topic and of its queue", "events, broker"),
+        Column("queued", "count", "messages ready in the queue", "broker"),
+        Column("unacked", "count", "messages delivered to workers, not settled", "management"),
+        Column("running", "count", "tasks that workers are executing", "events"),
+        Column("dead_letter", "count", "messages ready in the dead-letter queue", "broker"),
+        Column("consumers", "count", "consumers of the queue, by the broker", "broker"),
+        Column("subscribers", "count", "live workers that say they consume it", "events"),
+        Column("publish_rate", "ratio", "messages published a second", "management"),
+        Column("ack_rate", "ratio", "messages acknowledged a second", "management"),
+        Column(
+            "concurrency_limit",
+            "count",
+            "limit of running tasks; missing: none. What the broker keeps, else what workers say",
+            "broker, events",
+        ),
+        Column("succeeded", "count", "tasks succeeded since the known workers started", "events"),
+        Column("failed", "count", "tasks failed since the known workers started", "events"),
+        Column("requeued", "count", "messages requeued since we listen", "events"),
+        Column("dead_lettered", "count", "messages dead-lettered by workers since then", "events"),
+        Column("queue_type", "name", "`classic`, `quorum` or `stream`", "broker, management"),
+        Column(
+            "dead_lettering",
+            "flag",
+            "whether rejected messages are kept: an argument or policy says where they go, and "
+            "exchange, binding and queue are there. False: what workers reject is lost; missing: "
+            "not known, as without the management API, which alone tells bindings",
+            "broker, management",
+        ),
+        Column("exists", "flag", "whether the queue exists", "broker"),
+    ),
+)
+
+SETTINGS: Final = Schema(
+    "settings",
+    "one topic for which settings are kept",
+    (
+        Column("topic", "name", "name of the topic", "broker"),
+        Column(
+            "concurrency_limit",
+            "count",
+            "tasks that run at once in the whole cluster; missing: no limit; 0: paused",
+            "broker",
+        ),
+        Column(
+            "max_retries",
+            "count",
+            "tries after the first, for tasks that do not say it themselves; missing: not set",
+            "broker",
+        ),
+        Column(
+            "dead_letter_enabled",
+            "flag",
+            "False: workers of tasktools drop what failed for good; missing: not set",
+            "broker",
+        ),
+        Column("retention", "span", "how long dead letters are kept; missing: for ever", "broker"),
+    ),
+)
+
+ACTIVE_TASKS: Final = Schema(
+    "active_tasks",
+    "one running or queued task",
+    (
+        Column("key", "name", "names a queued message as it lies in its queue", "look"),
+        Column("task_id", "name", "identity of the task", "events, look"),
+        Column("task_name", "name", "name of the task", "events, look"),
+        Column("topic", "name", "topic it belongs to", "events, look"),
+        Column("state", "name", "`running` or `queued`", "events, look"),
+        Column("worker_id", "name", "worker that is executing it", "events"),
+        Column("attempts", "count", "earlier attempts; 0 at first", "look"),
+        Column("published_at", "time", "publication, by the publisher's clock", "look"),
+        Column("started_at", "time", "arrival of its start event, by our clock", "events"),
+        Column("age", "span", "running: since started_at; queued: since published_at", "-"),
+        Column("args", "object", "positional arguments; of a running task if seen before", "look"),
+        Column("kwargs", "object", "keyword arguments; of a running task if seen before", "look"),
+        Column("headers", "object", "the task's headers; of a running task if seen before", "look"),
+        Column("problem", "name", "why a queued message is no task, else missing", "look"),
+    ),
+)
+
+LOCKS: Final = Schema(
+    "locks",
+    "one lock that is held",
+    (
+        Column("lock", "name", "name of the lock", "events"),
+        Column("task_id", "name", "task that holds it", "events"),
+        Column("worker_id", "name", "worker that holds it", "events"),
+        Column("acquired_at", "time", "arrival of the event, by our clock", "events"),
+        Column("held_for", "span", "time since then", "events"),
+        Column("orphaned", "flag", "whether its holder is gone; missing: not known", "events"),
+    ),
+)
+
+STATS: Final = Schema(
+    "stats",
+    "the cluster",
+    (
+        Column("workers", "count", "workers alive or late", "events"),
+        Column("late", "count", "workers silent for 10 to 30 s", "events"),
+        Column("gone", "count", "workers silent for longer, within the last hour", "events"),
+        Column("capacity", "count", "tasks that live workers can execute at once", "events"),
+        Column("running", "count", "tasks being executed", "events"),
+        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
+        Column("topics", "count", "topics known", "events, broker"),
+        Column("queued", "count", "messages ready in all topics", "broker"),
+        Column("dead_letter", "count", "messages ready in all dead-letter queues", "broker"),
+        Column("locks", "count", "locks held", "events"),
+    ),
+)
+
+PUBLISHED: Final = Schema(
+    "published",
+    "one task of a batch, in the order given",
+    (
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("message_id", "name", "id of its message", "-"),
+        Column("topic", "name", "topic it was published to", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column(
+            "outcome",
+            "name",
+            "`confirmed`; `unroutable`: no such queue; `refused`: queue full, or refused by the "
+            "broker with an error; `in doubt`: the connection went before the answer came; "
+            "`not sent`: it went before this one",
+            "broker",
+        ),
+        Column("why", "name", "what the broker said to it, in its own words", "broker"),
+    ),
+)
+
+FOLLOWED: Final = Schema(
+    "followed",
+    "one task that is followed, in the order given",
+    (
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("topic", "name", "topic it belongs to; missing: not known", "events"),
+        Column(
+            "state",
+            "name",
+            "`queued`: published, and no worker was heard to begin it; `running`; `succeeded`; "
+            "`failed` (it may be tried again); `unknown`: nothing was heard of it, its worker is "
+            "gone, or its time to live is over",
+            "events",
+        ),
+        Column("worker_id", "name", "worker that is executing it, or did last", "events"),
+        Column("started_at", "time", "arrival of its last start event, by our clock", "events"),
+        Column("duration", "span", "of its last try, once that has ended", "events"),
+        Column("tries", "count", "how often it was heard to begin", "events"),
+        Column("error_type", "name", "of its last failure; missing once it succeeded", "events"),
+        Column("error", "name", "of its last failure; missing once it succeeded", "events"),
+    ),
+)
+
+AFTERMATH: Final = Schema(
+    "aftermath",
+    "one task that was replayed, as `Outcome.follow` has followed it",
+    (
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("topic", "name", "topic it belongs to; missing: not known", "events"),
+        Column(
+            "state",
+            "name",
+            "`queued`: no worker was heard to begin it; `running`; `succeeded`; `failed` again "
+            "(it may be tried once more); `died` again: it lies among the dead letters; "
+            "`unknown`: nothing more was heard of it",
+            "events, look",
+        ),
+        Column("cause", "name", "fingerprint of its last failure; missing: none told", "events"),
+        Column("worker_id", "name", "worker that is executing it, or did last", "events"),
+        Column("duration", "span", "of its last try, once that has ended", "events"),
+    ),
+)
+
+DEAD_LETTERS: Final = Schema(
+    "dead_letters",
+    "one message as it lies in a queue, from the head",
+    (
+        Column("key", "name", "names the message as it lies in this queue", "look"),
+        Column("queue", "name", "the queue it lies in", "look"),
+        Column("position", "count", "its place in the queue; 0 at the head", "look"),
+        Column("task_id", "name", "identity of the task", "look"),
+        Column("task_name", "name", "name of the task", "look"),
+        Column("topic", "name", "topic it belongs to", "look"),
+        Column(
+            "reason",
+            "name",
+            "why it died last. The broker: `rejected`, `expired`, `maxlen`, `delivery_limit`; a "
+            "worker of tasktools: `failed`, `timed out`, `invalid`, `unknown task`, `poison`",
+            "look",
+        ),
+        Column("deaths", "count", "how often it died, as far as it still says", "look"),
+        Column("first_death", "time", "its first death; by the broker's or worker's clock", "look"),
+        Column(
+            "last_death",
+            "time",
+            "its last death. RabbitMQ keeps the first one of each queue and reason, so this can be "
+            "too early for a message that died of the same more than once",
+            "look",
+        ),
+        Column("published_at", "time", "publication, by the publisher's clock", "look"),
+        Column("attempts", "count", "earlier attempts; 0 at first", "look"),
+        Column("replays", "count", "how often tasktools replayed it; 0: never", "look"),
+        Column("error_type", "name", "class of the error; missing: nobody said", "look, events"),
+        Column("error", "name", "text of the error; missing: nobody said", "look, events"),
+        Column(
+            "error_kind",
+            "name",
+            "type of the error, and where in the task's own code it was raised, if a traceback "
+            "says: coarser than the fingerprint",
+            "look, events",
+        ),
+        Column("fingerprint", "name", "the error without what varies; what to group by", "look"),
+        Column("fingerprint_why", "name", "what both of them are made of", "look"),
+        Column("args", "object", "positional arguments", "look"),
+        Column("kwargs", "object", "keyword arguments", "look"),
+        Column("headers", "object", "the task's headers", "look"),
+        Column("size", "count", "bytes of its body", "look"),
+        Column("problem", "name", "why its body is no task, else missing", "look"),
+        Column(
+            "unreadable",
+            "name",
+            "why a worker of fastpluggy would take it again for ever; missing: it can read it",
+            "look",
+        ),
+        Column(
+            "ttl",
+            "span",
+            "time to live that it had before it died, which a replay does not set again; missing: "
+            "none",
+            "look",
+        ),
+        Column("expires_at", "time", "when a worker of Celery drops it; missing: never", "look"),
+    ),
+)
+
+FAILURE_GROUPS: Final = Schema(
+    "failure_groups",
+    "one group of failures, the largest first",
+    (
+        Column("group", "name", "what its failures have in common; missing: not known", "-"),
+        Column("count", "count", "failures in it", "-"),
+        Column("share", "ratio", "of all failures, 0 to 1", "-"),
+        Column(
+            "first",
+            "time",
+            "when the first of them happened: its last death, else its first one, else publication",
+            "-",
+        ),
+        Column("last", "time", "when the last of them happened, likewise", "-"),
+        Column("tasks", "count", "different task names in it", "-"),
+        Column("topics", "object", "list of topics that it concerns", "-"),
+        Column("example", "name", "key of its last failure", "-"),
+        Column("example_error", "name", "text of that one's error", "-"),
+        Column("error_kind", "name", "kind of that one's error", "-"),
+        Column("fingerprint_why", "name", "what that one's fingerprint is made of", "-"),
+    ),
+)
+
+EXPLANATIONS: Final = Schema(
+    "explanations",
+    "one value of a field, or a pair of values, that is too frequent among failed tasks; causes "
+    "with their copies first, then what they explain",
+    (
+        Column("field", "name", "column, or path in it, as `kwargs.to`", "-"),
+        Column("value", "name", "value there; `(missing)`: the tasks that have none", "-"),
+        Column("and_field", "name", "of a pair the second field; missing: no pair", "-"),
+        Column("and_value", "name", "of a pair the value there", "-"),
+        Column("failed", "count", "failed tasks with it", "-"),
+        Column("rows", "count", "all tasks with it", "-"),
+        Column("share_failed", "ratio", "of the failed tasks, those with it, 0 to 1", "-"),
+        Column("share_succeeded", "ratio", "of the other tasks, those with it, 0 to 1", "-"),
+        Column(
+            "risk_ratio",
+            "ratio",
+            "how many times as often tasks with it fail as tasks without it, each cell of the "
+            "table + ½. Where the other tasks are a sample, only the odds ratio holds",
+            "-",
+        ),
+        Column("low", "ratio", "the risk ratio is at least this, at 95 %", "-"),
+        Column("high", "ratio", "the risk ratio is at most this, at 95 %", "-"),
+        Column("risk_difference", "ratio", "share that fails with it, less that without it", "-"),
+        Column("difference_low", "ratio", "the difference is at least this, at 95 %", "-"),
+        Column("difference_high", "ratio", "the difference is at most this, at 95 %", "-"),
+        Column("odds_ratio", "ratio", "the ratio of odds, each cell of the table + ½", "-"),
+        Column(
+            "p",
+            "ratio",
+            "chance of so many failures if it had nothing to do with failing, corrected for all "
+            "that was tried",
+            "-",
+        ),
+        Column(
+            "explained_by",
+            "name",
+            "among tasks alike in this row above it is not too frequent; missing: a cause of its "
+            "own, as far as the fields tell",
+            "-",
+        ),
+        Column(
+            "same_as", "name", "the row above with (98 % of) the same tasks; missing: none", "-"
+        ),
+    ),
+)
+
+PLANNED: Final = Schema(
+    "planned",
+    "one message of a plan, or one edit of it if there are several",
+    (
+        Column("key", "name", "names the message as it lies in its queue", "-"),
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column("to", "name", "queue that it goes to; missing: none, or it is skipped", "-"),
+        Column("size", "count", "bytes of its body", "-"),
+        Column("edit", "name", "what is changed, as a path; missing: nothing", "-"),
+        Column("before", "name", "the value there, secrets masked", "-"),
+        Column("after", "name", "the new value, secrets masked", "-"),
+        Column("skipped", "name", "why it stays where it is; missing: it does not", "-"),
+    ),
+)
+
+OUTCOME: Final = Schema(
+    "outcome",
+    "one message of a run, in the order of the plan",
+    (
+        Column("key", "name", "names the message as it lay in its queue", "-"),
+        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_name", "name", "name of the task", "-"),
+        Column("to", "name", "queue that it was to go to; missing: none", "-"),
+        Column(
+            "outcome",
+            "name",
+            "`replayed`, `discarded`, `restored`; it stayed: `returned` (no such queue), `refused` "
+            "(the queue is full, or the broker answered with an error), `skipped`; `gone`: it was "
+            "not there any more; `in doubt`: it is not there, and whether it was sent is not "
+            "known; `not sent`: the run ended before",
+            "broker",
+        ),
+        Column(
+            "possible_duplicate",
+            "flag",
+            "it was sent a second time, since it is not known whether the first one arrived",
+            "broker",
+        ),
+        Column("why", "name", "more about it, in words", "-"),
+    ),
+)
+
+RUNS: Final = Schema(
+    "runs",
+    "one run of a plan, the latest first",
+    (
+        Column("run", "count", "its number in this ledger", "-"),
+        Column("started_at", "time", "when it was begun, by our clock", "-"),
+        Column("ended_at", "time", "when it ended; missing: it goes on, or its process died", "-"),
+        Column("ended", "name", "`finished`, `cancelled`, `stopped` (a ramp) or `failed`", "-"),
+        Column("who", "name", "user, host and process", "-"),
+        Column("reason", "name", "why, in the operator's words", "-"),
+        Column("verb", "name", "`replay`, `discard` or `restore`", "-"),
+        Column("cluster", "name", "the cluster", "-"),
+        Column("source", "name", "the queue, or the archive, that messages were taken from", "-"),
+        Column("to", "name", "queues that messages went to", "-"),
+        Column("planned", "count", "messages planned", "-"),
+        Column("done", "count", "messages replayed, discarded or restored", "-"),
+        Column("possible_duplicates", "count", "messages that may have arrived twice", "-"),
+        Column("outcomes", "object", "dict of outcomes and their counts; they add up", "-"),
+        Column("plan", "name", "hash of the plan", "-"),
+        Column("note", "name", "more about its end, in words", "-"),
+    ),
+)
+
+SCHEMAS: Final = (
+    WORKERS,
+    TOPICS,
+    SETTINGS,
+    ACTIVE_TASKS,
+    LOCKS,
+    STATS,
+    PUBLISHED,
+    FOLLOWED,
+    AFTERMATH,
+    DEAD_LETTERS,
+    FAILURE_GROUPS,
+    EXPLANATIONS,
+    PLANNED,
+    OUTCOME,
+    RUNS,
+)

@@ -1,0 +1,72 @@
+"""Representations without secrets, for whatever holds a message or a part of one.
+
+They are the last line of a cell, and stand in logs and debuggers; the whole content is in the
+attributes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from tasktools.core.redaction import mask, mask_text
+
+
+class MaskedStruct(msgspec.Struct, frozen=True):
+    """A frozen struct whose representation is masked."""
+
+    def __repr__(self) -> str:
+        return represented(self, self.__struct_fields__)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return rich_repr(self, self.__struct_fields__)
+
+
+class MaskedRepr:
+    """A base for a dataclass with ``repr=False``: its representation is masked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return represented(self, _names(self))
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return rich_repr(self, _names(self))
+
+
+class _Words(str):
+    """Words that stand for a value, and have no quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _names(thing: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(thing) if field.repr)
+
+
+def represented(thing: object, names: Iterable[str]) -> str:
+    """Return the representation of *thing*, whose attributes are *names*, without secrets."""
+    shown = ", ".join(f"{name}={value!r}" for name, value in rich_repr(thing, names))
+    return f"{type(thing).__name__}({shown})"
+
+
+def rich_repr(thing: object, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Return what rich shows of *thing*, whose attributes are *names*, without secrets."""
+    return [(name, _Words(masked_repr(getattr(thing, name)))) for name in names]
+
+
+def masked_repr(value: Any) -> str:
+    """Return the representation of *value* without secrets; of a body and of a frame its size."""
+    match value:
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case pd.DataFrame():
+            return f"<{len(value)} rows>"
+    return mask_text(repr(mask(value)))

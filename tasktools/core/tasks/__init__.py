@@ -1,0 +1,1 @@
+"""Task messages: decoded, composed and edited."""

@@ -1,0 +1,75 @@
+"""The incidents of the demo: what can go wrong in the small shop, to be found and understood."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from tasktools.demo.world import Fate, Mishap
+
+Kind = Literal["killed", "deployed", "not consumed", "hung", "slow"]
+
+_FOR_EVER: Final = 1e9
+_SLOWER: Final = 6.0
+_FAILING_SHARE: Final = 0.85
+_BAD_DEPLOY: Final = Mishap(
+    "TypeError",
+    "charge_card() missing 1 required argument: 'currency'",
+    '  File "/srv/shop/payments.py", line 12, in charge_card\n    return charge(order)',
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """A change *at* so many seconds after the start, to a *topic* and its *hosts*.
+
+    Some need a cluster without the worker that would help out (*without*).
+    """
+
+    kind: Kind
+    topic: str
+    hosts: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    at: float = 60.0
+
+    def kills(self, host: str, after: float) -> bool:
+        """Whether the worker on *host* is dead, so many seconds after the start."""
+        return self.kind == "killed" and host in self.hosts and after >= self.at
+
+    def deploys(self, host: str, after: float) -> bool:
+        """Whether the worker on *host* is one of the new release."""
+        return self.kind == "deployed" and host in self.hosts and after >= self.at
+
+    def stops(self, topic: str, after: float) -> bool:
+        """Whether nobody consumes *topic* any more, though workers say that they do."""
+        return self.kind == "not consumed" and topic == self.topic and after >= self.at
+
+    def changed(self, fate: Fate, task_id: str, topic: str, host: str, after: float) -> Fate:
+        """Return the *fate* of a task of *topic* that begins on *host* now."""
+        if topic != self.topic or after < self.at:
+            return fate
+        match self.kind:
+            case "hung":
+                return Fate(_FOR_EVER)
+            case "slow":
+                return replace(fate, seconds=fate.seconds * _SLOWER)
+            case "deployed" if host in self.hosts:
+                is_failing = random.Random(task_id).random() < _FAILING_SHARE  # noqa: S311 - a demo
+                return Fate(min(fate.seconds, 0.3), _BAD_DEPLOY) if is_failing else fate
+            case _:
+                return fate
+
+
+INCIDENTS: Final = {
+    "dead_worker": Incident(
+        kind="killed", topic="reports", hosts=("report-1",), without=("spare-1",), at=80.0
+    ),
+    "bad_deploy": Incident(
+        kind="deployed", topic="orders", hosts=("pay-1", "pay-2"), without=("spare-1",), at=50.0
+    ),
+    "stopped_consumers": Incident(kind="not consumed", topic="emails", at=60.0),
+    "hung_tasks": Incident(kind="hung", topic="images", without=("spare-1",), at=60.0),
+    "slow_tasks": Incident(kind="slow", topic="emails", without=("spare-1",), at=75.0),
+}
+"""By the name in ``demo://?incident=NAME``."""

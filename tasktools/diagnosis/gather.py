@@ -1,0 +1,276 @@
+"""The gathering of facts: one pass over each source of a cluster, live or recorded.
+
+It changes nothing and looks into no queue: a look would mark messages redelivered, which is one of
+the facts. What cannot be had is missing, and `Facts.missing` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, get_args
+
+from tasktools.cluster.cluster import Cluster
+from tasktools.cluster.observation import Observation
+from tasktools.core import workload
+from tasktools.core.clock import moment
+from tasktools.core.errors import BrokerError, Closed
+from tasktools.core.known_workers import ONE_HEARTBEAT
+from tasktools.core.layout import OWN_QUEUES, PEER_LOCKS, topic_of_permit
+from tasktools.core.models import (
+    ClusterState,
+    DurationReading,
+    Source,
+    TopicReport,
+    TopicSettings,
+    TopicStats,
+)
+from tasktools.core.series import Series
+from tasktools.core.server_facts import ServerFacts, ServerPart, ServerQueue, nothing_told
+from tasktools.diagnosis import changes, past
+from tasktools.diagnosis.facts import Facts, TopicFacts
+from tasktools.history.recent import TopicHistory
+
+_NO_ANSWER: Final = "the broker did not answer"
+_NO_SETTINGS: Final = "the settings that the broker keeps could not be read"
+_DEFAULT_TOPIC: Final = TopicHistory()
+
+
+def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
+    """Return the facts of *cluster* now, or at the moment of its recording.
+
+    A live cluster is sampled once; workers have *settle* seconds to speak for the first time.
+    """
+    with cluster.observed(settle=settle) as observation:
+        sample, recent = observation.sample, observation.recent
+        state = sample.state or _nothing_heard(sample.at, sample.why)
+        histories, durations = recent.topics(), recent.durations()
+        begins, ends = past.begins(recent), past.ends(recent, cluster.redaction)
+        if cluster.is_recorded:
+            presence = past.recorded_presence(recent)
+            orphans = past.recorded_orphans(state, recent, begins, ends)
+        else:
+            presence, orphans = past.presence(state), past.orphans(state)
+        lock_holds = past.lock_holds(recent)
+        unconsumed_for = past.unconsumed(recent, sample.report)
+        recorded_changes = changes.recorded(recent, cluster.redaction)
+        heard_since, gap = _heard_since(observation, state), recent.note_of_gap()
+    report = sample.report or TopicReport(topics=(), sources=())
+    settings = {**state.settings, **(sample.settings or {})}
+    server = _server(cluster, sample.at, report, settings)
+    runs, why_no_runs = changes.runs(observation.address, sample.at)
+    missing = {
+        "events": None if heard_since is not None else state.events.note or "none arrive",
+        "broker": sample.why or _NO_ANSWER if sample.report is None else _why_no_topics(report),
+        "management": None if cluster.is_recorded else _in_words(server.missing),
+        "settings": None if sample.settings is not None else _NO_SETTINGS,
+        "ledger": why_no_runs,
+    }
+    all_changes = (
+        *changes.of_workers(state.workers, sample.at),
+        *changes.of_versions(state.workers, sample.at),
+        *changes.of_topics(histories),
+        *changes.of_runs(runs),
+        *recorded_changes,
+    )
+    queues = server.queues or {}
+    return Facts(
+        at=round(sample.at, 3),  # as the recording has it: the newest sample is not of the future
+        heard_since=heard_since,
+        state=state,
+        layout=cluster.broker.layout,
+        topics=_topics(cluster, state, report, server, settings, histories, durations),
+        begins=begins,
+        ends=ends,
+        presence=presence,
+        orphans=orphans,
+        durations=past.durations(state),
+        server=server,
+        changes=tuple(sorted(all_changes, key=lambda change: change.at)),
+        runs=runs,
+        permits=_permits(queues),
+        locks_of_peers={
+            name.removeprefix(PEER_LOCKS): (queue.ready, queue.unacked)
+            for name, queue in queues.items()
+            if name.startswith(PEER_LOCKS)
+        },
+        lock_holds=lock_holds,
+        unconsumed_for=unconsumed_for,
+        own_queues=frozenset(name for name in queues if name.startswith(OWN_QUEUES)),
+        is_recorded=cluster.is_recorded,
+        sources=_sources(state, report, _management(cluster, server), gap),
+        missing={source: why for source, why in missing.items() if why is not None},
+    )
+
+
+def _nothing_heard(at: float, why: str | None) -> ClusterState:
+    events = Source(name="events", ok=False, note=why or _NO_ANSWER)
+    return ClusterState(at=moment(at), events=events, settled=False)
+
+
+def _heard_since(observation: Observation, state: ClusterState) -> float | None:
+    """Return since when events were received without a gap, and recorded."""
+    recorded = observation.recent.heard_since()
+    if recorded is None or not state.events.ok:
+        return None
+    listening = state.listening_since
+    return recorded if listening is None else max(recorded, listening.timestamp())
+
+
+def _server(
+    cluster: Cluster, at: float, report: TopicReport, settings: Mapping[str, TopicSettings]
+) -> ServerFacts:
+    """Return what the broker tells of itself."""
+    limited = {topic for topic, each in settings.items() if each.concurrency_limit is not None}
+    topics = {stats.topic for stats in report.topics}
+    try:
+        return cluster.broker.server_facts(topics, limits=limited)
+    except Closed:
+        raise
+    except BrokerError as error:
+        return nothing_told(at, str(error))
+
+
+def _why_no_topics(report: TopicReport) -> str | None:
+    """Return why a report is empty: of a moment that was not sampled it says nothing."""
+    broker = next((each for each in report.sources if each.name == "broker"), None)
+    if report.topics or broker is None or broker.ok:
+        return None
+    return broker.note or _NO_ANSWER
+
+
+def _in_words(missing: Mapping[ServerPart, str]) -> str | None:
+    """Return which parts the broker does not tell, and why."""
+    parts: dict[str, list[str]] = {}
+    for part, why in missing.items():
+        parts.setdefault(why, []).append(part)
+    if len(parts) == 1 and len(missing) == len(get_args(ServerPart)):
+        return next(iter(parts))
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in parts.items()) or None
+
+
+def _sources(
+    state: ClusterState, report: TopicReport, management: Source | None, gap: str | None
+) -> tuple[Source, ...]:
+    """Return the sources of the facts, each once; *gap* says what the events lack."""
+    note = "; ".join(filter(None, (state.events.note, gap))) or None
+    events = Source(name="events", ok=state.events.ok, age=state.events.age, note=note)
+    others = {source.name: source for source in report.sources}
+    if management is not None:
+        others[management.name] = management
+    return (events, *(_without_columns(source) for source in others.values()))
+
+
+def _management(cluster: Cluster, server: ServerFacts) -> Source | None:
+    """Return the management API as a source, with the age of its newest sample."""
+    if cluster.broker.server_version is None or server.server_at is None:
+        return None
+    return Source(name="management", ok=True, age=max(server.at - server.server_at, 0.0))
+
+
+def _without_columns(source: Source) -> Source:
+    return Source(name=source.name, ok=source.ok, age=source.age, note=source.note)
+
+
+# --- topics ---------------------------------------------------------------------------
+
+
+def _topics(
+    cluster: Cluster,
+    state: ClusterState,
+    report: TopicReport,
+    server: ServerFacts,
+    settings: Mapping[str, TopicSettings],
+    histories: Mapping[str, TopicHistory],
+    durations: Mapping[str, tuple[DurationReading, ...]],
+) -> dict[str, TopicFacts]:
+    """Return the topics, and the queues that get tasks and are none."""
+    layout, queues = cluster.broker.layout, server.queues or {}
+    stats_by_topic = {stats.topic: stats for stats in report.topics}
+    bound = server.routes.bound_by_name(layout.task_exchange) if server.routes else frozenset()
+    others = {
+        name
+        for name in bound
+        if name not in stats_by_topic and not layout.is_dead_queue(name) and name in queues
+    }
+    is_known = state.events.ok and state.settled
+    subscribers = workload.subscribers_by_topic(state.workers)
+    topics = {}
+    for topic in sorted(stats_by_topic.keys() | others):
+        history = histories.get(topic, _DEFAULT_TOPIC)
+        topics[topic] = _topic(
+            stats_by_topic.get(topic) or _stats_of(topic, queues[topic]),
+            history,
+            queues.get(topic),
+            queues.get(layout.dead_queue(topic)),
+            is_topic=topic in stats_by_topic,
+            subscribers=subscribers[topic] if is_known else None,
+            settings=settings.get(topic),
+            durations=durations.get(topic, ()),
+        )
+    return topics
+
+
+def _topic(
+    stats: TopicStats,
+    history: TopicHistory,
+    queue: ServerQueue | None,
+    dead_queue: ServerQueue | None,
+    *,
+    is_topic: bool,
+    subscribers: int | None,
+    settings: TopicSettings | None,
+    durations: tuple[DurationReading, ...],
+) -> TopicFacts:
+    seen = [*history.consumers.values, *history.subscribers.values]
+    seen += [count for count in (stats.consumers, subscribers) if count is not None]
+    return TopicFacts(
+        topic=stats.topic,
+        exists=stats.exists,
+        is_topic=is_topic,
+        queued=stats.queued,
+        unacked=stats.unacked,
+        dead_letters=stats.dead_letter,
+        consumers=stats.consumers,
+        dead_lettering=stats.dead_lettering,
+        trouble=stats.trouble or (queue.trouble if queue else None),
+        queue=queue,
+        dead_queue=dead_queue,
+        settings=settings,
+        ready=_together(history.ready, queue.ready_series if queue else None),
+        dead_ready=_together(history.dead_ready, dead_queue.ready_series if dead_queue else None),
+        consumer_series=history.consumers or None,
+        running=history.running or None,
+        began=history.began or None,
+        ended=history.ended or None,
+        durations=durations,
+        had_consumer=any(seen) if seen else None,
+    )
+
+
+def _stats_of(topic: str, queue: ServerQueue) -> TopicStats:
+    """Return the statistics of a queue that is no topic."""
+    return TopicStats(
+        topic=topic,
+        exists=True,
+        queued=queue.ready,
+        unacked=queue.unacked,
+        consumers=queue.consumers,
+        dead_lettering=queue.facts.dead_letter_exchange is not None,
+    )
+
+
+def _together(recorded: Series, by_server: Series | None) -> Series | None:
+    """Return the server's samples of the last minute, after those that were recorded before."""
+    if not by_server:
+        return recorded or None
+    earlier = recorded.between(float("-inf"), by_server.times[0] - 0.001)
+    return Series(earlier.times + by_server.times, earlier.values + by_server.values)
+
+
+def _permits(queues: Mapping[str, ServerQueue]) -> dict[str, tuple[str | None, ...]]:
+    """Return the connections that own the permits of each topic with a limit."""
+    owners: dict[str, list[str | None]] = {}
+    for name, queue in queues.items():
+        if (topic := topic_of_permit(name)) is not None:
+            owners.setdefault(topic, []).append(queue.owner)
+    return {topic: tuple(each) for topic, each in owners.items()}

@@ -1,0 +1,295 @@
+"""Checks of how much work arrives, and whether there are places for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from statistics import median
+from typing import Final
+
+from tasktools.core.models import Worker
+from tasktools.core.plurals import agreeing, counted, named
+from tasktools.core.series import Series, total
+from tasktools.core.workload import live_workers
+from tasktools.diagnosis.facts import Facts, OwnRun, TopicFacts
+from tasktools.diagnosis.finding import Finding, Judgement, Rule
+from tasktools.diagnosis.readings import (
+    ALL_TOPICS,
+    begin_growing,
+    change_of,
+    heard_for,
+    judged_topics,
+    limit_of,
+    needs_events,
+    needs_server,
+    ready_of,
+    subscribers_of,
+    subscribers_to,
+    wait_of,
+)
+from tasktools.diagnosis.running_tasks import places_of
+
+_GROWTH_SECONDS: Final = 15.0
+"""Over which the growth of a queue is taken."""
+_GROWTH_AT_LEAST: Final = 9.0
+"""Seconds that samples must cover: two steps of 5 s, as the management API takes them."""
+_MIN_GROWTH: Final = 20
+"""Messages by which a queue that grows has grown in that time."""
+_MIN_QUEUED: Final = 50
+"""Messages that wait, below which workers are enough."""
+_SURGE_SAMPLES: Final = 3
+_BASE_SAMPLES: Final = 9
+_MIN_BASE_SAMPLES: Final = 4
+"""Samples of a surge, and of the time before it: as many as there are, but not fewer than 4."""
+_SURGE_TIMES: Final = 3.0
+_SURGE_PER_SECOND: Final = 5.0
+"""Each of the newest samples must be so many times and so much above those before: a batch that is
+published at once makes a single high one."""
+_BUSY_SHARE: Final = 0.9
+"""Of the places of a topic, that are taken where workers are too few."""
+_FULL_SHARE: Final = 0.95
+_FULL_SECONDS: Final = 600.0
+"""Share of the places that are taken all the time where nothing is in reserve, and that time."""
+_COVERED_SHARE: Final = 0.9
+"""Of that time, that samples must cover."""
+_REPLAY_SECONDS: Final = 60.0
+_REPLAY_SHARE: Final = 0.3
+"""Of what is published in that time, that a run of one's own sends."""
+_MAX_NAMED: Final = 5  # topics
+
+
+def _grew(topic: TopicFacts) -> float:
+    """Return by how much the queue grew in 15 s; 0 where that is not known."""
+    ready = ready_of(topic)
+    growth = ready.change(_GROWTH_SECONDS, at_least=_GROWTH_AT_LEAST) if ready else None
+    return growth or 0.0
+
+
+# --- what arrives -----------------------------------------------------------------------
+
+
+def _publisher_surge(facts: Facts) -> Iterator[Judgement]:
+    for topic in judged_topics(facts):
+        if _grew(topic) <= _MIN_GROWTH:
+            continue
+        published = topic.queue.published if topic.queue else None
+        rates = _rates(published) if published else []
+        if len(rates) < _SURGE_SAMPLES + _MIN_BASE_SAMPLES:
+            yield needs_server(facts, "samples", f"what is published to {topic.topic!r}")
+            continue
+        newest = [rate for _, rate in rates[-_SURGE_SAMPLES:]]
+        before = rates[-_SURGE_SAMPLES - _BASE_SAMPLES : -_SURGE_SAMPLES]
+        base = median(rate for _, rate in before)
+        if min(newest) >= max(_SURGE_TIMES * base, base + _SURGE_PER_SECOND):
+            yield _surge(topic, base, newest, since=_high_since(rates, 2 * base))
+
+
+def _rates(counter: Series) -> list[tuple[float, float]]:
+    """Return for each two samples when they begin, and by how much *counter* rose a second."""
+    samples = zip(counter.times, counter.values, strict=True)
+    return [
+        (at, max(value - earlier, 0.0) / (later - at))
+        for (at, earlier), (later, value) in itertools.pairwise(samples)
+    ]
+
+
+def _high_since(rates: list[tuple[float, float]], level: float) -> float:
+    """Return when the rate rose above *level*, where it is still."""
+    high = itertools.takewhile(lambda each: each[1] > level, reversed(rates))
+    return min(began for began, _ in high)
+
+
+def _surge(topic: TopicFacts, base: float, newest: list[float], since: float) -> Finding:
+    rate = sum(newest) / len(newest)
+    acked = _rates(topic.queue.acked) if topic.queue and topic.queue.acked else []
+    newest_acked = [each for _, each in acked[-_SURGE_SAMPLES:]]
+    return Finding(
+        check="publisher_surge",
+        severity="warning",
+        subject_kind="topic",
+        subject=topic.topic,
+        finding=(
+            f"{rate:.3g} messages/s are published to {topic.topic!r}, {_ratio(rate, base)} the "
+            f"{base:.3g}/s before; {counted(topic.queued or 0, 'message', 'wait')}."
+        ),
+        evidence={
+            "published a second": round(rate, 2),
+            "before": round(base, 2),
+            "grew in 15 s": _grew(topic),
+            "queued": topic.queued,
+        },
+        against={
+            "acknowledged a second": round(sum(newest_acked) / len(newest_acked), 2)
+            if newest_acked
+            else None
+        },
+        since=since,
+        effect=wait_of(topic),
+        remedy="See who publishes; slow the publisher down, or start more workers.",
+        call=f"cluster.throughput({topic.topic!r}, since='15min', every='10s')",
+        needs=("management",),
+        topics=(topic.topic,),
+    )
+
+
+def _ratio(rate: float, base: float) -> str:
+    return f"{rate / base:.3g} times" if base else "after"
+
+
+def _own_replay(facts: Facts) -> Iterator[Judgement]:
+    topics = {topic.topic: topic for topic in judged_topics(facts)}
+    for run in facts.runs:
+        if run.ended_at is not None or not run.done:
+            continue
+        targets = [topics[run.to]] if run.to in topics else list(topics.values())
+        grown = [topic for topic in targets if _grew(topic) > _MIN_GROWTH]
+        if run.to not in topics and run.to is not None:
+            continue
+        changes = [change_of(each, "published", _REPLAY_SECONDS) for each in grown]
+        published = [change for change in changes if change is not None]
+        if len(published) < len(grown):
+            yield needs_server(facts, "samples", "what share of the arrivals a replay is")
+            continue
+        lasting = max(facts.at - run.started_at, 1.0)
+        sent = run.done * min(_REPLAY_SECONDS / lasting, 1.0)
+        if published and sum(published) and sent >= _REPLAY_SHARE * sum(published):
+            yield _replay(run, grown, sent, sum(published))
+
+
+def _replay(run: OwnRun, topics: list[TopicFacts], sent: float, published: float) -> Finding:
+    names = tuple(topic.topic for topic in topics)
+    share = min(sent / published, 1.0)
+    return Finding(
+        check="own_replay",
+        severity="warning",
+        subject_kind="topic",
+        subject=names[0],
+        finding=(
+            f"Run {run.run} ({run.verb}) of this user's ledger sends {share:.0%} of what arrives "
+            f"at {', '.join(map(repr, names))}."
+        ),
+        evidence={"run": run.run, "sent in 60 s": round(sent), "published in 60 s": published},
+        since=run.started_at,
+        remedy="Wait for it, or interrupt it and go on with a lower rate.",
+        call="tt.ledger()",
+        needs=("management",),
+        topics=names,
+    )
+
+
+# --- and the places for it --------------------------------------------------------------
+
+
+def _too_few_workers(facts: Facts) -> Iterator[Judgement]:
+    growing = [
+        topic
+        for topic in judged_topics(facts)
+        if _grew(topic) > _MIN_GROWTH and (topic.queued or 0) > _MIN_QUEUED
+    ]
+    if not growing:
+        return
+    if facts.heard_since is None or not facts.state.settled:
+        yield needs_events(facts, "what workers run")
+        return
+    subscribers = subscribers_of(facts)
+    for topic in growing:
+        workers = subscribers_to(subscribers, topic.topic)
+        places, running = places_of(workers), _running_on(workers)
+        if not places or running is None or running < _BUSY_SHARE * places:
+            continue
+        if not _is_limited(facts, topic):
+            yield _too_few(topic, len(workers), places, running)
+
+
+def _running_on(workers: list[Worker]) -> int | None:
+    running = [worker.running for worker in workers]
+    known = [each for each in running if each is not None]
+    return sum(known) if len(known) == len(running) else None
+
+
+def _is_limited(facts: Facts, topic: TopicFacts) -> bool:
+    """Whether a limit, and not the number of workers, holds the topic back."""
+    limit = limit_of(topic)
+    return limit is not None and len(facts.running_by_topic.get(topic.topic, ())) >= limit
+
+
+def _too_few(topic: TopicFacts, workers: int, places: int, running: int) -> Finding:
+    return Finding(
+        check="too_few_workers",
+        severity="warning",
+        subject_kind="topic",
+        subject=topic.topic,
+        finding=(
+            f"{running} of {counted(places, 'place')} on {counted(workers, 'worker')} of "
+            f"{topic.topic!r} {agreeing(running, 'are')} taken, and its queue grew by "
+            f"{_grew(topic):.0f} in 15 s to {counted(topic.queued or 0, 'message')}."
+        ),
+        evidence={
+            "running": running,
+            "places": places,
+            "workers": workers,
+            "queued": topic.queued,
+            "grew in 15 s": _grew(topic),
+        },
+        since=begin_growing(ready_of(topic)),
+        effect=wait_of(topic),
+        remedy="Start more workers, or raise what each runs at once.",
+        call="cluster.utilisation(since='15min', every='10s')",
+        needs=("events", "broker"),
+        topics=(topic.topic,),
+    )
+
+
+def _utilisation_high(facts: Facts) -> Iterator[Judgement]:
+    if facts.heard_since is None:
+        if any(topic.consumers != 0 for topic in judged_topics(facts)):
+            yield needs_events(facts, "what workers run")
+        return
+    pools: defaultdict[frozenset[str], list[Worker]] = defaultdict(list)
+    for worker in live_workers(facts.state.workers):
+        pools[frozenset(worker.topics)].append(worker)
+    pools_of = Counter(name for names in pools for name in names)
+    for names, workers in sorted(pools.items(), key=lambda pool: sorted(pool[0])):
+        shared = any(pools_of[name] > 1 for name in names)
+        places, running = places_of(workers), _running_on(workers)
+        if not names or ALL_TOPICS in names or shared or not places or running is None:
+            continue
+        if running < _FULL_SHARE * places:
+            continue  # not even now
+        series = [facts.topics[name].running for name in names if name in facts.topics]
+        taken = total(*(each for each in series if each)).window(_FULL_SECONDS)
+        if len(taken) < 2 or taken.span < _COVERED_SHARE * _FULL_SECONDS:
+            if heard_for(facts) < _FULL_SECONDS:
+                yield needs_events(facts, "how busy workers were for 10 min")
+        elif min(taken.values) >= _FULL_SHARE * places:
+            yield _always_busy(sorted(names), workers, places, min(taken.values))
+
+
+def _always_busy(names: list[str], workers: list[Worker], places: int, least: float) -> Finding:
+    return Finding(
+        check="utilisation_high",
+        severity="suspect",
+        subject_kind="topic",
+        subject=names[0],
+        finding=(
+            f"At least {least:.0f} of {counted(places, 'place')} of "
+            f"{named([repr(name) for name in names], _MAX_NAMED)} "
+            f"{agreeing(round(least), 'were')} taken all the time for 10 min: there is nothing in "
+            "reserve."
+        ),
+        evidence={"least running": least, "places": places, "workers": len(workers)},
+        remedy="Start another worker before the next burst.",
+        call="cluster.utilisation(since='1h', every='1min')",
+        needs=("events",),
+        topics=tuple(names),
+    )
+
+
+RULES: Final = (
+    Rule("own_replay", 6, _own_replay, "a run of one's own that fills a queue"),
+    Rule("publisher_surge", 6, _publisher_surge, "a publisher that sends far more than before"),
+    Rule("too_few_workers", 6, _too_few_workers, "more work than places for it"),
+    Rule("utilisation_high", 6, _utilisation_high, "workers without any reserve"),
+)
+"""Checks of how much work arrives, and whether there are places for it."""

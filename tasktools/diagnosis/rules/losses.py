@@ -1,0 +1,232 @@
+"""Rules about messages that are lost: rejected without dead-lettering, expired, dropped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from tasktools.core.plurals import counted, named
+from tasktools.core.server_facts import ServerQueue
+from tasktools.core.timespans import in_words
+from tasktools.diagnosis.facts import Facts, TopicFacts
+from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule
+from tasktools.diagnosis.queue_balance import Balances
+from tasktools.diagnosis.readings import (
+    growth_of,
+    is_unsampled,
+    judged_topics,
+    needs_server,
+    why_missing,
+)
+
+BALANCE_SECONDS: Final = 60.0
+"""Over which the balance of a queue is struck."""
+MIN_REJECTED: Final = 5
+"""Messages rejected in that time, from which on they are lost in earnest."""
+MIN_UNBOUND_LOST: Final = 2
+"""Messages lost in that time for want of a binding; a balance is exact to 1."""
+MIN_VANISHED: Final = 10
+"""Messages that vanished in that time."""
+MIN_VANISHED_SHARE: Final = 0.2
+"""Share of what was published."""
+_VANISHING_SPAN: Final = 20.0  # seconds, at least
+_NEWEST: Final = 2  # samples that are left out where lengths decide
+_ONCE_SHARE: Final = 0.75  # lost between two samples: a purge
+_ALIKE_SHARE: Final = 0.5  # of what vanished, that dead letters grew by
+
+
+def no_dead_lettering(facts: Facts) -> Iterator[Judgement]:
+    """Find queues that get tasks and have no dead-letter exchange: what is rejected is lost."""
+    unknown = []
+    for topic in judged_topics(facts):
+        queue = topic.queue
+        if queue is None or queue.facts.dead_letter_exchange is not None:
+            if queue is None and topic.dead_lettering is None and topic.exists is not False:
+                unknown.append(topic.topic)
+            continue
+        if queue.facts.queue_type == "stream":
+            continue
+        if queue.facts.unknown:
+            unknown.append(topic.topic)
+            continue
+        rejected = Balances(queue, BALANCE_SECONDS).rejected
+        is_losing = rejected >= MIN_REJECTED
+        words = (
+            f"{counted(round(rejected), 'message', 'were')} lost in a minute"
+            if is_losing
+            else "none was in the last minute"
+        )
+        yield Finding(
+            check="no_dead_lettering",
+            severity="critical" if is_losing else "suspect",
+            subject_kind="topic" if topic.is_topic else "queue",
+            subject=topic.topic,
+            finding=(
+                f"{topic.topic} has no dead-letter exchange: what workers reject is lost; {words}."
+            ),
+            evidence={"rejected in 60 s": rejected, "dead-letter exchange": "none"},
+            against={"an argument or a policy that sets it": "none"},
+            remedy=f"Set it by a policy: `{_policy(facts, topic.topic)}`",
+            call=_row_of(topic.topic),
+            needs=("management",),
+            topics=(topic.topic,),
+        )
+    if unknown:
+        yield needs_server(facts, "queues", f"the dead-lettering of {named(unknown)}")
+
+
+def _policy(facts: Facts, topic: str) -> str:
+    """Return the command that sets dead-lettering for the queue of *topic*."""
+    definition = {
+        "dead-letter-exchange": facts.layout.dead_letter_exchange,
+        "dead-letter-routing-key": facts.layout.dead_key(topic),
+    }
+    pattern = f"^{re.escape(topic)}$"
+    return (
+        f"rabbitmqctl set_policy -p VHOST dlx-{topic} '{pattern}' '{json.dumps(definition)}' "
+        "--apply-to queues"
+    )
+
+
+def _row_of(topic: str) -> str:
+    return f"cluster.topics().query({f'topic == {topic!r}'!r})"
+
+
+def dead_letters_unbound(facts: Facts) -> Iterator[Judgement]:
+    """Find topics whose dead letters go to an exchange that has no queue for them."""
+    routes = facts.server.routes if facts.server is not None else None
+    unknown: list[str] = []
+    for topic in judged_topics(facts):
+        queue = topic.queue
+        if queue is None:
+            if topic.exists is not False:
+                unknown.append(topic.topic)
+            continue
+        exchange = queue.facts.dead_letter_exchange
+        if exchange is None:
+            continue  # another check says so
+        key = queue.facts.dead_letter_key
+        reached = None if routes is None else routes.reached(exchange, key or topic.topic)
+        if reached is None:
+            unknown.append(topic.topic)
+        elif not reached:
+            exchanges = None if facts.server is None else facts.server.exchanges
+            is_there = exchanges is None or exchange in exchanges
+            yield _unbound(topic, queue, exchange, key, is_there=is_there)
+    if unknown:
+        why = why_missing(facts, "routes")
+        if routes is not None:
+            why = "their exchange routes by headers, by a plugin, or to what a policy says"
+        what = f"where the dead letters of {named(unknown)} go"
+        yield CannotTell(why=f"{what}: {why}", needs=("management",))
+
+
+def _unbound(
+    topic: TopicFacts, queue: ServerQueue, exchange: str, key: str | None, *, is_there: bool
+) -> Finding:
+    lost = Balances(queue, BALANCE_SECONDS).lost
+    is_losing = lost >= MIN_UNBOUND_LOST
+    dead = topic.dead_queue
+    where = f"{exchange!r} with the key {key!r}" if key is not None else repr(exchange)
+    words = f"has no queue for {where}" if is_there else f"goes to {exchange!r}, which is not there"
+    return Finding(
+        check="dead_letters_unbound",
+        severity="critical" if is_losing else "warning",
+        subject_kind="topic",
+        subject=topic.topic,
+        finding=(
+            f"What {topic.topic} dead-letters {words}: "
+            f"{counted(round(lost), 'message', 'were')} lost in a minute."
+        ),
+        evidence={
+            "exchange": exchange,
+            "routing key": key or "the message's own",
+            "exchange exists": is_there,
+            "lost in 60 s": lost,
+        },
+        against={"dead-letter queue": dead.facts.queue if dead is not None else "does not exist"},
+        remedy=(
+            f"Declare the queue {topic.topic}.dead, and bind it to {exchange!r} with "
+            f"{key or topic.topic!r}."
+        ),
+        call=_row_of(topic.topic),
+        needs=("management",),
+    )
+
+
+def vanishing(facts: Facts) -> Iterator[Judgement]:
+    """Find queues from which messages go without having been delivered: expired or dropped."""
+    unknown = []
+    for topic in judged_topics(facts):
+        queue = topic.queue
+        if is_unsampled(facts, topic) and topic.exists is not False:
+            unknown.append(topic.topic)
+        if queue is None:
+            continue
+        balances = Balances(queue, BALANCE_SECONDS, newest=_NEWEST)
+        vanished, published = balances.vanished, balances.published
+        if balances.span < _VANISHING_SPAN or vanished < MIN_VANISHED:
+            continue
+        if vanished > MIN_VANISHED_SHARE * published:
+            yield _vanished(topic, queue, balances)
+    if unknown:
+        yield needs_server(facts, "samples", f"what enters and leaves {named(unknown)}")
+
+
+def _vanished(topic: TopicFacts, queue: ServerQueue, balances: Balances) -> Finding:
+    vanished = balances.vanished
+    grew = growth_of(topic.dead_ready, BALANCE_SECONDS) or 0.0
+    grew_alike = grew if grew >= _ALIKE_SHARE * vanished else 0.0
+    ttl, limit = queue.facts.message_ttl, queue.facts.max_length
+    was_once = balances.largest_share >= _ONCE_SHARE and not grew_alike
+    is_saved = queue.facts.dead_letter_exchange is not None and topic.dead_lettering is not False
+    fate = (
+        f"{counted(round(grew_alike), 'dead letter')} came"
+        if grew_alike
+        else "all at once, as a purge does it"
+        if was_once
+        else "they are dead-lettered"
+        if is_saved
+        else "they are lost"
+    )
+    return Finding(
+        check="vanishing",
+        # A purge by an operator is a single step; expiry goes on.
+        severity="suspect" if was_once else "warning" if is_saved else "critical",
+        subject_kind="topic",
+        subject=topic.topic,
+        finding=(
+            f"{counted(round(vanished), 'message')} left {topic.topic} undelivered in "
+            f"{in_words(balances.span)}, of {balances.published:.0f} published: expired or "
+            f"dropped; {fate}."
+        ),
+        evidence={
+            "vanished": vanished,
+            "published": balances.published,
+            "TTL": "none of the queue" if ttl is None else in_words(ttl),
+            "maximum length": "none" if limit is None else limit,
+            "dead letters": grew_alike,
+        },
+        against={
+            "rejected": balances.rejected,
+            "a purge": "it was at once" if was_once else "it goes on",
+        },
+        remedy=(
+            f"Messages live {in_words(ttl)} in this queue: add workers, or raise the TTL."
+            if ttl is not None
+            else "See whether publishers set an expiration; add workers, or raise it."
+        ),
+        call=f"cluster.dead_letters({topic.topic!r})" if is_saved else _row_of(topic.topic),
+        needs=("management",),
+    )
+
+
+RULES: Final = (
+    Rule("no_dead_lettering", 5, no_dead_lettering, "a queue that loses what workers reject"),
+    Rule(
+        "dead_letters_unbound", 5, dead_letters_unbound, "dead letters for which there is no queue"
+    ),
+    Rule("vanishing", 5, vanishing, "messages that expire or are dropped"),
+)

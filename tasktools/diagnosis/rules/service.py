@@ -1,0 +1,264 @@
+"""The check of service times: tasks that take far longer than before."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from tasktools.core.models import DurationReading
+from tasktools.core.timespans import in_words
+from tasktools.diagnosis.facts import Facts, TaskEnd, TopicFacts
+from tasktools.diagnosis.finding import Finding, Judgement, Rule
+from tasktools.diagnosis.readings import (
+    heard_for,
+    judged_topics,
+    may_move,
+    needs_events,
+    subscribers_of,
+)
+
+_RISEN_TIMES: Final = 3.0
+_RISEN_SECONDS: Final = 0.05
+"""A service time is so many times that of before, and by so much longer."""
+_RECENT_READINGS: Final = 24.0
+"""Seconds of heartbeats, each with what ended in 3 s, that are compared with those before."""
+_RECENT_ENDS: Final = 30.0
+"""Seconds; the same of ends of single tasks."""
+_SLOT_SECONDS: Final = 3.0
+_HIGH_SHARE: Final = 0.95
+"""Share of the time before in which tasks took less: where some always took long, a few of these
+after each other are no rise."""
+_MIN_RECENT: Final = 8
+_MIN_READ_BEFORE: Final = 15
+_MIN_ENDED_BEFORE: Final = 20
+"""Tasks that must have ended lately, and before: by heartbeats, and one by one."""
+_MIN_HEARD_SECONDS: Final = 45.0
+"""Less holds no time before the recent one."""
+
+
+class _Risen(msgspec.Struct, frozen=True):
+    """Service times, in seconds, of *recent* tasks and those *before*, of a task name if known."""
+
+    before: float
+    recent: float
+    count: int
+    since: float
+    task_name: str | None = None
+
+
+def _service_time_risen(facts: Facts) -> Iterator[Judgement]:
+    judged = list(judged_topics(facts))
+    if heard_for(facts) < _MIN_HEARD_SECONDS:
+        if any(may_move(facts, topic) for topic in judged):
+            yield needs_events(facts, "how long tasks took before")
+        return
+    names = _risen_names(facts)
+    risen = {topic.topic: _of_topic(facts, topic, names) for topic in judged}
+    unplaced = _place(facts, names, risen)
+    for topic, change in sorted(risen.items()):
+        if change is not None:
+            yield _of_a_topic(topic, change, _alike(facts, topic, risen))
+    for name, (change, topics) in sorted(unplaced.items()):
+        yield _of_a_name(name, change, topics)
+
+
+def _place(
+    facts: Facts, names: dict[str, _Risen | None], risen: dict[str, _Risen | None]
+) -> dict[str, tuple[_Risen, list[str]]]:
+    """Put task names that take longer with the topic that they run on, and return the others, with
+    the topics that they may be of: short tasks are seldom seen while they run."""
+    seen: defaultdict[str | None, set[str]] = defaultdict(set)
+    pairs = {(task.task_name, task.topic) for task in facts.state.running}
+    pairs |= {(end.task_name, end.topic) for end in facts.ends}
+    for task_name, topic in pairs:
+        if topic in risen:
+            seen[task_name].add(topic)
+    workers = {worker.worker_id: worker.topics for worker in facts.state.workers}
+    unplaced = {}
+    for name, change in names.items():
+        topics = seen[name] or {
+            topic
+            for worker_id, ran in facts.durations
+            if ran == name
+            for topic in workers.get(worker_id, ())
+            if topic in risen
+        }
+        if change is None or any(risen[topic] for topic in topics):
+            continue
+        if len(topics) == 1:
+            risen[topics.pop()] = change
+        else:
+            unplaced[name] = (change, sorted(topics))
+    return unplaced
+
+
+def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) -> _Risen | None:
+    by_ends = _by_ends(facts.ends_by_topic.get(topic.topic, ()), facts.at)
+    by_readings = _by_readings(topic.durations, facts.at)
+    if by_readings is not None and names and not any(names.values()):
+        by_readings = None  # no task takes longer: other tasks came, which always took longer
+    return by_ends or by_readings
+
+
+def _by_ends(ends: Sequence[TaskEnd], now: float) -> _Risen | None:
+    """Compare the durations that workers report with each end, by task name."""
+    by_name: defaultdict[str | None, list[tuple[float, float]]] = defaultdict(list)
+    for end in ends:
+        if end.duration is not None:
+            by_name[end.task_name].append((end.at, end.duration))
+    for name, timed in by_name.items():
+        recent = [(at, duration) for at, duration in timed if at > now - _RECENT_ENDS]
+        before = [(at, duration) for at, duration in timed if at <= now - _RECENT_ENDS]
+        if len(recent) < _MIN_RECENT or len(before) < _MIN_ENDED_BEFORE:
+            continue
+        usual = _in_slots(before)
+        new = median(_in_slots(recent))
+        if _has_risen(usual, new):
+            slow = [at for at, duration in recent if duration > 2 * median(usual)]
+            return _Risen(median(usual), new, len(recent), min(slow), name)
+    return None
+
+
+def _in_slots(timed: Iterable[tuple[float, float]]) -> list[float]:
+    """Return the median duration of each slot of time that has any."""
+    slots: defaultdict[int, list[float]] = defaultdict(list)
+    for at, duration in timed:
+        slots[int(at // _SLOT_SECONDS)].append(duration)
+    return [median(durations) for _, durations in sorted(slots.items())]
+
+
+def _by_readings(
+    readings: Iterable[DurationReading], now: float, task_name: str | None = None
+) -> _Risen | None:
+    """Compare the means of readings: of a histogram, only they are exact."""
+    filled = sorted(
+        (reading for reading in readings if reading.durations.count), key=lambda each: each.at
+    )
+    recent = [reading for reading in filled if reading.at > now - _RECENT_READINGS]
+    before = [reading for reading in filled if reading.at <= now - _RECENT_READINGS]
+    count = _count(recent)
+    if count < _MIN_RECENT or _count(before) < _MIN_READ_BEFORE:
+        return None
+    usual, new = [_mean(reading) for reading in before], median(map(_mean, recent))
+    if not _has_risen(usual, new):
+        return None
+    slow = [reading for reading in recent if _mean(reading) > 2 * median(usual)]
+    began = min(reading.at - reading.span for reading in slow)
+    return _Risen(median(usual), new, count, began, task_name)
+
+
+def _mean(reading: DurationReading) -> float:
+    return reading.durations.sum / reading.durations.count
+
+
+def _count(readings: Iterable[DurationReading]) -> int:
+    return sum(reading.durations.count for reading in readings)
+
+
+def _has_risen(before: Sequence[float], recent: float) -> bool:
+    """Whether *recent* is far more than the median of *before*, and than nearly all of it.
+
+    Both are of spans of time, in their order, not of tasks: a batch of short ones makes no others
+    long. The last ones before that were as long are a rise that lasts."""
+    usual = median(before)
+    far = max(_RISEN_TIMES * usual, usual + _RISEN_SECONDS)
+    earlier = list(before)
+    while earlier[-1] > far:
+        earlier.pop()
+    high = sorted(earlier)[math.ceil(_HIGH_SHARE * len(earlier)) - 1]
+    return recent > max(far, high)
+
+
+def _risen_names(facts: Facts) -> dict[str, _Risen | None]:
+    """Return by how much the tasks of each name take longer; `None`: no longer than before."""
+    known = {}
+    for name, readings in facts.durations_by_name.items():
+        if any(reading.at > facts.at - _RECENT_READINGS for reading in readings):
+            known[name] = _by_readings(readings, facts.at, name)
+    return known
+
+
+def _alike(facts: Facts, name: str, risen: dict[str, _Risen | None]) -> list[str]:
+    """Return the other topics on the same hosts that rose too, if all of them did."""
+    by_topic = subscribers_of(facts)
+    hosts = {worker.host for worker in by_topic.get(name, ()) if worker.host}
+    there = {
+        topic
+        for topic, workers in by_topic.items()
+        if topic != name and hosts & {worker.host for worker in workers}
+    }
+    moving = {topic for topic in there if _has_recent(facts, topic)}
+    return sorted(moving) if moving and all(risen.get(topic) for topic in moving) else []
+
+
+def _has_recent(facts: Facts, name: str) -> bool:
+    topic = facts.topics.get(name)
+    ends = facts.ends_by_topic.get(name, ())
+    by_end = sum(end.at > facts.at - _RECENT_ENDS for end in ends if end.duration is not None)
+    since = facts.at - _RECENT_READINGS
+    by_reading = _count(each for each in (topic.durations if topic else ()) if each.at > since)
+    return by_end + by_reading >= _MIN_RECENT
+
+
+def _of_a_topic(topic: str, change: _Risen, alike: list[str]) -> Finding:
+    hosts = (
+        f" So do those of {', '.join(map(repr, alike[:5]))} on the same hosts, which may be short "
+        "of processor time."
+        if alike
+        else ""
+    )
+    name = f"{change.task_name!r} " if change.task_name else ""
+    finding = _finding(f"{name}of {topic!r}", change, hosts)
+    return replace(
+        finding,
+        subject_kind="topic",
+        subject=topic,
+        against={"other topics on these hosts that rose": alike},
+        call=f"cluster.service_time({topic!r}, since='15min', every='30s')",
+        topics=(topic,),
+    )
+
+
+def _of_a_name(name: str, change: _Risen, topics: list[str]) -> Finding:
+    some = ", ".join(map(repr, topics[:5]))
+    where = f" Workers of {some} run them." if topics else ""
+    return replace(_finding(f"{name!r}", change, where), subject=name, topics=tuple(topics))
+
+
+def _finding(what: str, change: _Risen, more: str) -> Finding:
+    return Finding(
+        check="service_time_risen",
+        severity="warning",
+        subject_kind="task",
+        subject="",
+        finding=(
+            f"Tasks {what} take {in_words(change.recent)}, "
+            f"{change.recent / max(change.before, 1e-3):.3g} times the "
+            f"{in_words(change.before)} before.{more}"
+        ),
+        evidence={
+            "seconds": round(change.recent, 3),
+            "before": round(change.before, 3),
+            "tasks": change.count,
+            "task name": change.task_name,
+        },
+        since=change.since,
+        remedy=(
+            "See what these tasks call: a slower database or service is the most frequent cause. "
+            "More workers would call it more."
+        ),
+        call="cluster.service_time(since='15min', every='30s')",
+        needs=("events",),
+    )
+
+
+RULES: Final = (
+    Rule("service_time_risen", 6, _service_time_risen, "tasks that take far longer than before"),
+)
+"""The check of service times."""

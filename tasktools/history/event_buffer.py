@@ -1,0 +1,90 @@
+"""The buffer of events and messages between two ticks of a recorder."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from tasktools.core.clock import Clock
+from tasktools.core.events import Command, Event, LockEvent, SettingsUpdate, TaskEvent, WorkerEvent
+from tasktools.core.marks import Mark
+from tasktools.core.masked_repr import MaskedStruct
+
+_MAX_BYTES: Final = 256 * 1024 * 1024
+_KEPT_TYPES: Final = (TaskEvent, LockEvent, SettingsUpdate, Command, Mark)
+
+
+class Published(MaskedStruct, frozen=True):
+    """A message that was published to *topic*, as it went over the wire."""
+
+    at: float
+    topic: str
+    properties: bytes
+    body: bytes
+
+
+class HeardEvents(msgspec.Struct):
+    """The arrivals: *count* events in all, and of these *events*, with their times of arrival.
+
+    Heartbeats, questions, answers and counters are not stored: they are part of the cluster state,
+    which is sampled. *lost* counts events and messages that were dropped for lack of room;
+    *missed* is True if some published messages did not arrive.
+    """
+
+    count: int = 0
+    lost: int = 0
+    missed: bool = False
+    events: deque[tuple[float, Event]] = msgspec.field(default_factory=deque)
+    messages: list[Published] = msgspec.field(default_factory=list)
+
+
+class EventBuffer:
+    """Stores what arrives until it is taken, at most the latest *max_events* events.
+
+    The broker's own threads fill it, so its methods return at once.
+    """
+
+    def __init__(self, clock: Clock, max_events: int) -> None:
+        self._clock = clock
+        self._max_events = max_events
+        self._lock = threading.Lock()
+        self._heard = HeardEvents()
+        self._bytes = 0
+
+    def hear(self, event: Event) -> None:
+        """Store an event."""
+        is_kept = isinstance(event, _KEPT_TYPES) or (
+            isinstance(event, WorkerEvent) and event.kind != "heartbeat"
+        )
+        with self._lock:
+            batch = self._heard
+            batch.count += 1
+            if not is_kept:
+                return
+            batch.events.append((self._clock.time(), event))
+            if len(batch.events) > self._max_events:
+                batch.events.popleft()
+                batch.lost += 1
+
+    def overhear(self, topic: str, properties: bytes, body: bytes) -> None:
+        """Store a message."""
+        with self._lock:
+            self._bytes += len(body) + len(properties)
+            if self._bytes > _MAX_BYTES:
+                self._heard.lost += 1
+                return
+            self._heard.messages.append(Published(self._clock.time(), topic, properties, body))
+
+    def missed(self) -> None:
+        """Note that published messages did not arrive, or may not have."""
+        with self._lock:
+            self._heard.missed = True
+
+    def take(self) -> HeardEvents:
+        """Return what arrived since the last call."""
+        with self._lock:
+            batch, self._heard, self._bytes = self._heard, HeardEvents(), 0
+            return batch

@@ -1,0 +1,1 @@
+"""The running cluster: active tasks, tasks followed to their end, and caches of events."""

@@ -1,0 +1,268 @@
+"""The rows of plans: what would happen to each row of a frame."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pandas as pd
+from msgspec.structs import replace
+
+from tasktools.core.errors import InvalidPlan
+from tasktools.core.escaping import exact
+from tasktools.core.plans import Change, Planned, kind_of_source
+from tasktools.core.redaction import Redaction
+from tasktools.core.tasks import edits as editing
+from tasktools.core.tasks.codec import OF_CELERY
+from tasktools.replay.target_readers import NO_TASK, Readers
+
+Edits = (
+    Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any] | None]
+)
+"""New values by path; or those by the key of a row; or a function of a row that returns them."""
+
+_NEEDED_COLUMNS: Final = ("key", "queue")
+_NEEDED_BY_PEERS: Final = {"task_name", "func_name"}
+_MAX_VALUE_CHARS: Final = 80
+
+
+def source_of(frame: pd.DataFrame) -> str:
+    """Return the queue that the rows of *frame* lie in. Raises `InvalidPlan`."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InvalidPlan(
+            f"A plan is made of a frame, not of a {type(frame).__name__}; nothing was done. "
+            "Select rows of cluster.dead_letters(), as in dead[dead['error_type'] == 'Timeout']."
+        )
+    missing = [name for name in _NEEDED_COLUMNS if name not in frame.columns]
+    if missing:
+        raise InvalidPlan(
+            f"The frame has no column {' and '.join(missing)}; nothing was done. Make the plan of "
+            "rows of cluster.dead_letters() or cluster.peek()."
+        )
+    if frame.empty:
+        raise InvalidPlan("No messages were chosen (the frame has no rows); nothing was done.")
+    queues = sorted(set(frame["queue"].dropna()))
+    if len(queues) != 1:
+        raise InvalidPlan(
+            f"The rows lie in {len(queues)} queues ({', '.join(queues)}); nothing was done. Make "
+            "one plan for each."
+        )
+    if frame["key"].isna().any() or frame["key"].duplicated().any():
+        raise InvalidPlan(
+            "The keys of the rows are not unique; nothing was done. A plan takes each message "
+            "once: drop_duplicates('key')."
+        )
+    return f"{queues[0]}"
+
+
+def is_stored(frame: pd.DataFrame) -> bool:
+    """Whether the rows of *frame* are of a recording or a tap, and lie in no queue."""
+    if not isinstance(frame, pd.DataFrame) or frame.empty or "queue" not in frame.columns:
+        return False
+    return "failed_at" in frame.columns or kind_of_source(f"{frame['queue'].iloc[0]}") != "queue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRules:
+    """Edits and checks of the rows of a plan.
+
+    With *undecodable* they are sent although their *readers* may not be able to read them.
+    """
+
+    edits: Edits | None
+    undecodable: bool
+    signature: Callable[[str], inspect.Signature | None]
+    readers: Readers
+    redaction: Redaction
+
+
+def copies(frame: pd.DataFrame, to: str | None, rules: RowRules) -> Iterator[Planned]:
+    """Yield what happens to each message of a recording or a tap, each once, topic by topic in the
+    order in which they failed, or were published. Raises `InvalidPlan`."""
+    if frame["key"].isna().any():
+        raise InvalidPlan(
+            f"The messages of {frame['key'].isna().sum():,} of the rows were not kept; nothing was "
+            "done. Choose others: frame[frame['key'].notna()]. A recorder keeps them with "
+            "record(…, bodies=True)."
+        )
+    order = "failed_at" if "failed_at" in frame.columns else "position"
+    once = frame.sort_values(order).drop_duplicates("key", keep="last")
+    source_of(once)
+    if to is not None:
+        yield from chosen(once, to, rules)
+        return
+    if once["topic"].isna().any():
+        raise InvalidPlan("Rows do not say their topic; nothing was done. Say where to: to=…")
+    for topic, rows in once.groupby("topic"):
+        yield from chosen(rows, f"{topic}", rules)
+
+
+def chosen(frame: pd.DataFrame, to: str | None, rules: RowRules) -> Iterator[Planned]:
+    """Yield what happens to each row, in the order in which they lie in their queue."""
+    ordered = frame.sort_values("position") if "position" in frame.columns else frame
+    edits = _Edits(rules.edits, frame)
+    for row in ordered.itertuples(index=False):
+        planned = _plain(row, to, unchecked=to is not None and rules.undecodable)
+        why = None
+        if to is not None and not rules.undecodable:
+            why = _unreadable(row, to, edits.of(row), rules.readers)
+        if why is not None:
+            yield replace(planned, skipped=why)
+        elif rules.edits is None:
+            yield planned
+        else:
+            yield _edited(planned, row, edits.of(row), rules)
+
+
+def warnings(frame: pd.DataFrame, rows: Sequence[Planned], now: datetime) -> Iterator[str]:
+    """Yield warnings about the messages that *rows* send."""
+    sent = frame[frame["key"].isin([row.key for row in rows if row.skipped is None])]
+    if "ttl" in sent.columns and sent["ttl"].notna().any():
+        ttl = sent["ttl"].dropna().dt.total_seconds()
+        span = f"{ttl.min():g} s" if ttl.min() == ttl.max() else f"{ttl.min():g} to {ttl.max():g} s"
+        yield (
+            f"{len(ttl):,} had a time to live of {span} before they died: they are sent without "
+            "one, so they do not expire again"
+        )
+    if "expires_at" in sent.columns:
+        past = int((sent["expires_at"] < pd.Timestamp(now)).sum())
+        if past:
+            yield (
+                f"{past:,} are messages of Celery whose `expires` is past: a worker of Celery "
+                "drops them unrun"
+            )
+
+
+def _unreadable(row: Any, to: str, edits: Mapping[str, Any], readers: Readers) -> str | None:
+    """Return why the message of *row* is not sent to *to*, as far as its row tells."""
+    problem, unreadable = _text(row, "problem"), _text(row, "unreadable")
+    if unreadable == OF_CELERY:  # its row does not say where it died; the run, which reads it, does
+        return readers.problem_of_celery(to, died_there=_number(row, "deaths") > 0)
+    if problem is not None:
+        return f"{NO_TASK} ({problem})"
+    if edits.keys() & _NEEDED_BY_PEERS:
+        return None  # the run checks what the edits make of it
+    return readers.problem_of_row(to, unreadable)
+
+
+def _plain(row: Any, to: str | None, *, unchecked: bool) -> Planned:
+    return Planned(
+        key=f"{row.key}",
+        task_id=_text(row, "task_id"),
+        task_name=_text(row, "task_name"),
+        fingerprint=_text(row, "fingerprint"),
+        to=to,
+        size=_number(row, "size"),
+        unchecked=unchecked,
+    )
+
+
+def _edited(
+    planned: Planned,
+    row: Any,
+    edits: Mapping[str, Any],
+    rules: RowRules,
+) -> Planned:
+    if not edits:
+        return planned
+    values = row._asdict()
+    why = _unfitting(values, edits) or _misfit(values, edits, rules.signature)
+    changes = tuple(
+        Change(path, _shown(before), _shown(after))
+        for path, before, after in editing.before_after(values, edits, rules.redaction)
+    )
+    return replace(planned, edits=editing.to_json(edits), changes=changes, skipped=why)
+
+
+def _unfitting(row: Mapping[str, Any], edits: Mapping[str, Any]) -> str | None:
+    """Return why an edit has no place in the message, as far as its row tells."""
+    parents = {path.rpartition(".")[0]: path for path in edits if path.count(".") > 1}
+    for parent, value, _ in editing.before_after(row, dict.fromkeys(parents)):
+        if value is editing.NOT_THERE:
+            return f"{parents[parent]} has no place in it: there is no {parent}"
+    return None
+
+
+def _misfit(
+    row: Mapping[str, Any],
+    edits: Mapping[str, Any],
+    signature: Callable[[str], inspect.Signature | None],
+) -> str | None:
+    """Return why the edited arguments do not suit the task's function, if that is known."""
+    name = edits.get("func_name") or edits.get("task_name") or row.get("task_name")
+    args, kwargs = row.get("args"), row.get("kwargs")
+    known = signature(name) if isinstance(name, str) else None
+    if known is None or not isinstance(args, list) or not isinstance(kwargs, dict):
+        return None
+    why = editing.misfit(known, *_arguments(args, kwargs, edits))
+    return None if why is None else f"does not suit {name}: {why}"
+
+
+def _arguments(
+    args: list[Any], kwargs: dict[str, Any], edits: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments after *edits*, as far as their number and names go."""
+    by_place: dict[str, Any] = dict(zip(map(str, range(len(args))), args, strict=True))
+    by_name = dict(kwargs)
+    for path, value in edits.items():
+        field, _, inner = path.partition(".")
+        if path == "args":
+            by_place = dict.fromkeys(map(str, range(len(value))))
+        elif path == "kwargs":
+            by_name = dict(value)
+        elif field in ("args", "kwargs") and "." not in inner:
+            into = by_place if field == "args" else by_name
+            if value is editing.REMOVE:
+                into.pop(inner, None)
+            else:
+                into[inner] = value
+    return list(by_place.values()), by_name
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}…"
+
+
+class _Edits:
+    """The edits of each row, from whatever form the caller passed."""
+
+    def __init__(self, edits: Edits | None, frame: pd.DataFrame) -> None:
+        self._function = edits if callable(edits) else None
+        self._by_key: dict[str, dict[str, Any]] = {}
+        self._all: dict[str, Any] = {}
+        if edits is None or callable(edits):
+            return
+        keys = set(frame["key"])
+        if edits and all(
+            key in keys and isinstance(of_row, Mapping) for key, of_row in edits.items()
+        ):
+            self._by_key = {key: editing.checked(of_row) for key, of_row in edits.items()}
+        else:
+            self._all = editing.checked(edits)
+
+    def of(self, row: Any) -> Mapping[str, Any]:
+        """Return the edits of *row*."""
+        if self._function is not None:
+            return editing.checked(self._function(row) or {})
+        return self._by_key.get(row.key, {}) if self._by_key else self._all
+
+
+def _text(row: Any, name: str) -> str | None:
+    value = getattr(row, name, None)
+    return exact(value) if isinstance(value, str) else None
+
+
+def _number(row: Any, name: str) -> int:
+    value = getattr(row, name, 0)
+    return 0 if pd.isna(value) else int(value)
+
+
+def checked_rate(rate: float | None) -> float | None:
+    """Return *rate* as a float; raises `InvalidPlan` unless it is above 0."""
+    if rate is not None and not rate > 0:
+        raise InvalidPlan(f"rate is {rate}; it is in messages a second, and above 0.")
+    return None if rate is None else float(rate)  # as JSON gives it back

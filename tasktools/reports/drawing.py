@@ -1,0 +1,62 @@
+"""Drawings on the time axis of a report: the SVG of each, and what stands behind its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+import pandas as pd
+
+from tasktools.reports.axes import WIDTH, TimeAxis
+from tasktools.reports.html import Html, fragment, tag
+
+HEIGHT: Final = 190
+"""Units of the drawing area."""
+ABOVE, BELOW = 18, 24
+
+
+class Backdrop(msgspec.Struct, frozen=True):
+    """The time axis of a report's charts, with what all of them show: the *gaps* of which nothing
+    is known, and the moment that splits before from after."""
+
+    axis: TimeAxis
+    gaps: Sequence[tuple[pd.Timestamp, pd.Timestamp]] = ()
+    split: pd.Timestamp | None = None
+
+    def behind(self, height: int) -> Html:
+        """Return what is drawn before the data of a chart of *height*: gaps, and round times."""
+        return fragment(self._shades(height), self._times(height))
+
+    def before(self, height: int) -> Html:
+        """Return what is drawn over the data: the line at the split."""
+        if self.split is None or not self.axis.has(self.split):
+            return Html()
+        x = f"{self.axis.place(self.split):.1f}"
+        return fragment(
+            tag("line", x1=x, x2=x, y1=-ABOVE, y2=height, class_="split"),
+            tag("text", "cause", x=f"{float(x) + 4:.1f}", y=-7, class_="begin"),
+        )
+
+    def _shades(self, height: int) -> Iterator[Html]:
+        for since, until in self.gaps:
+            left, right = self.axis.place(since), self.axis.place(until)
+            width = max(right - left, 1.0)
+            yield tag("rect", x=f"{left:.1f}", y=0, width=width, height=height, class_="gap")
+
+    def _times(self, height: int) -> Iterator[Html]:
+        for x, words in self.axis.labels():
+            at = f"{x:.1f}"
+            yield tag("line", x1=at, x2=at, y1=0, y2=height, class_="grid")
+            yield tag("text", words, x=at, y=height + 16, class_="time")
+
+
+def svg(drawn: Html, height: int, title: str) -> Html:
+    """Return a drawing, whose data begin *height* units above its lower edge, as an SVG."""
+    return tag(
+        "svg",
+        drawn,
+        viewBox=f"0 {-ABOVE} {WIDTH} {height + ABOVE + BELOW}",
+        role="img",
+        aria_label=title,
+    )

@@ -1,0 +1,97 @@
+"""Base class of the widgets: a state, and a feed whose thread ends with the widget."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import ipywidgets
+
+from tasktools.widgets.errors import guarded
+from tasktools.widgets.feed import Feed, Post, to_the_kernel
+from tasktools.widgets.state import SharedState
+from tasktools.widgets.visibility import Visibility
+
+S = TypeVar("S", bound=SharedState)
+F = TypeVar("F", bound=Feed)
+Tell = Callable[[Mapping[str, Any]], object]
+"""Passes news from a feed to the state: values by trait."""
+
+
+class LiveWidget(ipywidgets.VBox, Generic[S, F]):
+    """A widget with a thread, which ends with `close()` and pauses while no browser shows it.
+
+    The subclass calls `_begin` with its state and its feed, and then `_show` with its children.
+    """
+
+    state: S
+    feed: F
+    _post: Post  # for a widget that is opened later, perhaps in another thread
+    _close_feed: Callable[[], object] = staticmethod(lambda: None)
+
+    def _begin(self, state: S, make_feed: Callable[[Tell, Post], F], post: Post | None) -> None:
+        """Set `state` and `feed`; the feed's thread does not keep the widget alive."""
+        self.state = state
+        receive = weakref.WeakMethod(self._receive)
+        self._post = post or to_the_kernel()
+        feed = make_feed(lambda news: _call(receive(), news), self._post)
+        self.feed = feed
+        self._close_feed = weakref.finalize(self, feed.close)
+        self._visibility = Visibility(self._on_screen)
+
+    def _show(self, children: Sequence[Any], css_class: str) -> None:
+        self.children = (*children, self._visibility)
+        self.add_class(css_class)
+
+    async def idle(self, *, within: float = 60.0) -> S:
+        """Wait until the widget has done what was ordered and knows what it needs.
+
+        The widget keeps working while a cell of a notebook awaits this.
+
+        Parameters
+        ----------
+        within
+            Seconds after which the wait ends in any case.
+
+        Returns
+        -------
+        The state of the widget. Its `at_work` is true if the time was too short.
+
+        """
+        return await self.state.idle(within=within)
+
+    def close(self) -> None:
+        """Do what was ordered, end the thread, and take the widget off screen. Idempotent."""
+        self._close_feed()
+        for child in _descendants(self):
+            child.close()
+        super().close()
+
+    def _on_screen(self, shown: bool) -> None:  # noqa: FBT001 - a callback
+        if shown:
+            self.feed.start()
+        else:
+            self.feed.stop()
+
+    def _receive(self, news: Mapping[str, Any]) -> None:
+        state = self.state
+
+        def take() -> None:
+            self._visibility.check()
+            with state.lock, state.hold_trait_notifications():
+                for name, value in news.items():
+                    setattr(state, name, value)
+
+        guarded(state, "Showing what is new", take)()
+
+
+def _call(receive: Tell | None, news: Mapping[str, Any]) -> None:
+    if receive is not None:
+        receive(news)
+
+
+def _descendants(widget: Any) -> Iterator[Any]:
+    for child in getattr(widget, "children", ()):
+        yield from _descendants(child)
+        yield child

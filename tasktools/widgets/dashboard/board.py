@@ -1,0 +1,181 @@
+"""The data of the board: samples in a column buffer, the selection that is shown, and packets.
+
+The feed's thread adds samples; any thread may pack them for the page.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from tasktools.core.escaping import harmless
+from tasktools.history.ticks import TickReader, Ticks
+from tasktools.widgets.dashboard.chart_selection import (
+    NO_SELECTION,
+    ChartSelection,
+    TopicFilter,
+    select_charts,
+)
+from tasktools.widgets.dashboard.charts import CHARTS
+from tasktools.widgets.dashboard.column_buffer import ColumnBuffer, Names
+from tasktools.widgets.dashboard.series import Series
+
+_COLUMNS_PER_READ: Final = 40
+_NO_WORKERS: Final = "No worker was heard of."
+_UNHEARD: Final = "Workers cannot be heard at present."
+_LAYOUT_SECONDS: Final = 10.0  # the selection of topics stays so long
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Columns for the page: a description, and two buffers of numbers.
+
+    The first buffer has 64-bit rows: time, 1 for a gap, then the lines in the order of the charts.
+    The second one has 32-bit rows: running tasks, capacity and state of workers. `generation`
+    increases with each new selection; a page with another generation asks for everything.
+    """
+
+    message: dict[str, Any]
+    buffers: list[bytes]
+
+
+class Board:
+    """The samples and the selection of the board. *every* is the sampling interval in seconds."""
+
+    def __init__(self, every: float) -> None:
+        self.selection: ChartSelection = NO_SELECTION
+        self.generation = 0
+        self.buffer: ColumnBuffer | None = None
+        self._every, self._window = every, 0.0
+        self._topics, self._workers = Names(), Names()
+        self._wanted = TopicFilter(None, "")
+        self._laid_out = float("-inf")
+        self._lock = threading.Lock()
+
+    # --- in the feed's thread -----------------------------------------------------------
+
+    def restart(self, window: float) -> None:
+        """Remove all samples, for another window. Topics keep their styles."""
+        with self._lock:
+            self._window = window
+            self.buffer = None
+            self.generation += 1
+            self._laid_out = float("-inf")
+
+    def want(self, wanted: TopicFilter) -> None:
+        """Show the topics that *wanted* matches."""
+        with self._lock:
+            self._wanted = wanted
+            self._laid_out = float("-inf")
+
+    def read(self, reader: TickReader) -> Iterator[float]:
+        """Add the new samples of the recording; yield the share that is done, from 0 to 1."""
+        until = reader.until
+        with self._lock:
+            if self.buffer is None:
+                every = max(self._every, reader.interval)
+                self.buffer = ColumnBuffer(self._window, every, self._topics, self._workers)
+        buffer = self.buffer
+        is_new = buffer.until is None
+        start = until - int(1000 * self._window) if buffer.until is None else buffer.until
+        # Begin with a whole column.
+        after = max(start, until - int(1000 * self._window)) // buffer.length * buffer.length - 1
+        after = max(after, start) if not is_new else after
+        step = _COLUMNS_PER_READ * buffer.length
+        for since in range(after, until, step):
+            yield (since - after) / (until - after)
+            ticks = reader.ticks(since, min(since + step, until))
+            with self._lock:
+                self._learn(buffer, reader, ticks)
+                buffer.add(ticks, ages_from=0 if is_new else since)
+
+    def _learn(self, buffer: ColumnBuffer, reader: TickReader, ticks: Ticks) -> None:
+        """Look up the names of topics and workers that are new."""
+        topics = np.concatenate([ticks.topics["topic"], ticks.tries["topic"]])
+        for names, numbers in ((buffer.topics, topics), (buffer.workers, ticks.workers["worker"])):
+            unknown = names.unknown(np.unique(numbers).tolist())
+            if unknown:
+                name_of = reader.names(unknown)
+                for number in sorted(unknown, key=lambda n: name_of.get(n, "")):
+                    names.add(number, harmless(name_of.get(number, f"#{number}")))
+
+    def arrange(self, now: float) -> None:
+        """Select topics for the charts; not more often than every few seconds, to stay readable."""
+        with self._lock:
+            buffer = self.buffer
+            if buffer is None:
+                return
+            if now - self._laid_out < _LAYOUT_SECONDS and not self._is_stale(buffer):
+                return
+            self._laid_out = now
+            selection = select_charts(buffer, Series(buffer), self._wanted, self.selection)
+            if selection != self.selection:
+                self.selection = selection
+                self.generation += 1
+
+    def _is_stale(self, buffer: ColumnBuffer) -> bool:
+        """Whether a wanted topic is missing from the selection."""
+        wanted = len(self._wanted.places(buffer.topics.names))
+        return wanted != len(self.selection.topics)
+
+    # --- from any thread ----------------------------------------------------------------
+
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the shown topics and workers."""
+        buffer = self.buffer
+        if buffer is None:
+            return (), ()
+        topics = tuple(buffer.topics.names[place] for place in self.selection.topics)
+        return topics, tuple(buffer.workers.names[place] for place in self.selection.workers)
+
+    def pack(self, since: int | None = None) -> Packed | None:
+        """Return the columns from number *since* on, or all of them with their description."""
+        with self._lock:
+            buffer = self.buffer
+            if buffer is None:
+                return None
+            series = Series(buffer, since or 0)
+            message = {
+                "do": "add" if since is not None else "all",
+                "generation": self.generation,
+                "first": series.columns[0].number if len(series) else 0,
+                "count": len(series),
+                "no_workers": _NO_WORKERS if buffer.is_heard else _UNHEARD,
+            }
+            if since is None:
+                message |= self._described(buffer)
+            return Packed(message, [self._pack_lines(series), self._pack_workers(series)])
+
+    def _described(self, buffer: ColumnBuffer) -> dict[str, Any]:
+        names, styles = buffer.topics.names, self.selection.styles
+        return {
+            "lines": {
+                name: {
+                    "topics": [[names[place], styles[place]] for place in lines.topics],
+                    "rest": len(lines.rest),
+                }
+                for name, lines in self.selection.charts.items()
+            },
+            "workers": [buffer.workers.names[place] for place in self.selection.workers],
+            "window": buffer.window,
+            "length": buffer.length / 1000,
+        }
+
+    def _pack_lines(self, series: Series) -> bytes:
+        rows: list[Any] = [
+            [column.at / 1000 for column in series.columns],
+            [float(column.is_gap) for column in series.columns],
+        ]
+        for chart in CHARTS:
+            lines = self.selection.charts[chart.name]
+            rows += list(series.of(chart.name, lines.topics))
+            if lines.rest:
+                rows.append(series.rest(chart.name, lines.rest))
+        return np.array(rows, np.float64).tobytes()
+
+    def _pack_workers(self, series: Series) -> bytes:
+        return series.workers()[:, list(self.selection.workers), :].astype(np.float32).tobytes()

@@ -1,0 +1,229 @@
+// A chart of lines over time, one a topic, with a legend that tells their values.
+const PLOT_HEIGHT = 176;
+
+class LineChart {
+  constructor(board, spec, threshold) {
+    Object.assign(this, { board, spec, threshold, lines: [], rows: [], keys: [], plot: null });
+    this.time = tag("span", "tb-time");
+    this.area = tag("div", "tb-plot", { title: spec.how });
+    this.legend = tag("div", "tb-legend");
+    this.element = tag("section", "tb-chart", { "aria-label": spec.title, "data-chart": spec.name }, [
+      tag("h3", "", {}, [spec.title, this.time]),
+      tag("div", "tb-body", {}, [this.area, this.legend]),
+    ]);
+    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes.observe(this.area);
+  }
+
+  // --- what is shown ----------------------------------------------------------------
+
+  setLines({ topics, rest }) {
+    this.lines = topics.map(([name, style]) => ({ name, style }));
+    if (rest) this.lines.push({ name: "other", style: null, title: `${rest} other topics together` });
+    this.keys = this.lines.map((line) => this.makeKey(line));
+    this.legend.replaceChildren(...this.keys.map((key) => key.button));
+    this.showMarks();
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  makeKey({ name, title }) {
+    const mark = tag("canvas", "tb-mark", { width: 36, height: 4 });
+    const label = tag("span", "tb-name", {}, [name]), value = tag("span", "tb-value");
+    const flag = tag("span", "tb-flag", { "data-picture": "" }, ["▲"]);
+    const button = tag("button", "tb-key", { type: "button" }, [mark, flag, label, value]);
+    const title_ = `${title ?? name}\nclick: hide or show; double click: alone`;
+    const onFlag = (event) => event.target === flag;
+    button.addEventListener("click", (event) =>
+      (onFlag(event) ? this.board.investigate(name) : this.board.ask("hide", { topic: name })));
+    button.addEventListener("dblclick", (event) => onFlag(event) || this.board.ask("isolate", { topic: name }));
+    return { button, label, value, mark, flag, title: title_ };
+  }
+
+  // Topics with a finding have a flag, which opens it.
+  showMarks() {
+    const { marks } = this.board.shown;
+    this.keys.forEach(({ button, flag, title }, i) => {
+      const { name, style } = this.lines[i];
+      const [severity, finding] = (style !== null && Object.hasOwn(marks, name) && marks[name]) || [];
+      flag.hidden = !severity;
+      flag.dataset.severity = severity ?? "";
+      flag.title = `${finding}\nclick: open it`;
+      button.title = severity ? `${title}\n${severity}: ${finding}` : title;
+      button.classList.toggle("tb-flagged", Boolean(severity));
+    });
+  }
+
+  setRows(rows) {
+    this.rows = rows;
+  }
+
+  makePlot() {
+    const { board, spec } = this, colors = board.colors;
+    const axis = {
+      stroke: colors.quiet, font: board.font, ticks: { show: false },
+      grid: { stroke: colors.grid, width: 1 },
+    };
+    const options = {
+      width: this.area.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, padding: [8, 24, 0, 0],
+      scales: { x: { time: true, auto: false }, y: { range: () => this.range() } },
+      axes: [
+        { ...axis, size: 26, space: 70, values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },
+        { ...axis, size: 46, space: 28, values: (_u, at) => at.map((v) => axisText(v, spec.unit)) },
+      ],
+      series: [{}, ...this.lines.map((line) => this.seriesOf(line))],
+      cursor: {
+        y: false, drag: { x: true, y: false, setScale: false }, points: { size: 6 },
+        bind: { dblclick: () => () => { board.zoom(null); return null; } },
+      },
+      hooks: {
+        drawClear: [(u) => this.drawGaps(u)], draw: [(u) => this.drawThreshold(u)],
+        setCursor: [(u) => board.point(this, u)], setSelect: [(u) => this.select(u)],
+      },
+    };
+    this.plot = new uPlot(options, [board.x, ...this.rows], this.area);
+    this.area.querySelector(".u-over").setAttribute("data-lm-suppress-shortcuts", "");
+  }
+
+  seriesOf({ name, style }) {
+    const { color, dash } = lineStyle(style);
+    return {
+      label: name, stroke: color, dash, width: 1.5, spanGaps: false,
+      show: !this.board.hidden.has(name),
+      points: { show: true, size: 4, fill: color, filter: (u, i) => alone(u.data[i]) },
+    };
+  }
+
+  // From 0 to the highest of the lines. Where all others together are far above each of those, the
+  // chart is made for these, and the legend says so.
+  range() {
+    const { threshold, spec } = this, visible = this.lines.map(({ name }) => !this.board.hidden.has(name));
+    const highest = this.rows.map((row, i) => (visible[i] ? this.highest(row) : 0));
+    const isRest = this.lines.map(({ style }) => style === null);
+    const named = Math.max(0, ...highest.filter((_h, i) => !isRest[i]));
+    const all = Math.max(0, ...highest);
+    this.isAbove = named > 0 && all > 2 * named;
+    const max = this.isAbove ? named : all;
+    const near = threshold !== undefined && max > threshold / 2 ? threshold : 0;
+    const top = Math.max(max, near) * 1.08;
+    if (spec.unit === "share" && top > 0.5) return [0, Math.max(top, 1.02)];
+    return [0, Math.max(top, { share: 0.1, rate: 1, span: 10, count: 5 }[spec.unit])];
+  }
+
+  highest(row) {
+    const [from, to] = this.shown, { x } = this.board;
+    return row.reduce((most, value, i) => (value > most && x[i] >= from && x[i] <= to ? value : most), 0);
+  }
+
+  // --- drawing ----------------------------------------------------------------------
+
+  draw([from, to]) {
+    if (!this.area.clientWidth) return;
+    this.shown = [from, to];
+    if (!this.plot) this.makePlot();
+    const { plot } = this;
+    plot.batch(() => {
+      plot.setData([this.board.x, ...this.rows], false);
+      this.lines.forEach(({ name }, i) => {
+        const show = !this.board.hidden.has(name);
+        if (plot.series[i + 1].show !== show) plot.setSeries(i + 1, { show });
+      });
+      plot.setScale("x", { min: from, max: to });
+    });
+    this.drawKeys();
+    this.tell();
+  }
+
+  drawKeys() {
+    this.lines.forEach(({ name, style }, i) => {
+      const { button, mark, label } = this.keys[i];
+      if (style === null) say(label, this.isAbove ? "other (above ↑)" : "other");
+      button.setAttribute("aria-pressed", String(!this.board.hidden.has(name)));
+      const { color, dash } = lineStyle(style), pen = mark.getContext("2d");
+      if (mark.drawn === color) return;
+      mark.drawn = color;
+      pen.clearRect(0, 0, 36, 4);
+      pen.strokeStyle = color;
+      pen.lineWidth = 4;
+      pen.setLineDash(dash.map((length) => 2 * length));
+      pen.stroke(new Path2D("M0 2H36"));
+    });
+  }
+
+  // The values at the cursor, or the newest ones.
+  tell() {
+    const at = this.board.place();
+    this.keys.forEach(({ value }, i) => say(value, valueText(this.rows[i]?.[at], this.spec.unit)));
+    say(this.time, this.board.pointed === null ? "" : this.board.pointedText());
+  }
+
+  point(left) {
+    this.plot?.setCursor(left === null ? { left: -10, top: -10 } : { left, top: 0 }, false);
+    this.tell();
+  }
+
+  drawGaps(u) {
+    const { x, gap } = this.board, pen = u.ctx, { left, width, top, height } = u.bbox;
+    const place = (t) => Math.min(Math.max(u.valToPos(t, "x", true), left), left + width);
+    pen.save();
+    pen.fillStyle = this.board.colors.gap;
+    gap.forEach((is, i) => {
+      if (!is || i + 1 >= x.length) return;
+      const from = place(x[i]), to = place(x[i + 1]);
+      if (to > from) pen.fillRect(from, top, to - from, height);
+    });
+    pen.restore();
+  }
+
+  drawThreshold(u) {
+    if (this.threshold === undefined) return;
+    const pen = u.ctx, { left, width, top } = u.bbox, ratio = devicePixelRatio;
+    const words = `limit ${valueText(this.threshold, this.spec.unit)}`;
+    const above = this.threshold > u.scales.y.max;
+    const y = above ? top : u.valToPos(this.threshold, "y", true);
+    pen.save();
+    pen.strokeStyle = pen.fillStyle = this.board.colors.alarm;
+    pen.font = `${10 * ratio}px ${this.board.family}`;
+    pen.textAlign = "right";
+    pen.textBaseline = above || y < top + 14 * ratio ? "top" : "bottom";
+    const below = pen.textBaseline === "top";
+    pen.fillText(above ? `${words} ↑` : words, left + width - 3 * ratio, y + (below ? 3 : -2) * ratio);
+    if (!above) {
+      pen.setLineDash([5 * ratio, 4 * ratio]);
+      pen.lineWidth = ratio;
+      pen.stroke(new Path2D(`M${left} ${y}h${width}`));
+    }
+    pen.restore();
+  }
+
+  select(u) {
+    const { left, width } = u.select;
+    if (width > 4) this.board.zoom([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+    if (width) u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  }
+
+  resize() {
+    const width = this.area.clientWidth;
+    if (!this.plot) this.board.drawSoon();
+    else if (width && width !== this.plot.width) this.plot.setSize({ width, height: PLOT_HEIGHT });
+  }
+
+  restyle() {
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  close() {
+    this.sizes.disconnect();
+    this.plot?.destroy();
+  }
+}
+
+// The places of values without neighbours, which no line would show.
+function alone(values) {
+  const found = [];
+  values.forEach((value, i) => {
+    if (value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null) found.push(i);
+  });
+  return found;
+}

@@ -1,0 +1,50 @@
+"""The picture that stays in a saved notebook: an output that is hidden beside a live board."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+# Neighbours in an output area: this style sheet, the live board, and its picture. Without a
+# kernel, JupyterLab writes an error in place of the board; then the picture is shown instead.
+_BESIDE: Final = ".jp-OutputArea-child:has(.tasktools-frozen)"
+_STYLE: Final = f"""<style class="tasktools-frozen">
+{_BESIDE} {{ display: none; }}
+{_BESIDE} + :has(.tasktools-board) + .jp-OutputArea-child {{ display: none; }}
+{_BESIDE} + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {{ display: none; }}
+</style>"""
+
+
+class StaticImage:
+    """A picture beside a widget, in every output that shows the widget."""
+
+    def __init__(self, caption: str) -> None:
+        self._caption = caption
+        self._png = b""
+        self._id = f"tasktools-{uuid.uuid4().hex}"
+        self._is_shown = False
+
+    def show_beside(self, live: Mapping[str, Any]) -> None:
+        """Show *live*, the mime bundle of a widget, and the picture after it."""
+        from IPython.display import display
+
+        display({"text/html": _STYLE, "text/plain": ""}, raw=True)
+        display({**live, "text/plain": self._caption}, raw=True)
+        display(self._bundle(), raw=True, display_id=self._id)
+        self._is_shown = True
+
+    def take(self, png: bytes) -> None:
+        """Replace the picture by *png*."""
+        from IPython.display import update_display
+
+        self._png = png
+        if self._is_shown:
+            update_display(self._bundle(), display_id=self._id, raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        bundle = {"text/plain": ""}  # the output of the board has the text
+        if self._png:
+            bundle["image/png"] = base64.b64encode(self._png).decode("ascii")
+        return bundle

@@ -1,0 +1,159 @@
+"""The live board as a widget: its state, feed, figure and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.timespans import Span, seconds
+from tasktools.figures.page import Theme
+from tasktools.widgets.base import LiveWidget
+from tasktools.widgets.bindings import column
+from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.charts import WINDOWS, read_thresholds
+from tasktools.widgets.dashboard.feed import BoardFeed
+from tasktools.widgets.dashboard.figure import BoardFigure
+from tasktools.widgets.dashboard.state import BoardState
+from tasktools.widgets.dashboard.static_image import StaticImage
+from tasktools.widgets.errors import guarded
+from tasktools.widgets.feed import Post
+from tasktools.widgets.incident import IncidentWidget
+
+
+def dashboard(
+    cluster: Cluster,
+    *,
+    window: str = "1h",
+    every: Span = 1.0,
+    topics: Iterable[str] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+) -> Dashboard:
+    """Return a live board: queue depth, throughput, utilisation, failures, dead letters, and the
+    oldest running task; above them what is wrong.
+
+    A live cluster is remembered for an hour at most, from the first call on. On a recording the
+    board shows its end, and follows it while it is written. The board's thread ends with
+    `close()`, and while no browser shows the board. The cluster is diagnosed every 10 s: a click on
+    the worst finding, or on the mark of a topic with one, opens the incident below the board.
+
+    Parameters
+    ----------
+    cluster
+        The cluster to show, live or a recording.
+    window
+        Time to show: 1m, 5m, 15m, 1h, 6h or 24h.
+    every
+        Interval of the samples: seconds, or a text as ``"5s"``.
+    topics
+        Names of the topics to show; by default all.
+    thresholds
+        Limits that are drawn, and marked when exceeded, by name: ``queued``, ``dead_letters`` and
+        ``failures`` (in a minute) are counts of one topic, ``oldest`` is the age of a running task
+        (seconds, or ``"5m"``), ``utilisation`` a share (0.95), ``gone`` a count of workers.
+
+    Returns
+    -------
+    The widget. Its `state` holds everything that is on screen.
+
+    Raises
+    ------
+    ValueError
+        If *window* or a threshold does not exist.
+
+    Examples
+    --------
+    >>> import tasktools as tt
+    >>> with tt.connect("demo://") as cluster:
+    ...     board = tt.widgets.dashboard(cluster, window="5m", thresholds={"queued": 1000})
+    ...     board.state.window
+    ...     board.close()
+    '5m'
+
+    """
+    return Dashboard(cluster, window=window, every=every, topics=topics, thresholds=thresholds)
+
+
+class Dashboard(LiveWidget[BoardState, BoardFeed]):
+    """The live board; `dashboard` makes it.
+
+    `state` holds everything that is on screen, and can be set from code:
+    ``board.state.paused = True``. *post* passes a call to the thread that owns the widgets; by
+    default to the notebook's loop.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        window: str = "1h",
+        every: Span = 1.0,
+        topics: Iterable[str] | None = None,
+        thresholds: Mapping[str, Any] | None = None,
+        post: Post | None = None,
+    ) -> None:
+        if window not in WINDOWS:
+            raise ValueError(f"The window is {window!r}; it can be {', '.join(WINDOWS)}.")
+        limits = read_thresholds(thresholds)
+        if isinstance(topics, str):
+            raise TypeError(f"topics is {topics!r}; give a list of names.")
+        super().__init__()
+        self._cluster = cluster
+        state = BoardState(window=window)
+        interval = seconds(every)
+        board = Board(interval)
+        make_feed = partial(
+            BoardFeed, cluster, board, every=interval, topics=topics, thresholds=limits
+        )
+        self._begin(state, make_feed, post)
+        broker = cluster.broker
+        head = {
+            "address": broker.address,
+            "demo": broker.demo,
+            "recorded": cluster.is_recorded,
+            "thresholds": limits,
+            "every": interval,
+        }
+        self._figure = BoardFigure(state, board, head)
+        words = "DEMO board" if broker.demo else "Board"
+        self._image = StaticImage(f"{words} of {broker.address}")
+        self._incident = column(name="investigated")
+        self._show([self._figure, self._incident], "tasktools-dashboard")
+        self._bind()
+        self.feed.start()
+
+    def _ipython_display_(self) -> None:
+        self._image.show_beside(self._repr_mimebundle_())
+
+    def _bind(self) -> None:
+        state, feed = self.state, self.feed
+
+        def want(_change: Any = None) -> None:
+            feed.want(state.window, state.filter, paused=state.paused)
+
+        def freeze(change: Any) -> None:
+            self._image.take(change["new"])
+
+        want()
+        state.observe(
+            guarded(state, "Choosing what is shown", want), ["window", "filter", "paused"]
+        )
+        self._figure.observe(guarded(state, "Keeping the picture", freeze), "picture")
+        state.observe(
+            guarded(state, "Opening the incident", self._investigate),
+            ["investigating", "investigated"],
+        )
+
+    def _investigate(self, _change: Any) -> None:
+        state = self.state
+        if state.investigating and not self._incident.children:
+            theme: Theme = "dark" if state.is_dark else "light"
+            shown = IncidentWidget(self._cluster, theme=theme, post=self._post)
+            self._incident.children = [shown]
+        for opened in self._incident.children:
+            if not state.investigating:
+                self._incident.children = []
+                opened.close()
+            elif state.investigated:
+                opened.state.choose_topic(state.investigated)

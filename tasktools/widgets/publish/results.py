@@ -1,0 +1,78 @@
+"""Buttons of the publish widget, and the states of the published tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets
+import plotly.graph_objects as go
+from traitlets import dlink
+
+from tasktools.widgets import html
+from tasktools.widgets.bindings import (
+    WIDE,
+    button,
+    column,
+    html_of,
+    progress_bar,
+    row,
+    shown_while,
+)
+from tasktools.widgets.errors import guarded
+from tasktools.widgets.publish import figure
+from tasktools.widgets.publish.html import tasks_html
+from tasktools.widgets.publish.inputs import INDENTED
+from tasktools.widgets.publish.state import PublishState
+
+
+def buttons(state: PublishState) -> Any:
+    """Return the publish button, the question about a batch, and why the button is off."""
+    send = button(
+        state,
+        "Publish",
+        state.publish,
+        style="primary",
+        label="label",
+        allowed="can_publish",
+        blockers="blockers",
+    )
+    question = ipywidgets.Label()
+    dlink((state, "question"), (question, "value"))
+    sure = button(state, "Yes, publish", state.confirm, style="warning")
+    no = button(state, "No", state.cancel)
+    clicks = row(send, shown_while(row(question, sure, no), state, "armed"))
+    why_off = html_of(state, "blockers", html.reasons)
+    warnings = html_of(state, "warnings", html.warnings)
+    return ipywidgets.VBox([clicks, why_off, warnings], layout=INDENTED)
+
+
+def progress(state: PublishState) -> Any:
+    """Return the progress of a batch that is being sent."""
+    return shown_while(row(*progress_bar(state), **INDENTED), state, "progress")
+
+
+def errors(state: PublishState) -> Any:
+    """Return the last refusal and the last error."""
+    shown = ipywidgets.HTML(layout=WIDE)
+
+    def show(_change: Any) -> None:
+        shown.value = html.alert(state.refusal, state.problem)
+
+    state.observe(show, ["refusal", "problem"])
+    return shown
+
+
+def tasks(state: PublishState, *, demo: bool) -> Any:
+    """Return the states of the tasks: in words, as a bar (of several tasks), and as a table."""
+    bar = column()
+
+    def draw(_change: Any) -> None:
+        if len(state.shown) < 2:
+            return
+        if bar.children:
+            figure.update(bar.children[0], state.counts)
+        else:
+            bar.children = [go.FigureWidget(figure.figure(state.counts, demo=demo))]
+
+    state.observe(guarded(state, "Drawing the bar", draw), "shown")
+    return column(html_of(state, "summary", html.status), bar, html_of(state, "shown", tasks_html))
