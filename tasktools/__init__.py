@@ -60,7 +60,7 @@ from tasktools.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from tasktools import widgets
+    from tasktools import capacity, widgets
     from tasktools.cluster.cluster import Cluster
     from tasktools.cluster.plans import load_plan
     from tasktools.core.frames.failure_groups import failure_groups
@@ -90,6 +90,8 @@ __all__ = (  # noqa: RUF022 - grouped
     "connect",
     "get_broker",
     "widgets",
+    # capacity
+    "capacity",
     # diagnosis
     "diagnose",
     "explain",
@@ -189,8 +191,8 @@ if not TYPE_CHECKING:  # hides no misspelt name from a type checker
 
     def __getattr__(name: str) -> Any:
         """Import what takes its time when it is first used (PEP 562)."""
-        if name == "widgets":
-            return import_module(f"{__name__}.widgets")
+        if name in {"capacity", "widgets"}:
+            return import_module(f"{__name__}.{name}")
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)

@@ -1,0 +1,15 @@
+"""Capacity planning: the number of workers needed, and its uncertainty (`tt.capacity`)."""
+
+from __future__ import annotations
+
+from tasktools.capacity.demand import Demand, TopicDemand, WorkerSlots
+from tasktools.capacity.erlang import late_share, slots_needed, wait_quantile
+
+__all__ = (
+    "Demand",
+    "TopicDemand",
+    "WorkerSlots",
+    "late_share",
+    "slots_needed",
+    "wait_quantile",
+)
