@@ -1,0 +1,1 @@
+"""Metrics of a live cluster for Prometheus: ``tasktools metrics``."""
