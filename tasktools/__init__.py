@@ -61,6 +61,7 @@ from tasktools.core.errors import (
 
 if TYPE_CHECKING:
     from tasktools import capacity, widgets
+    from tasktools.capacity.drain.drain_forecast import drain_forecast
     from tasktools.cluster.cluster import Cluster
     from tasktools.cluster.plans import load_plan
     from tasktools.core.frames.failure_groups import failure_groups
@@ -92,6 +93,7 @@ __all__ = (  # noqa: RUF022 - grouped
     "widgets",
     # capacity
     "capacity",
+    "drain_forecast",
     # diagnosis
     "diagnose",
     "explain",
@@ -166,6 +168,7 @@ __version__ = "0.1.0"
 
 
 _HOMES: Final = {  # imported when first used, as most load pandas, which takes 0.3 s
+    "tasktools.capacity.drain.drain_forecast": ("drain_forecast",),
     "tasktools.core.tasks.edits": ("REMOVE",),
     "tasktools.core.frames.failure_groups": ("failure_groups",),
     "tasktools.core.plans": ("Plan",),

@@ -17,6 +17,7 @@ from tasktools.core.duration_histogram import Histogram
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import DurationReading
 from tasktools.core.series import Series
+from tasktools.history import topic_samples
 from tasktools.history.extent import GapRow, clock
 from tasktools.history.file_checks import Count, Real, Time, time_of
 from tasktools.history.series import MISSING, Columns, fetch, names_of
@@ -235,6 +236,27 @@ class RecentHistory:
             f"ORDER BY at DESC LIMIT {MAX_ATTEMPTS}"
         )
         return self._attempts(RecordedBegin, source, seconds, ids=(2, 3))
+
+    def samples(self, topic: str, seconds: float) -> Columns:
+        """Return the samples of *topic* of the last *seconds* (as `topic_samples`)."""
+        return topic_samples.topic_samples(self._connection, topic, *self._interval(seconds))
+
+    def usual_depth(self, topic: str, seconds: float, *, at_least: float) -> float | None:
+        """Return the median length of the queue of *topic* in the last *seconds*; `None` if less
+        than *at_least* seconds are recorded."""
+        interval = self._interval(seconds)
+        return topic_samples.usual_depth(self._connection, topic, *interval, at_least=at_least)
+
+    def event_gaps(self, seconds: float) -> list[tuple[float, float]]:
+        """Return when in the last *seconds* events were not recorded (s)."""
+        gaps = topic_samples.event_gaps(self._connection, *self._interval(seconds))
+        return [(since / 1000, until / 1000) for since, until in gaps]
+
+    def arrivals_by_hour(
+        self, topic: str, seconds: float
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return hours of the last *seconds*, and the arrivals in each (as `arrivals_by_hour`)."""
+        return topic_samples.arrivals_by_hour(self._connection, topic, *self._interval(seconds))
 
     def lost(self, seconds: float) -> list[LostTask]:
         """Return the tasks of the last *seconds* that their workers did not end."""

@@ -26,6 +26,15 @@ CREATE TABLE messages (
   at REAL, PRIMARY KEY (run, n)) WITHOUT ROWID;
 CREATE INDEX unfinished ON runs (source, ended);
 """
+FORECASTS: Final = """
+CREATE TABLE IF NOT EXISTS forecasts (
+  forecast INTEGER PRIMARY KEY, cluster TEXT NOT NULL, topic TEXT NOT NULL, level REAL NOT NULL,
+  horizon REAL NOT NULL, made_at REAL NOT NULL, earliest REAL, expected REAL, latest REAL,
+  times BLOB, seen_until REAL NOT NULL, ended REAL, scored_at REAL, rank REAL, pinball REAL);
+CREATE INDEX IF NOT EXISTS forecasts_by_time ON forecasts (cluster, made_at);
+"""
+"""Made when a forecast is first stored. NULL in the columns *earliest*, *expected*, *latest* and
+*ended* is beyond the horizon."""
 _ODD_RUNS: Final = """
 SELECT run FROM runs WHERE NOT (
   typeof(started_at) IN ('real', 'integer') AND started_at BETWEEN 0 AND 253402300799
@@ -70,5 +79,5 @@ def damaged(run: object) -> LedgerError:
 @functools.cache
 def _expected_schema() -> dict[tuple[str, str], str]:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + FORECASTS)
         return file_checks.schema_of(connection)

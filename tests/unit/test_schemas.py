@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tasktools.core.frames import diagnosis_schemas, schemas
+from tasktools.core.frames import capacity_schemas, diagnosis_schemas, schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.markdown import as_markdown
 from tasktools.core.frames.schemas import DTYPES, Schema
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = (*schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS)
+SCHEMAS = (*schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS, *capacity_schemas.SCHEMAS)
 VALUES: dict[str, Any] = {
     "name": "x",
     "count": 3,

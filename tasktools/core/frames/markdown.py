@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasktools.core.frames import diagnosis_schemas, history_schemas, schemas
+from tasktools.core.frames import capacity_schemas, diagnosis_schemas, history_schemas, schemas
 
 
 def as_markdown() -> str:
@@ -10,13 +10,15 @@ def as_markdown() -> str:
     lines = [
         "# Frames",
         "",
-        "Made from `schemas.py`, `history_schemas.py` and `diagnosis_schemas.py` in `core/frames/`",
-        "by `make docs`. Every frame has exactly these columns, also when it is empty; what a",
+        "Made from `schemas.py`, `history_schemas.py`, `diagnosis_schemas.py` and",
+        "`capacity_schemas.py` in `core/frames/` by `make docs`. Every frame has exactly these",
+        "columns, also when it is empty; what a",
         "source cannot tell is missing. `attrs` holds `sources` (for each source its columns,",
         "`ok`, `age` in seconds, `note`), `notes` (what an operator should know), `cluster`, for",
         "the demo `demo`, for queues `looks`, for findings `window`, the time that was judged.",
     ]
-    for schema in (*schemas.SCHEMAS, *history_schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS):
+    modules = (schemas, history_schemas, diagnosis_schemas, capacity_schemas)
+    for schema in (each for module in modules for each in module.SCHEMAS):
         lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]
         lines += ["| column | dtype | meaning | source |", "| --- | --- | --- | --- |"]
         lines += [

@@ -1,0 +1,1 @@
+"""Drain forecasts: a filter of rates, simulated paths, and bands that learn from their past."""

@@ -1,0 +1,204 @@
+"""The log of forecasts: each is stored in the ledger's database, and scored when its drain has
+ended, or its horizon is over."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from tasktools.capacity.drain.forecast import Forecast
+from tasktools.capacity.drain.scores import REMEMBERED, is_covered, pinball, rank
+from tasktools.core.errors import LedgerError
+from tasktools.core.series import Series
+from tasktools.history import sqlite_files
+from tasktools.replay.ledger import Ledger
+from tasktools.replay.ledger_file import FORECASTS
+
+_STORED_SECONDS: Final = 90 * 86_400.0
+_MAX_WAITING: Final = 1_000
+_WAITING: Final = """
+SELECT forecast, level, horizon, made_at, earliest, expected, latest, times, seen_until
+FROM forecasts
+WHERE cluster = ? AND topic = ? AND made_at < ? AND scored_at IS NULL ORDER BY made_at LIMIT ?
+"""
+_SCORED: Final = """
+SELECT rank, earliest, latest, ended, pinball FROM forecasts
+WHERE cluster = ? AND scored_at <= ? ORDER BY scored_at DESC LIMIT ?
+"""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of the last 300 forecasts of a cluster whose end is known: the *ranks* of the
+    truth, the share of bands that *covered* it, the mean *pinball* loss."""
+
+    ranks: tuple[float, ...] = ()
+    covered: float | None = None
+    pinball: float | None = None
+
+
+class _Waiting(msgspec.Struct, frozen=True, array_like=True):
+    forecast: int
+    level: float
+    horizon: float
+    made_at: float
+    earliest: float | None
+    expected: float | None
+    latest: float | None
+    times: bytes
+    seen_until: float
+
+    @property
+    def shown(self) -> tuple[float, float, float]:
+        return _span(self.earliest), _span(self.expected), _span(self.latest)
+
+
+class _Scored(msgspec.Struct, frozen=True, array_like=True):
+    rank: float
+    earliest: float | None
+    latest: float | None
+    ended: float | None
+    pinball: float
+
+
+class ForecastLog:
+    """The forecasts of the cluster at *address*."""
+
+    def __init__(self, connection: sqlite3.Connection, address: str) -> None:
+        self._connection = connection
+        self._address = address
+
+    def past(self, at: float) -> Past:
+        """Return how the forecasts held that were scored by what happened before *at*."""
+        scored = self._connection.execute(_SCORED, (self._address, at, REMEMBERED)).fetchall()
+        rows = msgspec.convert(scored[::-1], list[_Scored])
+        if not rows:
+            return Past()
+        held = [
+            is_covered(_span(row.earliest), _span(row.latest), _span(row.ended)) for row in rows
+        ]
+        return Past(
+            ranks=tuple(row.rank for row in rows),
+            covered=float(np.mean(held)),
+            pinball=float(np.mean([row.pinball for row in rows])),
+        )
+
+    def score(self, topic: str, queued: Series, rng: np.random.Generator, step: float) -> None:
+        """Score the forecasts of *topic* that *queued* decides, and delete those it cannot: it has
+        no samples for longer than *step* seconds of their time."""
+        if not queued:
+            return
+        params = (self._address, topic, queued.times[-1], _MAX_WAITING)
+        rows = self._connection.execute(_WAITING, params).fetchall()
+        for waiting in msgspec.convert(rows, list[_Waiting]):
+            self._decide(waiting, queued, rng, step)
+
+    def _decide(
+        self, waiting: _Waiting, queued: Series, rng: np.random.Generator, step: float
+    ) -> None:
+        end = waiting.made_at + waiting.horizon
+        samples = queued.between(waiting.seen_until, end)
+        crossed = crossing(samples, waiting.level)
+        is_over = crossed is not None or queued.times[-1] >= end
+        times = [waiting.seen_until, *samples.times]
+        if crossed is not None:
+            place = next(at for at, depth in enumerate(samples.values) if depth <= waiting.level)
+            times = times[: place + 2]
+        elif is_over:
+            times.append(end)
+        if np.diff(times).max(initial=0.0) > step:
+            sql = "DELETE FROM forecasts WHERE forecast = ?"
+            self._connection.execute(sql, (waiting.forecast,))
+        elif is_over:
+            truth = math.inf if crossed is None else max(crossed - waiting.made_at, 0.0)
+            self._set_score(waiting, truth, times[-1], rng)
+        elif times[-1] - waiting.seen_until >= step / 2:
+            sql = "UPDATE forecasts SET seen_until = ? WHERE forecast = ?"
+            self._connection.execute(sql, (times[-1], waiting.forecast))
+
+    def _set_score(
+        self, waiting: _Waiting, truth: float, at: float, rng: np.random.Generator
+    ) -> None:
+        futures = np.frombuffer(waiting.times, np.float32).astype(np.float64)
+        self._connection.execute(
+            "UPDATE forecasts SET times = NULL, ended = ?, scored_at = ?, rank = ?, pinball = ? "
+            "WHERE forecast = ?",
+            (
+                _finite(truth),
+                at,
+                rank(futures, truth, float(rng.random())),
+                pinball(waiting.shown, truth, waiting.horizon),
+                waiting.forecast,
+            ),
+        )
+
+    def store(self, topic: str, at: float, forecast: Forecast, step: float) -> None:
+        """Store the *forecast* made *at* (s since the epoch), unless one of *topic* to the same
+        level is stored of less than *step* seconds before or after; what is very old is deleted."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM forecasts WHERE cluster = ? AND topic = ? AND level = ? "
+            "AND made_at > ? AND made_at < ?",
+            (self._address, topic, forecast.level, at - step, at + step),
+        ).fetchone()
+        if count:
+            return
+        self._connection.execute(
+            "INSERT INTO forecasts (cluster, topic, level, horizon, made_at, earliest, expected, "
+            "latest, times, seen_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self._address, topic, forecast.level, forecast.horizon, at),
+                *map(_finite, forecast.shown),
+                *(forecast.times.astype(np.float32).tobytes(), at),
+            ),
+        )
+        self._connection.execute(
+            "DELETE FROM forecasts WHERE cluster = ? AND made_at < ?",
+            (self._address, at - _STORED_SECONDS),
+        )
+
+
+@contextlib.contextmanager
+def opened(ledger: Ledger, address: str) -> Iterator[ForecastLog]:
+    """Open the log of the cluster at *address*, with other writers kept out until the end.
+
+    Raises `LedgerError` when it cannot be used.
+    """
+    with ledger.open() as connection:
+        try:
+            with sqlite_files.alone(connection):
+                for statement in FORECASTS.split(";"):
+                    connection.execute(statement)
+                yield ForecastLog(connection, address)
+        except (sqlite3.Error, msgspec.ValidationError, ValueError) as error:
+            raise LedgerError(
+                f"The forecasts in the ledger {ledger.path} cannot be used ({error}); earlier ones "
+                "were not changed. Set TASKTOOLS_LEDGER to a file that can be written."
+            ) from error
+
+
+def crossing(queued: Series, level: float) -> float | None:
+    """Return when *queued* is first at or below *level*; `None`: it never is.
+
+    >>> crossing(Series((0.0, 10.0, 20.0), (30.0, 20.0, 0.0)), 10.0)
+    15.0
+    """
+    for place, (at, depth) in enumerate(zip(queued.times, queued.values, strict=True)):
+        if depth <= level:
+            if not place or queued.values[place - 1] <= depth:
+                return at
+            before, since = queued.values[place - 1], queued.times[place - 1]
+            return since + (at - since) * (before - level) / (before - depth)
+    return None
+
+
+def _span(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

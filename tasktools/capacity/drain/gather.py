@@ -1,0 +1,211 @@
+"""The gathering of what a forecast needs: the last samples of a topic in bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tasktools.capacity.demand import BoolArray, FloatArray
+from tasktools.capacity.drain.bins import Bins, Timing
+from tasktools.core.series import Series
+from tasktools.core.timespans import in_words
+from tasktools.history.recent import RecentHistory
+from tasktools.history.series import MISSING, Columns
+
+MIN_BINS: Final = 4
+"""Bins that must be known of the past, of which as many must have had a backlog."""
+_HOUR: Final = 3600.0
+_DAY: Final = 86_400.0
+_SHAPE_SECONDS: Final = 28 * _DAY
+_MIN_SHAPE_HOURS: Final = 42
+"""Recorded hours from which on the hour of the day is known: nearly two days."""
+_MIN_WEEKEND_HOURS: Final = 7 * 24
+_PRIOR_HOURS: Final = 2.0
+"""Hours of the mean rate that are added to each hour of the day: one day tells little."""
+_EPOCH_WEEKDAY: Final = 3  # the epoch began on a Thursday; Monday is 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The recent past of a topic: its *bins*, or *why* they are not known."""
+
+    depth: float | None
+    slots: float | None
+    queued: Series
+    bins: Bins | None = None
+    why: str | None = None
+    knows_hours: bool = False
+
+
+def read(recent: RecentHistory, topic: str, at: float, timing: Timing) -> Reading:
+    """Return the past of *topic* before *at* (s since the epoch), as far as *recent* has it."""
+    samples = recent.samples(topic, max(timing.window, timing.horizon) + timing.bin)
+    times = samples["at"] / 1000
+    is_counted = samples["queued"] != MISSING
+    queued = Series(
+        tuple(times[is_counted].tolist()), tuple(samples["queued"][is_counted].tolist())
+    )
+    depth, slots = queued.last, _last(_slots(samples))
+    why = _too_little(queued, at, timing)
+    if why is not None:
+        return Reading(depth, slots, queued, why=why)
+    edges: FloatArray = at - timing.bin * np.arange(timing.past, -1, -1).astype(np.float64)
+    gaps = recent.event_gaps(timing.window + timing.bin)
+    is_known = _known_bins(times[is_counted], gaps, edges, timing.longest_step)
+    ended = _per_bin(times, samples["ended"], edges)
+    began = _per_bin(times, samples["began"], edges)
+    depths = np.interp(edges, queued.times, queued.values)
+    shape, ahead, knows_hours = _shape(recent, topic, at, timing)
+    bins = Bins(
+        depth=float(queued.values[-1]),
+        completions=np.where(is_known, ended, np.nan),
+        arrivals=np.where(is_known, _not_negative(began + np.diff(depths), is_known), np.nan),
+        slots=_at(times, _slots(samples), edges[1:]),
+        is_busy=_is_busy(queued, edges),
+        shape=shape,
+        shape_ahead=ahead,
+    )
+    why = _too_few(bins, is_known, timing)
+    return Reading(depth, slots, queued, bins if why is None else None, why, knows_hours)
+
+
+def usual_depth(recent: RecentHistory, topic: str) -> float | None:
+    """Return the median length of the queue of *topic* in the last 7 days, if at least one is
+    recorded; `None`: it is not known."""
+    return recent.usual_depth(topic, 7 * _DAY, at_least=_DAY)
+
+
+def _too_little(queued: Series, at: float, timing: Timing) -> str | None:
+    """Return why a forecast is not possible, by the samples alone; `None`: it may be."""
+    if not queued:
+        return "the length of its queue is not known"
+    age = at - queued.times[-1]
+    if age > timing.longest_step:
+        return f"the newest sample is {in_words(age)} old"
+    span = queued.between(at - timing.window, at).span
+    least = MIN_BINS * timing.bin
+    if span < least:
+        return (
+            f"only {in_words(span)} of it are known, and it takes {in_words(least)}: keep a board "
+            "open, record the cluster, or ask again"
+        )
+    return None
+
+
+def _too_few(bins: Bins, is_known: BoolArray, timing: Timing) -> str | None:
+    least = in_words(MIN_BINS * timing.bin)
+    if is_known.sum() < MIN_BINS:
+        return f"events are missing: fewer than {least} are known of the last minutes"
+    if bins.slots_now == 0:
+        return None
+    if (is_known & bins.is_busy).sum() < MIN_BINS:
+        return f"its queue has not been filled for {least} yet"
+    return None
+
+
+def _known_bins(
+    times: FloatArray, gaps: list[tuple[float, float]], edges: FloatArray, longest_step: float
+) -> BoolArray:
+    """Return which bins lie between samples, and in no gap of the events."""
+    begins, ends = edges[:-1], edges[1:]
+    is_known: BoolArray = (begins >= times[0] - 1e-6) & (begins < times[-1])
+    steps = np.diff(times)
+    wide = np.flatnonzero(steps > longest_step)
+    holes = [*gaps, *zip(times[wide].tolist(), times[wide + 1].tolist(), strict=True)]
+    for since, until in holes:
+        is_known &= (ends <= since) | (begins >= until)
+    return is_known
+
+
+def _per_bin(times: FloatArray, counts: FloatArray, edges: FloatArray) -> FloatArray:
+    """Return how many of *counts*, each of the time since the sample before, fall into each bin."""
+    return np.diff(np.interp(edges, times, np.cumsum(counts)))
+
+
+def _not_negative(counts: FloatArray, is_known: BoolArray) -> FloatArray:
+    """Return *counts* without numbers below 0, which come from samples that are not of the same
+    moment: what is missing is taken from the bins before or after, so that the sum stays."""
+    result = np.where(is_known, counts, 0.0)
+    for rows in (result, result[::-1]):  # what cannot be paid later was paid before
+        debt = 0.0
+        for place in range(len(rows)):
+            paid = rows[place] + debt
+            rows[place], debt = max(paid, 0.0), min(paid, 0.0)
+        if debt:
+            rows[-1] = debt
+    return np.maximum(result, 0.0)
+
+
+def _slots(samples: Columns) -> FloatArray:
+    """Return how many tasks of the topic may run at once: the slots of its workers, its limit."""
+    capacity, limit = samples["capacity"], samples["limit"]
+    is_limited = (limit != MISSING) & (limit > 0)
+    slots = np.where(is_limited, np.minimum(capacity, limit), capacity)
+    return np.where(capacity == MISSING, np.nan, slots)
+
+
+def _last(values: FloatArray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if len(known) else None
+
+
+def _at(times: FloatArray, values: FloatArray, wanted: FloatArray) -> FloatArray:
+    """Return the last value at or before each of the *wanted* times; NaN before the first."""
+    places = np.searchsorted(times, wanted, side="right") - 1
+    return np.where(places >= 0, values[np.maximum(places, 0)], np.nan)
+
+
+def _is_busy(queued: Series, edges: FloatArray) -> BoolArray:
+    """Return in which bins the queue was never seen empty."""
+    times, values = np.array(queued.times), np.array(queued.values)
+    empty = times[values <= 0]
+    count = np.searchsorted(empty, edges, side="right")
+    around = np.interp(edges, times, values)
+    is_busy: BoolArray = (np.diff(count) == 0) & (around[:-1] > 0) & (around[1:] > 0)
+    return is_busy
+
+
+# --- the hour of the week -------------------------------------------------------------
+
+
+def _shape(
+    recent: RecentHistory, topic: str, at: float, timing: Timing
+) -> tuple[FloatArray, FloatArray, bool]:
+    """Return the arrival rate of past and future bins over that of now, by the hours that were
+    recorded; 1 everywhere if they are too few."""
+    past: FloatArray = at - timing.bin * (np.arange(timing.past, 0, -1).astype(np.float64) - 0.5)
+    ahead: FloatArray = at + timing.bin * (np.arange(timing.ahead).astype(np.float64) + 0.5)
+    hours, arrivals = recent.arrivals_by_hour(topic, _SHAPE_SECONDS)
+    if len(hours) < _MIN_SHAPE_HOURS or not arrivals.sum():
+        return np.ones(timing.past), np.ones(timing.ahead), False
+    rates = _hours_of_week(hours, arrivals)
+    now = _rate_at(rates, np.array([at]))[0]
+    return _rate_at(rates, past) / now, _rate_at(rates, ahead) / now, True
+
+
+def _hours_of_week(hours: FloatArray, arrivals: FloatArray) -> FloatArray:
+    """Return the arrival rate in each hour of the week (Monday 0:00 UTC first): that of the hour of
+    the day, times that of weekdays or of the weekend over the mean."""
+    mean = arrivals.mean()
+    of_day = hours % 24
+    counts = np.bincount(of_day, minlength=24)
+    sums = np.bincount(of_day, weights=arrivals, minlength=24)
+    by_hour = (sums + _PRIOR_HOURS * mean) / (counts + _PRIOR_HOURS)
+    week = np.tile(by_hour, 7)
+    if len(hours) < _MIN_WEEKEND_HOURS:
+        return week
+    is_weekend = (hours // 24 + _EPOCH_WEEKDAY) % 7 >= 5
+    expected = by_hour[of_day]
+    for is_part, days in ((~is_weekend, slice(0, 120)), (is_weekend, slice(120, 168))):
+        if is_part.sum() >= 24:
+            week[days] *= max(arrivals[is_part].sum() / expected[is_part].sum(), 0.01)
+    return week
+
+
+def _rate_at(week: FloatArray, times: FloatArray) -> FloatArray:
+    """Return the rate at *times* (s since the epoch), from the middle of one hour to the next."""
+    hours: FloatArray = (times / _HOUR + 24 * _EPOCH_WEEKDAY - 0.5) % 168
+    rates: FloatArray = np.interp(hours, np.arange(169), np.append(week, week[0]))
+    return rates

@@ -1,0 +1,43 @@
+"""``tasktools forecast``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from tasktools.cli import main
+from tests.capacity.recordings import record
+
+DRAINING = [(at, 4000.0 - 2 * at, 50.0, 50.0, 8.0) for at in range(0, 1200, 5)]
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+def test_a_recorded_drain_is_forecast(tmp_path: Path) -> None:
+    record(tmp_path / "r.db", "emails", DRAINING)
+    dsn = f"sqlite:///{tmp_path / 'r.db'}"
+    shown = run("forecast", "emails", "--dsn", dsn)
+    assert shown.exit_code == 0
+    assert "down to 10 between" in shown.output
+    asked = run("forecast", "emails", "--json", "--level", "0", "--at", "5min", "--dsn", dsn)
+    (row,) = json.loads(asked.stdout)["rows"]
+    assert (row["level"], row["topic"]) == (0, "emails")
+    assert row["earliest"] < row["expected"] < row["latest"]
+
+
+def test_a_live_cluster_is_listened_to_and_what_is_unknown_is_no_zero() -> None:
+    listened = run("forecast", "nowhere", "--watch", "1s", "--json", "--dsn", "demo://")
+    (row,) = json.loads(listened.stdout)["rows"]
+    assert row["note"].startswith("cannot be told: ")
+    assert row["not_within"] is None
+
+
+def test_what_cannot_be_used_is_wrong_usage(tmp_path: Path) -> None:
+    record(tmp_path / "r.db", "emails", DRAINING)
+    dsn = f"sqlite:///{tmp_path / 'r.db'}"
+    for options in (("--horizon", "9D"), ("--horizon", "soon"), ("--watch", "2h")):
+        assert run("forecast", "emails", "--dsn", dsn, *options).exit_code == 2
