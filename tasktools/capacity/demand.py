@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,29 @@ class WorkerSlots:
     topics: tuple[str, ...]
     prefetch: Mapping[str, int]
     """By topic; absent: unknown."""
+    since: float = -math.inf
+    until: float = math.inf
+    """The end of the time in which it was there, from `since` on, as far as that is recorded;
+    seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence behind the demand of a topic, by which its quality is judged."""
+
+    resolution: float
+    """Seconds within which the time of most arrivals is known; 0: to the millisecond."""
+    by_clock: float
+    """Share of the tries that ended of which only the arrival of two events tells how long they
+    took, 0 to 1."""
+    lost: int
+    """Tries whose end is not known, because their worker went or a gap began."""
+    backlog: int | None
+    """Messages that waited when the recording began: tasks without an arrival."""
+    at_limit: float | None
+    """Share of the samples with as many tasks running as the limit allows, and a queue."""
+    held: float | None
+    """Share of the waiting messages that workers held already; `None`: not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,9 @@ class TopicDemand:
     running: FloatArray | None = None
     """For each of `service_times`, how many tries of this topic ran when it started, itself
     included; `None`: unknown."""
+    hourly: FloatArray | None = None
+    """Arrivals in each of the `hours` of the demand, also where `arrivals` are a sample."""
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +91,10 @@ class Demand:
     """Spans between `since` and `until` without gaps, in seconds since the epoch, ascending."""
     topics: Mapping[str, TopicDemand]
     workers: tuple[WorkerSlots, ...]
+    sampled: tuple[tuple[float, float], ...] | None = None
+    """The spans of which arrivals and tries were read, where there were too many to read all: whole
+    hours, each with the ten minutes before it. `None`: all of `recorded` was read."""
+    hours: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Starts of the whole hours that the recording touches, in seconds since the epoch."""
+    covered: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Seconds of each of the `hours` that were recorded."""

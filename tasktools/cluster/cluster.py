@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasktools.cluster.changes import RecordedChanges
 from tasktools.cluster.commands import Commands
 from tasktools.cluster.dead_letters import DeadLetters
+from tasktools.cluster.demand import RecordedDemand
 from tasktools.cluster.marks import Marks
 from tasktools.cluster.observation import Observing
 from tasktools.cluster.plans import Plans
@@ -13,7 +14,15 @@ from tasktools.cluster.tasks import TaskHistory
 
 
 class Cluster(
-    Commands, DeadLetters, Plans, Tapping, Marks, Observing, RecordedChanges, TaskHistory
+    Commands,
+    DeadLetters,
+    Plans,
+    Tapping,
+    Marks,
+    Observing,
+    RecordedChanges,
+    TaskHistory,
+    RecordedDemand,
 ):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 

@@ -19,7 +19,7 @@ from tasktools.core.clock import moment
 from tasktools.core.duration_histogram import Histogram
 from tasktools.core.marks import Mark
 from tasktools.core.masked_repr import MaskedStruct
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import RetryRule, TopicSettings
 
 _decode = msgspec.json.Decoder().decode
 
@@ -62,6 +62,10 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """The version of tasktools that it is a worker of, which makes it obey commands."""
     draining: bool | None = None
     """It takes no new tasks; only workers of tasktools tell."""
+    prefetch: Mapping[str, int] = {}
+    """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
+    retries: Mapping[str, RetryRule] = {}
+    """The tries of its tasks, by task name; only workers of tasktools tell."""
 
 
 class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,7 +276,20 @@ def _report(data: object) -> WorkerReport | None:
         requested_topics=untrusted.names(meta.get("requested_topics")),
         tasktools=untrusted.text(meta.get("tasktools")),
         draining=_flag(meta.get("draining")),
+        prefetch=_counts(meta.get("prefetch")),
+        retries=_retries(meta.get("retries")),
     )
+
+
+def _retries(data: object) -> dict[str, RetryRule]:
+    rules = ((name, _rule(entry)) for name, entry in untrusted.mapping(data).items())
+    return {name: rule for name, rule in rules if rule is not None}
+
+
+def _rule(entry: object) -> RetryRule | None:
+    rule = untrusted.mapping(entry)
+    delay = untrusted.span(rule.get("retry_delay"))
+    return None if delay is None else RetryRule(untrusted.count(rule.get("max_retries")), delay)
 
 
 def _flag(value: object) -> bool | None:
@@ -417,6 +434,11 @@ def _report_json(report: WorkerReport) -> dict[str, Any]:
     }
     if report.tasktools is not None:
         meta |= {"tasktools": report.tasktools, "draining": report.draining}
+        meta["prefetch"] = dict(report.prefetch)
+        meta["retries"] = {
+            name: {"max_retries": rule.max_retries, "retry_delay": rule.retry_delay}
+            for name, rule in report.retries.items()
+        }
     if report.running_tasks is not None:
         meta["hb"] = {"telemetry": _telemetry_json(report, report.running_tasks)}
     return {

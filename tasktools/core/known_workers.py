@@ -113,6 +113,8 @@ class KnownWorker:
             is_tasktools=report.tasktools is not None,
             version=report.tasktools,
             draining=report.draining,
+            prefetch=report.prefetch,
+            retries=report.retries,
             first_seen=None if self.first_beat is None else moment(self.first_beat),
             stopped_at=None if self.goodbye is None else moment(self.goodbye),
         )

@@ -185,6 +185,16 @@ class SeenMessage(MaskedStruct, frozen=True, kw_only=True):
     size: int
 
 
+class RetryRule(msgspec.Struct, frozen=True, array_like=True):
+    """The tries after the first that a worker allows a task, unless its message says it.
+
+    `None` leaves their number to the topic. *retry_delay* (s) is doubled with each further one.
+    """
+
+    max_retries: int | None
+    retry_delay: float
+
+
 class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task that a worker says it is executing. `started_at` is by our clock."""
 
@@ -218,6 +228,10 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool | None = None
     version: str | None = None
     """The version of tasktools that it runs; `None` for a peer, which does not tell."""
+    prefetch: Mapping[str, int] = {}
+    """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
+    retries: Mapping[str, RetryRule] = {}
+    """The tries of its tasks, by task name; only workers of tasktools tell."""
     first_seen: datetime | None = None
     """Arrival of its first own event, by our clock."""
     stopped_at: datetime | None = None

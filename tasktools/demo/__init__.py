@@ -2,5 +2,6 @@
 
 from tasktools.demo.broker import DemoBroker
 from tasktools.demo.shop import signatures
+from tasktools.demo.week import write_week
 
-__all__ = ("DemoBroker", "signatures")
+__all__ = ("DemoBroker", "signatures", "write_week")

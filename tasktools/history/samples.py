@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from tasktools.core import workload
 from tasktools.core.models import (
     ClusterState,
+    RetryRule,
     TopicCounters,
     TopicReport,
     TopicSettings,
@@ -57,6 +59,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_tasktools: bool = msgspec.field(default=False, name="ours")
     draining: bool | None = None
     version: str | None = None
+    prefetch: tuple[tuple[str, int], ...] = ()
+    """By topic; missing in recordings of earlier versions, and of peers."""
+    retries: tuple[tuple[str, RetryRule], ...] = ()
+    """By task name; likewise."""
 
     @classmethod
     def of(cls, worker: Worker) -> Facts:
@@ -64,6 +70,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         started = worker.started_at
         return cls(
             started_at=None if started is None else started.timestamp(),
+            prefetch=tuple(sorted(worker.prefetch.items())),
+            retries=tuple(sorted(worker.retries.items(), key=itemgetter(0))),
             **_values(
                 worker, ("role", "host", "pid", "topics", "is_tasktools", "draining", "version")
             ),

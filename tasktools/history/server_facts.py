@@ -108,6 +108,15 @@ def server_facts(connection: sqlite3.Connection, at: float) -> ServerFacts:
     return decode(rows[0].facts)
 
 
+def latest(connection: sqlite3.Connection, at: float) -> ServerFacts | None:
+    """Return the newest facts that are kept from before *at*; `None`: there are none."""
+    if not has_table(connection, "server_facts"):
+        return None
+    source = "FROM server_facts AS t WHERE at <= ? ORDER BY at DESC LIMIT 1"
+    rows = select(connection, _Row, source, (number(at),))
+    return decode(rows[0].facts) if rows else None
+
+
 def row(facts: ServerFacts) -> Row:
     """Return the row of *facts*."""
     return {"at": number(facts.at), "facts": encode(facts)}

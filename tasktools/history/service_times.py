@@ -84,6 +84,15 @@ def service_time(connection: sqlite3.Connection, window: Window, topic: str | No
     return frame_of(schemas.SERVICE_TIME, named(connection, _as_columns(rows), "topic"))
 
 
+def histograms_by_topic(connection: sqlite3.Connection, window: Window) -> dict[int, Histogram]:
+    """Return the durations of all tasks of *window* by topic, as far as workers keep histograms."""
+    params = {"since": window.since, "until": window.until, "topic": None}
+    total: defaultdict[int, Histogram] = defaultdict(lambda: NOTHING)
+    for (topic, _), histogram in _histograms(connection, window, params).items():
+        total[topic] += histogram
+    return total
+
+
 def _histograms(
     connection: sqlite3.Connection, window: Window, params: dict[str, Any]
 ) -> dict[Key, Histogram]:

@@ -184,6 +184,8 @@ def _worker(row: _WorkerRow) -> Worker:
         is_tasktools=facts.is_tasktools,
         draining=facts.draining,
         version=facts.version,
+        prefetch=dict(facts.prefetch),
+        retries=dict(facts.retries),
     )
 
 

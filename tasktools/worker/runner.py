@@ -15,7 +15,7 @@ from tasktools.brokers.base import Broker
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import WorkerReport
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import RetryRule, TopicSettings
 from tasktools.worker.control import ControlThread
 from tasktools.worker.executor import Execution
 from tasktools.worker.heartbeat import Heartbeat
@@ -120,6 +120,7 @@ class TaskRunner:
         self._version = _version()
         sender_id = f"tasktools-{secrets.token_hex(4)}"
         tasks = DEFAULT if registry is None else registry
+        self._retries = {task.name: RetryRule(task.max_retries, task.retry_delay) for task in tasks}
         self._counts = TaskCounts()
         self._heartbeat = Heartbeat(broker, self._report, sender_id, intervals)
         self._settlement = Settlement(
@@ -309,6 +310,8 @@ class TaskRunner:
             requested_topics=self._subscriptions.requested,
             tasktools=self._version,
             draining=self._subscriptions.draining,
+            prefetch=self._subscriptions.prefetch,
+            retries=self._retries,
         )
 
 

@@ -53,6 +53,11 @@ class Subscriptions:
         return tuple(sorted(self._consumers))
 
     @property
+    def prefetch(self) -> dict[str, int]:
+        """The largest number of unacknowledged messages of each topic that is consumed now."""
+        return {topic: self._prefetch_of(topic) for topic in self.topics}
+
+    @property
     def draining(self) -> bool:
         """Whether the worker drains: no new tasks, and no topic joined since."""
         return self._was_drained and not self._consumers

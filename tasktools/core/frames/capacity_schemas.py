@@ -1,5 +1,6 @@
-"""The schemas of frames about capacity: when queues are empty, and how many workers it takes.
-Sources: *samples* (lengths of queues), *events* (the workers' own), *ledger* (earlier forecasts).
+"""The schemas of frames about capacity: what tasks come and take, when queues are empty, and how
+many workers it takes. Sources: *messages* (copies of what was published), *samples* (the cluster as
+it looked, every few seconds), *events* (the workers' own), *ledger* (earlier forecasts).
 """
 
 from __future__ import annotations
@@ -7,6 +8,89 @@ from __future__ import annotations
 from typing import Final
 
 from tasktools.core.frames.schemas import Column, Schema
+
+_TOPIC: Final = Column("topic", "name", "name of the topic", "samples")
+
+ARRIVALS: Final = Schema(
+    "arrivals",
+    "one topic in one hour of the week",
+    (
+        _TOPIC,
+        Column("hour_of_week", "count", "0 to 167, in UTC: 0 is Monday from 00:00 to 01:00", "-"),
+        Column(
+            "rate",
+            "ratio",
+            "tasks that arrive in a second, retries not counted; the hour's mean, shrunk towards "
+            "that of weekdays or weekends at this hour of the day; missing: never recorded",
+            "messages, samples",
+        ),
+        Column("low", "ratio", "lower limit of its 90 % interval", "messages, samples"),
+        Column("high", "ratio", "upper limit of its 90 % interval", "messages, samples"),
+        Column("weeks", "ratio", "weeks of which the hour was recorded; gaps left out", "samples"),
+        Column("tasks", "count", "tasks that arrived in it", "messages, samples"),
+    ),
+)
+
+SERVICES: Final = Schema(
+    "services",
+    "one topic (task_name missing), or one task of it",
+    (
+        _TOPIC,
+        Column(
+            "task_name",
+            "name",
+            "name of the task, where messages tell it; missing: all tasks of the topic",
+            "messages",
+        ),
+        Column("tries", "count", "tries that began, failed ones included", "events"),
+        Column(
+            "censored",
+            "count",
+            "those of them whose end is not known: they run, or were lost; they count as longer "
+            "than they were seen to run",
+            "events",
+        ),
+        Column("mean", "span", "for how long a try holds a slot", "events"),
+        Column("p50", "span", "half of them take less; missing: not known", "events"),
+        Column("p95", "span", "95 % of them take less; missing: not known", "events"),
+        Column("p99", "span", "99 % of them take less; missing: not known", "events"),
+        Column(
+            "scv",
+            "ratio",
+            "squared coefficient of variation: variance / mean²; 0: all alike, 1: exponential",
+            "events",
+        ),
+    ),
+)
+
+BURSTS: Final = Schema(
+    "bursts",
+    "one topic",
+    (
+        _TOPIC,
+        Column("window", "span", "length of the windows in which arrivals are counted", "-"),
+        Column(
+            "dispersion",
+            "ratio",
+            "variance / mean of the counts, without the shape of the day and of the week: 1: "
+            "independent arrivals; 8: as in batches of 8; missing: too little is recorded",
+            "messages, samples",
+        ),
+    ),
+)
+
+QUALITY: Final = Schema(
+    "quality",
+    "one check of one topic",
+    (
+        _TOPIC,
+        Column("check", "name", "what was checked", "-"),
+        Column("value", "ratio", "what it is; missing: not known", "-"),
+        Column("limit", "ratio", "what it should reach, or stay below", "-"),
+        Column("ok", "flag", "whether it does; missing: not known", "-"),
+        Column("note", "name", "in words, what it means for an answer; missing: nothing", "-"),
+    ),
+)
 
 DRAIN_FORECAST: Final = Schema(
     "drain_forecast",
@@ -47,4 +131,4 @@ DRAIN_FORECAST: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (DRAIN_FORECAST,)
+SCHEMAS: Final = (ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST)

@@ -10,15 +10,14 @@ def as_markdown() -> str:
     lines = [
         "# Frames",
         "",
-        "Made from `schemas.py`, `history_schemas.py`, `diagnosis_schemas.py` and",
-        "`capacity_schemas.py` in `core/frames/` by `make docs`. Every frame has exactly these",
-        "columns, also when it is empty; what a",
-        "source cannot tell is missing. `attrs` holds `sources` (for each source its columns,",
-        "`ok`, `age` in seconds, `note`), `notes` (what an operator should know), `cluster`, for",
-        "the demo `demo`, for queues `looks`, for findings `window`, the time that was judged.",
+        "Made from `schemas.py` and the `*_schemas.py` beside it in `core/frames/` by `make docs`.",
+        "Every frame has exactly these columns, also when it is empty; what a source cannot",
+        "tell is missing. `attrs` holds `sources` (for each source its columns, `ok`, `age` in",
+        "seconds, `note`), `notes` (what an operator should know), `cluster`, for the demo `demo`,",
+        "for queues `looks`, for findings `window`, the time that was judged.",
     ]
     modules = (schemas, history_schemas, diagnosis_schemas, capacity_schemas)
-    for schema in (each for module in modules for each in module.SCHEMAS):
+    for schema in (schema for module in modules for schema in module.SCHEMAS):
         lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]
         lines += ["| column | dtype | meaning | source |", "| --- | --- | --- | --- |"]
         lines += [

@@ -1,0 +1,204 @@
+"""The gathering of the demand: one pass over the recording of a cluster, live or recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasktools.capacity.demand import (
+    BoolArray,
+    Demand,
+    Evidence,
+    FloatArray,
+    TopicDemand,
+    WorkerSlots,
+)
+from tasktools.capacity.service_times import ServiceTimes, of_topic, service_times
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.duration_histogram import Histogram
+from tasktools.core.timespans import Moment
+from tasktools.history.demand import Tries
+from tasktools.history.demand_reader import DemandReader, RecordedTopic
+from tasktools.history.recorded_spans import Spans
+from tasktools.history.sampled_arrivals import TopicSamples
+from tasktools.history.store import OUTCOMES
+
+_FAILED = OUTCOMES.index("failed")
+
+
+def gather(history: Cluster, *, since: Moment = "28D", until: Moment | None = None) -> Demand:
+    """Return the demand of *history*, a recording or what this process has heard.
+
+    A live cluster is sampled once more. Times are by our clock.
+    """
+    with history.demand(since=since, until=until) as reader:
+        return _demand(reader)[0]
+
+
+def gather_with_names(
+    history: Cluster, *, since: Moment = "28D", until: Moment | None = None
+) -> tuple[Demand, dict[tuple[str, str], ServiceTimes]]:
+    """Return the demand, and the service times by topic and task, where messages tell the name."""
+    with history.demand(since=since, until=until) as reader:
+        demand, topics = _demand(reader)
+        by_task = {
+            (topic, next(iter(names))): of_topic(demand.topics[topic])
+            for topic, names in reader.task_names().items()
+            if len(names) == 1
+        }
+        for (topic, name), tries in reader.tries_by_task().items():
+            is_ended = tries.is_ended & (tries.ends <= demand.until)
+            durations, _ = _durations(tries, is_ended, topics[topic].histogram)
+            ends = _last_seen(tries, is_ended, reader.recorded)
+            censored = np.maximum(ends - tries.starts, 0.0)[~is_ended]
+            by_task[topic, name] = service_times(durations, censored)
+    return demand, by_task
+
+
+def _demand(reader: DemandReader) -> tuple[Demand, dict[str, RecordedTopic]]:
+    topics = reader.topics()
+    demand = Demand(
+        since=reader.since / 1000,
+        until=reader.until / 1000,
+        recorded=_in_seconds(reader.recorded),
+        topics={name: _topic(topic, reader) for name, topic in topics.items()},
+        workers=_workers(reader),
+        sampled=_in_seconds(reader.read) if reader.is_sampled else None,
+        hours=reader.hours,
+        covered=reader.covered,
+    )
+    return demand, topics
+
+
+def _in_seconds(spans: Spans) -> tuple[tuple[float, float], ...]:
+    return tuple((since / 1000, until / 1000) for since, until in spans)
+
+
+def _workers(reader: DemandReader) -> tuple[WorkerSlots, ...]:
+    consumers = reader.prefetch_of_consumers
+    return tuple(
+        WorkerSlots(
+            worker=worker.worker,
+            host=worker.host,
+            capacity=worker.capacity,
+            topics=worker.topics,
+            prefetch={
+                topic: prefetch
+                for topic in worker.topics
+                if (prefetch := worker.prefetch.get(topic, consumers.get(topic))) is not None
+            },
+            since=worker.since,
+            until=worker.until,
+        )
+        for worker in reader.workers
+    )
+
+
+def _topic(recorded: RecordedTopic, reader: DemandReader) -> TopicDemand:
+    tries, until = recorded.tries, reader.until / 1000
+    is_ended = tries.is_ended & (tries.ends <= until)
+    durations, by_clock = _durations(tries, is_ended, recorded.histogram)
+    ends = _last_seen(tries, is_ended, reader.recorded)
+    return TopicDemand(
+        topic=recorded.topic,
+        arrivals=recorded.arrivals,
+        arrivals_from=recorded.arrivals_from,
+        service_times=durations,
+        failed=tries.outcomes[is_ended] == _FAILED,
+        censored=np.maximum(ends - tries.starts, 0.0)[~is_ended],
+        limit=recorded.limit,
+        retry_delay=recorded.retry_delay,
+        max_retries=recorded.max_retries,
+        waits=recorded.waits,
+        running=_running(tries.starts, ends)[is_ended],
+        hourly=recorded.hourly,
+        evidence=Evidence(
+            resolution=recorded.resolution,
+            by_clock=by_clock,
+            lost=int((tries.outcomes == OUTCOMES.index("lost")).sum()),
+            backlog=_backlog(recorded.samples),
+            at_limit=_at_limit(recorded.samples),
+            held=_held(recorded.samples),
+        ),
+    )
+
+
+def _durations(
+    tries: Tries, is_ended: BoolArray, histogram: Histogram | None
+) -> tuple[FloatArray, float]:
+    """Return how long tries took that ended (s), and the share of those that only our clock tells.
+
+    Where workers keep histograms instead of reporting each duration, the tries get the durations
+    of the histogram, in the order in which our clock has them.
+    """
+    durations = tries.durations[is_ended]
+    is_unknown = np.isnan(durations)
+    if not is_unknown.any():
+        return durations, 0.0
+    by_clock = np.maximum(tries.ends - tries.starts, 0.0)[is_ended][is_unknown]
+    if histogram is not None and histogram.count:
+        ranks = np.argsort(np.argsort(by_clock, kind="stable"), kind="stable")
+        durations = durations.copy()
+        durations[is_unknown] = _spread(histogram, len(by_clock))[ranks]
+        return durations, 0.0
+    return np.where(is_unknown, _at(is_unknown, by_clock), durations), float(is_unknown.mean())
+
+
+def _at(is_unknown: BoolArray, values: FloatArray) -> FloatArray:
+    placed = np.zeros(len(is_unknown))
+    placed[is_unknown] = values
+    return placed
+
+
+def _spread(histogram: Histogram, count: int) -> FloatArray:
+    """Return *count* durations, ascending, spread as in *histogram* and with its mean."""
+    bounds = sorted(histogram.buckets)
+    above = histogram.count - sum(histogram.buckets.values())
+    edges = np.array([0.0, *bounds, (bounds[-1] if bounds else 1.0) * 2])
+    counts = np.array([*(histogram.buckets[bound] for bound in bounds), max(above, 0)], np.float64)
+    shares = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+    durations = np.interp((np.arange(count) + 0.5) / count, shares, edges)
+    mean = float(durations.mean())
+    scale = histogram.sum / histogram.count / mean if mean else 1.0
+    return np.asarray(durations * scale, np.float64)
+
+
+def _last_seen(tries: Tries, is_ended: BoolArray, recorded: Spans) -> FloatArray:
+    """Return the end of each try (s since the epoch); of others, until when it surely ran: the end
+    of the recording, the begin of the next gap, or when its worker was missed."""
+    until = np.array([end / 1000 for _, end in recorded])
+    if not len(until):
+        return tries.ends
+    places = np.minimum(np.searchsorted(until, tries.starts, side="right"), len(until) - 1)
+    latest = np.fmin(tries.ends, until[places])
+    return np.where(is_ended, tries.ends, latest)
+
+
+def _running(starts: FloatArray, ends: FloatArray) -> FloatArray:
+    """Return how many tries ran when each began, itself included."""
+    begun = np.searchsorted(starts, starts, side="right")
+    over = np.searchsorted(np.sort(ends), starts, side="right")
+    return np.asarray(np.maximum(begun - over, 1), np.float64)
+
+
+def _backlog(samples: TopicSamples) -> int | None:
+    known = ~np.isnan(samples.queued)
+    if not known.any():
+        return None
+    first = int(np.argmax(known))
+    return round(float(samples.queued[first] + np.nan_to_num(samples.held[first])))
+
+
+def _at_limit(samples: TopicSamples) -> float | None:
+    known = ~(np.isnan(samples.limit) | np.isnan(samples.running) | np.isnan(samples.queued))
+    if not known.any():
+        return None
+    full = (samples.running >= samples.limit - 0.5) & (samples.queued >= 0.5)
+    return float(full[known].mean())
+
+
+def _held(samples: TopicSamples) -> float | None:
+    known = ~(np.isnan(samples.held) | np.isnan(samples.queued))
+    waiting = float((samples.queued + samples.held)[known].sum())
+    if not known.any() or not waiting:
+        return None
+    return float(samples.held[known].sum()) / waiting
