@@ -29,6 +29,15 @@ _DEMO: Final = """import tasktools as tt
 cluster = tt.connect("demo://?incident=bad_deploy")
 board = tt.widgets.dashboard(cluster, window="1m", thresholds={"queued": 40, "oldest": "5m"})
 board"""
+_DRAINING: Final = """import tasktools as tt
+from pathlib import Path
+from tests.capacity.recordings import record
+file = Path("draining.db").absolute()
+queue = [(at, 4000 - 2.0 * at, 50, 50, 8) for at in range(0, 1200, 5)]
+record(file, "exports", queue)
+cluster = tt.connect(f"sqlite:///{file}")
+board = tt.widgets.dashboard(cluster, window="1h")
+board"""
 _CROWD: Final = """import tasktools as tt
 from tests.browser.crowd import Crowd
 crowd = Crowd(60, 200)
@@ -205,6 +214,38 @@ def investigate(page: Page, board: Board, fallback: Path) -> None:
     worst.click()
     expect(incident).to_have_count(0)
     assert state(page, "investigating") == "False"
+
+
+def test_the_chart_of_queues_shows_when_the_longest_is_empty(
+    lab: Lab, page: Page, outside: Outside, tmp_path: Path
+) -> None:
+    open_empty(page, lab, "draining.ipynb")
+    run_code(page, _DRAINING)
+    board = Board(page)
+    words = board.chart("queued").locator(".tb-forecast")
+    expect(words).to_contain_text("exports empties", timeout=60_000)
+    expect(words).to_contain_text("80 % (not scored yet)")
+    assert "down to 10 between" in (words.get_attribute("title") or "")
+    assert board.chart("throughput").locator(".tb-forecast").inner_text() == ""
+    shown = inks(page, board)
+    whole(page, "forecast_light", tmp_path)
+    use_theme(page, "JupyterLab Dark")
+    page.wait_for_timeout(1000)
+    whole(page, "forecast_dark", tmp_path)
+    use_theme(page, "JupyterLab Light")
+    # A hidden topic has no band.
+    board.chart("queued").get_by_role("button", name="exports").click()
+    expect(words).to_have_text("")
+    page.wait_for_timeout(500)
+    assert inks(page, board) < shown
+    assert errors(page) == []
+    assert outside.urls == []
+
+
+def inks(page: Page, board: Board) -> int:
+    """Return how many different colours the chart of queues has."""
+    picture = base64.b64encode(board.chart("queued").locator("canvas").first.screenshot()).decode()
+    return int(page.evaluate(_INK, picture)[2])
 
 
 def test_60_topics_and_200_workers_can_be_read_and_markup_is_text(

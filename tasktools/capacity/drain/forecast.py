@@ -21,7 +21,7 @@ WILL_NOT: Final = 0.9
 MAY_NOT: Final = 0.5
 _SECONDS_UP_TO: Final = 600.0
 """Up to this horizon, moments are told to the second."""
-_BAND_POINTS: Final = 24
+_BAND_POINTS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,19 @@ class Forecast:
             return f"may not end within {within} ({self.not_within:.0%}); {band}"
         return band
 
-    def band(self, ahead: float) -> list[tuple[float, float, float, float]]:
-        """Return the depth in the next *ahead* seconds: spans from now, each with the lower end,
-        the middle and the upper end of the band."""
+    def band(self) -> list[tuple[float, float, float, float]]:
+        """Return the depth to come, the near future in finer steps: spans from now (s), each with
+        the lower end, the middle and the upper end of the band, until that is at the level."""
         now = (0.0, self.depth, self.depth, self.depth)
         if self.paths is None:
             return [now]
-        last = min(int(np.searchsorted(self.paths.ends, ahead)), len(self.paths.ends) - 1)
-        places = np.unique(np.linspace(0, last, _BAND_POINTS).round().astype(int))
+        places = np.geomspace(1, len(self.paths.ends), _BAND_POINTS).round().astype(int) - 1
+        places = np.unique(places)
         depth = np.quantile(self.paths.depth[places], self.shown_levels, axis=1)
-        spans = self.paths.ends[places]
-        rows = np.maximum(np.column_stack([spans, *depth]), 0.0).round(3).tolist()
-        return [now, *(tuple(row) for row in rows)]
+        there = np.flatnonzero(depth[-1] <= self.level)
+        end = int(there[0]) + 1 if len(there) else len(places)
+        rows = np.column_stack([self.paths.ends[places], *np.maximum(depth, 0.0)])[:end]
+        return [now, *((span, low, mid, high) for span, low, mid, high in rows.round(3).tolist())]
 
 
 def forecast(

@@ -7,7 +7,7 @@ class Board {
     Object.assign(this, {
       model, every: model.get("head").every, x: [], gap: [], rows: [], first: 0, generation: null, window: 3600, length: 10,
       edge: 0, newest: null, heard: 0, colors: null, zoomed: null, pointed: null, isPointing: false,
-      hidden: new Set(), isCutOff: false, frame: 0, asked: 0, isSeen: true, isNews: false,
+      hidden: new Set(), forecast: model.get("forecast"), isCutOff: false, frame: 0, asked: 0, isSeen: true, isNews: false,
     });
     const head = model.get("head");
     this.charts = head.charts.map((spec) => new LineChart(this, spec, head.thresholds[spec.name]));
@@ -124,6 +124,11 @@ class Board {
     this.showTiles(shown.tiles);
     this.showFinding(shown);
     this.tell();
+    this.drawSoon();
+  };
+
+  foretell = () => {
+    this.forecast = this.model.get("forecast");
     this.drawSoon();
   };
 
@@ -261,6 +266,7 @@ class Board {
   listen() {
     this.model.on("msg:custom", this.receive);
     this.model.on("change:shown", this.show);
+    this.model.on("change:forecast", this.foretell);
     this.zoom(null);
     this.unzoom.addEventListener("click", () => this.zoom(null));
     this.window_.addEventListener("change", () => this.ask("window", { to: this.window_.value }));
@@ -308,6 +314,7 @@ class Board {
   close() {
     this.model.off("msg:custom", this.receive);
     this.model.off("change:shown", this.show);
+    this.model.off("change:forecast", this.foretell);
     this.timers.forEach(clearInterval);
     clearTimeout(this.typing);
     clearTimeout(this.drawing);

@@ -21,12 +21,19 @@ from tasktools.widgets.dashboard.chart_selection import (
     select_charts,
 )
 from tasktools.widgets.dashboard.charts import CHARTS
-from tasktools.widgets.dashboard.column_buffer import ColumnBuffer, Names
+from tasktools.widgets.dashboard.column_buffer import QUEUED, ColumnBuffer, Names
 from tasktools.widgets.dashboard.series import Series
 
 _COLUMNS_PER_READ: Final = 40
 _NO_WORKERS: Final = "No worker was heard of."
 _UNHEARD: Final = "Workers cannot be heard at present."
+_SHORT_QUEUE: Final = 10
+"""A queue of no more messages is not forecast."""
+_RATE_COLUMNS: Final = 60
+_MIN_RATE: Final = 1 / 600
+"""Tasks a second; of a topic without any, the deepest queue counts."""
+_STAYS: Final = 1.5
+"""A forecast topic is replaced by another one that waits so many times as long."""
 _LAYOUT_SECONDS: Final = 10.0  # the selection of topics stays so long
 
 
@@ -131,6 +138,32 @@ class Board:
             return (), ()
         topics = tuple(buffer.topics.names[place] for place in self.selection.topics)
         return topics, tuple(buffer.workers.names[place] for place in self.selection.workers)
+
+    def longest_queue(self, hidden: frozenset[str], before: str | None) -> str | None:
+        """Return which topic with a line in the chart of queues waits longest: its depth over the
+        tasks that ended in the last minute. The topic *before* stays unless another is far longer;
+        `None`: no queue has more than a few messages."""
+        with self._lock:
+            buffer = self.buffer
+            if buffer is None or not buffer.columns:
+                return None
+            names = buffer.topics.names
+            places = [
+                place
+                for place in self.selection.charts["queued"].topics
+                if names[place] not in hidden
+            ]
+            depth = buffer.now.topics[QUEUED]
+            series = Series(buffer, buffer.columns[-1].number - _RATE_COLUMNS)
+            rates = dict(zip(places, series.of("throughput", places), strict=True))
+        waits = {}
+        for place in places:
+            if place < len(depth) and depth[place] > _SHORT_QUEUE:  # NaN is not
+                rate = rates[place][~np.isnan(rates[place])]
+                ended = float(rate.mean()) if len(rate) else 0.0
+                stays = _STAYS if names[place] == before else 1.0
+                waits[names[place]] = stays * float(depth[place]) / max(ended, _MIN_RATE)
+        return max(waits, key=waits.__getitem__, default=None)
 
     def pack(self, since: int | None = None) -> Packed | None:
         """Return the columns from number *since* on, or all of them with their description."""

@@ -46,7 +46,7 @@ class BoardFeed(Feed):
         thresholds: Mapping[str, float],
     ) -> None:
         super().__init__("board", self._look_around, receive, post)
-        self._findings = FindingsFeed(cluster, receive, post)
+        self._findings = FindingsFeed(cluster, board, receive, post)
         self._cluster = cluster
         self._board = board
         self._every = every
@@ -61,12 +61,12 @@ class BoardFeed(Feed):
 
     # --- from any other thread ----------------------------------------------------------
 
-    def want(self, window: str, text: str, *, paused: bool) -> None:
+    def want(self, window: str, text: str, *, paused: bool, hidden: Iterable[str]) -> None:
         """Show the last *window* of the topics whose names contain *text*; while *paused*, keep
-        sampling but tell nothing."""
+        sampling but tell nothing. Topics that are *hidden* are not forecast."""
         self._window, self._paused = window, paused
         self._board.want(TopicFilter(self._topics, text))
-        self._findings.want(paused=paused)
+        self._findings.want(paused=paused, hidden=hidden)
         self.look_soon()
 
     def start(self) -> None:

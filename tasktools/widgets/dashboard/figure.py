@@ -43,6 +43,7 @@ class BoardFigure(anywidget.AnyWidget):
     _css = traitlets.Unicode(packaged(__package__, *_STYLES)).tag(sync=True)
     head: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     shown: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
+    forecast: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     picture = traitlets.Bytes()
 
     def __init__(self, state: BoardState, board: Board, head: Mapping[str, Any]) -> None:
@@ -55,6 +56,7 @@ class BoardFigure(anywidget.AnyWidget):
         self.on_msg(guarded(state, "Using the board", self._on_message))
         state.observe(guarded(state, "Showing the board", self._tell), _SHOWN)
         state.observe(guarded(state, "Drawing the board", self._draw), "revision")
+        state.observe(guarded(state, "Showing the forecast", self._foretell), "forecast")
 
     # --- to the page --------------------------------------------------------------------
 
@@ -74,6 +76,9 @@ class BoardFigure(anywidget.AnyWidget):
             "hidden": list(state.hidden),
             "status": [mask_text(words) for words in state.status],
         }
+
+    def _foretell(self, change: Any) -> None:
+        self.forecast = change["new"]  # apart from what is sent every second
 
     def _draw(self, _change: Any = None) -> None:
         is_new = self._sent is None or self._generation != self._board.generation

@@ -1,4 +1,5 @@
-"""The findings on the board: a thread that judges the cluster, a tile, and marks of topics.
+"""The findings and the forecast on the board: a thread that judges the cluster, a tile, and the
+marks of topics.
 
 The thread is not the one of the samples: a diagnosis of a thousand topics takes up to a second.
 """
@@ -6,7 +7,7 @@ The thread is not the one of the samples: a diagnosis of a thousand topics takes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from tasktools.cluster.cluster import Cluster
@@ -15,6 +16,8 @@ from tasktools.core.escaping import harmless
 from tasktools.core.plurals import counted
 from tasktools.diagnosis.diagnose import frame_of
 from tasktools.diagnosis.looks import look
+from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.forecasts import FORECAST_SECONDS, DepthForecasts
 from tasktools.widgets.dashboard.tiles import UNKNOWN, Tile
 from tasktools.widgets.feed import Feed, Post
 from tasktools.widgets.finding_lines import FindingLines, finding_lines
@@ -30,22 +33,33 @@ Marks = Mapping[str, tuple[str, str]]
 
 class FindingsFeed(Feed):
     """Judges *cluster* every 10 s, or more seldom if that takes long, and tells the worst finding.
+    Every 30 s it tells when the longest queue on *board* is empty.
 
     A recording is judged once, and again when it has gone on.
     """
 
     def __init__(
-        self, cluster: Cluster, receive: Callable[[Mapping[str, Any]], object], post: Post
+        self,
+        cluster: Cluster,
+        board: Board,
+        receive: Callable[[Mapping[str, Any]], object],
+        post: Post,
     ) -> None:
         super().__init__("findings", self._look_around, receive, post)
         self._cluster = cluster
+        self._forecasts = DepthForecasts(cluster, board)
+        self._forecast_at = float("-inf")
+        self._hidden: frozenset[str] = frozenset()
         self._paused = False
         self._judged_end: int | None = None
 
-    def want(self, *, paused: bool) -> None:
-        """Tell nothing while *paused*."""
+    def want(self, *, paused: bool, hidden: Iterable[str]) -> None:
+        """Tell nothing while *paused*; forecast no queue of a topic that is *hidden*."""
         was, self._paused = self._paused, paused
-        if was and not paused:
+        before, self._hidden = self._hidden, frozenset(hidden)
+        if self._hidden != before:
+            self._forecast_at = float("-inf")
+        if (was and not paused) or self._hidden != before:
             self.look_soon()
 
     def _look_around(self) -> float:
@@ -53,10 +67,15 @@ class FindingsFeed(Feed):
         if not self._paused:
             try:
                 self._judge()
+                self._forecast()
             except TaskToolsError as error:  # the feed of the samples tells it as a problem
-                self.tell(finding=unknown_tile(self._cluster.redaction.text(str(error))), marks={})
+                self.tell(
+                    finding=unknown_tile(self._cluster.redaction.text(str(error))),
+                    marks={},
+                    forecast={},
+                )
             except BaseException:
-                self.tell(finding=unknown_tile("the diagnosis failed"), marks={})
+                self.tell(finding=unknown_tile("the diagnosis failed"), marks={}, forecast={})
                 raise
         return pause_after(time.thread_time() - began)
 
@@ -72,6 +91,14 @@ class FindingsFeed(Feed):
         frame = frame_of(look(cluster, settle=0.0, wait=0.0), cluster)
         findings = finding_lines(frame, cluster.redaction)
         self.tell(finding=findings_tile(findings), marks=marks_of(findings))
+
+    def _forecast(self) -> None:
+        """Forecast the longest queue, if that is due."""
+        now = time.monotonic()
+        if now - self._forecast_at >= FORECAST_SECONDS:
+            forecast = self._forecasts.look(self._hidden)
+            self._forecast_at = now if forecast else float("-inf")
+            self.tell(forecast=forecast)
 
 
 def pause_after(spent: float) -> float:

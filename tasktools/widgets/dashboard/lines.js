@@ -5,10 +5,11 @@ class LineChart {
   constructor(board, spec, threshold) {
     Object.assign(this, { board, spec, threshold, lines: [], rows: [], keys: [], plot: null });
     this.time = tag("span", "tb-time");
+    this.words = tag("span", "tb-forecast", { "data-picture": "" });
     this.area = tag("div", "tb-plot", { title: spec.how });
     this.legend = tag("div", "tb-legend");
     this.element = tag("section", "tb-chart", { "aria-label": spec.title, "data-chart": spec.name }, [
-      tag("h3", "", {}, [spec.title, this.time]),
+      tag("h3", "", {}, [spec.title, this.words, this.time]),
       tag("div", "tb-body", {}, [this.area, this.legend]),
     ]);
     this.sizes = new ResizeObserver(() => this.resize());
@@ -77,7 +78,7 @@ class LineChart {
         bind: { dblclick: () => () => { board.zoom(null); return null; } },
       },
       hooks: {
-        drawClear: [(u) => this.drawGaps(u)], draw: [(u) => this.drawThreshold(u)],
+        drawClear: [(u) => this.drawGaps(u), (u) => this.drawForecast(u)], draw: [(u) => this.drawThreshold(u)],
         setCursor: [(u) => board.point(this, u)], setSelect: [(u) => this.select(u)],
       },
     };
@@ -103,7 +104,7 @@ class LineChart {
     const named = Math.max(0, ...highest.filter((_h, i) => !isRest[i]));
     const all = Math.max(0, ...highest);
     this.isAbove = named > 0 && all > 2 * named;
-    const max = this.isAbove ? named : all;
+    const max = Math.max(this.isAbove ? named : all, this.highestToCome(all));
     const near = threshold !== undefined && max > threshold / 2 ? threshold : 0;
     const top = Math.max(max, near) * 1.08;
     if (spec.unit === "share" && top > 0.5) return [0, Math.max(top, 1.02)];
@@ -115,11 +116,64 @@ class LineChart {
     return row.reduce((most, value, i) => (value > most && x[i] >= from && x[i] <= to ? value : most), 0);
   }
 
+  // --- the forecast: a band of the depth to come, in the chart of queues ---------------
+
+  // Its line, unless that is hidden, or others are shown by now.
+  foreseen() {
+    const { forecast, hidden } = this.board;
+    if (this.spec.name !== "queued" || !forecast.band || hidden.has(forecast.topic)) return null;
+    return this.lines.find(({ name, style }) => style !== null && name === forecast.topic) ?? null;
+  }
+
+  // A quarter of the chart at most is of the future.
+  withFuture([from, to]) {
+    if (this.board.zoomed || !this.foreseen()) return [from, to];
+    const { band } = this.board.forecast, end = band[band.length - 1][0] + 15;
+    return [from, to + Math.min(Math.max(end - to, 0), (to - from) / 3)];
+  }
+
+  // The band may double the height of the chart, and no more.
+  highestToCome(highest) {
+    if (!this.foreseen()) return 0;
+    const shown = this.board.forecast.band.filter(([at]) => at <= this.shown[1]);
+    return Math.min(Math.max(0, ...shown.map(([, , , high]) => high)), 2 * highest);
+  }
+
+  drawForecast(u) {
+    const line = this.foreseen();
+    if (!line) return;
+    const pen = u.ctx, { left, width, top, height } = u.bbox, ratio = devicePixelRatio, { band } = this.board.forecast;
+    const at = ([t, ...depth], n) => [u.valToPos(t, "x", true), u.valToPos(depth[n], "y", true)];
+    const path = (points) => new Path2D(points.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join(""));
+    pen.save();
+    pen.beginPath();
+    pen.rect(left, top, width, height);
+    pen.clip();
+    pen.fillStyle = pen.strokeStyle = lineStyle(line.style).color;
+    pen.globalAlpha = 0.22;
+    pen.fill(path([...band.map((row) => at(row, 0)), ...band.map((row) => at(row, 2)).reverse()]));
+    pen.globalAlpha = 0.9;
+    pen.lineWidth = 1.5 * ratio;
+    pen.setLineDash([2 * ratio, 4 * ratio]);
+    pen.stroke(path(band.map((row) => at(row, 1))));
+    pen.globalAlpha = 1;
+    pen.strokeStyle = this.board.colors.quiet;
+    pen.lineWidth = ratio;
+    pen.stroke(path([0, height].map((y) => [u.valToPos(this.board.edge, "x", true), top + y])));
+    pen.restore();
+  }
+
+  tellForecast() {
+    const line = this.foreseen(), { words, title } = this.board.forecast;
+    say(this.words, line ? words : "");
+    this.words.title = line ? title : "";
+  }
+
   // --- drawing ----------------------------------------------------------------------
 
-  draw([from, to]) {
+  draw(range) {
     if (!this.area.clientWidth) return;
-    this.shown = [from, to];
+    const [from, to] = this.shown = this.withFuture(range);
     if (!this.plot) this.makePlot();
     const { plot } = this;
     plot.batch(() => {
@@ -131,6 +185,7 @@ class LineChart {
       plot.setScale("x", { min: from, max: to });
     });
     this.drawKeys();
+    this.tellForecast();
     this.tell();
   }
 

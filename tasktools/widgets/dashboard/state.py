@@ -40,6 +40,7 @@ class BoardState(SharedState):
     revision = traitlets.Int()  # increases with each sample
     finding = traitlets.Instance(Tile)  # the tile of the worst finding
     marks: traitlets.Dict[str, Any] = traitlets.Dict()  # topics with a finding: `Marks`
+    forecast: traitlets.Dict[str, Any] = traitlets.Dict()  # of the longest queue: `Shown`, or empty
 
     # set by the page
     is_dark = traitlets.Bool(default_value=False)  # the incident's figure is then dark, too

@@ -36,7 +36,9 @@ def dashboard(
     A live cluster is remembered for an hour at most, from the first call on. On a recording the
     board shows its end, and follows it while it is written. The board's thread ends with
     `close()`, and while no browser shows the board. The cluster is diagnosed every 10 s: a click on
-    the worst finding, or on the mark of a topic with one, opens the incident below the board.
+    the worst finding, or on the mark of a topic with one, opens the incident below the board. The
+    chart of queue depth shows when the longest queue that is not hidden is empty
+    (`tasktools.drain_forecast`, every 30 s), as soon as 2 min of it are known.
 
     Parameters
     ----------
@@ -130,14 +132,14 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
         state, feed = self.state, self.feed
 
         def want(_change: Any = None) -> None:
-            feed.want(state.window, state.filter, paused=state.paused)
+            feed.want(state.window, state.filter, paused=state.paused, hidden=state.hidden)
 
         def freeze(change: Any) -> None:
             self._image.take(change["new"])
 
         want()
         state.observe(
-            guarded(state, "Choosing what is shown", want), ["window", "filter", "paused"]
+            guarded(state, "Choosing what is shown", want), ["window", "filter", "paused", "hidden"]
         )
         self._figure.observe(guarded(state, "Keeping the picture", freeze), "picture")
         state.observe(
