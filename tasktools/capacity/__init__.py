@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from tasktools.capacity.curve import curve
 from tasktools.capacity.demand import Demand, TopicDemand, WorkerSlots
 from tasktools.capacity.erlang import late_share, slots_needed, wait_quantile
 from tasktools.capacity.inputs import Inputs, inputs
+from tasktools.capacity.solve import solve
 
 __all__ = (
     "Demand",
     "Inputs",
     "TopicDemand",
     "WorkerSlots",
+    "curve",
     "inputs",
     "late_share",
     "slots_needed",
+    "solve",
     "wait_quantile",
 )

@@ -1,6 +1,7 @@
 """The schemas of frames about capacity: what tasks come and take, when queues are empty, and how
 many workers it takes. Sources: *messages* (copies of what was published), *samples* (the cluster as
-it looked, every few seconds), *events* (the workers' own), *ledger* (earlier forecasts).
+it looked, every few seconds), *events* (the workers' own), *ledger* (earlier forecasts),
+*simulation* (of these).
 """
 
 from __future__ import annotations
@@ -131,4 +132,79 @@ DRAIN_FORECAST: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST)
+SOLUTIONS: Final = Schema(
+    "solutions",
+    "one topic; topics that share workers have the same `slots` and `workers`",
+    (
+        Column("topic", "name", "name of the topic", "-"),
+        Column("tasks", "count", "tasks that arrived, without retries", "messages"),
+        Column(
+            "load", "ratio", "mean offered load in erlang: busy slots, retries included", "events"
+        ),
+        Column(
+            "peak_load", "ratio", "the same in the busiest hour of the week, in erlang", "events"
+        ),
+        Column("slots_now", "count", "tasks that its workers can run at once", "events"),
+        Column("slots", "count", "slots that are needed for all that was asked", "simulation"),
+        Column(
+            "need",
+            "ratio",
+            "slots that are needed for the wait alone, between whole ones; missing: no wait was "
+            "asked, or nothing is known of the topic",
+            "simulation",
+        ),
+        Column("need_low", "ratio", "lower limit of its 90 % interval", "simulation"),
+        Column("need_high", "ratio", "upper limit of its 90 % interval", "simulation"),
+        Column("capacity", "count", "slots of one worker, as most of them have", "events"),
+        Column("workers", "count", "workers that are needed: `slots` / `capacity`", "simulation"),
+        Column("workers_low", "count", "the same by `need_low`, of all its topics", "simulation"),
+        Column("workers_high", "count", "the same by `need_high`, of all its topics", "simulation"),
+        Column("wait", "span", "the quantile of the wait, with `slots`", "simulation"),
+        Column("wait_low", "span", "lower limit of its 90 % interval", "simulation"),
+        Column("wait_high", "span", "upper limit of its 90 % interval", "simulation"),
+        Column("utilisation", "ratio", "mean share of `slots` that is busy, 0 to 1", "simulation"),
+        Column(
+            "erlang_c",
+            "count",
+            "slots by Erlang's formula, hour by hour: right without bursts, too few with them",
+            "-",
+        ),
+        Column(
+            "method",
+            "name",
+            "`trace`: the recorded tasks before so many slots; `events`: also prefetch, limits and "
+            "shared workers were simulated",
+            "-",
+        ),
+        Column(
+            "fit",
+            "ratio",
+            "simulated wait with `slots_now` / recorded wait, both 2 s at least; missing: no wait "
+            "was recorded",
+            "simulation, messages",
+        ),
+        Column(
+            "determined",
+            "flag",
+            "whether `need` is known to ±1: its interval is 2 at most, from 2 days or more",
+            "-",
+        ),
+        Column("note", "name", "what to know of this row, in words; missing: nothing", "-"),
+    ),
+)
+
+CURVES: Final = Schema(
+    "curves",
+    "one topic with one number of slots",
+    (
+        Column("topic", "name", "name of the topic", "-"),
+        Column("slots", "count", "slots of all workers that consume it", "-"),
+        Column("late", "ratio", "share of tasks that wait longer, 0 to 1", "simulation"),
+        Column("late_low", "ratio", "lower limit of its 90 % interval", "simulation"),
+        Column("late_high", "ratio", "upper limit of its 90 % interval", "simulation"),
+        Column("wait", "span", "the quantile of the wait; missing: it has no end", "simulation"),
+        Column("utilisation", "ratio", "mean share of the slots that is busy; 1: overload", "-"),
+    ),
+)
+
+SCHEMAS: Final = (ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST, SOLUTIONS, CURVES)

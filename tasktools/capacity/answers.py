@@ -1,0 +1,224 @@
+"""The answer for the topics of a pool: needs, waits, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasktools.capacity import erlang
+from tasktools.capacity.demand import Demand
+from tasktools.capacity.hours import slots_to_clear
+from tasktools.capacity.interval import DAY, wait_interval
+from tasktools.capacity.loads import Load, joint_week, load_of, recorded_seconds
+from tasktools.capacity.models import (
+    Method,
+    Model,
+    Pool,
+    PoolModel,
+    TraceModel,
+    guess_of,
+    joined_tasks,
+    needs_events,
+    simulated_span,
+)
+from tasktools.capacity.need import Need, OutOfReach
+from tasktools.capacity.pools import PoolTopic
+from tasktools.capacity.question import Question
+
+_MAX_WIDTH = 2.0
+_MIN_DAYS = 2.0
+_MIN_WAIT = 2.0  # seconds: shorter ones are not recorded exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer for one topic."""
+
+    topic: str
+    load: Load | None
+    slots: int | None = None
+    need: Need | None = None
+    unit: int = 1
+    """Slots of a unit of `need`."""
+    wait: tuple[float, float, float] | None = None
+    utilisation: float | None = None
+    erlang_c: int | None = None
+    fit: float | None = None
+
+    def determined(self, demand: Demand) -> bool:
+        """Return whether the need is known to one unit up or down."""
+        is_narrow = self.need is not None and self.need.width <= _MAX_WIDTH
+        return is_narrow and recorded_seconds(demand) >= _MIN_DAYS * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAnswer:
+    """The answers for the topics of a pool, and what they rest on."""
+
+    pool: Pool
+    method: Method
+    answers: tuple[Answer, ...]
+    units: int | None
+    one_queue: int | None = None
+    """Units that one queue before all workers would need for the wait."""
+    by_wait: int | None = None
+    """Units that the wait needs."""
+    limits: tuple[int, int] | None = None
+    """Units by the limits of all needs, and by what else was asked."""
+    out_of_reach: Mapping[str, str] = field(default_factory=dict)
+
+
+class PoolSolver:
+    """Loads and model of a pool, for any number of questions about units."""
+
+    def __init__(self, pool: Pool, demand: Demand, question: Question) -> None:
+        self.pool, self.demand, self.question = pool, demand, question
+        each = ((name, load_of(demand.topics[name], demand, question)) for name in pool.topics)
+        self.loads = {name: load for name, load in each if load is not None}
+        self._wait_below = math.inf if question.wait_below is None else question.wait_below
+        topics = {name: load.topic for name, load in self.loads.items()}
+        method: Method = "events" if needs_events(pool, topics) else "trace"
+        self._span = simulated_span(demand, [load.tasks for load in self.loads.values()], method)
+        self.model = self._model(method) if self.loads else None
+
+    def _model(self, method: Method) -> Model:
+        return self.pool_model() if method == "events" else self.one_queue()
+
+    def pool_model(self, prefetch: int | None = None) -> PoolModel:
+        """Return the model of the pool, as it is or with another *prefetch*."""
+        topics = {
+            name: PoolTopic(load.tasks, load.topic.limit) for name, load in self.loads.items()
+        }
+        return PoolModel(self.pool, topics, self._span, self._wait_below, prefetch)
+
+    def one_queue(self, name: str | None = None) -> TraceModel:
+        """Return the model of all topics, or of one, as one queue before all slots."""
+        loads = [self.loads[name]] if name else list(self.loads.values())
+        tasks = joined_tasks([load.tasks for load in loads])
+        return TraceModel(tasks, self._span, self._wait_below)
+
+    def guess(self, *names: str) -> int:
+        """Return a guess of slots for the topics."""
+        busy = sum(self.loads[name].busy for name in names or self.loads)
+        return guess_of(busy, recorded_seconds(self.demand))
+
+    def one_queue_slots(self, name: str | None = None) -> int:
+        """Return the slots that one queue needs for the wait."""
+        late = self.one_queue(name).late("")
+        guess = self.guess(*((name,) if name else ()))
+        return late.least(guess, self.question.quantile)
+
+
+def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver, PoolAnswer]:
+    """Return the answer of *pool*, and what it was computed with."""
+    solver = PoolSolver(pool, demand, question)
+    model = solver.model
+    if model is None:
+        rows = tuple(Answer(name, None) for name in pool.topics)
+        return solver, PoolAnswer(pool, "trace", rows, None)
+    one_queue, guess = None, solver.guess()
+    if question.wait_below is not None and model.method == "events":
+        one_queue = math.ceil(solver.one_queue_slots() / model.unit)
+        guess = one_queue
+    needs, out_of_reach = _needs(solver, model, guess)
+    by_wait = max((need.units for need in needs.values()), default=None)
+    units, low, high = (
+        _units(solver, model, None if value is None else math.ceil(value))
+        for value in (
+            by_wait,
+            max((need.low for need in needs.values()), default=None),
+            max((need.high for need in needs.values()), default=None),
+        )
+    )
+    limits = None if low is None or high is None else (low, high)
+    answers = tuple(_answer(solver, model, name, needs.get(name), units) for name in pool.topics)
+    return solver, PoolAnswer(
+        pool, model.method, answers, units, one_queue, by_wait, limits, out_of_reach
+    )
+
+
+def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need], dict[str, str]]:
+    """Return the need of each topic, and why those without one have none."""
+    needs: dict[str, Need] = {}
+    out_of_reach: dict[str, str] = {}
+    question = solver.question
+    if question.wait_below is None:
+        return needs, out_of_reach
+    for name in solver.loads:
+        limit = solver.demand.topics[name].limit
+        if limit is not None:
+            enough = solver.one_queue_slots(name)
+            if enough > limit:
+                out_of_reach[name] = (
+                    f"no number of workers is enough: its limit of {limit} is too small, "
+                    f"{enough} would do"
+                )
+                continue
+        try:
+            needs[name] = model.late(name).need(guess, question.quantile)
+        except OutOfReach:
+            out_of_reach[name] = (
+                f"not even {model.most} {'workers' if model.method == 'events' else 'slots'} are "
+                "enough"
+            )
+    return needs, out_of_reach
+
+
+def _units(solver: PoolSolver, model: Model, by_wait: int | None) -> int | None:
+    """Return the units that all targets together need; `None` if none is within reach."""
+    question, week = solver.question, joint_week(solver.loads)
+    asked = [] if by_wait is None else [by_wait]
+    if question.utilisation_below is not None:
+        asked.append(math.ceil(week.peak / question.utilisation_below / model.unit))
+    if question.clear_within is not None:
+        asked.append(math.ceil(slots_to_clear(week, question.clear_within) / model.unit))
+    return max(1, *asked) if asked else None
+
+
+def _answer(
+    solver: PoolSolver, model: Model, name: str, need: Need | None, units: int | None
+) -> Answer:
+    load = solver.loads.get(name)
+    if load is None:
+        return Answer(name, None)
+    slots = None if units is None else units * model.unit
+    question = solver.question
+    by_formula = None
+    if question.wait_below is not None:
+        week = load.week
+        by_formula = erlang.slots_needed(
+            week.loads, week.tasks, load.service, question.wait_below, question.quantile
+        )
+    if units is None or slots is None:
+        return Answer(name, load, unit=model.unit, erlang_c=by_formula)
+    waits = model.waits(name, units)
+    return Answer(
+        name,
+        load,
+        slots,
+        need,
+        model.unit,
+        wait_interval(waits, model.blocks(name), question.quantile) if len(waits) else None,
+        sum(each.mean for each in solver.loads.values()) / slots,
+        by_formula,
+        _fit(solver, model, name),
+    )
+
+
+def _fit(solver: PoolSolver, model: Model, name: str) -> float | None:
+    """Return by which factor the simulated wait of what was there exceeds the recorded one."""
+    recorded, question = solver.demand.topics[name].waits, solver.question
+    slots, workers = solver.pool.slots, len(solver.pool.workers)
+    if recorded is None or not len(recorded) or not slots:
+        return None
+    if question.traffic != 1 or question.service != 1:
+        return None
+    waits = model.waits(name, workers if model.method == "events" else slots)
+    if not len(waits):
+        return None
+    simulated = float(np.quantile(waits, question.quantile))
+    was = float(np.quantile(recorded, question.quantile))
+    return max(simulated, _MIN_WAIT) / max(was, _MIN_WAIT)

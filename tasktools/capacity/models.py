@@ -1,0 +1,239 @@
+"""Models that answer for a number of units of capacity how long tasks wait.
+
+A unit is a slot where a topic is alone on its workers, and a worker where topics share them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+import numpy as np
+
+from tasktools.capacity.demand import Demand, FloatArray, TopicDemand, WorkerSlots
+from tasktools.capacity.interval import Blocks, Share
+from tasktools.capacity.need import MAX_UNITS, LateShares
+from tasktools.capacity.pools import PoolTopic, pool_waits
+from tasktools.capacity.sampling import Span, span_of
+from tasktools.capacity.simulation import Tasks, in_order, simulated_waits
+
+Method = Literal["trace", "events"]
+
+_TRACE_BUDGET: Final = 200_000
+"""Tries of a topic; of more, hours are drawn."""
+_POOL_BUDGET: Final = 60_000
+"""Tries of all topics of a pool likewise: a try takes four times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Topics that are connected by workers that consume several of them."""
+
+    topics: tuple[str, ...]
+    workers: tuple[WorkerSlots, ...]
+
+    @property
+    def capacity(self) -> int | None:
+        """The capacity of most workers; `None` without any."""
+        counts = Counter(worker.capacity for worker in self.workers)
+        return max(counts, key=lambda size: (counts[size], size)) if counts else None
+
+    @property
+    def slots(self) -> int | None:
+        """The slots of all workers; `None` without any."""
+        return sum(worker.capacity for worker in self.workers) if self.workers else None
+
+    def of_workers(self, count: int) -> tuple[WorkerSlots, ...]:
+        """Return *count* workers of the kinds that were there, in equal parts of each kind."""
+        kinds: dict[tuple[str, ...], list[WorkerSlots]] = {}
+        for worker in self.workers:
+            kinds.setdefault(worker.topics, []).append(worker)
+        most = max(map(len, kinds.values()))
+        in_turn = [
+            workers[turn]
+            for turn in range(most)
+            for workers in kinds.values()
+            if turn < len(workers)
+        ]
+        return tuple(in_turn[place % len(in_turn)] for place in range(count))
+
+
+def pools_of(demand: Demand) -> list[Pool]:
+    """Return the pools of *demand*; a topic without workers is a pool of its own."""
+    group = {name: {name} for name in demand.topics}
+    for worker in demand.workers:
+        names = [name for name in worker.topics if name in group]
+        joined = set().union(*(group[name] for name in names))
+        for name in joined:
+            group[name] = joined
+    pools: list[Pool] = []
+    seen: set[str] = set()
+    for name in demand.topics:
+        if name not in seen:
+            members = group[name]
+            seen |= members
+            workers = tuple(each for each in demand.workers if members.intersection(each.topics))
+            pools.append(Pool(tuple(sorted(members)), workers))
+    return pools
+
+
+class Model(Protocol):
+    """A model of the topics of a pool."""
+
+    method: Method
+    unit: int
+    """Slots of a unit."""
+    most: int
+    """Units that are tried at most."""
+
+    is_sampled: bool
+    """Whether only a part of the recording is simulated."""
+
+    def late(self, topic: str) -> LateShares:
+        """Return the late shares of *topic* by number of units."""
+
+    def waits(self, topic: str, units: int) -> FloatArray:
+        """Return the waits (s) of the tasks of *topic* that count."""
+
+    def blocks(self, topic: str) -> Blocks:
+        """Return the blocks of these tasks."""
+
+    def times(self, topic: str) -> FloatArray:
+        """Return the arrivals of these tasks, in seconds since the epoch."""
+
+
+class TraceModel:
+    """One topic alone on its workers: the recorded tasks, taken in order by so many slots."""
+
+    method: Method = "trace"
+    unit = 1
+    most = MAX_UNITS
+
+    def __init__(self, tasks: Tasks, span: Span, wait_below: float) -> None:
+        tries = in_order(tasks)
+        self.is_sampled = span.starts is not None
+        mask = span.simulated(tries.times)
+        self._times, self._services = tries.times[mask], tries.services[mask]
+        self._counted = tries.is_first[mask] & span.counted(self._times)
+        self._counted_times = self._times[self._counted]
+        self._blocks = span.blocks(self._counted_times)
+        self._late = LateShares(
+            lambda slots: self._blocks.share(self.waits("", slots) > wait_below)
+        )
+
+    def late(self, topic: str) -> LateShares:
+        """Return the late shares by number of slots."""
+        del topic
+        return self._late
+
+    def waits(self, topic: str, units: int) -> FloatArray:
+        """Return the waits (s) of the tasks that count."""
+        del topic
+        return simulated_waits(self._times, self._services, units)[self._counted]
+
+    def blocks(self, topic: str) -> Blocks:
+        """Return the blocks of these tasks."""
+        del topic
+        return self._blocks
+
+    def times(self, topic: str) -> FloatArray:
+        """Return the arrivals of these tasks."""
+        del topic
+        return self._counted_times
+
+
+class PoolModel:
+    """Topics that share workers: the recorded tasks, event by event."""
+
+    method: Method = "events"
+
+    def __init__(
+        self,
+        pool: Pool,
+        topics: Mapping[str, PoolTopic],
+        span: Span,
+        wait_below: float,
+        prefetch: int | None = None,
+    ) -> None:
+        self.unit = pool.capacity or 1
+        tasks = {name: topic.tasks for name, topic in topics.items()}
+        busy = sum(each.busy_seconds for each in tasks.values())
+        self.most = 64 + 20 * guess_of(busy / self.unit, span.until - span.since)
+        self._pool = pool if prefetch is None else replace(pool, workers=_with(pool, prefetch))
+        self.is_sampled = span.starts is not None
+        masks = {name: span.simulated(each.times) for name, each in tasks.items()}
+        parts = {name: each.only(masks[name]) for name, each in tasks.items()}
+        self._counted = {name: span.counted(each.times) for name, each in parts.items()}
+        self._times = {name: each.times[self._counted[name]] for name, each in parts.items()}
+        self._blocks = {name: span.blocks(times) for name, times in self._times.items()}
+        self._topics = {name: PoolTopic(each, topics[name].limit) for name, each in parts.items()}
+        self._simulated: dict[int, dict[str, FloatArray]] = {}
+        self._wait_below = wait_below
+        self._late = {name: self._shares(name) for name in tasks}
+
+    def _shares(self, topic: str) -> LateShares:
+        def simulate(units: int) -> Share:
+            return self._blocks[topic].share(self.waits(topic, units) > self._wait_below)
+
+        return LateShares(simulate, most=self.most, is_coarse=True)
+
+    def late(self, topic: str) -> LateShares:
+        """Return the late shares of *topic* by number of workers."""
+        return self._late[topic]
+
+    def waits(self, topic: str, units: int) -> FloatArray:
+        """Return the waits (s) of the tasks of *topic* that count."""
+        if units not in self._simulated:
+            waits = pool_waits(self._pool.of_workers(units), self._topics)
+            self._simulated[units] = {name: waits[name][self._counted[name]] for name in waits}
+        return self._simulated[units][topic]
+
+    def blocks(self, topic: str) -> Blocks:
+        """Return the blocks of these tasks."""
+        return self._blocks[topic]
+
+    def times(self, topic: str) -> FloatArray:
+        """Return the arrivals of these tasks."""
+        return self._times[topic]
+
+
+def _with(pool: Pool, prefetch: int) -> tuple[WorkerSlots, ...]:
+    return tuple(
+        replace(worker, prefetch=dict.fromkeys(worker.topics, prefetch)) for worker in pool.workers
+    )
+
+
+def simulated_span(demand: Demand, tasks: Sequence[Tasks], method: Method) -> Span:
+    """Return the part of *demand* that is simulated, so that it does not take too long."""
+    tries = sum(len(each.times) + sum(len(part.after) for part in each.retries) for each in tasks)
+    budget = _POOL_BUDGET if method == "events" else _TRACE_BUDGET
+    return span_of(demand.recorded, demand.since, demand.until, tries, budget)
+
+
+def needs_events(pool: Pool, topics: Mapping[str, TopicDemand]) -> bool:
+    """Return whether a pool is more than a queue before so many slots."""
+    if len(pool.topics) > 1 or not pool.workers:
+        return len(pool.topics) > 1
+    (name,) = pool.topics
+    return topics[name].limit is not None or any(
+        worker.prefetch.get(name, worker.capacity) != worker.capacity for worker in pool.workers
+    )
+
+
+def guess_of(busy: float, seconds: float) -> int:
+    """Return a first guess of slots for tries of *busy* seconds within *seconds*."""
+    load = busy / max(seconds, 1.0)
+    return max(math.ceil(load + 1.5 * math.sqrt(load)), 1)
+
+
+def joined_tasks(parts: Sequence[Tasks]) -> Tasks:
+    """Return all tasks in one queue."""
+    if len(parts) == 1:
+        return parts[0]
+    tries = [in_order(part) for part in parts]
+    times = np.concatenate([each.times for each in tries])
+    order = np.argsort(times, kind="stable")
+    return Tasks(times[order], np.concatenate([each.services for each in tries])[order], ())

@@ -1,0 +1,151 @@
+"""`tt.capacity.solve`: how many workers are needed, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver, answered
+from tasktools.capacity.demand import Demand
+from tasktools.capacity.models import pools_of
+from tasktools.capacity.notes import hoarding_note, note_of
+from tasktools.capacity.question import question_of
+from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.capacity_schemas import SOLUTIONS
+from tasktools.core.timespans import Span
+
+
+def solve(
+    history: Demand,
+    wait_below: Span | None = "30s",
+    quantile: float = 0.95,
+    utilisation_below: float | None = None,
+    clear_within: Span | None = None,
+    traffic: float = 1.0,
+    service: float = 1.0,
+) -> pd.DataFrame:
+    """Return how many slots and workers each topic needs, with the interval of that.
+
+    The recorded tasks are simulated with the recorded service times, with as many slots as it
+    takes. Topics that share workers are simulated together, with the prefetch of their workers,
+    their limits and retries. Nothing is assumed of bursts and shapes of the day: they are in the
+    recording, as far as it saw them.
+
+    Parameters
+    ----------
+    history
+        What was recorded.
+    wait_below
+        How long tasks may wait for their first try: seconds, or a span as ``"30s"``; `None`: as
+        long as they do.
+    quantile
+        Share of the tasks that must not wait longer.
+    utilisation_below
+        Share of the slots that may be busy in the busiest hour of the week, 0 to 1.
+    clear_within
+        How long after a peak its backlog may last: seconds, or a span as ``"30min"``.
+    traffic
+        Factor of the number of tasks, as 1.5 for half as many again: bursts and days are kept.
+    service
+        Factor of the service times.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a topic (schema `SOLUTIONS`). ``attrs["pools"]``: the topics that share workers, in
+        lists, ``attrs["notes"]``.
+
+    Raises
+    ------
+    ValueError
+        An argument makes no sense; nothing was computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tasktools.capacity import Demand, TopicDemand, solve
+    >>> rng = np.random.default_rng(1)
+    >>> arrivals = np.sort(rng.uniform(0, 3 * 86_400, 20_000))
+    >>> emails = TopicDemand(
+    ...     "emails", arrivals, "messages", rng.exponential(30.0, 20_000),
+    ...     np.zeros(20_000, dtype=bool), np.zeros(0), None, None, None,
+    ... )
+    >>> days = (0.0, 3 * 86_400.0)
+    >>> frame = solve(Demand(*days, (days,), {"emails": emails}, ()), wait_below="30s")
+    >>> frame[["slots", "erlang_c", "determined"]].to_numpy().tolist()
+    [[4, 5, True]]
+
+    References
+    ----------
+    Kiefer & Wolfowitz 1955, *On the theory of queues with many servers*; Schmeiser 1982, *Batch
+    size effects in the analysis of simulation output* (the interval); Erlang 1917.
+
+    """
+    question = question_of(
+        wait_below=wait_below,
+        quantile=quantile,
+        traffic=traffic,
+        service=service,
+        utilisation_below=utilisation_below,
+        clear_within=clear_within,
+    )
+    pools = pools_of(history)
+    rows: dict[str, list[Any]] = {}
+    for pool in pools:
+        solver, answer = answered(pool, history, question)
+        shared = hoarding_note(answer, solver)
+        for each in answer.answers:
+            rows[each.topic] = _row(each, answer, solver, shared)
+    return frame_from(
+        SOLUTIONS,
+        [rows[name] for name in sorted(rows)],
+        pools=[list(pool.topics) for pool in pools if len(pool.topics) > 1],
+        notes=list(_notes(history)),
+    )
+
+
+def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | None) -> list[Any]:
+    load, need, unit = answer.load, answer.need, answer.unit
+    capacity = pool.pool.capacity
+    needed = [None] * 3 if need is None else [need.value, need.low, need.high]
+    slots = [None if value is None else value * unit for value in needed]
+    consumers = [w for w in pool.pool.workers if answer.topic in w.topics]
+    wait = answer.wait or (None, None, None)
+    limits: tuple[int | None, int | None] = (None, None)
+    if need is not None and pool.limits is not None:
+        limits = (pool.limits[0] * unit, pool.limits[1] * unit)
+    return [
+        answer.topic,
+        len(load.tasks.times) if load else len(solver.demand.topics[answer.topic].arrivals),
+        load.mean if load else None,
+        load.week.peak if load else None,
+        sum(worker.capacity for worker in consumers) if consumers else None,
+        answer.slots,
+        *slots,
+        capacity,
+        *(
+            None if value is None or capacity is None else math.ceil(value / capacity)
+            for value in (answer.slots, *limits)
+        ),
+        *(None if value is None or math.isinf(value) else value for value in wait),
+        answer.utilisation,
+        answer.erlang_c,
+        pool.method if load else None,
+        answer.fit,
+        answer.determined(solver.demand) if need is not None else None,
+        note_of(answer, pool, solver, shared),
+    ]
+
+
+def _notes(demand: Demand) -> Iterator[str]:
+    by_balance = sorted(
+        name for name, topic in demand.topics.items() if topic.arrivals_from == "balance"
+    )
+    if by_balance:
+        yield (
+            f"arrivals of {', '.join(by_balance)} are the balance of starts and queue lengths: a "
+            "recorder with messages=True has each of them"
+        )
