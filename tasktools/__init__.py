@@ -62,6 +62,7 @@ from tasktools.core.errors import (
 if TYPE_CHECKING:
     from tasktools import capacity, widgets
     from tasktools.capacity.drain.drain_forecast import drain_forecast
+    from tasktools.capacity.replay_impact import replay_impact
     from tasktools.cluster.cluster import Cluster
     from tasktools.cluster.plans import load_plan
     from tasktools.core.frames.failure_groups import failure_groups
@@ -94,6 +95,7 @@ __all__ = (  # noqa: RUF022 - grouped
     # capacity
     "capacity",
     "drain_forecast",
+    "replay_impact",
     # diagnosis
     "diagnose",
     "explain",
@@ -169,6 +171,7 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {  # imported when first used, as most load pandas, which takes 0.3 s
     "tasktools.capacity.drain.drain_forecast": ("drain_forecast",),
+    "tasktools.capacity.replay_impact": ("replay_impact",),
     "tasktools.core.tasks.edits": ("REMOVE",),
     "tasktools.core.frames.failure_groups": ("failure_groups",),
     "tasktools.core.plans": ("Plan",),

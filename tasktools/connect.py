@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported when a cluster is opened: `import tasktools` is qu
     from tasktools.cluster.cluster import Cluster
     from tasktools.core.redaction import MaskRule
     from tasktools.core.tasks.compose import FunctionNames
+    from tasktools.replay.rates import ChosenRate, RateQuestion
 
 _TYPES: Final = {
     "amqp": "rabbitmq",
@@ -113,7 +114,13 @@ def connect(
         broker.close()
         raise
     return Cluster(
-        broker, topics=topics, reveal=reveal, mask=mask, signature=_signature, glance=_glance
+        broker,
+        topics=topics,
+        reveal=reveal,
+        mask=mask,
+        signature=_signature,
+        glance=_glance,
+        choose_rate=_choose_rate,
     )
 
 
@@ -135,6 +142,7 @@ def _recorded(
         clock=broker.clock,
         signature=_signature,
         glance=_glance,
+        choose_rate=_choose_rate,
     )
 
 
@@ -159,6 +167,7 @@ def _demo(
         clock=broker.clock,
         signature=_signature,
         glance=_glance,
+        choose_rate=_choose_rate,
     )
     watched = weakref.ref(cluster)  # so that a demo which is dropped ends
 
@@ -260,6 +269,13 @@ def _glance(cluster: Cluster) -> str:
     from tasktools.diagnosis.glance import glance
 
     return glance(cluster)
+
+
+def _choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
+    """Return the rate of a replay that keeps live tasks from waiting, by a *history*."""
+    from tasktools.capacity.replay_impact import choose_rate
+
+    return choose_rate(question, history)
 
 
 def _management_url() -> str | Literal[False] | None:

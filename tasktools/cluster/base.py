@@ -22,6 +22,7 @@ from tasktools.core.redaction import MaskRule, Redaction
 from tasktools.core.timespans import Moment
 from tasktools.monitor.caches import ErrorCache, TaskCache
 from tasktools.monitor.follow import TaskTracker
+from tasktools.replay.rates import ChosenRate, RateQuestion
 from tasktools.replay.timing import Timing
 
 if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
@@ -31,7 +32,8 @@ if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `im
 class ClusterBase:
     """The state of a `Cluster` of *broker*; *topics* are known besides those that are heard of.
 
-    *glance* returns as HTML what a notebook shows under the name of the cluster.
+    *glance* returns as HTML what a notebook shows under the name of the cluster, *choose_rate* the
+    rate of a replay by the history that it gets.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ClusterBase:
         signature: Callable[[str], inspect.Signature | None] = lambda _task: None,
         timing: Timing | None = None,
         glance: Callable[[Any], str] | None = None,
+        choose_rate: Callable[[RateQuestion, Any], ChosenRate] | None = None,
     ) -> None:
         self.broker = broker
         self.timing = timing or Timing()
@@ -55,6 +58,7 @@ class ClusterBase:
         self._errors = ErrorCache()
         self._signature = signature
         self._glance = glance
+        self._choose_rate = choose_rate
         self._redaction = Redaction(mask, reveal=reveal)
         self._is_listening = False
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
@@ -155,6 +159,7 @@ class ClusterBase:
             signature=self._signature,
             timing=self.timing,
             glance=self._glance,
+            choose_rate=self._choose_rate,
         )
 
     # --- state ------------------------------------------------------------------------

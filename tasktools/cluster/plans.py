@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 from msgspec import UNSET
+from msgspec.structs import replace
 
+from tasktools.cluster.base import ClusterBase
 from tasktools.cluster.publish import Publishing
 from tasktools.core import files
 from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Plan, Planned, Verb
+from tasktools.core.timespans import Span
 from tasktools.monitor import active_tasks, consumption
-from tasktools.replay import planner, target_checks
+from tasktools.replay import planner, rates, target_checks
 from tasktools.replay.outcome import MAX_FOLLOWED, Aftermath, Outcome
 from tasktools.replay.planner import Edits
 from tasktools.replay.progress import Progress, in_background
 from tasktools.replay.ramp import Ramp, RampGuard
+from tasktools.replay.rates import ChosenRate, Rate
 from tasktools.replay.target_readers import Readers
 
 
@@ -36,7 +40,9 @@ class Plans(Publishing):
         to: str | None = None,
         *,
         edits: Edits | None = None,
-        rate: float | None = None,
+        rate: Rate | None = None,
+        keep_wait_below: Span | None = None,
+        history: ClusterBase | None = None,
         undecodable: bool = False,
     ) -> Plan:
         """Plan to send the messages of *frame*'s rows to a queue. Nothing happens before `run`.
@@ -65,7 +71,13 @@ class Plans(Publishing):
             those by the key of a row; or a function that gets each row as a named tuple and returns
             them.
         rate
-            Messages a second, at most.
+            Messages a second, at most; ``"auto"``: as many as live tasks allow at this hour, by the
+            recorded hours like it. The plan says why.
+        keep_wait_below
+            With ``"auto"``: what the p95 wait of live tasks must stay below, as ``"30s"``.
+        history
+            With ``"auto"``: a recording of this cluster of 5 days or more, as
+            ``tt.connect("sqlite:///ops.db")``; by default what this process has heard.
         undecodable
             Send also what its consumers may not be able to read.
 
@@ -77,7 +89,7 @@ class Plans(Publishing):
         Raises
         ------
         InvalidPlan
-            *frame* or *edits* cannot be planned.
+            *frame* or *edits* cannot be planned, or no rate can be chosen.
         UnknownTopic
             There is no queue *to*.
 
@@ -93,7 +105,8 @@ class Plans(Publishing):
         'replay 1 message of emails.dead to emails'
 
         """
-        rate = planner.checked_rate(rate)
+        fixed_rate = rates.checked_rate(rate)
+        wait_below = rates.checked_wait(rate, keep_wait_below)
         readers = Readers(self.broker)
         rules = self._rules(readers, edits, undecodable=undecodable)
         if planner.is_stored(frame):
@@ -101,15 +114,37 @@ class Plans(Publishing):
             for target in sorted({row.to for row in copies if row.to is not None}):
                 if not self.broker.queue_exists(target):
                     raise active_tasks.unknown_topic(self.broker, target)
-            return self._plan_sending(frame, frame["queue"].iloc[0], copies, rate, readers)
+            chosen = self._chosen_rate(copies, fixed_rate, wait_below, history)
+            return self._plan_sending(frame, frame["queue"].iloc[0], copies, chosen, readers)
         source = planner.source_of(frame)
         target = to or self._home_of(source)
         if target == source:
             raise InvalidPlan(f"The messages lie in {source!r} already; nothing was done.")
         if not self.broker.queue_exists(target):
             raise active_tasks.unknown_topic(self.broker, target)
-        rows = planner.chosen(frame, target, rules)
-        return self._plan_sending(frame, source, rows, rate, readers)
+        rows = list(planner.chosen(frame, target, rules))
+        chosen = self._chosen_rate(rows, fixed_rate, wait_below, history)
+        return self._plan_sending(frame, source, rows, chosen, readers)
+
+    def _chosen_rate(
+        self,
+        rows: Iterable[Planned],
+        rate: float | None,
+        wait_below: float | None,
+        history: ClusterBase | None,
+    ) -> ChosenRate | None:
+        """Return the rate of a replay, chosen if live tasks have a wait to keep below."""
+        if wait_below is None:
+            return None if rate is None else ChosenRate(rate)
+        question = rates.question_of(rows, wait_below, self._clock.time())
+        stats = self.broker.topic_report([question.topic]).topics
+        waiting = sum(each.queued or 0 for each in stats if each.topic == question.topic)
+        if self._choose_rate is None:
+            raise InvalidPlan(
+                "No rate can be chosen by this cluster, which tasktools.connect() has not made; "
+                "nothing was done. Give a rate, as rate=0.5."
+            )
+        return self._choose_rate(replace(question, backlog=waiting), history or self)
 
     def _rules(
         self, readers: Readers, edits: Edits | None = None, *, undecodable: bool
@@ -127,7 +162,7 @@ class Plans(Publishing):
         frame: pd.DataFrame,
         source: str,
         rows: Iterable[Planned],
-        rate: float | None,
+        rate: ChosenRate | None,
         readers: Readers,
     ) -> Plan:
         """Return the plan of a replay, with its warnings."""
@@ -271,7 +306,7 @@ class Plans(Publishing):
         rows: Iterable[Planned],
         *,
         warnings: Iterable[str] = (),
-        rate: float | None = None,
+        rate: ChosenRate | None = None,
         archive: str | None = None,
         made_at: datetime | None = None,
     ) -> Plan:
@@ -285,7 +320,8 @@ class Plans(Publishing):
             messages=messages,
             broker=self.broker.identity or UNSET,
             warnings=(*warnings, *hazards) or UNSET,
-            rate=rate,
+            rate=rate.rate if rate else None,
+            rate_why=(rate and rate.why) or UNSET,
             archive=archive,
             made_at=made_at or moment(self._clock.time()),
         )

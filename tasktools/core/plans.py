@@ -74,9 +74,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     *source* is the queue they are taken from (of a restoration: the archive), *rate* a limit of
     messages a second, *archive* the file in which discarded messages are kept. *broker* is what
     *cluster*, an address, was the address of; plans of earlier versions do not know it. *warnings*
-    are sentences for the operator. A plan is frozen; `hash` covers all of it, and a plan that was
-    changed by hand is refused. It holds no bodies: edits are applied to what is read from the
-    queue.
+    are sentences for the operator, *rate_why* says why a rate was chosen. A plan is frozen; `hash`
+    covers all of it, and a plan that was changed by hand is refused. It holds no bodies: edits are
+    applied to what is read from the queue.
     """
 
     verb: Verb
@@ -90,9 +90,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     format: str = _FORMAT
     broker: BrokerIdentity | msgspec.UnsetType = msgspec.UNSET
     warnings: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    rate_why: str | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
-    def make(
+    def make(  # noqa: PLR0913 - one a field
         cls,
         *,
         verb: Verb,
@@ -104,6 +105,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         archive: str | None = None,
         broker: BrokerIdentity | msgspec.UnsetType = msgspec.UNSET,
         warnings: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
+        rate_why: str | msgspec.UnsetType = msgspec.UNSET,
     ) -> Self:
         """Make a plan, with its hash, which is the same once it was read back."""
         plan = cls(
@@ -116,6 +118,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             archive=archive,
             broker=broker,
             warnings=warnings,
+            rate_why=rate_why,
         )
         return msgspec.structs.replace(plan, hash=plan.computed_hash())
 
@@ -156,7 +159,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.hash == other.hash:
             return True
         blank: dict[str, Any] = {"cluster": "", "hash": "", "broker": msgspec.UNSET}
-        blank["warnings"] = msgspec.UNSET
+        blank["warnings"] = blank["rate_why"] = msgspec.UNSET
         return msgspec.structs.replace(self, **blank) == msgspec.structs.replace(other, **blank)
 
     @cached_property
@@ -272,6 +275,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         yield f"on {self.cluster}"
         time = "" if self.seconds is None else f", {self.seconds:,.0f} s at {self.rate:g} a second"
         yield f"{_bytes(self.size)} of bodies{time}"
+        if self.rate_why:
+            yield f"rate chosen: {self.rate_why}"
         if len(self.targets) > 1:
             yield "to " + ", ".join(f"{queue}: {n:,}" for queue, n in self.targets.most_common())
         if self.verb == "discard":

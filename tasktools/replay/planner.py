@@ -259,10 +259,3 @@ def _text(row: Any, name: str) -> str | None:
 def _number(row: Any, name: str) -> int:
     value = getattr(row, name, 0)
     return 0 if pd.isna(value) else int(value)
-
-
-def checked_rate(rate: float | None) -> float | None:
-    """Return *rate* as a float; raises `InvalidPlan` unless it is above 0."""
-    if rate is not None and not rate > 0:
-        raise InvalidPlan(f"rate is {rate}; it is in messages a second, and above 0.")
-    return None if rate is None else float(rate)  # as JSON gives it back

@@ -207,4 +207,32 @@ CURVES: Final = Schema(
     ),
 )
 
-SCHEMAS: Final = (ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST, SOLUTIONS, CURVES)
+REPLAY_IMPACT: Final = Schema(
+    "replay_impact",
+    "one replay",
+    (
+        Column("topic", "name", "topic that it goes to", "-"),
+        Column("messages", "count", "messages that are sent", "-"),
+        Column("rate", "ratio", "messages a second", "-"),
+        Column("lasts", "span", "messages / rate", "-"),
+        Column(
+            "wait_without", "span", "p95 of the waits of live tasks at this hour, without it", "-"
+        ),
+        Column("wait", "span", "the same while it lasts, and what it left is begun", "-"),
+        Column("low", "span", "lower limit of its 80 % band", "-"),
+        Column("high", "span", "upper limit of its 80 % band", "-"),
+        Column(
+            "late",
+            "ratio",
+            "share of live tasks that wait longer than `wait_below`, 0 to 1; missing: not asked",
+            "-",
+        ),
+        Column("days", "count", "days of which an hour like this one was recorded", "samples"),
+        Column("note", "name", "what makes it unsure; missing: nothing that is known", "-"),
+    ),
+)
+
+SCHEMAS: Final = (
+    *(ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST),
+    *(SOLUTIONS, CURVES, REPLAY_IMPACT),
+)

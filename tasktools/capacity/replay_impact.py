@@ -1,0 +1,189 @@
+"""`tt.replay_impact`: what a replay does to the waits of live tasks, and the choice of its rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import pandas as pd
+
+from tasktools.capacity.gather import gather
+from tasktools.capacity.like_hours import DAY, LikeHours
+from tasktools.capacity.replay_rates import (
+    LOWEST_RATE,
+    Impact,
+    fastest_useful,
+    highest_rate,
+    hours_of,
+    impact_of,
+)
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import moment
+from tasktools.core.errors import InvalidPlan, NotRecorded
+from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
+from tasktools.core.plurals import counted
+from tasktools.core.timespans import Span, in_words, seconds
+from tasktools.replay.rates import ChosenRate, RateQuestion
+
+MIN_DAYS: Final = 5
+"""Days with an hour like this one, below which the band is a guess."""
+_HISTORY: Final = "9D"  # 7 days, an hour before them, and the hours around this one
+
+
+def replay_impact(
+    history: Cluster,
+    topic: str,
+    *,
+    messages: int,
+    rate: float,
+    wait_below: Span | None = None,
+) -> pd.DataFrame:
+    """Return how long live tasks of a topic wait while messages are replayed into it.
+
+    The replay is simulated into the recorded traffic of up to 7 days before, around the time of day
+    at which the recording ends (or of the moment that `Cluster.at` shows), with the workers that
+    were there last. Topics that share workers are simulated together.
+
+    Parameters
+    ----------
+    history
+        A recording, of 5 days at least.
+    topic
+        The topic that they are sent to.
+    messages
+        How many are sent.
+    rate
+        Messages a second.
+    wait_below
+        What live tasks should wait at most, for `late`: seconds, or a span as ``"30s"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row (schema `REPLAY_IMPACT`); waits are missing where no hour like this was recorded.
+
+    Raises
+    ------
+    NotRecorded
+        No arrival, no end of a task or no worker of *topic* was recorded.
+    ValueError
+        *messages* or *rate* is not above 0.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import tasktools as tt
+    >>> from tasktools.demo import write_week
+    >>> path = os.path.join(tempfile.mkdtemp(), "week.db")
+    >>> write_week(path)
+    >>> with tt.connect(f"sqlite:///{path}") as history:
+    ...     impact = tt.replay_impact(history, "orders", messages=50, rate=0.05)
+    >>> impact[["rate", "lasts", "days"]]
+       rate           lasts  days
+    0  0.05 0 days 00:16:40     7
+
+    References
+    ----------
+    Kiefer & Wolfowitz 1955, *On the theory of queues with many servers*.
+
+    """
+    if messages < 1 or not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(
+            f"{messages} messages at {rate} a second are no replay: both are above 0; nothing was "
+            "computed."
+        )
+    limit = None if wait_below is None else seconds(wait_below)
+    demand = gather(history, since=_HISTORY)
+    hours = hours_of(demand, topic, at=history.clock.time(), messages=messages)
+    impact = impact_of(hours, rate, wait_below=limit)
+    waits: list[Any] = [None] * 5
+    if impact is not None:
+        waits = [impact.wait_without, impact.wait, impact.low, impact.high, impact.late]
+    row = [topic, messages, rate, messages / rate, *waits, hours.days, _note(hours, impact)]
+    return history.labelled(frame_from(REPLAY_IMPACT, [row]))
+
+
+def _note(hours: LikeHours, impact: Impact | None) -> str | None:
+    if not hours.windows:
+        return "no hour like this one was recorded"
+    if impact is None:
+        return "no task arrived in the hours like this one"
+    if hours.days < MIN_DAYS:
+        return f"few like hours: {counted(hours.days, 'day')}; the band is too narrow"
+    return None
+
+
+def choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
+    """Return the highest rate of a replay that keeps the waits of live tasks.
+
+    Raises `InvalidPlan` where too little was recorded to tell, or no rate keeps them.
+    """
+    limit, topic = question.wait_below, question.topic
+    demand = gather(history, since=_HISTORY)
+    try:
+        hours = hours_of(
+            demand,
+            topic,
+            at=question.at,
+            messages=question.messages,
+            backlog=question.backlog,
+        )
+    except NotRecorded as error:
+        raise InvalidPlan(f"No rate can be chosen. {error}") from error
+    if hours.days < MIN_DAYS:
+        raise InvalidPlan(
+            f"No rate can be chosen: hours like this one were recorded on {hours.days} of the last "
+            f"7 days, and it takes {MIN_DAYS}; nothing was done. Give a rate, as rate=0.5, or a "
+            "history that is longer."
+        )
+    rate = highest_rate(hours, limit, most=fastest_useful(demand, hours))
+    if rate is None:
+        raise InvalidPlan(_why_none(hours, question))
+    rate = _rounded_down(rate)
+    impact = impact_of(hours, rate)
+    why = _why(hours, impact, limit)
+    if question.at - demand.until > DAY:
+        why += f"; recorded up to {moment(demand.until):%Y-%m-%d}"
+    return ChosenRate(rate, why)
+
+
+def _why_none(hours: LikeHours, question: RateQuestion) -> str:
+    """Return why no rate keeps the wait."""
+    lowest = impact_of(hours, LOWEST_RATE)
+    text = f"No rate keeps the p95 wait of live tasks of {hours.topic!r} below "
+    text += in_words(question.wait_below)
+    if lowest is not None:
+        text += (
+            f": at {LOWEST_RATE:g} a second it would be up to {in_words(lowest.high)} at this hour"
+        )
+        text += f", and {in_words(lowest.wait_without)} without"
+    if question.backlog:
+        text += f"; {counted(question.backlog, 'message')} wait already"
+    return (
+        f"{text}; nothing was done. Replay at a quieter hour, with more workers, or with a higher "
+        "keep_wait_below."
+    )
+
+
+def _why(hours: LikeHours, impact: Impact | None, limit: float) -> str:
+    if impact is None:
+        return f"no live task came in the hours like this one, of {hours.days} days"
+    return (
+        f"it keeps the p95 wait of live tasks below {in_words(limit)}: {_from_to(impact)} in hours "
+        f"like this one of {hours.days} days (80 %), {in_words(impact.wait_without)} without it"
+    )
+
+
+def _from_to(impact: Impact) -> str:
+    return f"{in_words(impact.low)} to {in_words(impact.high)}"
+
+
+def _rounded_down(rate: float) -> float:
+    """Return *rate* with two digits, not above it.
+
+    >>> _rounded_down(0.0687), _rounded_down(14.99)
+    (0.068, 14.0)
+    """
+    step = 10.0 ** (math.floor(math.log10(rate)) - 1)
+    return round(math.floor(rate / step + 1e-9) * step, 12)
