@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 from tasktools.capacity import erlang
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.hours import slots_to_clear
-from tasktools.capacity.interval import DAY, wait_interval
+from tasktools.capacity.interval import wait_interval
 from tasktools.capacity.loads import Load, joint_week, load_of, recorded_seconds
 from tasktools.capacity.models import (
     Method,
@@ -24,12 +25,14 @@ from tasktools.capacity.models import (
     needs_events,
     simulated_span,
 )
-from tasktools.capacity.need import Need, OutOfReach
+from tasktools.capacity.need import MAX_UNITS, Need, OutOfReach
 from tasktools.capacity.pools import PoolTopic
 from tasktools.capacity.question import Question
+from tasktools.capacity.weekly import DAY
 
 _MAX_WIDTH = 2.0
 _MIN_DAYS = 2.0
+_MIN_LATE = 2  # tasks that may be late: of fewer the share is unknown
 _MIN_WAIT = 2.0  # seconds: shorter ones are not recorded exactly
 
 
@@ -66,7 +69,7 @@ class PoolAnswer:
     """Units that one queue before all workers would need for the wait."""
     by_wait: int | None = None
     """Units that the wait needs."""
-    limits: tuple[int, int] | None = None
+    limits: tuple[int | None, int | None] = (None, None)
     """Units by the limits of all needs, and by what else was asked."""
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,7 +95,8 @@ class PoolSolver:
         topics = {
             name: PoolTopic(load.tasks, load.topic.limit) for name, load in self.loads.items()
         }
-        return PoolModel(self.pool, topics, self._span, self._wait_below, prefetch)
+        load = sum(each.mean for each in self.loads.values())
+        return PoolModel(self.pool, topics, self._span, self._wait_below, load, prefetch)
 
     def one_queue(self, name: str | None = None) -> TraceModel:
         """Return the model of all topics, or of one, as one queue before all slots."""
@@ -102,11 +106,10 @@ class PoolSolver:
 
     def guess(self, *names: str) -> int:
         """Return a guess of slots for the topics."""
-        busy = sum(self.loads[name].busy for name in names or self.loads)
-        return guess_of(busy, recorded_seconds(self.demand))
+        return guess_of(sum(self.loads[name].mean for name in names or self.loads))
 
     def one_queue_slots(self, name: str | None = None) -> int:
-        """Return the slots that one queue needs for the wait."""
+        """Return the slots that one queue needs for the wait; may raise `OutOfReach`."""
         late = self.one_queue(name).late("")
         guess = self.guess(*((name,) if name else ()))
         return late.least(guess, self.question.quantile)
@@ -121,19 +124,19 @@ def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver
         return solver, PoolAnswer(pool, "trace", rows, None)
     one_queue, guess = None, solver.guess()
     if question.wait_below is not None and model.method == "events":
-        one_queue = math.ceil(solver.one_queue_slots() / model.unit)
-        guess = one_queue
+        with contextlib.suppress(OutOfReach):  # of too few tasks
+            guess = one_queue = math.ceil(solver.one_queue_slots() / model.unit)
     needs, out_of_reach = _needs(solver, model, guess)
     by_wait = max((need.units for need in needs.values()), default=None)
     units, low, high = (
-        _units(solver, model, None if value is None else math.ceil(value))
+        _units(solver, model, None if value is None else math.ceil(min(value, MAX_UNITS)))
         for value in (
             by_wait,
             max((need.low for need in needs.values()), default=None),
             max((need.high for need in needs.values()), default=None),
         )
     )
-    limits = None if low is None or high is None else (low, high)
+    limits = (low, None if any(math.isinf(need.high) for need in needs.values()) else high)
     answers = tuple(_answer(solver, model, name, needs.get(name), units) for name in pool.topics)
     return solver, PoolAnswer(
         pool, model.method, answers, units, one_queue, by_wait, limits, out_of_reach
@@ -148,6 +151,10 @@ def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need
     if question.wait_below is None:
         return needs, out_of_reach
     for name in solver.loads:
+        tasks, least = len(model.times(name)), math.ceil(_MIN_LATE / (1 - question.quantile))
+        if tasks < least:
+            out_of_reach[name] = f"{tasks:,} tasks are too few, {least:,} would tell something"
+            continue
         limit = solver.demand.topics[name].limit
         if limit is not None:
             enough = solver.one_queue_slots(name)

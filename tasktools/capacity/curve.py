@@ -13,9 +13,11 @@ from tasktools.capacity.demand import Demand
 from tasktools.capacity.models import Model, pools_of
 from tasktools.capacity.need import OutOfReach
 from tasktools.capacity.question import question_of
+from tasktools.capacity.solve import demand_of
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import CURVES
-from tasktools.core.timespans import Span
+from tasktools.core.timespans import Moment, Span
 
 _MAX_POINTS: Final = 12
 _MORE: Final = 3
@@ -23,11 +25,13 @@ _MORE: Final = 3
 
 
 def curve(
-    history: Demand,
+    history: Cluster | Demand,
     wait_below: Span = "30s",
     quantile: float = 0.95,
     traffic: float = 1.0,
     service: float = 1.0,
+    since: Moment = "28D",
+    until: Moment | None = None,
 ) -> pd.DataFrame:
     """Return the share of late tasks, the wait and the utilisation over the number of slots.
 
@@ -36,7 +40,7 @@ def curve(
     Parameters
     ----------
     history
-        What was recorded.
+        A recording, a live cluster, or the ``demand`` of `inputs`.
     wait_below
         Seconds, or a span as ``"30s"``: a task that waits longer is late.
     quantile
@@ -45,6 +49,10 @@ def curve(
         Factor of the number of tasks.
     service
         Factor of the service times.
+    since
+        Where it begins: a moment, or a span before *until*.
+    until
+        Where it ends; by default now, or the end of the recording. Both are of a cluster only.
 
     Returns
     -------
@@ -76,8 +84,9 @@ def curve(
         wait_below=wait_below, quantile=quantile, traffic=traffic, service=service
     )
     rows: list[list[Any]] = []
-    for pool in pools_of(history):
-        solver = PoolSolver(pool, history, question)
+    demand = demand_of(history, since, until)
+    for pool in pools_of(demand):
+        solver = PoolSolver(pool, demand, question)
         if solver.model is None:
             continue
         load = sum(each.mean for each in solver.loads.values())

@@ -15,18 +15,14 @@ from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tasktools.capacity.demand import BoolArray, FloatArray
+from tasktools.capacity.weekly import DAY, HOUR, is_weekend
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
-HOUR: Final = 3600.0
-DAY: Final = 86_400.0
 LEVEL: Final = 0.9
 """Of all intervals."""
-_EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
-_SATURDAY: Final = 5
 _LONG_DAYS: Final = 5.0
 _MIN_DAYS: Final = 2.0
 _WEEK_DAYS: Final = 7.0
@@ -92,12 +88,6 @@ def blocks_of(times: FloatArray, since: float, until: float) -> Blocks:
     if days >= _WEEK_DAYS:
         strata = 2 * strata + is_weekend(np.asarray(since + (places + 0.5) * length))
     return _without_empty(number, strata)
-
-
-def is_weekend(times: npt.NDArray[np.floating[Any]]) -> BoolArray:
-    """Return which of *times* are on a Saturday or Sunday (UTC)."""
-    answer: BoolArray = (times // DAY + _EPOCH_WEEKDAY) % 7 >= _SATURDAY
-    return answer
 
 
 def sampled_blocks(number: IntArray, strata: IntArray) -> Blocks:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from tasktools.capacity.arrivals import weekly_rates
 from tasktools.capacity.demand import Demand, FloatArray, TopicDemand
-from tasktools.capacity.hours import WeekLoad, week_load
+from tasktools.capacity.hours import WeekLoad
 from tasktools.capacity.question import Question
-from tasktools.capacity.simulation import Tasks, in_order, tasks_of
+from tasktools.capacity.simulation import Tasks, tasks_of
+from tasktools.capacity.weekly import HOUR
 
 _MAX_RETRIES: Final = 10
 _MIN_SECONDS: Final = 1.0
@@ -23,13 +26,13 @@ class Load:
 
     topic: TopicDemand
     tasks: Tasks
+    count: int
+    """All tasks, also where `tasks` are a sample."""
     mean: float
     """Erlang."""
     week: WeekLoad
     service: float
     """Mean seconds of a try."""
-    busy: float
-    """Seconds for which all tries hold a slot."""
 
 
 def load_of(topic: TopicDemand, demand: Demand, question: Question) -> Load | None:
@@ -43,22 +46,43 @@ def load_of(topic: TopicDemand, demand: Demand, question: Question) -> Load | No
     )
     if not len(tasks.times):
         return None
-    times = in_order(tasks).times
-    busy = tasks.busy_seconds
-    service = busy / len(times)
+    busy = tasks.busy_seconds / len(tasks.times)
+    rates = weekly_rates(demand.hours, _hourly(topic), demand.covered).rate * question.traffic
+    hours = np.flatnonzero(~np.isnan(rates))
+    count = question.traffic * float(_hourly(topic).sum())
     return Load(
         topic,
         tasks,
-        busy / recorded_seconds(demand),
-        week_load(times, service, demand),
-        service,
-        busy,
+        round(count),
+        count * busy / recorded_seconds(demand),
+        WeekLoad(hours, rates[hours] * busy, rates[hours]),
+        tasks.busy_seconds / tasks.tries,
     )
 
 
 def recorded_seconds(demand: Demand) -> float:
     """Return for how long *demand* was recorded, without the gaps."""
     return max(sum(until - since for since, until in demand.recorded), _MIN_SECONDS)
+
+
+def with_hours(demand: Demand) -> Demand:
+    """Return *demand* with the arrivals in each hour, which one made by hand need not have."""
+    if len(demand.hours):
+        return demand
+    first, last = (demand.recorded[0][0], demand.recorded[-1][1]) if demand.recorded else (0, 0)
+    hours = np.arange(first // HOUR, math.ceil(last / HOUR)) * HOUR
+    covered = np.zeros(len(hours))
+    for since, until in demand.recorded:
+        covered += np.clip(np.minimum(hours + HOUR, until) - np.maximum(hours, since), 0, None)
+    topics = {
+        name: replace(topic, hourly=np.histogram(topic.arrivals, [*hours, np.inf])[0].astype(float))
+        for name, topic in demand.topics.items()
+    }
+    return replace(demand, topics=topics, hours=hours, covered=covered)
+
+
+def _hourly(topic: TopicDemand) -> FloatArray:
+    return np.zeros(0) if topic.hourly is None else topic.hourly
 
 
 def retries_of(topic: TopicDemand) -> int:

@@ -20,6 +20,7 @@ from tasktools.capacity.pools import PoolTopic, pool_waits
 from tasktools.capacity.sampling import Span, span_of
 from tasktools.capacity.simulation import Tasks, in_order, simulated_waits
 
+_MIN_PAUSE: Final = 60.0  # seconds
 Method = Literal["trace", "events"]
 
 _TRACE_BUDGET: Final = 200_000
@@ -63,10 +64,11 @@ class Pool:
 
 def pools_of(demand: Demand) -> list[Pool]:
     """Return the pools of *demand*; a topic without workers is a pool of its own."""
+    present = _present(demand)
     group = {name: {name} for name in demand.topics}
-    for worker in demand.workers:
+    for worker in present:
         names = [name for name in worker.topics if name in group]
-        joined = set().union(*(group[name] for name in names))
+        joined: set[str] = set().union(*(group[name] for name in names))
         for name in joined:
             group[name] = joined
     pools: list[Pool] = []
@@ -75,9 +77,16 @@ def pools_of(demand: Demand) -> list[Pool]:
         if name not in seen:
             members = group[name]
             seen |= members
-            workers = tuple(each for each in demand.workers if members.intersection(each.topics))
+            workers = tuple(each for each in present if members.intersection(each.topics))
             pools.append(Pool(tuple(sorted(members)), workers))
     return pools
+
+
+def _present(demand: Demand) -> tuple[WorkerSlots, ...]:
+    """Return the workers that were there at last; they are looked for a thousand times."""
+    latest = max((worker.until for worker in demand.workers), default=0.0)
+    pause = max(2 * (demand.until - demand.since) / 1_000, _MIN_PAUSE)
+    return tuple(worker for worker in demand.workers if worker.until >= latest - pause)
 
 
 class Model(Protocol):
@@ -156,12 +165,12 @@ class PoolModel:
         topics: Mapping[str, PoolTopic],
         span: Span,
         wait_below: float,
+        load: float,
         prefetch: int | None = None,
     ) -> None:
         self.unit = pool.capacity or 1
         tasks = {name: topic.tasks for name, topic in topics.items()}
-        busy = sum(each.busy_seconds for each in tasks.values())
-        self.most = 64 + 20 * guess_of(busy / self.unit, span.until - span.since)
+        self.most = 64 + 20 * guess_of(load / self.unit)
         self._pool = pool if prefetch is None else replace(pool, workers=_with(pool, prefetch))
         self.is_sampled = span.starts is not None
         masks = {name: span.simulated(each.times) for name, each in tasks.items()}
@@ -208,9 +217,9 @@ def _with(pool: Pool, prefetch: int) -> tuple[WorkerSlots, ...]:
 
 def simulated_span(demand: Demand, tasks: Sequence[Tasks], method: Method) -> Span:
     """Return the part of *demand* that is simulated, so that it does not take too long."""
-    tries = sum(len(each.times) + sum(len(part.after) for part in each.retries) for each in tasks)
+    tries = sum(each.tries for each in tasks)
     budget = _POOL_BUDGET if method == "events" else _TRACE_BUDGET
-    return span_of(demand.recorded, demand.since, demand.until, tries, budget)
+    return span_of(demand, tries, budget)
 
 
 def needs_events(pool: Pool, topics: Mapping[str, TopicDemand]) -> bool:
@@ -223,9 +232,8 @@ def needs_events(pool: Pool, topics: Mapping[str, TopicDemand]) -> bool:
     )
 
 
-def guess_of(busy: float, seconds: float) -> int:
-    """Return a first guess of slots for tries of *busy* seconds within *seconds*."""
-    load = busy / max(seconds, 1.0)
+def guess_of(load: float) -> int:
+    """Return a first guess of slots for *load* (erlang)."""
     return max(math.ceil(load + 1.5 * math.sqrt(load)), 1)
 
 

@@ -65,14 +65,17 @@ class LateShares:
         return math.ceil(self._crossing(0, self._place(guess), 1 - quantile)[1])
 
     def need(self, guess: int, quantile: float) -> Need:
-        """Return the need; *guess* is tried first.
+        """Return the need; *guess* is tried first. Its upper limit may be infinite.
 
         Raises `OutOfReach` where no number that may be tried is enough.
         """
         target = 1 - quantile
         place, value = self._crossing(0, self._place(guess), target)
         _, low = self._crossing(1, place, target)
-        _, high = self._crossing(2, place, target)
+        try:
+            _, high = self._crossing(2, place, target)
+        except OutOfReach:  # too few tasks: even without a late one the share may be large
+            high = math.inf
         return Need(math.ceil(value), value, min(low, value), max(high, value))
 
     def _number(self, place: int) -> int:

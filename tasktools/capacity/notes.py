@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Final
 
 from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver
-from tasktools.capacity.interval import DAY
-from tasktools.capacity.loads import recorded_seconds
 from tasktools.capacity.models import Model
 from tasktools.capacity.need import OutOfReach
+from tasktools.capacity.quality import checks_of
 from tasktools.capacity.scalability import scalability_of
 from tasktools.capacity.simulation import DEFAULT_RETRY_DELAY
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import in_words
 
+_JUDGED_BY_INTERVAL: Final = "independent arrivals"
 _FIT: Final = 2.0
 _SLOWER: Final = 1.25
+_SEEN: Final = 1.5
+"""So many times as many running as were seen are believed of a law."""
 _MAX_WIDTH: Final = 2.0
 
 
-def note_of(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | None) -> str | None:
-    """Return the note on *answer*; *shared* is what is said of all topics of its pool."""
+def notes_of(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | None) -> list[str]:
+    """Return the notes on *answer*; *shared* is what is said of all topics of its pool."""
     notes = [*_of_data(answer, solver), *_of_need(answer, pool, solver)]
     if answer.load is not None:
         notes += [*_of_sharing(answer, pool, shared), *_of_more_slots(answer)]
-    return "; ".join(notes) or None
+    return notes
 
 
 def _of_data(answer: Answer, solver: PoolSolver) -> Iterator[str]:
@@ -34,13 +37,9 @@ def _of_data(answer: Answer, solver: PoolSolver) -> Iterator[str]:
     if answer.load is None:
         yield "no task arrived" if not len(topic.arrivals) else "no try has ended"
         return
-    days = recorded_seconds(solver.demand) / DAY
-    if days < 1:
-        yield "holds for the recorded hours only"
-    elif days < 2:
-        yield "of less than 2 days the interval is too narrow (it covers 70-90 %)"
-    elif days < 7:
-        yield "weekends are unknown"
+    for check in checks_of(solver.demand, topic):
+        if check.ok is False and check.note is not None and check.check != _JUDGED_BY_INTERVAL:
+            yield check.note
     if topic.failed.any() and topic.retry_delay is None and any(answer.load.tasks.retries):
         yield f"the retry delay was not recorded: {DEFAULT_RETRY_DELAY:g} s is assumed"
 
@@ -51,7 +50,9 @@ def _of_need(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> Iterator[s
     need = answer.need
     if need is not None and need.width > _MAX_WIDTH:
         text = f"not known to ±1 {'worker' if pool.method == 'events' else 'slot'}: "
-        if solver.model is not None and solver.model.is_sampled:
+        if math.isinf(need.width):
+            yield text + "there are too few tasks"
+        elif solver.model is not None and solver.model.is_sampled:
             yield text + "of so many tasks only sampled hours are simulated"
         else:
             yield text + f"about {(need.width / 2) ** 2:.2g} times as long a recording would tell"
@@ -67,9 +68,8 @@ def _of_need(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> Iterator[s
 
 
 def _of_sharing(answer: Answer, pool: PoolAnswer, shared: str | None) -> Iterator[str]:
-    others = [name for name in pool.pool.topics if name != answer.topic]
-    if others:
-        yield f"shares its workers with {', '.join(others)}: slots and workers are of all of them"
+    if len(pool.pool.topics) > 1:
+        yield f"slots and workers are those of {', '.join(pool.pool.topics)} together"
     if shared:
         yield shared
     load = answer.load
@@ -93,7 +93,8 @@ def _of_more_slots(answer: Answer) -> Iterator[str]:
     law = None if answer.load is None else scalability_of(answer.load.topic)
     if law is None or answer.load is None or answer.slots is None:
         return
-    slots = float(answer.slots)
+    need = answer.slots if answer.need is None else answer.need.value * answer.unit
+    slots = min(float(need), _SEEN * law.seen)
     if slots > law.best:
         yield (
             f"more workers may not help: with over {law.best:.0f} running fewer tasks end a second "
@@ -122,9 +123,10 @@ def hoarding_note(pool: PoolAnswer, solver: PoolSolver) -> str | None:
         workers = _enough(solver.pool_model(prefetch=1), solver, by_wait)
         if workers is not None:
             options.append((workers, f"prefetch 1 would need {workers}"))
-    apart = sum(math.ceil(solver.one_queue_slots(name) / unit) for name in solver.loads)
-    options.append((apart, f"workers of their own for each topic {apart} together"))
-    best, advice = min(options)
+    with contextlib.suppress(OutOfReach):
+        apart = sum(math.ceil(solver.one_queue_slots(name) / unit) for name in solver.loads)
+        options.append((apart, f"workers of their own for each topic {apart} together"))
+    best, advice = min(options, default=(by_wait, ""))
     text = (
         f"messages that a worker has fetched wait for it while others idle: that takes {by_wait} "
         f"workers, where one queue would need {one_queue}"

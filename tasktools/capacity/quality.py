@@ -53,12 +53,14 @@ _Checked = tuple[str, float | None, float, bool | None, str | None]
 
 def checks(demand: Demand) -> tuple[Check, ...]:
     """Return what was checked of each topic of *demand*, in a fixed order."""
-    return tuple(
-        Check(topic.topic, *values)
-        for topic in demand.topics.values()
-        for check in _CHECKS
-        for values in check(demand, topic)
-    )
+    return tuple(check for topic in demand.topics.values() for check in checks_of(demand, topic))
+
+
+def checks_of(demand: Demand, topic: TopicDemand) -> Iterator[Check]:
+    """Yield what was checked of one topic."""
+    for check in _CHECKS:
+        for values in check(demand, topic):
+            yield Check(topic.topic, *values)
 
 
 def recorded_days(demand: Demand) -> float:

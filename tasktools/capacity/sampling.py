@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from tasktools.capacity.demand import BoolArray, FloatArray
-from tasktools.capacity.interval import DAY, HOUR, Blocks, blocks_of, sampled_blocks
+from tasktools.capacity.demand import BoolArray, Demand, FloatArray
+from tasktools.capacity.interval import Blocks, blocks_of, sampled_blocks
+from tasktools.capacity.weekly import DAY, HOUR
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -63,27 +65,43 @@ class Span:
         return numbers
 
 
-def span_of(
-    recorded: Sequence[tuple[float, float]], since: float, until: float, tries: int, budget: int
-) -> Span:
+def span_of(demand: Demand, tries: int, budget: int) -> Span:
     """Return what is simulated of *tries*, so that they are about as many as *budget*.
 
-    A recording of less than three days is simulated as a whole.
+    A recording of less than three days is simulated as a whole, if all of it was read.
     """
-    if tries <= budget or until - since < _MIN_DAYS * DAY:
-        return Span(since, until)
-    starts = np.arange(since // HOUR * HOUR, until, HOUR)
-    is_whole = np.zeros(len(starts), dtype=bool)
-    for begin, end in recorded:
-        is_whole |= (starts >= begin) & (starts + HOUR <= end)
-    starts = starts[is_whole]
-    rng = np.random.default_rng(_SEED)
-    shuffled = starts[rng.permutation(len(starts))]
-    hours = (shuffled % DAY) // HOUR
+    is_short = demand.until - demand.since < _MIN_DAYS * DAY
+    if demand.sampled is None and (tries <= budget or is_short):
+        return Span(demand.since, demand.until)
+    starts = _whole_hours(demand.recorded if demand.sampled is None else demand.sampled)
+    if not len(starts):
+        return Span(demand.since, demand.until)
+    chosen = _of_each_hour(starts)
+    affordable = budget * read_seconds(demand) / max(tries, 1) / len(chosen) - _WARM_UP
+    length = min(max(affordable, _MIN_PIECE), HOUR)
+    return Span(demand.since, demand.until, chosen, length)
+
+
+def read_seconds(demand: Demand) -> float:
+    """Return of how many seconds *demand* has the tasks."""
+    spans = demand.recorded if demand.sampled is None else demand.sampled
+    return max(sum(until - since for since, until in spans), 1.0)
+
+
+def _whole_hours(spans: Sequence[tuple[float, float]]) -> FloatArray:
+    """Return the starts of the whole hours in *spans*."""
+    parts = [
+        np.arange(math.ceil(since / HOUR), until // HOUR, dtype=np.float64) * HOUR
+        for since, until in spans
+    ]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _of_each_hour(starts: FloatArray) -> FloatArray:
+    """Return a few of *starts* of each hour of the day, drawn at random."""
+    shuffled = np.random.default_rng(_SEED).permutation(starts)
+    hours = (shuffled % DAY // HOUR).astype(np.int64)
     order = np.argsort(hours, kind="stable")
-    first = np.searchsorted(hours[order], np.arange(24), side="left")
-    rank = np.arange(len(order)) - first[hours[order].astype(np.int64)]
-    chosen = np.sort(shuffled[order][rank < _EACH])
-    per_second = tries / max(sum(end - begin for begin, end in recorded), 1.0)
-    affordable = budget / per_second / max(len(chosen), 1) - _WARM_UP
-    return Span(since, until, chosen, min(max(affordable, _MIN_PIECE), HOUR))
+    first = np.searchsorted(hours[order], np.arange(24))
+    rank = np.arange(len(order)) - first[hours[order]]
+    return np.sort(shuffled[order][rank < _EACH])

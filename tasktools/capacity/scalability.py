@@ -16,7 +16,7 @@ from tasktools.capacity.demand import FloatArray, TopicDemand
 
 _MIN_LEVELS: Final = 3
 _MIN_TRIES: Final = 20  # at a level
-_MAX_P: Final = 0.01
+_MAX_P: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Scalability:
     """Seconds."""
     contention: float
     coherency: float
+    seen: float
+    """The largest number running that it was fitted to."""
 
     def service(self, running: float) -> float:
         """Return the mean service time (s) while so many run."""
@@ -89,4 +91,4 @@ def _fitted(levels: FloatArray, means: FloatArray, weights: FloatArray) -> Scala
     if best is None or best[1][0] <= 0 or not best[1][1:].any():
         return None
     alone, contention, coherency = best[1].tolist()
-    return Scalability(alone, contention / alone, coherency / alone)
+    return Scalability(alone, contention / alone, coherency / alone, float(levels[-1]))

@@ -54,6 +54,11 @@ class Tasks:
         """The seconds for which all tries hold a slot."""
         return float(self.services.sum() + sum(each.services.sum() for each in self.retries))
 
+    @property
+    def tries(self) -> int:
+        """The number of tries, the retries included."""
+        return len(self.times) + sum(len(each.after) for each in self.retries)
+
     def only(self, mask: BoolArray) -> Tasks:
         """Return the tasks of *mask*, with their retries."""
         place, rounds = np.cumsum(mask) - 1, []

@@ -1,4 +1,4 @@
-"""`tt.capacity.solve`: how many workers are needed, and how sure that is."""
+"""`tt.capacity.solve`: the number of workers that is needed, and how sure that is."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import pandas as pd
 
 from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver, answered
 from tasktools.capacity.demand import Demand
+from tasktools.capacity.gather import gather
+from tasktools.capacity.loads import with_hours
 from tasktools.capacity.models import pools_of
-from tasktools.capacity.notes import hoarding_note, note_of
+from tasktools.capacity.notes import hoarding_note, notes_of
 from tasktools.capacity.question import question_of
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import SOLUTIONS
-from tasktools.core.timespans import Span
+from tasktools.core.timespans import Moment, Span
 
 
 def solve(
-    history: Demand,
+    history: Cluster | Demand,
     wait_below: Span | None = "30s",
     quantile: float = 0.95,
     utilisation_below: float | None = None,
     clear_within: Span | None = None,
     traffic: float = 1.0,
     service: float = 1.0,
+    since: Moment = "28D",
+    until: Moment | None = None,
 ) -> pd.DataFrame:
     """Return how many slots and workers each topic needs, with the interval of that.
 
@@ -37,7 +42,8 @@ def solve(
     Parameters
     ----------
     history
-        What was recorded.
+        A recording (``tt.connect("sqlite:///ops.db")``); a live cluster, which knows what this
+        process has heard; or the ``demand`` of `inputs`, so that it is read once for many answers.
     wait_below
         How long tasks may wait for their first try: seconds, or a span as ``"30s"``; `None`: as
         long as they do.
@@ -51,17 +57,23 @@ def solve(
         Factor of the number of tasks, as 1.5 for half as many again: bursts and days are kept.
     service
         Factor of the service times.
+    since
+        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"7D"``).
+    until
+        Where it ends; by default now, or the end of the recording. Both are of a cluster only.
 
     Returns
     -------
     pandas.DataFrame
         One row a topic (schema `SOLUTIONS`). ``attrs["pools"]``: the topics that share workers, in
-        lists, ``attrs["notes"]``.
+        lists; ``attrs["notes"]``: the notes, each once.
 
     Raises
     ------
     ValueError
         An argument makes no sense; nothing was computed.
+    RecordingError
+        The recording cannot be read.
 
     Examples
     --------
@@ -92,34 +104,45 @@ def solve(
         utilisation_below=utilisation_below,
         clear_within=clear_within,
     )
-    pools = pools_of(history)
+    demand = demand_of(history, since, until)
+    pools = pools_of(demand)
     rows: dict[str, list[Any]] = {}
+    topics_of: dict[str, list[str]] = {}
     for pool in pools:
-        solver, answer = answered(pool, history, question)
+        solver, answer = answered(pool, demand, question)
         shared = hoarding_note(answer, solver)
         for each in answer.answers:
-            rows[each.topic] = _row(each, answer, solver, shared)
+            notes = notes_of(each, answer, solver, shared)
+            rows[each.topic] = [*_row(each, answer, solver), "; ".join(notes) or None]
+            for note in notes:
+                topics_of.setdefault(note, []).append(each.topic)
     return frame_from(
         SOLUTIONS,
         [rows[name] for name in sorted(rows)],
         pools=[list(pool.topics) for pool in pools if len(pool.topics) > 1],
-        notes=list(_notes(history)),
+        notes=[*_notes(demand), *(f"{', '.join(names)}: {n}" for n, names in topics_of.items())],
     )
 
 
-def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | None) -> list[Any]:
+def demand_of(history: Cluster | Demand, since: Moment, until: Moment | None) -> Demand:
+    """Return the demand of *history*, read unless it is one."""
+    if isinstance(history, Demand):
+        return with_hours(history)
+    return gather(history, since=since, until=until)
+
+
+def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> list[Any]:
+    """Return the values of a row, without the note."""
     load, need, unit = answer.load, answer.need, answer.unit
     capacity = pool.pool.capacity
     needed = [None] * 3 if need is None else [need.value, need.low, need.high]
-    slots = [None if value is None else value * unit for value in needed]
+    slots = [None if value is None or math.isinf(value) else value * unit for value in needed]
     consumers = [w for w in pool.pool.workers if answer.topic in w.topics]
     wait = answer.wait or (None, None, None)
-    limits: tuple[int | None, int | None] = (None, None)
-    if need is not None and pool.limits is not None:
-        limits = (pool.limits[0] * unit, pool.limits[1] * unit)
+    limits = [None if value is None else value * unit for value in pool.limits]
     return [
         answer.topic,
-        len(load.tasks.times) if load else len(solver.demand.topics[answer.topic].arrivals),
+        load.count if load else len(solver.demand.topics[answer.topic].arrivals),
         load.mean if load else None,
         load.week.peak if load else None,
         sum(worker.capacity for worker in consumers) if consumers else None,
@@ -128,7 +151,7 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | Non
         capacity,
         *(
             None if value is None or capacity is None else math.ceil(value / capacity)
-            for value in (answer.slots, *limits)
+            for value in (answer.slots, *(limits if need is not None else (None, None)))
         ),
         *(None if value is None or math.isinf(value) else value for value in wait),
         answer.utilisation,
@@ -136,7 +159,6 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | Non
         pool.method if load else None,
         answer.fit,
         answer.determined(solver.demand) if need is not None else None,
-        note_of(answer, pool, solver, shared),
     ]
 
 

@@ -1,6 +1,7 @@
 """The command line: ``tasktools status|diagnose|workers|topics|tasks|publish|dead|…``."""
 
 from tasktools.cli import admin, dead, replay, tap
+from tasktools.cli.capacity import capacity
 from tasktools.cli.diagnose import diagnose
 from tasktools.cli.failures import failures
 from tasktools.cli.forecast import forecast
@@ -15,7 +16,7 @@ from tasktools.cli.worker import worker
 for _command in (
     *(worker, admin.topic, admin.drain, admin.locks, admin.unlock, admin.mark),
     *(dead.dead, replay.replay, replay.discard, replay.restore, dead.ledger),
-    *(diagnose, forecast, metrics, notebook, record, report, failures, timeline),
+    *(capacity, diagnose, forecast, metrics, notebook, record, report, failures, timeline),
     *(tap.tap, tap.untap, tap.published),
 ):
     main.add_command(_command)

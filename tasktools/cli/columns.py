@@ -87,6 +87,11 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "reason",
             "note",
         ),
+        "solutions": (
+            *("topic", "load", "peak_load", "slots_now", "slots", "need_low", "need_high"),
+            *("workers", "workers_low", "workers_high", "wait", "utilisation", "erlang_c"),
+            *("determined", "fit"),
+        ),
     }
 )
 """The columns of a table."""
@@ -121,6 +126,7 @@ DISPENSABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "failure_groups": ("first", "share", "last"),
         "planned": ("to", "task_name"),
         "outcome": ("task_name", "to"),
+        "solutions": ("fit", "peak_load", "utilisation", "erlang_c", "load", "slots_now"),
         "timeline": ("until", "kind"),
         "runs": ("possible_duplicates", "who", "to", "note"),
     }

@@ -54,6 +54,8 @@ _STYLES: Final = MappingProxyType(
 )
 _STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists", "severity")
 _SHARES: Final = ("utilisation", "share")
+_NUMBERS: Final = ("load", "peak_load", "need", "need_low", "need_high", "fit")
+"""Ratios that are neither shares nor rates: erlang, slots, factors."""
 _WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
 _FOLDED: Final = (
     *("error", "why", "reason", "note", "group", "before", "after", "skipped"),
@@ -178,7 +180,9 @@ def _words(value: Any, column: Column) -> str:  # noqa: PLR0911 - one a kind
         case "count":
             return f"{int(value):,}"
         case "ratio":
-            return f"{value:.0%}" if column.name in _SHARES else f"{value:.1f}/s"
+            if column.name in _SHARES:
+                return f"{value:.0%}"
+            return f"{value:.1f}" if column.name in _NUMBERS else f"{value:.1f}/s"
         case "flag":
             return "yes" if value else "no"
         case "time":

@@ -12,7 +12,6 @@ from tasktools.capacity.demand import BoolArray
 from tasktools.capacity.interval import (
     Share,
     blocks_of,
-    is_weekend,
     student_quantile,
     wait_interval,
 )
@@ -44,11 +43,6 @@ def test_a_block_without_tasks_is_none() -> None:
     blocks = blocks_of(times, SINCE, SINCE + 7 * DAY)
     assert len(blocks.tasks) == 22
     assert (np.bincount(blocks.stratum) > 1).all()
-
-
-def test_monday_is_no_weekend() -> None:
-    days = SINCE + DAY * np.arange(7) + 1.0
-    assert is_weekend(days).tolist() == [False] * 5 + [True] * 2
 
 
 def late_tasks(rng: np.random.Generator, share: float) -> tuple[BoolArray, BoolArray]:

@@ -52,12 +52,12 @@ def test_two_days_of_bursts_do_not_determine_the_need() -> None:
     row = solved(demand_of([topic_of(*traffic("batches", 3, days=2.0))], days=2.0))["work"]
     assert not row["determined"]
     assert "not known to ±1 slot: about" in row["note"]
-    assert "weekends are unknown" in row["note"]
+    assert "some days of the week are unknown" in row["note"]
 
 
 @pytest.mark.parametrize(
     ("days", "text"),
-    [(0.25, "recorded hours only"), (1.5, "too narrow"), (3.0, "weekends are unknown")],
+    [(0.25, "these hours only"), (1.5, "too narrow"), (3.0, "some days of the week")],
 )
 def test_a_short_recording_says_what_it_cannot_tell(days: float, text: str) -> None:
     row = solved(demand_of([topic_of(*traffic("M/M", 1, days))], days))["work"]
@@ -147,7 +147,7 @@ def test_what_hoarding_costs_is_said() -> None:
     assert "workers of their own for each topic" in rows["a"]["note"]
     large = solved(two_topics(1.0, workers_of(2, 24, ("a", "b"))))
     assert large["a"]["slots"] <= 48
-    assert "shares its workers with b" in large["a"]["note"]
+    assert "slots and workers are those of a, b together" in large["a"]["note"]
 
 
 def test_a_limit_that_is_too_small_is_said() -> None:
