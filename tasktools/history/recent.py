@@ -252,10 +252,9 @@ class RecentHistory:
         gaps = topic_samples.event_gaps(self._connection, *self._interval(seconds))
         return [(since / 1000, until / 1000) for since, until in gaps]
 
-    def arrivals_by_hour(
-        self, topic: str, seconds: float
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Return hours of the last *seconds*, and the arrivals in each (as `arrivals_by_hour`)."""
+    def arrivals_by_hour(self, topic: str, seconds: float) -> Columns:
+        """Return the arrivals of *topic* in the hours of the last *seconds* (as
+        `arrivals_by_hour`)."""
         return topic_samples.arrivals_by_hour(self._connection, topic, *self._interval(seconds))
 
     def lost(self, seconds: float) -> list[LostTask]:

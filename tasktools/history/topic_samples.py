@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from tasktools.history.series import MISSING, Columns, Window, fetch, id_of, recorded
+from tasktools.history.series import MISSING, Columns, fetch, id_of
 
 _SAMPLES: Final = """
 SELECT {} FROM topic_samples WHERE topic = :topic AND at >= :since AND at <= :until ORDER BY at
 """
-_HOUR_MS: Final = 3_600_000
 # Of the rows of an hour, max() chooses the last, whose length of the queue counts.
 _HOURS: Final = """
 SELECT {} FROM topic_samples WHERE topic = :topic AND at >= :since AND at <= :until
@@ -64,11 +63,10 @@ def event_gaps(connection: sqlite3.Connection, since: int, until: int) -> list[t
     ]
 
 
-def arrivals_by_hour(
-    connection: sqlite3.Connection, topic: str, since: int, until: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the hours since the epoch of which more than half was recorded, and the arrivals of
-    *topic* (per s) in each: tasks that began, and the growth of its queue."""
+def arrivals_by_hour(connection: sqlite3.Connection, topic: str, since: int, until: int) -> Columns:
+    """Return the hours (`hour`, since the epoch) of which more than half was recorded, with the
+    `arrivals` of *topic* in each (tasks that began, and the growth of its queue), and of how many
+    `seconds` these are."""
     columns = fetch(
         connection,
         "hour:i last:i queued:f? began:f",
@@ -78,15 +76,14 @@ def arrivals_by_hour(
         last="max(at)",
         began="sum(began)",
     )
-    if not len(columns["hour"]):
-        return columns["hour"], columns["began"]
-    covered = recorded(connection, Window(since=since, until=until, every=_HOUR_MS))
-    places = columns["hour"] - since // _HOUR_MS
-    seconds = covered[np.clip(places, 0, len(covered) - 1)]
-    growth = np.diff(columns["queued"], prepend=MISSING)
-    is_known = (columns["queued"] != MISSING) & (np.roll(columns["queued"], 1) != MISSING)
-    is_known &= np.diff(columns["hour"], prepend=MISSING) == 1
-    is_known[0] = False  # the queue before it is not known
-    is_known &= seconds >= _MIN_COVERED
-    arrivals = np.maximum(columns["began"] + growth, 0)[is_known] / seconds[is_known]
-    return columns["hour"][is_known], arrivals
+    hours, queued, last = columns["hour"], columns["queued"], columns["last"]
+    before, queued_before = np.roll(last, 1), np.roll(queued, 1)
+    seconds = (last - before) / 1000  # what was counted is of this time
+    for begin, end in event_gaps(connection, since, until):
+        seconds -= np.maximum(np.minimum(last, end) - np.maximum(before, begin), 0) / 1000
+    is_known = (queued != MISSING) & (queued_before != MISSING) & (seconds >= _MIN_COVERED)
+    is_known &= np.diff(hours, prepend=MISSING) == 1
+    is_known[:1] = False  # the queue before the first is not known
+    arrivals = np.maximum(columns["began"] + queued - queued_before, 0)
+    by_hour = {"hour": hours, "arrivals": arrivals, "seconds": seconds}
+    return {name: values[is_known] for name, values in by_hour.items()}

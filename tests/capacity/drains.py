@@ -1,12 +1,14 @@
 """Ten kinds of drains, none of which is of the forecast's own model, and how its bands hold.
 
-``python -m tests.capacity.drains 40 5000`` runs 400 of them, from seed 5000 on.
+``python -m tests.capacity.drains 40 5000`` runs 400 of them, from seed 5000 on, and writes the
+result into benchmarks/CAPACITY.md.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,7 @@ from tasktools.capacity.drain.bins import Bins, Timing
 from tasktools.capacity.drain.forecast import Forecast, forecast
 from tasktools.capacity.drain.paths import SLOT_CHANGES
 from tasktools.capacity.drain.scores import is_covered, pinball, quantile, rank
+from tests.capacity.page import write_section
 
 STEP: Final = 5.0  # seconds
 TIMING: Final = Timing()
@@ -355,7 +358,7 @@ def section(seeds: int, first_seed: int) -> str:
         [
             f"{seeds * len(KINDS)} drains of ten kinds (seeds {first_seed} to "
             f"{first_seed + seeds - 1}), {len(raw)} forecasts: at the start and after a quarter, a "
-            "half and three quarters of the true time to the end, in random order. The 80 % band",
+            "half and three quarters of the true time to the end, in random order. The 80 % band "
             "held the truth in:",
             "",
             "| kind | forecasts | raw | recalibrated |",
@@ -387,6 +390,6 @@ def _mean_loss(scored: list[Scored]) -> float:
 
 
 if __name__ == "__main__":
-    import sys
-
-    print(section(int(sys.argv[1]), int(sys.argv[2])))
+    text = section(int(sys.argv[1]), int(sys.argv[2]))
+    write_section("Drain forecasts of ten kinds", text)
+    print(text)

@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from tasktools.capacity.arrivals import weekly_rates
 from tasktools.capacity.demand import BoolArray, FloatArray
 from tasktools.capacity.drain.bins import Bins, Timing
+from tasktools.capacity.weekly import DAY, HOUR, HOURS_OF_WEEK, hour_of_week
 from tasktools.core.series import Series
 from tasktools.core.timespans import in_words
 from tasktools.history.recent import RecentHistory
@@ -16,15 +18,10 @@ from tasktools.history.series import MISSING, Columns
 
 MIN_BINS: Final = 4
 """Bins that must be known of the past, of which as many must have had a backlog."""
-_HOUR: Final = 3600.0
-_DAY: Final = 86_400.0
-_SHAPE_SECONDS: Final = 28 * _DAY
+_SHAPE_SECONDS: Final = 28 * DAY
 _MIN_SHAPE_HOURS: Final = 42
 """Recorded hours from which on the hour of the day is known: nearly two days."""
-_MIN_WEEKEND_HOURS: Final = 7 * 24
-_PRIOR_HOURS: Final = 2.0
-"""Hours of the mean rate that are added to each hour of the day: one day tells little."""
-_EPOCH_WEEKDAY: Final = 3  # the epoch began on a Thursday; Monday is 0
+_MIN_RATE_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ def read(recent: RecentHistory, topic: str, at: float, timing: Timing) -> Readin
 def usual_depth(recent: RecentHistory, topic: str) -> float | None:
     """Return the median length of the queue of *topic* in the last 7 days, if at least one is
     recorded; `None`: it is not known."""
-    return recent.usual_depth(topic, 7 * _DAY, at_least=_DAY)
+    return recent.usual_depth(topic, 7 * DAY, at_least=DAY)
 
 
 def _too_little(queued: Series, at: float, timing: Timing) -> str | None:
@@ -177,35 +174,30 @@ def _shape(
     recorded; 1 everywhere if they are too few."""
     past: FloatArray = at - timing.bin * (np.arange(timing.past, 0, -1).astype(np.float64) - 0.5)
     ahead: FloatArray = at + timing.bin * (np.arange(timing.ahead).astype(np.float64) + 0.5)
-    hours, arrivals = recent.arrivals_by_hour(topic, _SHAPE_SECONDS)
-    if len(hours) < _MIN_SHAPE_HOURS or not arrivals.sum():
+    by_hour = recent.arrivals_by_hour(topic, _SHAPE_SECONDS)
+    if len(by_hour["hour"]) < _MIN_SHAPE_HOURS or not by_hour["arrivals"].any():
         return np.ones(timing.past), np.ones(timing.ahead), False
-    rates = _hours_of_week(hours, arrivals)
-    now = _rate_at(rates, np.array([at]))[0]
-    return _rate_at(rates, past) / now, _rate_at(rates, ahead) / now, True
+    week = _whole_week(
+        weekly_rates(HOUR * by_hour["hour"], by_hour["arrivals"], by_hour["seconds"]).rate
+    )
+    now = _rate_at(week, np.array([at]))[0]
+    return _rate_at(week, past) / now, _rate_at(week, ahead) / now, True
 
 
-def _hours_of_week(hours: FloatArray, arrivals: FloatArray) -> FloatArray:
-    """Return the arrival rate in each hour of the week (Monday 0:00 UTC first): that of the hour of
-    the day, times that of weekdays or of the weekend over the mean."""
-    mean = arrivals.mean()
-    of_day = hours % 24
-    counts = np.bincount(of_day, minlength=24)
-    sums = np.bincount(of_day, weights=arrivals, minlength=24)
-    by_hour = (sums + _PRIOR_HOURS * mean) / (counts + _PRIOR_HOURS)
-    week = np.tile(by_hour, 7)
-    if len(hours) < _MIN_WEEKEND_HOURS:
-        return week
-    is_weekend = (hours // 24 + _EPOCH_WEEKDAY) % 7 >= 5
-    expected = by_hour[of_day]
-    for is_part, days in ((~is_weekend, slice(0, 120)), (is_weekend, slice(120, 168))):
-        if is_part.sum() >= 24:
-            week[days] *= max(arrivals[is_part].sum() / expected[is_part].sum(), 0.01)
-    return week
+def _whole_week(rates: FloatArray) -> FloatArray:
+    """Return the *rates* of the hours of the week, where those that are not known are as the same
+    hour of other days, or as the mean; none is 0, so that all are multiples of that of now."""
+    days = rates.reshape(7, 24)
+    known = ~np.isnan(days)
+    mean = float(days[known].mean())
+    sums, counts = np.where(known, days, 0.0).sum(axis=0), known.sum(axis=0)
+    of_day = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
+    whole: FloatArray = np.where(known, days, of_day).ravel()
+    return np.maximum(whole, _MIN_RATE_SHARE * mean)
 
 
 def _rate_at(week: FloatArray, times: FloatArray) -> FloatArray:
     """Return the rate at *times* (s since the epoch), from the middle of one hour to the next."""
-    hours: FloatArray = (times / _HOUR + 24 * _EPOCH_WEEKDAY - 0.5) % 168
-    rates: FloatArray = np.interp(hours, np.arange(169), np.append(week, week[0]))
+    hours = hour_of_week(times - HOUR / 2) + (times / HOUR - 0.5) % 1
+    rates: FloatArray = np.interp(hours, np.arange(HOURS_OF_WEEK + 1), np.append(week, week[0]))
     return rates
