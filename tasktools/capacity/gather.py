@@ -19,7 +19,6 @@ from tasktools.core.timespans import Moment
 from tasktools.history.demand import Tries
 from tasktools.history.demand_reader import DemandReader, RecordedTopic
 from tasktools.history.recorded_spans import Spans
-from tasktools.history.sampled_arrivals import TopicSamples
 from tasktools.history.store import OUTCOMES
 
 _FAILED = OUTCOMES.index("failed")
@@ -94,7 +93,7 @@ def _workers(reader: DemandReader) -> tuple[WorkerSlots, ...]:
 
 
 def _topic(recorded: RecordedTopic, reader: DemandReader) -> TopicDemand:
-    tries, until = recorded.tries, reader.until / 1000
+    tries, facts, until = recorded.tries, recorded.facts, reader.until / 1000
     is_ended = tries.is_ended & (tries.ends <= until)
     durations, by_clock = _durations(tries, is_ended, recorded.histogram)
     ends = _last_seen(tries, is_ended, reader.recorded)
@@ -115,9 +114,9 @@ def _topic(recorded: RecordedTopic, reader: DemandReader) -> TopicDemand:
             resolution=recorded.resolution,
             by_clock=by_clock,
             lost=int((tries.outcomes == OUTCOMES.index("lost")).sum()),
-            backlog=_backlog(recorded.samples),
-            at_limit=_at_limit(recorded.samples),
-            held=_held(recorded.samples),
+            backlog=None if facts.backlog is None else round(facts.backlog),
+            at_limit=facts.at_limit,
+            held=facts.held,
         ),
     )
 
@@ -176,29 +175,5 @@ def _last_seen(tries: Tries, is_ended: BoolArray, recorded: Spans) -> FloatArray
 def _running(starts: FloatArray, ends: FloatArray) -> FloatArray:
     """Return how many tries ran when each began, itself included."""
     begun = np.searchsorted(starts, starts, side="right")
-    over = np.searchsorted(np.sort(ends), starts, side="right")
+    over = np.searchsorted(np.sort(ends, kind="stable"), starts, side="right")
     return np.asarray(np.maximum(begun - over, 1), np.float64)
-
-
-def _backlog(samples: TopicSamples) -> int | None:
-    known = ~np.isnan(samples.queued)
-    if not known.any():
-        return None
-    first = int(np.argmax(known))
-    return round(float(samples.queued[first] + np.nan_to_num(samples.held[first])))
-
-
-def _at_limit(samples: TopicSamples) -> float | None:
-    known = ~(np.isnan(samples.limit) | np.isnan(samples.running) | np.isnan(samples.queued))
-    if not known.any():
-        return None
-    full = (samples.running >= samples.limit - 0.5) & (samples.queued >= 0.5)
-    return float(full[known].mean())
-
-
-def _held(samples: TopicSamples) -> float | None:
-    known = ~(np.isnan(samples.held) | np.isnan(samples.queued))
-    waiting = float((samples.queued + samples.held)[known].sum())
-    if not known.any() or not waiting:
-        return None
-    return float(samples.held[known].sum()) / waiting

@@ -1,15 +1,9 @@
-"""Arrivals and tries of a recording by topic, as arrays, for `tasktools.capacity`.
-
-A week of 20 topics may be 2.4 million rows. SQLite joins the values of 200,000 rows into one text,
-which numpy reads: 1.2 million arrivals take 0.3 s of CPU, where a row each in Python takes 0.6 s
-and `GROUP BY topic` 1.7 s. Real numbers are joined as whole microseconds, which takes a third of
-the time.
-"""
+"""Arrivals and tries of a recording by topic, as arrays, for `tasktools.capacity`."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,19 +11,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tasktools.history.file_checks import MAX_TIME
+from tasktools.history import number_texts
+from tasktools.history.number_texts import UNKNOWN, Ints, by_topic
 from tasktools.history.recorded_spans import Spans
 from tasktools.history.series import MISSING, fetch, names_of
 from tasktools.history.store import OUTCOMES
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
-_ROWS_PER_TEXT: Final = 200_000
-_MAX_TOPICS: Final = 2**20  # a packed number holds the topic, and two bits of the outcome
-_OUTCOME_BITS: Final = 2
+_OUTCOME_BITS: Final = 3  # a number holds the topic, the outcome, and whether the duration is known
+_IS_REPORTED: Final = 4
 _RUNNING: Final = len(OUTCOMES)
-_UNKNOWN: Final = -1
 _TOPICS: Final = """
 SELECT id, name FROM names WHERE EXISTS (
   SELECT 1 FROM topic_samples WHERE topic = id AND at >= ? AND at < ?) ORDER BY name
@@ -43,14 +35,16 @@ SELECT m.n FROM (
 ) AS s CROSS JOIN messages AS m ON m.task = s.task
 WHERE ifnull(m.attempts, 0) = 0 AND m.n > (SELECT min(n) FROM messages WHERE task = m.task)
 """
-_MAX_WAITS: Final = 2_000  # of a topic
+_MAX_WAITS: Final = 1_000  # of a topic
 _WAITS: Final = """
-SELECT {} FROM tries AS t CROSS JOIN messages AS m ON m.task = t.task
-WHERE t.at >= :since AND t.at < :until AND t.n % :step = 0 AND t.topic IS NOT NULL
-  AND t.started IS NOT NULL AND ifnull(m.attempts, 0) = 0
+WITH RECURSIVE chosen(n) AS (
+  SELECT :first UNION ALL SELECT n + :step FROM chosen WHERE n + :step < :end
+)
+SELECT {} FROM chosen CROSS JOIN tries AS t ON t.n = chosen.n
+CROSS JOIN messages AS m ON m.task = t.task
+WHERE t.topic IS NOT NULL AND t.started IS NOT NULL AND ifnull(m.attempts, 0) = 0
   AND NOT EXISTS (SELECT 1 FROM messages WHERE task = t.task AND n <> m.n AND at <= t.started)
 """
-
 _MIN_DELAYS: Final = 3  # of a topic
 _MAX_DELAYS: Final = 20_000
 _DELAYS: Final = """
@@ -76,7 +70,8 @@ class Tries:
     starts: Floats
     """Since the epoch, by our clock."""
     ends: Floats
-    """Likewise; of a try that was lost, when that was noticed."""
+    """Likewise, by the duration if the worker reported it; of a try that was lost, when that was
+    noticed."""
     durations: Floats
     """As the worker reported."""
     outcomes: Ints
@@ -95,8 +90,8 @@ def topics(connection: sqlite3.Connection, since: int, until: int) -> dict[int, 
 
 def count_tries(connection: sqlite3.Connection, since: int, until: int) -> int:
     """Return about how many tries there are; exactly if none was deleted in between."""
-    first, last = _numbers(connection, "tries", since, until)
-    return last - first
+    first, end = number_texts.number_range(connection, "tries", since, until)
+    return end - first
 
 
 def arrivals(connection: sqlite3.Connection, spans: Spans) -> dict[int, Floats]:
@@ -104,42 +99,43 @@ def arrivals(connection: sqlite3.Connection, spans: Spans) -> dict[int, Floats]:
 
     A task that was published again, as a retry is, does not count again.
     """
-    parts = [
-        _texts(connection, "messages", ("topic", "at", "n"), _IS_FRESH, since, until)
-        for since, until in spans
-    ]
-    topic, at, n = _joined(parts, 3)
     repeated = np.fromiter((row[0] for row in connection.execute(_REPEATED)), np.int64)
+    columns = ("topic", "at", "n") if len(repeated) else ("topic", "at")
+    topic, at, *n = number_texts.of_time(connection, "messages", columns, _IS_FRESH, spans)
     if len(repeated):
-        is_first = ~np.isin(n, repeated)
+        is_first = ~np.isin(n[0], repeated)
         topic, at = topic[is_first], at[is_first]
-    order = np.argsort(at, kind="stable")
-    return {number: at[order][places] / 1000 for number, places in _by_topic(topic[order])}
+    times_of = by_topic(topic, at)
+    return {number: np.sort(times, kind="stable") / 1000 for number, (times,) in times_of}
 
 
 def tries(connection: sqlite3.Connection, spans: Spans) -> dict[int, Tries]:
     """Return the tries that began within *spans* (ms) by topic."""
+    # A column fewer is a quarter of the time: the end follows from the duration.
+    is_reported = "duration IS NOT NULL AND outcome < 2"
     columns = (
-        f"(topic << {_OUTCOME_BITS}) | ifnull(outcome, {_RUNNING})",
+        f"(topic << {_OUTCOME_BITS}) | ifnull(outcome, {_RUNNING}) "
+        f"| CASE WHEN {is_reported} THEN {_IS_REPORTED} ELSE 0 END",
         _START,
-        f"ifnull(ended, {_UNKNOWN})",
-        f"ifnull(duration * 1000000, {_UNKNOWN})",
+        f"CASE WHEN {is_reported} THEN duration * 1000000 ELSE ended END",
     )
     where = f"topic IS NOT NULL AND {_START} IS NOT NULL"
-    parts = [_texts(connection, "tries", columns, where, *span) for span in spans]
-    packed, started, ended, duration = _joined(parts, 4)
+    packed, started, end = number_texts.of_time(connection, "tries", columns, where, spans)
+    topic, code = packed >> _OUTCOME_BITS, packed & (2**_OUTCOME_BITS - 1)
+    by_number = by_topic(topic, code, started, end)
+    return {number: _tries(values, spans) for number, values in by_number}
+
+
+def _tries(columns: list[Ints], spans: Spans) -> Tries:
+    """Return tries in order; each end is a duration (µs) or a time (ms), as its code says."""
+    code, started, end = columns
     is_inside = _is_inside(started, spans)  # known at the end, or by a heartbeat: begun before
-    order = np.argsort(started[is_inside], kind="stable")
-    packed, started, ended, duration = (
-        column[is_inside][order] for column in (packed, started, ended, duration)
-    )
-    starts = started / 1000
-    ends, durations = _seconds(ended, 1e3), _seconds(duration, 1e6)
-    outcomes = packed & (2**_OUTCOME_BITS - 1)
-    return {
-        number: Tries(starts[at], ends[at], durations[at], outcomes[at])
-        for number, at in _by_topic(packed >> _OUTCOME_BITS)
-    }
+    order = np.argsort(started, kind="stable")
+    code, started, end = (column[order[is_inside[order]]] for column in (code, started, end))
+    starts, is_reported = started / 1000, (code & _IS_REPORTED) > 0
+    durations = np.where(is_reported, end / 1e6, np.nan)
+    ends = np.where(is_reported, starts + durations, _seconds(end, 1e3))
+    return Tries(starts, ends, durations, code & (_IS_REPORTED - 1))
 
 
 def again(connection: sqlite3.Connection, since: int, until: int) -> dict[int, Floats]:
@@ -167,9 +163,8 @@ def again(connection: sqlite3.Connection, since: int, until: int) -> dict[int, F
         topic="t.topic",
         started="t.started",
     )
-    return {
-        number: columns["started"][places] / 1000 for number, places in _by_topic(columns["topic"])
-    }
+    starts = by_topic(columns["topic"], columns["started"])
+    return {number: started / 1000 for number, (started,) in starts}
 
 
 def waits(
@@ -179,16 +174,17 @@ def waits(
 
     Of many tasks some are taken, at equal distances.
     """
-    step = count_tries(connection, since, until) // (_MAX_WAITS * max(topic_count, 1)) + 1
+    first, end = number_texts.number_range(connection, "tries", since, until)
+    step = (end - first) // (_MAX_WAITS * max(topic_count, 1)) + 1
     columns = fetch(
         connection,
         "topic:i wait:i",
-        f"{_WAITS} ORDER BY t.topic",
-        {"since": since, "until": until, "step": step},
+        _WAITS,
+        {"first": first, "end": end, "step": step},
         topic="t.topic",
         wait="max(t.started - m.at, 0)",
     )
-    return {number: columns["wait"][at] / 1000 for number, at in _by_topic(columns["topic"])}
+    return {number: wait / 1000 for number, (wait,) in by_topic(columns["topic"], columns["wait"])}
 
 
 def retry_delays(connection: sqlite3.Connection, since: int, until: int) -> dict[int, float]:
@@ -202,9 +198,9 @@ def retry_delays(connection: sqlite3.Connection, since: int, until: int) -> dict
         delay="max(m.at - t.ended, 0)",
     )
     return {
-        number: float(np.median(columns["delay"][places])) / 1000
-        for number, places in _by_topic(columns["topic"])
-        if len(places) >= _MIN_DELAYS
+        number: float(np.median(delays)) / 1000
+        for number, (delays,) in by_topic(columns["topic"], columns["delay"])
+        if len(delays) >= _MIN_DELAYS
     }
 
 
@@ -238,7 +234,7 @@ def tries_by_task(
     )
     names = names_of(connection, np.unique(columns["name"]).tolist())
     tries_of: dict[tuple[int, str], Tries] = {}
-    for topic, at in _by_topic(columns["topic"]):
+    for topic, (at,) in by_topic(columns["topic"], np.arange(len(columns["topic"]))):
         for name in np.unique(columns["name"][at]):
             if name in names:
                 of_name = at[columns["name"][at] == name]
@@ -250,57 +246,8 @@ def tries_by_task(
     return tries_of
 
 
-# --- texts of numbers -----------------------------------------------------------------
-
-
-def _numbers(connection: sqlite3.Connection, table: str, since: int, until: int) -> tuple[int, int]:
-    """Return the first number of the rows of a time, and the number after the last."""
-    query = f"SELECT min(n), max(n) + 1 FROM {table} WHERE at >= ? AND at < ?"
-    first, end = connection.execute(query, (since, until)).fetchone()
-    return (0, 0) if first is None else (int(first), int(end))
-
-
-def _texts(
-    connection: sqlite3.Connection,
-    table: str,
-    columns: Sequence[str],
-    where: str,
-    since: int,
-    until: int,
-) -> list[Ints]:
-    """Return whole numbers of the rows of a time: an array for each of *columns*.
-
-    Raises `ValueError` for values that no recorder writes.
-    """
-    first, end = _numbers(connection, table, since, until)
-    selected = ", ".join(f"group_concat(CAST({column} AS INTEGER))" for column in columns)
-    query = (
-        f"SELECT count(*), {selected} FROM {table} "
-        f"WHERE n >= ? AND n < ? AND at >= ? AND at < ? AND {where}"
-    )
-    parts = []
-    for start in range(first, end, _ROWS_PER_TEXT):
-        bounds = (start, min(start + _ROWS_PER_TEXT, end), since, until)
-        count, *texts = connection.execute(query, bounds).fetchone()
-        if count:
-            parts.append([np.fromstring(text, np.int64, sep=",") for text in texts])
-            if {len(values) for values in parts[-1]} != {count}:
-                raise ValueError(f"a value in {table} is missing")
-    return _joined(parts, len(columns))
-
-
-def _joined(parts: Sequence[Sequence[Ints]], count: int) -> list[Ints]:
-    columns = [
-        np.concatenate([part[place] for part in parts]) if parts else np.empty(0, np.int64)
-        for place in range(count)
-    ]
-    if any(((values < _UNKNOWN) | (values > MAX_TIME)).any() for values in columns):
-        raise ValueError("a value is out of range")
-    return columns
-
-
 def _seconds(values: Ints, parts: float) -> Floats:
-    return np.where(values == _UNKNOWN, np.nan, values / parts)
+    return np.where(values == UNKNOWN, np.nan, values / parts)
 
 
 def _is_inside(times: Ints, spans: Spans) -> npt.NDArray[np.bool_]:
@@ -309,14 +256,3 @@ def _is_inside(times: Ints, spans: Spans) -> npt.NDArray[np.bool_]:
     starts, ends = (np.array(column, np.int64) for column in zip(*spans, strict=True))
     places = np.searchsorted(starts, times, side="right") - 1
     return np.asarray((places >= 0) & (times < ends[np.maximum(places, 0)]))
-
-
-def _by_topic(topic: Ints) -> Iterable[tuple[int, Ints]]:
-    """Yield each topic's number and the places of its values, in their order."""
-    if not len(topic):
-        return
-    if topic.max() >= _MAX_TOPICS or topic.min() < 0:
-        raise ValueError("a topic's number is out of range")
-    order = np.argsort(topic.astype(np.int32), kind="stable")
-    numbers, firsts = np.unique(topic[order], return_index=True)
-    yield from zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True)

@@ -15,7 +15,7 @@ from tasktools.core.models import RetryRule, TopicSettings
 from tasktools.history import demand, recorded_spans, sampled_arrivals, server_facts, snapshot
 from tasktools.history.demand import Floats, Tries
 from tasktools.history.recorded_spans import Spans
-from tasktools.history.sampled_arrivals import TopicSamples
+from tasktools.history.sampled_arrivals import SampledFacts, TopicSamples
 from tasktools.history.series import Window
 from tasktools.history.service_times import histograms_by_topic
 from tasktools.history.worker_slots import RecordedWorker, workers
@@ -46,7 +46,7 @@ class RecordedTopic:
     max_retries: int | None
     retry_delay: float | None
     waits: Floats | None
-    samples: TopicSamples
+    facts: SampledFacts
     histogram: Histogram | None
     """Durations of its tasks, where workers keep histograms."""
 
@@ -118,34 +118,37 @@ class DemandReader:
         settings = snapshot.settings(self._connection, self.until)
         topics = {}
         for number, name in names.items():
-            samples = sampled_arrivals.topic_samples(
-                self._connection, number, self.since, self.until + 1
-            )
+            times, resolution = arrivals.get(number, _NOTHING), 0.0
+            samples = self._samples(number) if unseen or self.is_sampled else None
             later = again.get(number, _NOTHING)
-            counts = sampled_arrivals.counted(samples, unseen, later)
-            times = arrivals.get(number, _NOTHING)
-            if unseen:
+            if samples is not None and unseen:
+                counts = sampled_arrivals.counted(samples, unseen, later)
                 times = np.sort(np.concatenate([times, counts.times(number)]))
+                resolution = counts.resolution
+            facts = sampled_arrivals.facts(self._connection, number, self.since, self.until + 1)
             topics[name] = RecordedTopic(
                 topic=name,
                 arrivals=times,
                 arrivals_from="balance" if unseen else "messages",
-                resolution=counts.resolution,
+                resolution=resolution,
                 hourly=self._hourly(times, samples, later),
                 tries=tries.get(number, _NO_TRIES),
-                limit=_limit(samples, settings.get(name)),
+                limit=_limit(facts, settings.get(name)),
                 max_retries=self._max_retries(number, name, settings),
                 retry_delay=self._retry_delay(number, name),
                 waits=waits.get(number),
-                samples=samples,
+                facts=facts,
                 histogram=histograms.get(number),
             )
         return topics
 
-    def _hourly(self, times: Floats, samples: TopicSamples, again: Floats) -> Floats:
+    def _samples(self, topic: int) -> TopicSamples:
+        return sampled_arrivals.topic_samples(self._connection, topic, self.since, self.until + 1)
+
+    def _hourly(self, times: Floats, samples: TopicSamples | None, again: Floats) -> Floats:
         """Return the arrivals in each hour; where only some hours are read, by the samples."""
         edges = np.append(self.hours, self.hours[-1:] + _HOUR_MS / 1000)
-        if not self.is_sampled:
+        if samples is None or not self.is_sampled:
             return np.histogram(times, edges)[0].astype(np.float64)
         counts = sampled_arrivals.counted(samples, self.recorded, again)
         return np.histogram(counts.ends, edges, weights=counts.counts)[0].astype(np.float64)
@@ -220,12 +223,11 @@ class DemandReader:
         return [rules[name] for name in short if name in rules] or list(rules.values())
 
 
-def _limit(samples: TopicSamples, settings: TopicSettings | None) -> int | None:
+def _limit(facts: SampledFacts, settings: TopicSettings | None) -> int | None:
     """Return the limit of the topic at the end of the recording."""
     if settings is not None and settings.concurrency_limit is not None:
         return settings.concurrency_limit
-    last = samples.limit[-1:]
-    return int(last[0]) if len(last) and not np.isnan(last[0]) else None
+    return facts.limit
 
 
 def _covered(spans: Spans, hours: Floats) -> Floats:

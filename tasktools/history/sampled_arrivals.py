@@ -10,22 +10,43 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tasktools.history.file_checks import Count, Real
+from tasktools.history.number_texts import UNKNOWN, Ints, numbers
 from tasktools.history.recorded_spans import Spans
-from tasktools.history.series import MISSING, Columns, fetch
 
 Floats = npt.NDArray[np.float64]
 
 _DEFICIT_SECONDS: Final = 60.0
 """For so long an arrival may have been counted too early, as by a sample that is older than the
 start it is compared with. What leaves a queue otherwise (a purge) is forgotten after that."""
-_SAMPLES: Final = """
-SELECT {} FROM topic_samples
-WHERE topic = :topic AND at >= :since AND at < :until ORDER BY at
-"""
+_OF_TOPIC: Final = "FROM topic_samples WHERE topic = :topic AND at >= :since AND at < :until"
 _HELD: Final = "max(unacked - ifnull(running, 0), 0)"
+_WAITING: Final = f"queued + {_HELD}"
+_FACTS: Final = f"""
+SELECT
+  (SELECT concurrency_limit {_OF_TOPIC} ORDER BY at DESC LIMIT 1),
+  (SELECT ifnull({_WAITING}, queued) {_OF_TOPIC} AND queued IS NOT NULL ORDER BY at LIMIT 1),
+  avg(running >= concurrency_limit - 0.5 AND queued >= 0.5),
+  sum({_HELD}) FILTER (WHERE queued IS NOT NULL) / nullif(sum({_WAITING}), 0)
+{_OF_TOPIC}
+"""
+
+
+class SampledFacts(msgspec.Struct, frozen=True, array_like=True):
+    """The facts that all samples of a topic come to; `None` where they do not tell."""
+
+    limit: Count | None
+    """The limit of the topic at the end."""
+    backlog: Real | None
+    """Messages that waited in the first sample."""
+    at_limit: Real | None
+    """Share of the samples with as many tasks running as the limit allows, and a queue."""
+    held: Real | None
+    """Share of the waiting messages that workers held already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +59,6 @@ class TopicSamples:
     """Messages in the queue; NaN where the broker could not be asked."""
     held: Floats
     """Messages that workers hold and have not begun; NaN where only the management API tells."""
-    running: Floats
-    limit: Floats
     began: Floats
     published: Floats
     """New tasks of the time since the sample before; NaN where messages were not recorded."""
@@ -74,24 +93,24 @@ def topic_samples(
     connection: sqlite3.Connection, topic: int, since: int, until: int
 ) -> TopicSamples:
     """Return the samples of a topic from *since* to before *until* (ms)."""
-    columns = fetch(
-        connection,
-        "at:i span:i queued:f? held:f? running:f? concurrency_limit:i? began:i published:i?",
-        _SAMPLES,
-        {"topic": topic, "since": since, "until": until},
-        held=_HELD,
-    )
-    ends = (columns["at"] + columns["span"]) / 1000
-    before = np.concatenate([columns["at"][:1] / 1000, ends[:-1]])
-    begins = np.where(columns["span"] > 0, columns["at"] / 1000, before)
-    names = ("queued", "held", "running", "concurrency_limit", "published")
-    queued, held, running, limit, published = (_known(columns, name) for name in names)
-    began = columns["began"].astype(np.float64)
-    return TopicSamples(begins, ends, queued, held, running, limit, began, published)
+    names = ("at", "span", "queued * 1000", f"{_HELD} * 1000", "began", "published")
+    params = {"topic": topic, "since": since, "until": until}
+    at, span, queued, held, began, published = numbers(connection, names, _OF_TOPIC, params)
+    ends = (at + span) / 1000
+    before = np.concatenate([at[:1] / 1000, ends[:-1]])
+    begins = np.where(span > 0, at / 1000, before)
+    known = (_known(queued, 1000), _known(held, 1000), began.astype(np.float64))
+    return TopicSamples(begins, ends, *known, _known(published, 1))
 
 
-def _known(columns: Columns, name: str) -> Floats:
-    return np.where(columns[name] == MISSING, np.nan, columns[name].astype(np.float64))
+def _known(values: Ints, parts: int) -> Floats:
+    return np.where(values == UNKNOWN, np.nan, values / parts)
+
+
+def facts(connection: sqlite3.Connection, topic: int, since: int, until: int) -> SampledFacts:
+    """Return what the samples of a topic from *since* to before *until* (ms) come to."""
+    params = {"topic": topic, "since": since, "until": until}
+    return msgspec.convert(connection.execute(_FACTS, params).fetchone(), SampledFacts)
 
 
 def counted(samples: TopicSamples, spans: Spans, again: Floats) -> Counts:
