@@ -21,6 +21,7 @@ UNKNOWN: Final = -1
 """The number for NULL; no recorded number is below 0."""
 _ROWS_PER_TEXT: Final = 200_000
 _ROWS_AT_AN_END: Final = 1_000
+_MAX_NUMBER: Final = 2**62
 _MAX_TOPICS: Final = 2**16  # of fewer, numpy sorts the numbers without comparing them
 
 
@@ -67,7 +68,7 @@ def of_time(
             {"first": first, "end": end, "since": since, "until": until},
         )
         for since, until in spans
-        for first, end in _chunks(*number_range(connection, table, since, until))
+        for first, end in _chunks(connection, table, *number_range(connection, table, since, until))
     ]
     return [
         np.concatenate([part[place] for part in parts]) if parts else np.empty(0, np.int64)
@@ -75,9 +76,15 @@ def of_time(
     ]
 
 
-def _chunks(first: int, end: int) -> Iterator[tuple[int, int]]:
-    for start in range(first, end, _ROWS_PER_TEXT):
-        yield start, min(start + _ROWS_PER_TEXT, end)
+def _chunks(
+    connection: sqlite3.Connection, table: str, first: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """Yield ranges of numbers in which there are rows: some may be missing, or far apart."""
+    query = f"SELECT n FROM {table} WHERE n >= ? AND n < ? ORDER BY n LIMIT 1"
+    start = first
+    while row := connection.execute(query, (start, end)).fetchone():
+        start = int(row[0]) + _ROWS_PER_TEXT
+        yield int(row[0]), min(start, end)
 
 
 def number_range(
@@ -94,7 +101,7 @@ def number_range(
         f"UNION ALL SELECT * FROM ({rows} DESC LIMIT {_ROWS_AT_AN_END}))"
     )
     first, end = connection.execute(query, (since, until, since, until)).fetchone()
-    return (0, 0) if first is None else (int(first), int(end))
+    return (0, 0) if first is None else (int(first), min(int(end), _MAX_NUMBER))
 
 
 def by_topic(topic: Ints, *columns: npt.NDArray[Any]) -> Iterator[tuple[int, list[Any]]]:

@@ -28,7 +28,7 @@ from tasktools.core.events import (
     WorkerReport,
 )
 from tasktools.core.marks import Mark
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import RetryRule, TopicSettings
 from tasktools.testing import peer_heartbeat
 
 FEW = settings(max_examples=50, deadline=None, derandomize=True)
@@ -92,6 +92,10 @@ FIELDS = [
     "dead_letter_enabled",
     "tasktools",
     "draining",
+    "prefetch",
+    "retries",
+    "max_retries",
+    "retry_delay",
     "requested_topics",
     "target_worker_id",
     "action",
@@ -114,6 +118,7 @@ COUNTS = st.integers(0, 2**40)
 TIMES = st.integers(0, 4_000_000_000).map(float)
 TASKS = st.builds(TaskOnWorker, task_id=NAMES, task_name=st.none() | NAMES, topic=st.none() | NAMES)
 PER_TOPIC = st.dictionaries(NAMES, COUNTS, max_size=3)
+RULES = st.builds(RetryRule, max_retries=st.none() | COUNTS, retry_delay=st.floats(0, 1e6))
 REPORT: dict[str, Any] = {
     "worker_id": NAMES,
     "host": st.none() | NAMES,
@@ -132,7 +137,12 @@ REPORT: dict[str, Any] = {
     "requested_topics": st.lists(NAMES | st.just("*"), max_size=3).map(tuple),
 }
 REPORTS = st.builds(WorkerReport, **REPORT) | st.builds(
-    WorkerReport, **REPORT, tasktools=NAMES, draining=st.none() | st.booleans()
+    WorkerReport,
+    **REPORT,
+    tasktools=NAMES,
+    draining=st.none() | st.booleans(),
+    prefetch=PER_TOPIC,
+    retries=st.dictionaries(NAMES, RULES, max_size=3),
 )
 SETTINGS = st.builds(
     TopicSettings,

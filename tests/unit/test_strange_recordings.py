@@ -76,6 +76,7 @@ def questions(cluster: tt.Cluster) -> list[Callable[[], Any]]:
         lambda: cluster.utilisation(by="cluster"),
         lambda: cluster.workers(at="10s"),
         lambda: tt.timeline(cluster),
+        lambda: tt.capacity.inputs(cluster),
         lambda: tt.diagnose(cluster),
         lambda: tt.topic_states(cluster),
         lambda: cluster.plan_replay(cluster.failures()),
