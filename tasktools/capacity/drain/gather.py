@@ -58,7 +58,7 @@ def read(recent: RecentHistory, topic: str, at: float, timing: Timing) -> Readin
     bins = Bins(
         depth=float(queued.values[-1]),
         completions=np.where(is_known, ended, np.nan),
-        arrivals=np.where(is_known, _not_negative(began + np.diff(depths), is_known), np.nan),
+        arrivals=_not_negative(began + np.diff(depths), is_known),
         slots=_at(times, _slots(samples), edges[1:]),
         is_busy=_is_busy(queued, edges),
         shape=shape,
@@ -122,17 +122,17 @@ def _per_bin(times: FloatArray, counts: FloatArray, edges: FloatArray) -> FloatA
 
 
 def _not_negative(counts: FloatArray, is_known: BoolArray) -> FloatArray:
-    """Return *counts* without numbers below 0, which come from samples that are not of the same
-    moment: what is missing is taken from the bins before or after, so that the sum stays."""
+    """Return *counts* without numbers below 0. Small ones come from samples that are not of the
+    same moment: the next bin, or the one before, has too many. After a purge nothing is known of
+    the bin."""
     result = np.where(is_known, counts, 0.0)
-    for rows in (result, result[::-1]):  # what cannot be paid later was paid before
-        debt = 0.0
-        for place in range(len(rows)):
-            paid = rows[place] + debt
-            rows[place], debt = max(paid, 0.0), min(paid, 0.0)
-        if debt:
-            rows[-1] = debt
-    return np.maximum(result, 0.0)
+    for place in np.flatnonzero(result < 0):
+        for near in (place + 1, place - 1):
+            if 0 <= near < len(result):
+                paid = min(max(result[near], 0.0), -result[place])
+                result[near] -= paid
+                result[place] += paid
+    return np.where(is_known & (result > -1.0), np.maximum(result, 0.0), np.nan)
 
 
 def _slots(samples: Columns) -> FloatArray:

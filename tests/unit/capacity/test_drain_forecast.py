@@ -109,6 +109,12 @@ def test_a_time_without_events_is_no_time_without_arrivals(tmp_path: Path) -> No
         assert row(cluster)["completions"] == pytest.approx(10, rel=0.1)
 
 
+def test_a_purge_is_no_time_without_arrivals(tmp_path: Path) -> None:
+    samples = [(at, depth + 9000.0 * (at < 600), *rest) for at, depth, *rest in draining(1200)]
+    with opened(tmp_path / "r.db", samples) as cluster:  # type: ignore[arg-type]
+        assert row(cluster)["arrivals"] == pytest.approx(8, rel=0.1)
+
+
 def test_slots_that_nobody_tells_are_missing_and_the_rate_is_not(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db", draining(1200, slots=None)) as cluster:
         made = row(cluster)
