@@ -28,7 +28,7 @@ from tasktools.replay.rates import ChosenRate, RateQuestion
 
 MIN_DAYS: Final = 5
 """Days with an hour like this one, below which the band is a guess."""
-_HISTORY: Final = "9D"  # 7 days, an hour before them, and the hours around this one
+HISTORY: Final = "9D"  # 7 days, an hour before them, and the hours around this one
 
 
 def replay_impact(
@@ -94,7 +94,7 @@ def replay_impact(
             "computed."
         )
     limit = None if wait_below is None else seconds(wait_below)
-    demand = gather(history, since=_HISTORY)
+    demand = gather(history, since=HISTORY)
     hours = hours_of(demand, topic, at=history.clock.time(), messages=messages)
     impact = impact_of(hours, rate, wait_below=limit)
     waits: list[Any] = [None] * 5
@@ -120,7 +120,7 @@ def choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
     Raises `InvalidPlan` where too little was recorded to tell, or no rate keeps them.
     """
     limit, topic = question.wait_below, question.topic
-    demand = gather(history, since=_HISTORY)
+    demand = gather(history, since=HISTORY)
     try:
         hours = hours_of(
             demand,

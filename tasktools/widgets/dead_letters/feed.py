@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 from msgspec.structs import replace
 
+from tasktools.capacity.added_waits import AddedWaits
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import QueueNotFound, TaskToolsError
 from tasktools.core.models import Properties, SeenMessage
@@ -18,6 +19,8 @@ from tasktools.core.plans import Plan
 from tasktools.core.redaction import Redaction
 from tasktools.replay.outcome import Outcome, causes, is_settled
 from tasktools.widgets.dead_letters.requests import (
+    ImpactInputs,
+    ImpactResult,
     LookOrder,
     LookResult,
     MessageOrder,
@@ -43,10 +46,17 @@ class DeadLettersFeed(Feed):
     """Seconds between two looks at the replayed tasks."""
 
     def __init__(
-        self, cluster: Cluster, receive: Callable[[Mapping[str, Any]], object], post: Post
+        self,
+        cluster: Cluster,
+        history: Cluster | None,
+        receive: Callable[[Mapping[str, Any]], object],
+        post: Post,
     ) -> None:
         super().__init__("dead-letters", self._look_around, receive, post)
         self._cluster = cluster
+        self._impacts = None if history is None else AddedWaits(history)
+        self._asked: ImpactInputs | None = None
+        self._answered: ImpactInputs | None = None
         self._topic = ""
         self._learn_at = 0.0
         self._judged_topic = ""
@@ -66,6 +76,12 @@ class DeadLettersFeed(Feed):
         """Determine what a look at the dead letters of *topic* would cost."""
         self._topic = topic
         self.look_soon()
+
+    def estimate(self, asked: ImpactInputs | None) -> None:
+        """Determine what the replay *asked* for does to live tasks, if a history can tell."""
+        self._asked = asked
+        if self._impacts is not None and asked is not None:
+            self.look_soon()
 
     def close(self) -> None:
         """Cancel a run and end the thread. Idempotent."""
@@ -132,6 +148,10 @@ class DeadLettersFeed(Feed):
         if self._topic and self._topic != self._judged_topic:
             self._judged_topic = self._topic
             self.tell(judged=self._judge(self._topic))
+        asked = self._asked
+        if self._impacts is not None and asked is not None and asked != self._answered:
+            self._answered = asked
+            self.tell(impact=ImpactResult(asked, self._impact(self._impacts, asked)))
         if self._outcome is not None and self._follow(self._outcome):
             return self.follow_seconds
         return max(self._learn_at - time.monotonic(), 0.0)
@@ -148,6 +168,17 @@ class DeadLettersFeed(Feed):
         if is_settled(frame):
             self._outcome = None
         return self._outcome is not None
+
+    def _impact(self, impacts: AddedWaits, asked: ImpactInputs) -> str:
+        try:
+            return impacts.in_words(
+                asked.topic,
+                messages=asked.messages,
+                rate=asked.rate,
+                at=self._cluster.clock.time(),
+            )
+        except TaskToolsError:  # the history is gone: nothing is known
+            return ""
 
     def _topics(self) -> tuple[TopicCount, ...]:
         topics = self._cluster.topics()

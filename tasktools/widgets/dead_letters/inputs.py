@@ -130,7 +130,7 @@ def _replay(state: DeadLettersState) -> Any:
     rate = text(state, "rate", "Rate", hint="messages a second", width="190px")
     limit = text(state, "limit", "stops when more fail than, %", width="240px")
     return column(
-        row(bound(to, state, "to"), rate),
+        row(bound(to, state, "to"), rate, html_of(state, "impact_text", html.quiet)),
         row(bound(ramp, state, "ramps"), shown_while(limit, state, "ramps")),
         _edits(state),
     )

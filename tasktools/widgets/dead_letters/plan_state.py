@@ -15,7 +15,13 @@ from tasktools.replay.ramp import Ramp
 from tasktools.widgets.dead_letters import edits as editing
 from tasktools.widgets.dead_letters.browse_state import BrowseState
 from tasktools.widgets.dead_letters.edits import EditRow
-from tasktools.widgets.dead_letters.requests import PlanInputs, PlanOrder, PlanResult
+from tasktools.widgets.dead_letters.requests import (
+    ImpactInputs,
+    ImpactResult,
+    PlanInputs,
+    PlanOrder,
+    PlanResult,
+)
 
 READ_ONLY: Final = (
     "This cluster can only be looked at: it is a recording, or was opened with read_only=True. To "
@@ -44,6 +50,7 @@ class PlanState(BrowseState):
     # set by the feed
     planned = traitlets.Instance(PlanResult, allow_none=True)
     plan_refusal = traitlets.Unicode()
+    impact = traitlets.Instance(ImpactResult, allow_none=True)
 
     # derived
     chosen = traitlets.Unicode()  # the selection in words
@@ -51,6 +58,8 @@ class PlanState(BrowseState):
     home = traitlets.Unicode()  # the default target of a replay
     paths = traitlets.Tuple()  # paths that can be edited
     kinds = traitlets.Tuple()  # the type of each edit's value, in words
+    impact_asked = traitlets.Instance(ImpactInputs, allow_none=True)
+    impact_text = traitlets.Unicode()  # what the rate does to live tasks; empty: not known
     plan_blockers = traitlets.Tuple()
     can_plan = traitlets.Bool(default_value=False)
     plan = traitlets.Instance(Plan, allow_none=True)
@@ -143,7 +152,22 @@ class PlanState(BrowseState):
         self._rate = _number(self.rate)
         self.plan_blockers = tuple(self._plan_blockers())
         self.can_plan = not self.plan_blockers
+        self.impact_asked = self._impact_asked()
         self._derive_run()
+
+    def _impact_asked(self) -> ImpactInputs | None:
+        """Return the replay that the form describes; `None` where it describes none."""
+        messages, topic = len(self.table.selected), self.to.strip() or self.home
+        is_rate = not self.rate.strip() or bool(self._rate and self._rate > 0)
+        if not (self.is_replay and messages and topic and is_rate):
+            return None
+        return ImpactInputs(topic, messages, self._rate)
+
+    @traitlets.observe("impact", "impact_asked")
+    def _derive_impact(self, _change: Any) -> None:
+        answer = self.impact
+        is_current = answer is not None and answer.asked == self.impact_asked
+        self.impact_text = answer.text if answer is not None and is_current else ""
 
     def _plan_blockers(self) -> Iterator[str]:
         if self.busy:

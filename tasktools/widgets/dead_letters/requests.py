@@ -134,4 +134,24 @@ class RunResult(MaskedRepr):
     outcome: pd.DataFrame | None
 
 
+@dataclass(frozen=True, slots=True)
+class ImpactInputs:
+    """The replay of so many *messages* to *topic* of which the impact is asked.
+
+    *rate* is in messages a second; `None`: all at once.
+    """
+
+    topic: str
+    messages: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImpactResult:
+    """The impact of a replay on live tasks, in words; empty where the history does not tell."""
+
+    asked: ImpactInputs
+    text: str
+
+
 Order = LookOrder | MessageOrder | PlanOrder | RunOrder

@@ -18,7 +18,9 @@ from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
 
 
-def dead_letters(cluster: Cluster, topic: str | None = None) -> DeadLettersWidget:
+def dead_letters(
+    cluster: Cluster, topic: str | None = None, *, history: Cluster | None = None
+) -> DeadLettersWidget:
     """Return a widget to look at dead letters, and to replay or discard the selected ones.
 
     It groups, filters and selects dead letters, and shows a plan before anything is changed. No
@@ -31,6 +33,9 @@ def dead_letters(cluster: Cluster, topic: str | None = None) -> DeadLettersWidge
         The cluster with the dead letters.
     topic
         The topic that is chosen at first; by default the one with the most dead letters.
+    history
+        A recording of the cluster of 5 days or more: beside the rate it says what a replay at that
+        rate adds to the waits of live tasks.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def dead_letters(cluster: Cluster, topic: str | None = None) -> DeadLettersWidge
     'orders'
 
     """
-    return DeadLettersWidget(cluster, topic)
+    return DeadLettersWidget(cluster, topic, history=history)
 
 
 class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
@@ -58,14 +63,19 @@ class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
     """
 
     def __init__(
-        self, cluster: Cluster, topic: str | None = None, *, post: Post | None = None
+        self,
+        cluster: Cluster,
+        topic: str | None = None,
+        *,
+        history: Cluster | None = None,
+        post: Post | None = None,
     ) -> None:
         super().__init__()
         broker = cluster.broker
         state = DeadLettersState(
             topic=topic, read_only=cluster.read_only, redaction=cluster.redaction
         )
-        self._begin(state, partial(DeadLettersFeed, cluster), post)
+        self._begin(state, partial(DeadLettersFeed, cluster, history), post)
         heading = html.heading(
             "Dead letters",
             f"on {broker.address}",
@@ -99,6 +109,10 @@ class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
         def want(_change: Any = None) -> None:
             feed.want(state.topic)
 
+        def estimate(change: Any) -> None:
+            feed.estimate(change["new"])
+
         want()
         state.observe(guarded(state, "What was ordered", send), "order")
+        state.observe(guarded(state, "The impact of the replay", estimate), "impact_asked")
         state.observe(guarded(state, "Choosing the topic", want), "topic")

@@ -12,12 +12,15 @@ import pytest
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
+from tasktools.capacity.added_waits import AddedWaits
 from tasktools.capacity.replay_impact import choose_rate
 from tasktools.core.clock import ManualClock
 from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
 from tasktools.core.plans import Planned
 from tasktools.demo import write_week
 from tasktools.replay.rates import question_of
+from tasktools.widgets.dead_letters import DeadLettersWidget
+from tests.screen import WidgetScreen
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,54 @@ def test_messages_that_go_to_two_queues_have_no_rate_together() -> None:
         question_of(rows, 30.0, 0.0)
     question = question_of([*rows[1:], Planned(key="x", to="emails", skipped="why")], 30.0, 0.0)
     assert (question.topic, question.messages) == ("orders", 2)
+
+
+class Screen(WidgetScreen[DeadLettersWidget]):
+    def __init__(self, cluster: tt.Cluster, history: tt.Cluster | None) -> None:
+        super().__init__(
+            lambda post: DeadLettersWidget(cluster, "orders", history=history, post=post)
+        )
+        self.state = self.widget.state
+
+    def choose(self, messages: int) -> None:
+        """Look, and select so many."""
+        self.until(lambda: not self.labelled("Look").disabled)
+        self.labelled("Look").click()
+        self.until(lambda: self.state.looked is not None and not self.state.busy)
+        assert self.state.looked is not None
+        self.state.table.select(self.state.looked.frame["key"].iloc[:messages].tolist())
+
+
+def test_the_widget_says_beside_the_rate_what_it_adds_to_live_waits(
+    cluster: tt.Cluster, history: tt.Cluster
+) -> None:
+    dead(cluster, count=60)
+    screen = Screen(cluster, history)
+    state = screen.state
+    assert state.impact_text == ""
+    screen.choose(60)
+    screen.until(lambda: state.impact_text.startswith("sent at once, it adds "))
+    state.rate = "0.011"
+    assert state.impact_text == ""  # of another rate
+    screen.until(lambda: "to the p95 wait of live tasks (80 %)" in state.impact_text)
+    assert state.impact_text.startswith("adds ")
+    state.rate = "fast"
+    assert state.impact_text == ""
+    state.rate, state.verb = "1", "discard"
+    assert state.impact_text == ""
+    screen.widget.close()
+
+
+def test_the_widget_says_nothing_where_the_history_knows_too_little(
+    cluster: tt.Cluster, history: tt.Cluster
+) -> None:
+    dead(cluster, count=3)
+    waits = AddedWaits(history.at("2026-11-18T23:00Z"))
+    at = cluster.clock.time()
+    assert waits.in_words("orders", messages=3, rate=1.0, at=at) == ""
+    assert AddedWaits(history).in_words("nowhere", messages=3, rate=1.0, at=at) == ""
+    screen = Screen(cluster, None)
+    screen.choose(3)
+    screen.until(lambda: screen.state.impact_asked is not None)
+    assert screen.state.impact_text == ""
+    screen.widget.close()

@@ -1,0 +1,53 @@
+"""The wait that a replay adds to live tasks, in a line for who is choosing its rate."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from tasktools.capacity.demand import Demand
+from tasktools.capacity.gather import gather
+from tasktools.capacity.replay_impact import HISTORY, MIN_DAYS
+from tasktools.capacity.replay_rates import hours_of, impact_of
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.errors import NotRecorded
+from tasktools.core.timespans import in_words
+
+_FRESH_SECONDS: Final = 300.0
+AT_ONCE: Final = 1_000.0
+"""Messages a second of a replay without a rate."""
+
+
+class AddedWaits:
+    """Answers by *history*, which is read once in five minutes."""
+
+    def __init__(self, history: Cluster) -> None:
+        self._history = history
+        self._demand: Demand | None = None
+        self._read_at = 0.0
+
+    def in_words(self, topic: str, *, messages: int, rate: float | None, at: float) -> str:
+        """Return what the replay adds; an empty text where the history knows too little.
+
+        It begins *at* (s since the epoch). *rate* is in messages a second; `None`: all at once.
+        """
+        try:
+            hours = hours_of(self._current(), topic, at=at, messages=messages)
+        except NotRecorded:
+            return ""
+        impact = impact_of(hours, rate or AT_ONCE)
+        if hours.days < MIN_DAYS or impact is None:
+            return ""
+        how = "" if rate else "sent at once, it "
+        if impact.added_high < 1:
+            return f"{how}adds less than 1 s to the p95 wait of live tasks (80 %)"
+        low, high = in_words(impact.added_low, units=1), in_words(impact.added_high, units=1)
+        span = low if low == high else f"{low} to {high}"
+        return f"{how}adds {span} to the p95 wait of live tasks (80 %)"
+
+    def _current(self) -> Demand:
+        now = time.monotonic()
+        if self._demand is None or now - self._read_at > _FRESH_SECONDS:
+            self._demand = gather(self._history, since=HISTORY)
+            self._read_at = now
+        return self._demand
