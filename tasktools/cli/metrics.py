@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -17,6 +18,7 @@ from tasktools.cli.time_options import span
 
 if TYPE_CHECKING:  # imported when it is served: prometheus_client takes 0.2 s
     from tasktools.metrics.exporter import Exporter
+    from tasktools.metrics.needs import Needs
 
 _POLL_SECONDS: Final = 0.2
 _PORT: Final = 9105
@@ -47,9 +49,30 @@ _PORT: Final = 9105
     metavar="SPAN",
     help="How often the cluster is looked at; a scrape gets the values of the last look.",
 )
+@click.option(
+    "--recorded",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A recording of the cluster: serve the needed workers, too, as `tasktools capacity` says.",
+)
+@click.option(
+    "--wait",
+    default="30s",
+    show_default=True,
+    callback=span,
+    metavar="SPAN",
+    help="With --recorded: how long tasks may wait for their first try.",
+)
 @with_access
 def metrics(
-    access: Access, names: tuple[str, ...], *, port: int, address: str, every: float
+    access: Access,
+    names: tuple[str, ...],
+    *,
+    port: int,
+    address: str,
+    every: float,
+    recorded: Path | None,
+    wait: float,
 ) -> None:
     """Serve metrics of the cluster for Prometheus, until Ctrl-C, SIGTERM or SIGHUP.
 
@@ -64,14 +87,35 @@ def metrics(
             )
         from tasktools.metrics.exporter import Exporter, served
 
-        exporter = Exporter(
-            cluster, every=every, timeout=access.timeout, version=tasktools.__version__
-        )
-        with exporter, _reporting_no_port(address, port), served(exporter, address, port) as bound:
+        with (
+            _needs(recorded, wait, access.mask) as needs,
+            Exporter(
+                cluster,
+                every=every,
+                timeout=access.timeout,
+                version=tasktools.__version__,
+                needs=needs,
+            ) as exporter,
+            _reporting_no_port(address, port),
+            served(exporter, address, port) as bound,
+        ):
             of = render.harmless(cluster.broker.address)
             output.remark(_warnings(address))
             output.remark([f"Serving http://{address}:{bound}/metrics of {of}; Ctrl-C ends it."])
-            _until_ended(exporter, end_signal)
+            _until_ended(exporter, needs, end_signal)
+
+
+@contextlib.contextmanager
+def _needs(recorded: Path | None, wait: float, mask: tuple[str, ...]) -> Iterator[Needs | None]:
+    """Compute the needed workers by a recording, if there is one."""
+    if recorded is None:
+        yield None
+        return
+    from tasktools.metrics.needs import Needs
+
+    dsn = f"sqlite:///{recorded.absolute()}"
+    with tasktools.connect(dsn, mask=mask) as history, Needs(history, wait_below=wait) as needs:
+        yield needs
 
 
 @contextlib.contextmanager
@@ -100,10 +144,11 @@ def _warnings(address: str) -> list[str]:
     ]
 
 
-def _until_ended(exporter: Exporter, end_signal: EndSignal) -> None:
-    """Wait for a signal; print meanwhile why the broker could not be asked."""
+def _until_ended(exporter: Exporter, needs: Needs | None, end_signal: EndSignal) -> None:
+    """Wait for a signal; print meanwhile why the broker or the recording could not be asked."""
     last_shown: str | None = None
     while not end_signal.wait(_POLL_SECONDS):
-        if exporter.problem != last_shown:
-            last_shown = exporter.problem
+        problem = exporter.problem or (None if needs is None else needs.problem)
+        if problem != last_shown:
+            last_shown = problem
             output.remark([render.harmless(last_shown or "It goes on.")])

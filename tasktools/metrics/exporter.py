@@ -22,6 +22,7 @@ from tasktools.core.errors import TaskToolsError
 from tasktools.diagnosis.looks import look
 from tasktools.metrics.families import FAMILIES, Labels, Reading, Samples, samples_of
 from tasktools.metrics.families import samples_of_counts as of_counts
+from tasktools.metrics.needs import Needs
 from tasktools.metrics.queue_heads import QueueHeads
 from tasktools.metrics.task_counts import TaskCounts
 
@@ -40,11 +41,20 @@ class Exporter(Collector):
     """The metrics of *cluster*, looked up *every* so many seconds while it is open.
 
     Values are served until twice that, and *timeout* seconds, have gone by without another look.
-    *version* is that of tasktools.
+    *version* is that of tasktools; *needs* adds the workers that are needed, by a recording.
     """
 
-    def __init__(self, cluster: Cluster, *, every: float, timeout: float, version: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        every: float,
+        timeout: float,
+        version: str,
+        needs: Needs | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._needs = needs
         self._every = every
         self._fresh_seconds = 2 * every + timeout
         self._info = (version, cluster.broker.layout.name, str(cluster.broker.demo).lower())
@@ -111,6 +121,8 @@ class Exporter(Collector):
             },
             self._topics,
         )
+        if self._needs is not None:
+            samples |= self._needs.samples()
         for family in FAMILIES:
             kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
             metric = kind(family.name, family.meaning, labels=family.labels)

@@ -128,6 +128,31 @@ FAMILIES: Final = (
         ("topic",),
         "Messages that workers said to have dead-lettered.",
     ),
+    Family(
+        "tasktools_topic_needed_workers",
+        "gauge",
+        ("topic",),
+        "Workers that are needed by the recording, as tasktools capacity says; topics that share "
+        "workers need them together.",
+    ),
+    Family(
+        "tasktools_topic_needed_workers_low",
+        "gauge",
+        ("topic",),
+        "Lower limit of the 90 % interval of the needed workers.",
+    ),
+    Family(
+        "tasktools_topic_needed_workers_high",
+        "gauge",
+        ("topic",),
+        "Upper limit of the 90 % interval of the needed workers.",
+    ),
+    Family(
+        "tasktools_needed_timestamp_seconds",
+        "gauge",
+        (),
+        "When the needed workers were computed, as seconds since the epoch.",
+    ),
     Family("tasktools_worker_running_tasks", "gauge", ("worker",), "Tasks that it is executing."),
     Family(
         "tasktools_worker_capacity_tasks",

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import tasktools as tt
 from tasktools.cli import main
+from tasktools.demo import write_week
 from tasktools.testing import eventually
 from tests.unit.metrics.scrape import scrape, value, values
 
@@ -75,6 +76,25 @@ def test_a_recording_is_refused(tmp_path: Path) -> None:
     result = run("--dsn", f"sqlite:///{file}")
     assert result.exit_code == 1
     assert "this is a recording; nothing was served" in result.stderr
+
+
+def test_the_needed_workers_are_those_of_the_recording(tmp_path: Path) -> None:
+    file = tmp_path / "week.db"
+    write_week(file)
+    with tt.connect(f"sqlite:///{file}") as history:
+        solved = tt.capacity.solve(history, wait_below="60s").set_index("topic")["workers"]
+    with serving("--dsn", "demo://", "--recorded", str(file), "--wait", "60s") as (_, port):
+        name = "tasktools_topic_needed_workers"
+        eventually(lambda: value(values(scrape(port)), name, topic="orders") is not None)
+        scraped = values(scrape(port))
+        for topic, workers in solved.dropna().items():
+            assert value(scraped, name, topic=str(topic)) == workers
+
+
+def test_a_recording_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    result = run("--dsn", "demo://", "--recorded", str(tmp_path / "none.db"))
+    assert result.exit_code == 1
+    assert "none.db" in result.stderr
 
 
 def test_a_look_at_every_moment_is_refused() -> None:

@@ -53,7 +53,8 @@ def test_the_demo_is_served_and_its_names_are_as_prometheus_wants_them(demo: tt.
     }
     assert lint(by_name) == []
     assert by_name.keys() == {family.name for family in FAMILIES}
-    assert all(family.samples for family in by_name.values())
+    without = {name for name, family in by_name.items() if not family.samples}
+    assert without == {name for name in by_name if "_needed_" in name}  # of a recording
     for family in FAMILIES:
         served_family = by_name[family.name]
         assert (served_family.type, served_family.documentation) == (family.kind, family.meaning)

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.capacity_schemas import SOLUTIONS
 from tasktools.core.models import Source
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
@@ -17,6 +19,7 @@ from tasktools.metrics.families import (
     samples_of,
     samples_of_counts,
 )
+from tasktools.metrics.needs import samples_of_needs
 from tests.unit.diagnosis import facts_factory as make
 
 COUNTS = ("succeeded", "failed", "dead_lettered")
@@ -119,4 +122,16 @@ def test_a_broker_that_did_not_answer_is_not_up() -> None:
 def test_every_sample_is_of_a_family() -> None:
     counts: dict[str, dict[str, int]] = {name: {} for name in COUNTS}
     served = {*read(make.facts()), *samples_of_counts(counts, ["emails"])}
-    assert served | {"tasktools_up", "tasktools_info"} == {family.name for family in FAMILIES}
+    served |= {*samples_of_needs(frame_from(SOLUTIONS, []), 0.0), "tasktools_up", "tasktools_info"}
+    assert served == {family.name for family in FAMILIES}
+
+
+def test_needs_that_are_not_known_are_absent() -> None:
+    rows: list[list[Any]] = [[None] * len(SOLUTIONS.names) for _ in range(2)]
+    for row_values, topic, workers in zip(rows, ("emails", "images"), (3, None), strict=True):
+        row_values[SOLUTIONS.names.index("topic")] = topic
+        row_values[SOLUTIONS.names.index("workers")] = workers
+    needs = samples_of_needs(frame_from(SOLUTIONS, rows), 7.0)
+    assert needs["tasktools_topic_needed_workers"] == [(("emails",), 3.0)]
+    assert needs["tasktools_topic_needed_workers_high"] == []
+    assert needs["tasktools_needed_timestamp_seconds"] == [((), 7.0)]

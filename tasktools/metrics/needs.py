@@ -1,0 +1,75 @@
+"""The workers that are needed, by a recording: computed anew now and then, beside the looks."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any, Final, Self
+
+import pandas as pd
+
+from tasktools.capacity.solve import solve
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import SystemClock
+from tasktools.core.errors import TaskToolsError
+from tasktools.metrics.families import MAX_LABEL_VALUES, Samples
+
+_EVERY_SECONDS: Final = 3600.0  # what a week needs does not change sooner
+_RETRY_SECONDS: Final = 60.0
+_END_SECONDS: Final = 2.0
+_METRICS: Final = {
+    "tasktools_topic_needed_workers": "workers",
+    "tasktools_topic_needed_workers_low": "workers_low",
+    "tasktools_topic_needed_workers_high": "workers_high",
+}
+
+
+class Needs:
+    """The workers that topics need so that 95 % of their tasks wait *wait_below* seconds at most.
+
+    They are solved in a thread of their own, as long as this is open; until then they are absent.
+    """
+
+    def __init__(self, history: Cluster, *, wait_below: float) -> None:
+        self._history = history
+        self._wait_below = wait_below
+        self._samples: Samples = {}
+        self._end = threading.Event()
+        self._context = contextlib.ExitStack()
+        self.problem: str | None = None
+        """Why the last attempt failed; `None`: it did not."""
+
+    def __enter__(self) -> Self:
+        thread = threading.Thread(target=self._run, name="tasktools-metrics-needs", daemon=True)
+        thread.start()
+        self._context.callback(thread.join, _END_SECONDS)  # a simulation ends in its own time
+        self._context.callback(self._end.set)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._context.close()
+
+    def samples(self) -> Samples:
+        """Return what is known by now."""
+        return self._samples
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self._samples = samples_of_needs(
+                    solve(self._history, wait_below=self._wait_below), SystemClock().time()
+                )
+                self.problem = None
+            except TaskToolsError as error:
+                self.problem = f"The recording does not tell the needed workers: {error}"
+            self._end.wait(_EVERY_SECONDS if self.problem is None else _RETRY_SECONDS)
+
+
+def samples_of_needs(solutions: pd.DataFrame, at: float) -> Samples:
+    """Return the samples of a frame `SOLUTIONS` that was computed *at* (s since the epoch)."""
+    rows: list[dict[Any, Any]] = solutions.head(MAX_LABEL_VALUES).to_dict("records")
+    samples: Samples = {
+        metric: [((row["topic"],), float(row[column])) for row in rows if not pd.isna(row[column])]
+        for metric, column in _METRICS.items()
+    }
+    return {**samples, "tasktools_needed_timestamp_seconds": [((), at)]}
