@@ -65,16 +65,15 @@ class Forecast:
             f"{moment(at + span):{spelling}}" if math.isfinite(span) else None
             for span in self.shown
         )
-        goal = "empties" if self.level <= 0 else f"down to {self.level:,.0f}"
-        if early is None:
-            band = f"not within {within}, 80 %"
-        elif late is None:
-            band = f"{goal} after {early} UTC, 80 %, perhaps not within {within}"
-        else:
-            band = f"{goal} between {early} and {late} UTC, 80 %"
         if self.not_within >= MAY_NOT:
-            return f"may not end within {within} ({self.not_within:.0%}); {band}"
-        return band
+            soonest = f"; at {early} UTC at the earliest" if early else ""
+            return f"may not end within {within} ({self.not_within:.0%}){soonest}"
+        goal = "empties" if self.level <= 0 else f"down to {self.level:,.0f}"
+        if early is None:  # earlier forecasts were all too early
+            return f"not within {within}, 80 %"
+        if late is None:
+            return f"{goal} after {early} UTC, 80 %, perhaps not within {within}"
+        return f"{goal} between {early} and {late} UTC, 80 %"
 
     def band(self) -> list[tuple[float, float, float, float]]:
         """Return the depth to come, the near future in finer steps: spans from now (s), each with

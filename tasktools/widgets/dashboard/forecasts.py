@@ -58,9 +58,13 @@ def _short(made: Forecast, at: float) -> str:
     """Return *made* in a few words."""
     if made.not_within >= WILL_NOT:
         return made.words(at)
+    within = in_words(made.horizon)
     if made.not_within >= MAY_NOT:
-        return f"may not end within {in_words(made.horizon)}"
+        return f"may not end within {within}"
+    if math.isinf(made.earliest):
+        return made.words(at)
     goal = "empties" if made.level <= _EMPTY else f"is down to {made.level:,.0f}"
     early = f"{moment(at + made.earliest):%H:%M}"
-    late = f"{moment(at + made.latest):%H:%M}" if math.isfinite(made.latest) else "?"
-    return f"{goal} {early}\N{EN DASH}{late} UTC, 80 %"
+    if math.isinf(made.latest):
+        return f"{goal} after {early} UTC, 80 %"
+    return f"{goal} {early}\N{EN DASH}{moment(at + made.latest):%H:%M} UTC, 80 %"

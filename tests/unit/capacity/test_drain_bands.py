@@ -106,6 +106,14 @@ def test_words_tell_the_band_and_what_may_not_be() -> None:
     assert made(bins(200, 300), level=0.0).words(0.0).startswith("empties between")
 
 
+def test_after_forecasts_that_were_all_too_early_nothing_is_promised() -> None:
+    late = [1.0] * 300
+    answer = forecast(bins(285, 300), 10.0, TIMING, late, np.random.default_rng(2))
+    assert answer is not None
+    assert math.isinf(answer.earliest)
+    assert answer.words(0.0) == "not within 6 h, 80 %"
+
+
 def test_the_band_of_depths_ends_where_the_band_of_times_does() -> None:
     answer = made(bins(arrivals=200, completions=300))
     rows = answer.band()
