@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from tasktools.capacity import arrivals, quality
+from tasktools.capacity import quality
 from tasktools.capacity.demand import Demand
+from tasktools.capacity.estimates import Estimates, estimates
 from tasktools.capacity.gather import gather_with_names
-from tasktools.capacity.service_times import ServiceTimes, of_topic
+from tasktools.capacity.service_times import ServiceTimes
 from tasktools.capacity.weekly import HOURS_OF_WEEK
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import build
@@ -85,11 +86,12 @@ def inputs(history: Cluster, since: Moment = "28D", until: Moment | None = None)
 
     """
     demand, by_task = gather_with_names(history, since=since, until=until)
-    checks = quality.checks(demand)
+    by_topic = estimates(demand)
+    checks = quality.checks(demand, by_topic)
     frames = (
-        build.frame_from(schemas.ARRIVALS, list(_arrival_rows(demand))),
-        build.frame_from(schemas.SERVICES, list(_service_rows(demand, by_task))),
-        build.frame_from(schemas.BURSTS, list(_burst_rows(demand))),
+        build.frame_from(schemas.ARRIVALS, list(_arrival_rows(by_topic))),
+        build.frame_from(schemas.SERVICES, list(_service_rows(by_topic, by_task))),
+        build.frame_from(schemas.BURSTS, list(_burst_rows(by_topic))),
         build.frame_from(
             schemas.QUALITY,
             [(c.topic, c.check, _known(c.value), c.limit, c.ok, c.note) for c in checks],
@@ -112,9 +114,9 @@ def _notes(checks: Iterable[quality.Check]) -> list[str]:
     return notes[:_MAX_NOTES] + ([f"and {more} more (quality has them)"] if more > 0 else [])
 
 
-def _arrival_rows(demand: Demand) -> Iterator[tuple[Any, ...]]:
-    for topic in demand.topics:
-        rates = arrivals.of_topic(demand, topic)
+def _arrival_rows(by_topic: Mapping[str, Estimates]) -> Iterator[tuple[Any, ...]]:
+    for topic, of_topic in by_topic.items():
+        rates = of_topic.rates
         for hour in range(HOURS_OF_WEEK):
             values = (rates.rate[hour], rates.low[hour], rates.high[hour])
             yield (
@@ -127,10 +129,10 @@ def _arrival_rows(demand: Demand) -> Iterator[tuple[Any, ...]]:
 
 
 def _service_rows(
-    demand: Demand, by_task: Mapping[tuple[str, str], ServiceTimes]
+    by_topic: Mapping[str, Estimates], by_task: Mapping[tuple[str, str], ServiceTimes]
 ) -> Iterator[tuple[Any, ...]]:
-    for name, topic in demand.topics.items():
-        yield name, None, *_spans(of_topic(topic))
+    for name, of_topic in by_topic.items():
+        yield name, None, *_spans(of_topic.services)
         for own, task_name in sorted(by_task):
             if own == name:
                 yield name, task_name, *_spans(by_task[name, task_name])
@@ -142,10 +144,9 @@ def _spans(times: ServiceTimes) -> tuple[Any, ...]:
     return times.tries, times.censored, *map(_known, spans), _known(times.scv)
 
 
-def _burst_rows(demand: Demand) -> Iterator[tuple[Any, ...]]:
-    for name, topic in demand.topics.items():
-        window, dispersion = quality.dispersion_of(demand, topic)
-        yield name, window, _known(dispersion)
+def _burst_rows(by_topic: Mapping[str, Estimates]) -> Iterator[tuple[Any, ...]]:
+    for name, of_topic in by_topic.items():
+        yield name, of_topic.window, _known(of_topic.dispersion)
 
 
 def _known(value: float | None) -> float | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from tasktools.capacity import arrivals, bursts
 from tasktools.capacity.demand import Demand, Evidence, TopicDemand
-from tasktools.capacity.service_times import ServiceTimes, of_topic
+from tasktools.capacity.estimates import Estimates, estimates_of
 from tasktools.capacity.weekly import DAY, HOUR, hour_of_week
 from tasktools.core.timespans import in_words
 
@@ -51,16 +50,33 @@ class Check:
 _Checked = tuple[str, float | None, float, bool | None, str | None]
 
 
-def checks(demand: Demand) -> tuple[Check, ...]:
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The topic that is checked, in its demand, and the estimates of it."""
+
+    demand: Demand
+    topic: TopicDemand
+    estimates: Estimates
+
+
+def checks(demand: Demand, estimates: Mapping[str, Estimates]) -> tuple[Check, ...]:
     """Return what was checked of each topic of *demand*, in a fixed order."""
-    return tuple(check for topic in demand.topics.values() for check in checks_of(demand, topic))
+    return tuple(
+        check
+        for name, topic in demand.topics.items()
+        for check in _checks(_Subject(demand, topic, estimates[name]))
+    )
 
 
 def checks_of(demand: Demand, topic: TopicDemand) -> Iterator[Check]:
     """Yield what was checked of one topic."""
+    return _checks(_Subject(demand, topic, estimates_of(demand, topic)))
+
+
+def _checks(subject: _Subject) -> Iterator[Check]:
     for check in _CHECKS:
-        for values in check(demand, topic):
-            yield Check(topic.topic, *values)
+        for values in check(subject):
+            yield Check(subject.topic.topic, *values)
 
 
 def recorded_days(demand: Demand) -> float:
@@ -68,7 +84,8 @@ def recorded_days(demand: Demand) -> float:
     return sum(until - since for since, until in demand.recorded) / DAY
 
 
-def _span(demand: Demand, _topic: TopicDemand) -> Iterator[_Checked]:
+def _span(subject: _Subject) -> Iterator[_Checked]:
+    demand = subject.demand
     days = (demand.until - demand.since) / DAY
     note = None
     if days < 1:
@@ -83,7 +100,8 @@ def _span(demand: Demand, _topic: TopicDemand) -> Iterator[_Checked]:
     yield "days from start to end", days, _WEEK_DAYS, note is None, note
 
 
-def _gaps(demand: Demand, _topic: TopicDemand) -> Iterator[_Checked]:
+def _gaps(subject: _Subject) -> Iterator[_Checked]:
+    demand = subject.demand
     whole = demand.until - demand.since
     missing = 1 - recorded_days(demand) * DAY / whole if whole > 0 else 0.0
     ok = missing <= _MAX_MISSING
@@ -91,8 +109,8 @@ def _gaps(demand: Demand, _topic: TopicDemand) -> Iterator[_Checked]:
     yield "share in gaps", missing, _MAX_MISSING, ok, note
 
 
-def _busiest_hour(demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
-    rates = arrivals.of_topic(demand, topic.topic)
+def _busiest_hour(subject: _Subject) -> Iterator[_Checked]:
+    demand, rates = subject.demand, subject.estimates.rates
     if np.isnan(rates.rate).all() or not np.nanmax(rates.rate) > 0:
         return
     busiest = np.flatnonzero(rates.rate >= _NEARLY_BUSIEST * np.nanmax(rates.rate)).tolist()
@@ -127,9 +145,8 @@ def _hour_name(hour: int) -> str:
     return f"{day[hour // 24]} {hour % 24:02}:00"
 
 
-def _bursts(demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
-    spread = dispersion_of(demand, topic)[1]
-    count = len(topic.arrivals)
+def _bursts(subject: _Subject) -> Iterator[_Checked]:
+    spread, count = subject.estimates.dispersion, len(subject.topic.arrivals)
     if math.isnan(spread):
         note = f"{count:,} arrivals are recorded: too few to tell whether they come in bursts"
         yield "independent arrivals", None, _MIN_BURSTS, None, note
@@ -147,19 +164,8 @@ def _bursts(demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
     yield "independent arrivals", value, _MIN_BURSTS, ok, note or None
 
 
-def dispersion_of(demand: Demand, topic: TopicDemand) -> tuple[float, float]:
-    """Return the length of the windows (s), and the dispersion of the arrivals in them."""
-    window = bursts.window_of(_mean(of_topic(topic)))
-    spans = demand.recorded if demand.sampled is None else demand.sampled
-    return window, bursts.dispersion(topic.arrivals, spans, window)
-
-
-def _mean(times: ServiceTimes) -> float:
-    return 0.0 if math.isnan(times.mean) else times.mean
-
-
-def _services(demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
-    times = of_topic(topic)
+def _services(subject: _Subject) -> Iterator[_Checked]:
+    demand, times = subject.demand, subject.estimates.services
     ended = times.tries - times.censored
     ok = ended >= _MIN_TRIES
     note = None if ok else f"{ended:,} tries ended: too few to know the long ones"
@@ -186,8 +192,8 @@ def _services(demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
     yield "recorded mean service times", value, _MIN_SERVICES, ok, note
 
 
-def _evidence(_demand: Demand, topic: TopicDemand) -> Iterator[_Checked]:
-    evidence = topic.evidence
+def _evidence(subject: _Subject) -> Iterator[_Checked]:
+    topic, evidence = subject.topic, subject.topic.evidence
     if evidence is None:
         return
     ok = evidence.resolution <= _MAX_RESOLUTION
@@ -244,6 +250,6 @@ def _waiting(topic: TopicDemand, evidence: Evidence) -> Iterator[_Checked]:
         yield "share waiting at the start", share, _MAX_BACKLOG, ok, note
 
 
-_CHECKS: Final[tuple[Callable[[Demand, TopicDemand], Iterator[_Checked]], ...]] = (
+_CHECKS: Final[tuple[Callable[[_Subject], Iterator[_Checked]], ...]] = (
     *(_span, _gaps, _busiest_hour, _bursts, _services, _evidence),
 )

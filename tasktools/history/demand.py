@@ -35,6 +35,8 @@ SELECT m.n FROM (
 ) AS s CROSS JOIN messages AS m ON m.task = s.task
 WHERE ifnull(m.attempts, 0) = 0 AND m.n > (SELECT min(n) FROM messages WHERE task = m.task)
 """
+_MANY_MESSAGES: Final = 100_000
+"""Messages of which those that repeat a task are looked for only if there are too many."""
 _MAX_WAITS: Final = 1_000  # of a topic
 _WAITS: Final = """
 WITH RECURSIVE chosen(n) AS (
@@ -99,14 +101,28 @@ def arrivals(connection: sqlite3.Connection, spans: Spans) -> dict[int, Floats]:
 
     A task that was published again, as a retry is, does not count again.
     """
-    repeated = np.fromiter((row[0] for row in connection.execute(_REPEATED)), np.int64)
-    columns = ("topic", "at", "n") if len(repeated) else ("topic", "at")
-    topic, at, *n = number_texts.of_time(connection, "messages", columns, _IS_FRESH, spans)
-    if len(repeated):
-        is_first = ~np.isin(n[0], repeated)
-        topic, at = topic[is_first], at[is_first]
+    topic, at = number_texts.of_time(connection, "messages", ("topic", "at"), _IS_FRESH, spans)
+    if len(at) < _MANY_MESSAGES or len(at) > _counted(connection, np.unique(topic), spans):
+        repeated = np.fromiter((row[0] for row in connection.execute(_REPEATED)), np.int64)
+        if len(repeated):
+            columns = ("topic", "at", "n")
+            topic, at, n = number_texts.of_time(connection, "messages", columns, _IS_FRESH, spans)
+            is_first = ~np.isin(n, repeated)
+            topic, at = topic[is_first], at[is_first]
     times_of = by_topic(topic, at)
     return {number: np.sort(times, kind="stable") / 1000 for number, (times,) in times_of}
+
+
+def _counted(connection: sqlite3.Connection, topics: Ints, spans: Spans) -> float:
+    """Return at most how many messages of *topics* there are if each is of another task: as many as
+    the recorder counted tasks, and a thousandth."""
+    query = "SELECT total(published) FROM topic_samples WHERE topic = ? AND at > ? AND at <= ?"
+    counts = (
+        connection.execute(query, (topic, *span)).fetchone()[0]
+        for topic in topics.tolist()
+        for span in spans
+    )
+    return 1.001 * float(sum(counts))
 
 
 def tries(connection: sqlite3.Connection, spans: Spans) -> dict[int, Tries]:
