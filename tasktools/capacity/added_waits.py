@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from tasktools.capacity.demand import Demand
-from tasktools.capacity.gather import gather
-from tasktools.capacity.replay_impact import HISTORY, MIN_DAYS
-from tasktools.capacity.replay_rates import hours_of, impact_of
+from tasktools.capacity.replay_history import ReplayHistory
+from tasktools.capacity.replay_impact import MIN_DAYS
+from tasktools.capacity.replay_rates import impact_of
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import NotRecorded
 from tasktools.core.timespans import in_words
@@ -23,7 +22,7 @@ class AddedWaits:
 
     def __init__(self, history: Cluster) -> None:
         self._history = history
-        self._demand: Demand | None = None
+        self._recorded: ReplayHistory | None = None
         self._read_at = 0.0
 
     def in_words(self, topic: str, *, messages: int, rate: float | None, at: float) -> str:
@@ -32,7 +31,7 @@ class AddedWaits:
         It begins *at* (s since the epoch). *rate* is in messages a second; `None`: all at once.
         """
         try:
-            hours = hours_of(self._current(), topic, at=at, messages=messages)
+            hours = self._current(at).hours(topic, at=at, messages=messages)
         except NotRecorded:
             return ""
         impact = impact_of(hours, rate or AT_ONCE)
@@ -45,9 +44,9 @@ class AddedWaits:
         span = low if low == high else f"{low} to {high}"
         return f"{how}adds {span} to the p95 wait of live tasks (80 %)"
 
-    def _current(self) -> Demand:
+    def _current(self, at: float) -> ReplayHistory:
         now = time.monotonic()
-        if self._demand is None or now - self._read_at > _FRESH_SECONDS:
-            self._demand = gather(self._history, since=HISTORY)
+        if self._recorded is None or now - self._read_at > _FRESH_SECONDS:
+            self._recorded = ReplayHistory.read(self._history, at)
             self._read_at = now
-        return self._demand
+        return self._recorded

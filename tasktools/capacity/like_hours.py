@@ -6,6 +6,7 @@ fills the queue as it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -33,6 +34,8 @@ _OFFSETS: Final = tuple(60.0 * minutes for minutes in (-45, -27, -9, 9, 27, 45))
 _SEED: Final = 41
 _SLACK: Final = 600.0  # seconds of traffic that are simulated beyond the last message that is sent
 _MAX_EXTENSIONS: Final = 6
+_POOL_BUDGET: Final = 1_000_000
+"""Tries of all windows of a pool, of which one takes a microsecond at each rate."""
 
 
 class LiveWaits(NamedTuple):
@@ -121,50 +124,68 @@ class LikeHours:
 
 
 def like_hours(
-    demand: Demand, pool: Pool, topic: str, *, at: float, messages: int, backlog: int = 0
+    demand: Demand,
+    pool: Pool,
+    topic: str,
+    *,
+    at: float,
+    messages: int,
+    backlog: int = 0,
+    parts: Sequence[Demand] = (),
 ) -> LikeHours:
     """Return the windows of *topic* for a replay of so many messages that begins *at* (s).
 
-    *demand* has service times of each topic of *pool*, which has workers.
+    *demand* has service times of each topic of *pool*, which has workers. Traffic is that of the
+    *parts* of it that were read as a whole, if there are any.
     """
     topics = {
         name: demand.topics[name]
         for name in pool.topics
         if len(demand.topics[name].arrivals) or name == topic
     }
-    tasks = {name: tasks_of(each) for name, each in topics.items()}
+    is_pool = needs_events(pool, topics)
     rng = np.random.default_rng(_SEED)
-    windows = []
-    for start, until in _starts(demand, at):
-        live = {name: _shifted(each, start, until) for name, each in tasks.items()}
-        windows.append(
-            Window(
-                start,
-                until - start,
-                live,
-                _drawn(topics[topic], messages, rng),
-                _drawn(topics[topic], backlog, rng),
-            )
-        )
+    windows: list[Window] = []
+    for part in parts or (demand,):
+        tasks = {name: tasks_of(part.topics[name]) for name in topics if name in part.topics}
+        if topic not in tasks:
+            continue
+        for start, until in _starts(part, at):
+            live = {name: _shifted(each, start, until) for name, each in tasks.items()}
+            replayed = _drawn(topics[topic], messages, rng)
+            waiting = _drawn(topics[topic], backlog, rng)
+            windows.append(Window(start, until - start, live, replayed, waiting))
     limits = {name: each.limit for name, each in topics.items()}
-    slots = pool.slots or 0
-    limit = limits[topic]
+    slots, limit = pool.slots or 0, limits[topic]
     return LikeHours(
         topic,
         pool,
         slots if limit is None else min(slots, limit),
         limits,
-        needs_events(pool, topics),
-        tuple(windows),
+        is_pool,
+        _affordable(windows) if is_pool else tuple(windows),
     )
+
+
+def _affordable(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Return every window, or every second or third one, if they are many tasks to simulate event
+    by event."""
+    tries = sum(each.tries for window in windows for each in window.live.values())
+    step = min(math.ceil(tries / _POOL_BUDGET), len(_OFFSETS) // 2) if tries else 1
+    return tuple(windows[::step])
+
+
+def days_like(demand: Demand, at: float) -> list[float]:
+    """Return the time of the day *at* on each of the last days of *demand*, the newest first."""
+    newest = np.floor((demand.until - at) / DAY)
+    return [float(at + (newest - day) * DAY) for day in range(_DAYS + 1)]
 
 
 def _starts(demand: Demand, at: float) -> Iterator[tuple[float, float]]:
     """Yield the starts of windows, and until when traffic was recorded from there on."""
-    newest = np.floor((demand.until - at) / DAY)
-    for day in range(_DAYS + 1):
+    for day in days_like(demand, at):
         for offset in _OFFSETS:
-            start = at + (newest - day) * DAY + offset
+            start = day + offset
             for since, until in demand.recorded:
                 if since <= start - WARM_UP and start + WARM_UP <= until:
                     yield start, until

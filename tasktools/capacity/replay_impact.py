@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from tasktools.capacity.gather import gather
 from tasktools.capacity.like_hours import DAY, LikeHours
+from tasktools.capacity.replay_history import ReplayHistory
 from tasktools.capacity.replay_rates import (
     LOWEST_RATE,
     Impact,
     fastest_useful,
     highest_rate,
-    hours_of,
     impact_of,
 )
 from tasktools.cluster.cluster import Cluster
@@ -28,7 +27,6 @@ from tasktools.replay.rates import ChosenRate, RateQuestion
 
 MIN_DAYS: Final = 5
 """Days with an hour like this one, below which the band is a guess."""
-HISTORY: Final = "9D"  # 7 days, an hour before them, and the hours around this one
 
 
 def replay_impact(
@@ -94,8 +92,8 @@ def replay_impact(
             "computed."
         )
     limit = None if wait_below is None else seconds(wait_below)
-    demand = gather(history, since=HISTORY)
-    hours = hours_of(demand, topic, at=history.clock.time(), messages=messages)
+    at = history.clock.time()
+    hours = ReplayHistory.read(history, at).hours(topic, at=at, messages=messages)
     impact = impact_of(hours, rate, wait_below=limit)
     waits: list[Any] = [None] * 5
     if impact is not None:
@@ -120,10 +118,10 @@ def choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
     Raises `InvalidPlan` where too little was recorded to tell, or no rate keeps them.
     """
     limit, topic = question.wait_below, question.topic
-    demand = gather(history, since=HISTORY)
+    recorded = ReplayHistory.read(history, question.at)
+    demand = recorded.demand
     try:
-        hours = hours_of(
-            demand,
+        hours = recorded.hours(
             topic,
             at=question.at,
             messages=question.messages,

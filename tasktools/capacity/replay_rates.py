@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,10 +95,18 @@ def _band(values: FloatArray) -> tuple[float, float]:
 
 
 def hours_of(
-    demand: Demand, topic: str, *, at: float, messages: int, backlog: int = 0
+    demand: Demand,
+    topic: str,
+    *,
+    at: float,
+    messages: int,
+    backlog: int = 0,
+    parts: Sequence[Demand] = (),
 ) -> LikeHours:
-    """Return the hours like the one that begins *at* (s); raises `NotRecorded` without any task of
-    *topic*, or without a worker of it."""
+    """Return the hours like the one that begins *at* (s), of *demand* or of *parts* of it.
+
+    Raises `NotRecorded` without any task of *topic*, or without a worker of it.
+    """
     recorded = demand.topics.get(topic)
     if recorded is None or not len(recorded.arrivals):
         raise NotRecorded(
@@ -116,7 +124,7 @@ def hours_of(
             f"No worker of {topic!r} was there at the end of the recording; nothing was changed. "
             "Start its workers, and record them."
         )
-    return like_hours(demand, pool, topic, at=at, messages=messages, backlog=backlog)
+    return like_hours(demand, pool, topic, at=at, messages=messages, backlog=backlog, parts=parts)
 
 
 def _pool_of(demand: Demand, topic: str) -> Pool:

@@ -13,6 +13,7 @@ import pytest
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.capacity.added_waits import AddedWaits
+from tasktools.capacity.replay_history import ReplayHistory
 from tasktools.capacity.replay_impact import choose_rate
 from tasktools.core.clock import ManualClock
 from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
@@ -82,6 +83,20 @@ def test_few_like_hours_are_said_and_none_leave_waits_missing(history: tt.Cluste
     ).to_dict("records")
     assert none["note"] == "no hour like this one was recorded"
     assert none["wait"] is pd.NaT
+
+
+def test_of_a_recording_that_is_too_large_only_the_hours_like_this_one_are_read(
+    history: tt.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = history.at("2026-11-22T12:00Z")
+    options: dict[str, Any] = {"messages": 50, "rate": 0.2}
+    whole = tt.replay_impact(noon, "orders", **options)
+    monkeypatch.setattr("tasktools.history.demand_reader._MAX_TRIES", 10_000)
+    part = tt.replay_impact(noon, "orders", **options)
+    assert ReplayHistory.read(noon, noon.clock.time()).parts
+    assert part["days"].tolist() == whole["days"].tolist() == [6]
+    wait, expected = (each["wait"].dt.total_seconds().iloc[0] for each in (part, whole))
+    assert wait == pytest.approx(expected, rel=0.5, abs=2)
 
 
 def test_a_topic_that_was_not_recorded_is_said(history: tt.Cluster) -> None:
