@@ -1,4 +1,4 @@
-"""Recordings of a topic whose numbers are given."""
+"""Recordings of topics whose numbers are given."""
 
 from __future__ import annotations
 
@@ -13,30 +13,39 @@ Sample = tuple[float, float, float, float, float | None]
 slots."""
 
 
-def record(path: Path, topic: str, samples: Iterable[Sample]) -> None:
-    """Write a recording of *topic* into *path*, as a recorder would."""
+def record(path: Path, topic: str, samples: Iterable[Sample], **others: Iterable[Sample]) -> None:
+    """Write a recording of *topic*, and of *others*, into *path*, as a recorder would."""
+    topics = {topic: list(samples), **{name: list(rows) for name, rows in others.items()}}
     scene = Scene(path)
-    scene.cluster.broker.publish(topic, {"task_name": "shop:send"})
+    for name in topics:
+        scene.cluster.broker.publish(name, {"task_name": "shop:send"})
     scene.tick(0)
     scene.close()
-    rows = [(round(1000 * (START + at)), *values) for at, *values in samples]
+    times = sorted({round(1000 * (START + row[0])) for rows in topics.values() for row in rows})
     with sqlite3.connect(path) as connection:
-        (number,) = connection.execute("SELECT id FROM names WHERE name = ?", (topic,)).fetchone()
         connection.execute("DELETE FROM topic_samples")
         connection.execute("DELETE FROM ticks")
-        connection.execute("UPDATE sessions SET last = ?, ended = ?", (rows[-1][0], rows[-1][0]))
-        connection.executemany(
-            "INSERT INTO topic_samples (topic, at, span, n, queued, queued_max, capacity, began, "
-            f"done, errors) VALUES ({number}, :at, 0, 1, :queued, :queued, :slots, "
-            ":began, :ended, 0)",
-            [
-                {"at": at, "queued": queued, "began": began, "ended": ended, "slots": slots}
-                for at, queued, began, ended, slots in rows
-            ],
-        )
+        connection.execute("UPDATE sessions SET last = ?, ended = ?", (times[-1], times[-1]))
+        for name, rows in topics.items():
+            connection.executemany(
+                "INSERT INTO topic_samples (topic, at, span, n, queued, queued_max, capacity, "
+                "began, done, errors) VALUES ((SELECT id FROM names WHERE name = :name), :at, 0, "
+                "1, :queued, :queued, :slots, :began, :ended, 0)",
+                [
+                    {
+                        "name": name,
+                        "at": round(1000 * (START + at)),
+                        "queued": queued,
+                        "began": began,
+                        "ended": ended,
+                        "slots": slots,
+                    }
+                    for at, queued, began, ended, slots in rows
+                ],
+            )
         connection.executemany(
             "INSERT INTO ticks (at, span, n, turn, heard, events_ok, topics_ok) "
             "VALUES (?, 0, 1, 1, 1, 1, 1)",
-            [(at,) for at, *_ in rows],
+            [(at,) for at in times],
         )
     connection.close()

@@ -66,6 +66,22 @@ def test_the_page_gets_words_and_a_band_of_the_longest_queue(recorded: Recorded)
         screen.widget.close()
 
 
+def test_the_longest_queue_is_the_one_in_which_a_task_waits_longest(tmp_path: Path) -> None:
+    slow: list[Sample] = [(at, 300.0, 0.5, 0.5, 8.0) for at in range(0, 1200, 5)]
+    record(tmp_path / "r.db", "exports", DRAINING, reports=slow, emails=SHORT)
+    with tt.connect(f"sqlite:///{tmp_path / 'r.db'}") as cluster:
+        screen = screen_of(cluster)
+        try:
+            longest = screen.widget.feed._board.longest_queue
+            assert longest(frozenset(), None) == "reports"  # 3,000 s against 161
+            assert longest(frozenset({"reports"}), "reports") == "exports"
+            assert longest(frozenset({"reports", "exports"}), "exports") is None
+            screen.widget.state.filter = "exp"  # of the topics that are shown
+            screen.until(lambda: longest(frozenset(), "reports") == "exports")
+        finally:
+            screen.widget.close()
+
+
 def test_a_queue_that_grows_says_so_and_a_short_one_says_nothing(recorded: Recorded) -> None:
     with recorded(GROWING) as cluster:
         shown = shown_of(answer_of(cluster, "exports", None, Timing()))
