@@ -16,6 +16,7 @@ _FOLLOWS: Final = frozenset(
     {
         *("error_type", "error", "fingerprint", "error_kind", "reason", "state", "outcome"),
         "fingerprint_why",
+        "durations",
         *("duration", "recovered", "deaths", "replays", "first_death", "last_death", "failed_at"),
         *("ended_at", "ended", "problem", "unreadable", "ttl", "expires_at", "possible_duplicate"),
     }

@@ -38,6 +38,10 @@ FROM (
 _TRIES: Final = """
 FROM tries AS t WHERE t.at < :until AND t.task IN temp.wanted GROUP BY t.task
 """
+_DURATIONS: Final = (
+    "CASE WHEN count(*) > 1 THEN json_group_array(json_array(t.n, CASE WHEN t.ended < :until "
+    f"THEN {DURATION} END)) END"
+)
 _MESSAGES: Final = """
 FROM temp.wanted AS w CROSS JOIN messages AS t ON t.task = w.task WHERE t.at < :until
 GROUP BY t.task
@@ -64,6 +68,8 @@ class _Tries(msgspec.Struct, frozen=True, array_like=True):
     count: Count
     started: Time | None
     """Start of the first of them."""
+    durations: str | None
+    """Numbers and durations of several tries, as JSON; of a single one its last try has it."""
 
 
 class _Messages(MaskedStruct, frozen=True, array_like=True):
@@ -104,7 +110,15 @@ def tasks(
     pairing.fill_wanted(connection, (row.task for row in last_tries))
     until = {"until": window.until}
     counts = {"count": "count(*)"}
-    tries = select(connection, _Tries, _TRIES, until, **counts, started="min(t.started)")
+    tries = select(
+        connection,
+        _Tries,
+        _TRIES,
+        until,
+        **counts,
+        started="min(t.started)",
+        durations=_DURATIONS,
+    )
     # Of the rows of a task, min() chooses the first message.
     messages = select(connection, _Messages, _MESSAGES, until, **counts, at="min(t.at)")
     rows = _Rows(connection, window.until, redaction)
@@ -164,6 +178,7 @@ class _Rows:
             self.tries[last.task].count,
             self._first_wait(last, first),
             last.duration if is_over else None,
+            self._durations(last, is_over=is_over),
             last.worker,
             facts.host,
             facts.version,
@@ -177,6 +192,14 @@ class _Rows:
             task and self._redaction.value(task.kwargs),
             message.size if message is not None else first and first.size,
         )
+
+    def _durations(self, last: _LastTry, *, is_over: bool) -> list[float | None]:
+        """Return how long each try of the task took (s), the first one first."""
+        several = self.tries[last.task].durations
+        if several is None:
+            return [last.duration if is_over else None]
+        tries = msgspec.json.decode(several, type=list[tuple[Count, Real | None]])
+        return [duration for _, duration in sorted(tries)]
 
     def _first_wait(self, last: _LastTry, first: _Messages | None) -> float | None:
         """Return how long the task waited before its first start (s), if both are recorded."""

@@ -52,6 +52,7 @@ def test_a_task_that_is_tried_three_times_is_one_row(scene: Scene) -> None:
     assert (row["outcome"], row["tries"]) == ("succeeded", 3)
     assert row["first_wait"] == pd.Timedelta("10s")
     assert row["duration"] == pd.Timedelta("900ms")
+    assert row["durations"] == [0.9, 0.9, 0.9]
     assert (row["worker_id"], row["host"], row["version"]) == ("worker-1", "h1", "0.1.0")
     assert row["published_at"] == moment(START)
     assert row["started_at"] == moment(START + 16)
@@ -86,8 +87,9 @@ def test_at_an_earlier_end_a_task_is_what_it_was_then(scene: Scene) -> None:
     assert (running["outcome"], running["tries"]) == ("running", 2)
     assert pd.isna(running["ended_at"])
     assert pd.isna(running["duration"])
+    assert running["durations"] == [0.9, None]
     failed = only(history.tasks(since="1h", until=moment(START + 5)))
-    assert (failed["outcome"], failed["tries"]) == ("failed", 1)
+    assert (failed["outcome"], failed["tries"], failed["durations"]) == ("failed", 1, [0.9])
     assert history.tasks(since=moment(START + 22)).empty
 
 

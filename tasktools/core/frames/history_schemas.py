@@ -178,6 +178,13 @@ TASKS: Final = Schema(
             "messages",
         ),
         Column("duration", "span", "how long the try took", "events"),
+        Column(
+            "durations",
+            "object",
+            "list of the seconds that each of its recorded tries took, the first one first; None "
+            "in it: not known",
+            "events",
+        ),
         Column("worker_id", "name", "worker that executed it", "events"),
         Column("host", "name", "host of that worker, as it says", "events"),
         Column(
