@@ -1,7 +1,7 @@
 # `make help` lists the targets. Two environments, made when needed: .venv for the demo,
 # .venv-test for everything else.
 .PHONY: help demo test lint types unit integration servers conformance peer chaos-sample notebooks \
-	browser faults bench-sample bench chaos coverage test-versions docs clean
+	browser faults capacity bench-sample bench chaos coverage test-versions docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 
@@ -70,6 +70,9 @@ chaos: .venv-test/ready ## Lines cut, runners and replays killed, the broker res
 faults: .venv-test/ready ## Inject every fault on 3.10 and 4.3, judge it; writes benchmarks/FAULTS.md (4 h, root)
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.faults --root $$(scripts/rabbitmq-root 4.3)
+
+capacity: .venv-test/ready ## Accuracy of capacity planning, many seeds; writes benchmarks/CAPACITY.md (an hour)
+	$(BIN)/python -m tests.capacity
 
 bench-sample: .venv-test/ready
 	$(BIN)/python -m benchmarks --small

@@ -108,11 +108,24 @@ class PoolSolver:
         """Return a guess of slots for the topics."""
         return guess_of(sum(self.loads[name].mean for name in names or self.loads))
 
+    def guess_by_formula(self) -> int:
+        """Return the slots that the formula has for one topic, or a guess for several."""
+        if len(self.loads) > 1 or self.question.wait_below is None:
+            return self.guess()
+        (load,) = self.loads.values()
+        return max(slots_by_formula(load, self.question.wait_below, self.question.quantile), 1)
+
     def one_queue_slots(self, name: str | None = None) -> int:
         """Return the slots that one queue needs for the wait; may raise `OutOfReach`."""
         late = self.one_queue(name).late("")
         guess = self.guess(*((name,) if name else ()))
         return late.least(guess, self.question.quantile)
+
+
+def slots_by_formula(load: Load, wait_below: float, quantile: float) -> int:
+    """Return the slots by Erlang's formula, hour by hour."""
+    week = load.week
+    return erlang.slots_needed(week.loads, week.tasks, load.service, wait_below, quantile)
 
 
 def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver, PoolAnswer]:
@@ -122,7 +135,7 @@ def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver
     if model is None:
         rows = tuple(Answer(name, None) for name in pool.topics)
         return solver, PoolAnswer(pool, "trace", rows, None)
-    one_queue, guess = None, solver.guess()
+    one_queue, guess = None, solver.guess_by_formula()
     if question.wait_below is not None and model.method == "events":
         with contextlib.suppress(OutOfReach):  # of too few tasks
             guess = one_queue = math.ceil(solver.one_queue_slots() / model.unit)
@@ -195,10 +208,7 @@ def _answer(
     question = solver.question
     by_formula = None
     if question.wait_below is not None:
-        week = load.week
-        by_formula = erlang.slots_needed(
-            week.loads, week.tasks, load.service, question.wait_below, question.quantile
-        )
+        by_formula = slots_by_formula(load, question.wait_below, question.quantile)
     if units is None or slots is None:
         return Answer(name, load, unit=model.unit, erlang_c=by_formula)
     waits = model.waits(name, units)

@@ -129,6 +129,7 @@ class TraceModel:
         self._counted = tries.is_first[mask] & span.counted(self._times)
         self._counted_times = self._times[self._counted]
         self._blocks = span.blocks(self._counted_times)
+        self._waits: dict[int, FloatArray] = {}
         self._late = LateShares(
             lambda slots: self._blocks.share(self.waits("", slots) > wait_below)
         )
@@ -141,7 +142,10 @@ class TraceModel:
     def waits(self, topic: str, units: int) -> FloatArray:
         """Return the waits (s) of the tasks that count."""
         del topic
-        return simulated_waits(self._times, self._services, units)[self._counted]
+        if units not in self._waits:
+            waits = simulated_waits(self._times, self._services, units)
+            self._waits[units] = waits[self._counted]
+        return self._waits[units]
 
     def blocks(self, topic: str) -> Blocks:
         """Return the blocks of these tasks."""

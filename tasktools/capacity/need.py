@@ -104,6 +104,18 @@ class LateShares:
         share = min(max((above - math.log(target)) / (above - below), 0.0), 1.0)
         return place, before + share * (after - before)
 
+    def _step(self, part: int, before: int, now: int, target: float) -> int:
+        """Return how far to go on: a bit beyond where the line through both places crosses."""
+        above, below = (
+            math.log(max(self.at(self._number(place))[part], _LEAST_SHARE))
+            for place in (before, now)
+        )
+        slope = (above - below) / (now - before)
+        twice = 2 * (now - before)
+        if slope <= 0:
+            return twice
+        return min(max(math.ceil((below - math.log(target)) / slope), 1), 4 * twice)
+
     def _least(self, part: int, guess: int, target: float) -> int:
         """Return that place: sought from *guess* on in steps that double, then halved."""
 
@@ -119,7 +131,8 @@ class LateShares:
         else:
             too_few = guess
             while not is_enough(enough := too_few + step):
-                too_few, step = enough, 2 * step
+                step = self._step(part, too_few, enough, target)
+                too_few = enough
         while enough - too_few > 1:
             middle = (enough + too_few) // 2
             if is_enough(middle):

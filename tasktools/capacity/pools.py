@@ -2,8 +2,9 @@
 
 A queue pushes its oldest message to the workers that have credit for its topic, in turn. Credit is
 the prefetch less the messages that the worker holds unsettled, whether they run or wait for a slot
-of it. With a limit, credit is the number of permits: the workers that come first take them, as many
-as their prefetch, and keep them. A failed try comes back after its delay, to the end of the queue.
+of it. With a limit, credit is the number of permits, each of which is a consumer with a turn of its
+own: the workers that come first take them, as many as their prefetch, and keep them. A failed try
+comes back after its delay, to the end of the queue.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def pool_waits(
     """Return by topic the wait (s) of each task's first try; infinite if it never begins."""
     events = _Events.of(topics)
     begun = _begun(
-        events, credits_of(workers, topics), [worker.capacity for worker in workers], len(topics)
+        events,
+        credits_of(workers, topics),
+        [worker.capacity for worker in workers],
+        [topic.limit is not None for topic in topics.values()],
     )
     start = np.array(begun)
     waits, first = {}, 0
@@ -115,17 +119,21 @@ class _Events:
 
 
 def _begun(  # noqa: C901, PLR0912, PLR0915 - one loop, whose time is that of calls that it does not make
-    events: _Events, credit: list[list[int]], capacity: list[int], topic_count: int
+    events: _Events, credit: list[list[int]], capacity: list[int], is_limited: list[bool]
 ) -> list[float]:
     """Return when each try begins."""
     push, pop = heapq.heappush, heapq.heappop
     services, topic_of = events.services, events.topics
     following, delays = events.following, events.delays
     begun = [math.inf] * len(services)
-    queues: list[deque[int]] = [deque() for _ in range(topic_count)]
-    with_credit = [
-        deque(worker for worker, row in enumerate(credit) if row[topic])
-        for topic in range(topic_count)
+    queues: list[deque[int]] = [deque() for _ in is_limited]
+    with_credit = [  # in turn; with a limit each permit has a turn, else each worker
+        deque(
+            worker
+            for worker, row in enumerate(credit)
+            for _ in range(row[topic] if has_permits else min(row[topic], 1))
+        )
+        for topic, has_permits in enumerate(is_limited)
     ]
     held: list[deque[int]] = [deque() for _ in capacity]  # fetched, without a slot
     free = list(capacity)
@@ -147,7 +155,7 @@ def _begun(  # noqa: C901, PLR0912, PLR0915 - one loop, whose time is that of ca
                 else:
                     free[worker] += 1
                 if not queues[topic]:
-                    if not credit[worker][topic]:
+                    if is_limited[topic] or not credit[worker][topic]:
                         with_credit[topic].append(worker)
                     credit[worker][topic] += 1
                     continue
@@ -171,7 +179,7 @@ def _begun(  # noqa: C901, PLR0912, PLR0915 - one loop, whose time is that of ca
             continue
         worker = takers.popleft()
         credit[worker][topic] -= 1
-        if credit[worker][topic]:
+        if credit[worker][topic] and not is_limited[topic]:
             takers.append(worker)
         if free[worker]:
             free[worker] -= 1

@@ -30,7 +30,7 @@ def test_a_week_is_solved(week: str) -> None:
     header = next(line for line in shown.stdout.splitlines() if line.startswith("topic"))
     assert {"slots", "workers", "determined"} <= set(header.split())
     assert (
-        "emails, newsletters: slots and workers are those of emails and newsletters together"
+        "emails, newsletters: slots and workers are those of emails, newsletters together"
         in shown.stderr
     )
 
