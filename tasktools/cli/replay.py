@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+import tasktools
 from tasktools.cli import render, time_options
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.failures import failed_tasks
 from tasktools.cli.filters import Choice, with_choice
 from tasktools.cli.plan_options import Order, with_order
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Plan
 from tasktools.core.tasks.edits import REMOVE
 from tasktools.core.timespans import Moment
 from tasktools.replay.ramp import Ramp
+from tasktools.replay.rates import AUTO, Rate, checked_rate
 
 
 def _new_values(
@@ -33,6 +37,20 @@ def _new_values(
             hint = f"A text wants quotes: '{path}=\"{value}\"'" if is_there else "Write PATH=JSON"
             raise click.BadParameter(render.harmless(f"{text!r} has no JSON. {hint}.")) from None
     return values
+
+
+def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> Rate | None:
+    """Parse a number above 0, or ``auto``."""
+    if text is None:
+        return None
+    if text == AUTO:
+        return AUTO
+    try:
+        return checked_rate(float(text))
+    except (ValueError, InvalidPlan):
+        raise click.BadParameter(
+            render.harmless(f"{text!r} is no number of messages a second above 0, and not auto.")
+        ) from None
 
 
 _undecodable = click.option(
@@ -82,9 +100,21 @@ def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> 
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    callback=_rate,
     metavar="N",
-    help="Send at most N a second.",
+    help="Send at most N a second; auto: as many as --keep-wait allows by --history.",
+)
+@click.option(
+    "--keep-wait",
+    callback=time_options.span,
+    metavar="SPAN",
+    help="With --rate auto: what 95 % of live tasks may wait at this hour, like 30s.",
+)
+@click.option(
+    "--history",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --rate auto: a recording of the cluster, of 5 days or more.",
 )
 @click.option(
     "--ramp",
@@ -112,7 +142,9 @@ def replay(  # noqa: PLR0913 - one an option
     to: str | None,
     new_values: dict[str, Any],
     removed: tuple[str, ...],
-    rate: float | None,
+    rate: Rate | None,
+    keep_wait: float | None,
+    history: Path | None,
     ramp: bool,
     undecodable: bool,
     follow: float,
@@ -126,6 +158,8 @@ def replay(  # noqa: PLR0913 - one an option
     """
     edits = new_values | dict.fromkeys(removed, REMOVE)
     order.check(topic=topic, others=(choice, recorded, since, to, edits, rate, undecodable))
+    if (rate == AUTO) != (keep_wait is not None) or (rate == AUTO) != (history is not None):
+        raise click.UsageError("--rate auto, --keep-wait and --history go together.")
     if since is not None and recorded is None:
         raise click.UsageError("--since is for --recorded FILE.")
 
@@ -134,9 +168,20 @@ def replay(  # noqa: PLR0913 - one an option
             frame = choice.of(cluster, str(topic), force=order.force)
         else:
             frame = failed_tasks(recorded, str(topic), choice, since or "1D", access.mask)
-        return cluster.plan_replay(
-            frame, to, edits=edits or None, rate=rate, undecodable=undecodable
-        )
+        with contextlib.ExitStack() as stack:
+            recording = None
+            if history is not None:
+                dsn = f"sqlite:///{history.absolute()}"
+                recording = stack.enter_context(tasktools.connect(dsn, mask=access.mask))
+            return cluster.plan_replay(
+                frame,
+                to,
+                edits=edits or None,
+                rate=rate,
+                keep_wait_below=keep_wait,
+                history=recording,
+                undecodable=undecodable,
+            )
 
     order.carry_out(access, "replay", planned, ramp=Ramp() if ramp else None, follow=follow)
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.capacity.added_waits import AddedWaits
 from tasktools.capacity.replay_history import ReplayHistory
 from tasktools.capacity.replay_impact import choose_rate
+from tasktools.cli import main
 from tasktools.core.clock import ManualClock
 from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
 from tasktools.core.plans import Planned
@@ -172,6 +174,14 @@ def test_messages_that_go_to_two_queues_have_no_rate_together() -> None:
         question_of(rows, 30.0, 0.0)
     question = question_of([*rows[1:], Planned(key="x", to="emails", skipped="why")], 30.0, 0.0)
     assert (question.topic, question.messages) == ("orders", 2)
+
+
+def test_the_command_line_chooses_a_rate_by_a_recording(week: Path) -> None:
+    options = ["--rate", "auto", "--keep-wait", "10min", "--history", str(week)]
+    result = CliRunner().invoke(main, ["replay", "orders", "--dsn", "demo://", *options])
+    assert result.exit_code == 0, result.output
+    assert "rate chosen: it keeps the p95 wait of live tasks below 10 min" in result.output
+    assert "recorded up to 2026-11-2" in result.output
 
 
 class Screen(WidgetScreen[DeadLettersWidget]):
