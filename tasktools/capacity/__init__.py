@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasktools.capacity.by_hour import by_hour
 from tasktools.capacity.curve import curve
 from tasktools.capacity.demand import Demand, TopicDemand, WorkerSlots
 from tasktools.capacity.erlang import late_share, slots_needed, wait_quantile
@@ -13,6 +14,7 @@ __all__ = (
     "Inputs",
     "TopicDemand",
     "WorkerSlots",
+    "by_hour",
     "curve",
     "inputs",
     "late_share",

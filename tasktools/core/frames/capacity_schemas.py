@@ -207,6 +207,27 @@ CURVES: Final = Schema(
     ),
 )
 
+HOURS: Final = Schema(
+    "hours",
+    "one topic in one hour of the week, with so many slots",
+    (
+        Column("topic", "name", "name of the topic", "-"),
+        Column("hour_of_week", "count", "0 to 167, in UTC: 0 is Monday from 00:00 to 01:00", "-"),
+        Column("slots", "count", "slots of all workers that consume it", "-"),
+        Column("tasks", "count", "tasks that were simulated in it", "simulation"),
+        Column(
+            "wait",
+            "span",
+            "the quantile of the wait; missing: of fewer than 20 tasks, or it has no end",
+            "simulation",
+        ),
+        Column("late", "ratio", "share of tasks that wait longer, 0 to 1", "simulation"),
+        Column(
+            "utilisation", "ratio", "share of the slots that all topics use; 1: overload", "events"
+        ),
+    ),
+)
+
 REPLAY_IMPACT: Final = Schema(
     "replay_impact",
     "one replay",
@@ -234,5 +255,5 @@ REPLAY_IMPACT: Final = Schema(
 
 SCHEMAS: Final = (
     *(ARRIVALS, SERVICES, BURSTS, QUALITY, DRAIN_FORECAST),
-    *(SOLUTIONS, CURVES, REPLAY_IMPACT),
+    *(SOLUTIONS, CURVES, HOURS, REPLAY_IMPACT),
 )

@@ -11,7 +11,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.capacity.demand import Demand, WorkerSlots
-from tasktools.core.frames.capacity_schemas import CURVES, SOLUTIONS
+from tasktools.core.frames.capacity_schemas import CURVES, HOURS, SOLUTIONS
 from tests.capacity.traffic import (
     SINCE,
     demand_of,
@@ -203,6 +203,31 @@ def test_the_curve_falls_through_the_target_at_the_need() -> None:
     assert (frame["late"] <= frame["late_high"]).all()
     assert frame["slots"].iloc[0] == 7
     assert frame["utilisation"].iloc[0] == pytest.approx(6 / 7, rel=0.02)
+
+
+def test_by_hour_the_waits_are_where_the_load_is() -> None:
+    demand = demand_of([topic_of(*traffic("daily", 6))])
+    frame = tt.capacity.by_hour(demand)
+    assert list(frame.columns) == list(HOURS.names)
+    assert frame["hour_of_week"].tolist() == list(range(168))
+    assert (frame["slots"] == solved(demand)["work"]["slots"]).all()
+    noon, night = (frame[frame["hour_of_week"] % 24 == hour] for hour in (12, 0))
+    assert noon["utilisation"].mean() > 3 * night["utilisation"].mean()
+    assert noon["late"].mean() > night["late"].mean() == 0
+    late = float((frame["late"] * frame["tasks"]).sum() / frame["tasks"].sum())
+    assert late == pytest.approx(tt.capacity.curve(demand).set_index("slots")["late"][13], abs=1e-3)
+    more = tt.capacity.by_hour(demand, {"work": 20})
+    assert (more["slots"] == 20).all()
+    assert more["late"].sum() < frame["late"].sum()
+    with pytest.raises(ValueError, match="names of recorded topics"):
+        tt.capacity.by_hour(demand, {"play": 3})
+
+
+def test_by_hour_topics_that_share_workers_have_whole_ones() -> None:
+    frame = tt.capacity.by_hour(two_topics(1.0, workers_of(2, 24, ("a", "b"))), {"a": 30})
+    assert (frame["slots"] == 48).all()
+    assert set(frame["topic"]) == {"a", "b"}
+    assert frame.groupby("hour_of_week")["utilisation"].nunique().max() == 1
 
 
 def test_a_very_large_topic_is_sampled_and_has_the_same_need() -> None:
