@@ -195,7 +195,12 @@ def run(count: int, first_seed: int) -> tuple[str | None, list[Seen]]:
 
 def section(count: int, first_seed: int) -> str:
     """Run *count* drains; return them as a section of the page."""
-    version, seen = run(count, first_seed)
+    return described(*run(count, first_seed), first_seed)
+
+
+def described(version: str | None, seen: list[Seen], first_seed: int) -> str:
+    """Return the drains *seen* as a section of the page."""
+    count = len(seen)
     held = sum(each.is_covered for each in seen)
     return "\n".join(
         [
@@ -226,7 +231,7 @@ def _row(seen: Seen) -> str:
 
 
 if __name__ == "__main__":
-    text = section(int(sys.argv[1]), int(sys.argv[2]))
-    version = "another version" if os.environ.get("TASKTOOLS_RABBITMQ_ROOT") else "3.10"
-    write_section(f"Drains on a real node, {version}", text)
-    print(text)
+    first = int(sys.argv[2])
+    version, drains = run(int(sys.argv[1]), first)
+    series = ".".join((version or "?").split(".")[:2])
+    write_section(f"Drains on a real node, {series}", described(version, drains, first))
