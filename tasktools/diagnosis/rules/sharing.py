@@ -212,11 +212,24 @@ def _unevenly(topic: TopicFacts, shares: dict[str, float], most: str, least: str
             f"{shares[least]:.0%}, though both consume {topic.topic!r}."
         ),
         evidence={"busiest": shares[most], "idlest": shares[least], "workers": len(shares)},
-        remedy="Lower the prefetch of the busy worker, and see whether the other gets messages.",
+        remedy=_how_to_even(topic),
         call="cluster.utilisation(since='15min', every='30s')",
         needs=("events",),
         topics=(topic.topic,),
         workers=(most, least),
+    )
+
+
+def _how_to_even(topic: TopicFacts) -> str:
+    if limit_of(topic):
+        return (
+            "The permits of its limit stay with the workers that took them first, as many as their "
+            "prefetch: lower the prefetch of this topic, and see whether others get messages."
+        )
+    return (
+        "Lower the prefetch of the busy worker, which holds so many messages of each of its "
+        "topics, and see whether the other gets them; or give topics workers of their own: "
+        "tasktools.capacity.solve() says what sharing costs."
     )
 
 

@@ -154,6 +154,14 @@ def test_a_worker_that_idles_beside_a_busy_one_is_suspected() -> None:
     uneven = finding("uneven", two_workers(0.97, 0.2))
     assert uneven.severity == "suspect"
     assert "'worker-1' used 97% of its places and 'worker-2' 20%" in uneven.finding
+    assert "Lower the prefetch of the busy worker" in str(uneven.remedy)
+
+
+def test_of_a_topic_with_a_limit_the_permits_are_not_shared() -> None:
+    settings = TopicSettings(concurrency_limit=3)
+    emails = make.topic(queued=5, consumers=2, settings=settings)
+    facts = replace(two_workers(0.97, 0.2), topics={"emails": emails})
+    assert "permits of its limit stay" in str(finding("uneven", facts).remedy)
 
 
 def test_the_busy_time_is_also_of_ends_and_of_what_runs() -> None:
