@@ -40,7 +40,7 @@ class AddedWaits:
         how = "" if rate else "sent at once, it "
         if impact.added_high < 1:
             return f"{how}adds less than 1 s to the p95 wait of live tasks (80 %)"
-        low, high = in_words(impact.added_low, units=1), in_words(impact.added_high, units=1)
+        low, high = in_words(impact.added_low), in_words(impact.added_high)
         span = low if low == high else f"{low} to {high}"
         return f"{how}adds {span} to the p95 wait of live tasks (80 %)"
 
