@@ -149,16 +149,24 @@ def _at(is_unknown: BoolArray, values: FloatArray) -> FloatArray:
 
 
 def _spread(histogram: Histogram, count: int) -> FloatArray:
-    """Return *count* durations, ascending, spread as in *histogram* and with its mean."""
+    """Return *count* durations, ascending, in the buckets of *histogram* and with its mean.
+
+    Within each bucket they lie at the same power of their rank, by which the mean is right.
+    """
     bounds = sorted(histogram.buckets)
-    above = histogram.count - sum(histogram.buckets.values())
-    edges = np.array([0.0, *bounds, (bounds[-1] if bounds else 1.0) * 2])
-    counts = np.array([*(histogram.buckets[bound] for bound in bounds), max(above, 0)], np.float64)
-    shares = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
-    durations = np.interp((np.arange(count) + 0.5) / count, shares, edges)
-    mean = float(durations.mean())
-    scale = histogram.sum / histogram.count / mean if mean else 1.0
-    return np.asarray(durations * scale, np.float64)
+    above = max(histogram.count - sum(histogram.buckets.values()), 0)
+    uppers = np.array([*bounds, (bounds[-1] if bounds else 1.0) * 2])
+    lowers = np.concatenate([[0.0], uppers[:-1]])
+    counts = np.array([*(histogram.buckets[bound] for bound in bounds), above], np.float64)
+    shares = np.cumsum(counts) / counts.sum()
+    weights, widths = counts / counts.sum(), uppers - lowers
+    mean = histogram.sum / histogram.count - float((weights * lowers).sum())
+    middle = min(max(mean / float((weights * widths).sum()), 0.02), 0.98)
+    ranks = (np.arange(count) + 0.5) / count
+    places = np.minimum(np.searchsorted(shares, ranks), len(shares) - 1)
+    inside = (ranks - shares[places] + weights[places]) / np.maximum(weights[places], 1e-12)
+    inside = np.clip(inside, 0.0, 1.0) ** (1 / middle - 1)
+    return np.asarray(lowers[places] + widths[places] * inside, np.float64)
 
 
 def _last_seen(tries: Tries, is_ended: BoolArray, recorded: Spans) -> FloatArray:
