@@ -44,8 +44,8 @@ class Answer:
     load: Load | None
     slots: int | None = None
     need: Need | None = None
-    unit: int = 1
-    """Slots of a unit of `need`."""
+    unit: float = 1.0
+    """Slots of a unit of `need`, in the mean."""
     wait: tuple[float, float, float] | None = None
     utilisation: float | None = None
     erlang_c: int | None = None
@@ -204,7 +204,7 @@ def _answer(
     load = solver.loads.get(name)
     if load is None:
         return Answer(name, None)
-    slots = None if units is None else units * model.unit
+    slots = None if units is None else model.slots(units)
     question = solver.question
     by_formula = None
     if question.wait_below is not None:

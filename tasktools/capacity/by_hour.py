@@ -117,7 +117,7 @@ def _units(
 
 
 def _rows(solver: PoolSolver, model: Model, units: int) -> Iterator[list[Any]]:
-    slots = units * model.unit
+    slots = model.slots(units)
     week = joint_week(solver.loads)
     load = np.full(HOURS_OF_WEEK, np.nan)
     load[week.hours] = week.loads

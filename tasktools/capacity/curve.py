@@ -116,5 +116,5 @@ def _row(model: Model, name: str, units: int, load: float, quantile: float) -> l
     share = model.late(name).at(units)
     waits = model.waits(name, units)
     wait = float(np.quantile(waits, quantile)) if len(waits) else math.inf
-    slots = units * model.unit
+    slots = model.slots(units)
     return [name, slots, *share, None if math.isinf(wait) else wait, min(load / slots, 1.0)]

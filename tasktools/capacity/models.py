@@ -93,13 +93,16 @@ class Model(Protocol):
     """A model of the topics of a pool."""
 
     method: Method
-    unit: int
-    """Slots of a unit."""
+    unit: float
+    """Slots of a unit in the mean."""
     most: int
     """Units that are tried at most."""
 
     is_sampled: bool
     """Whether only a part of the recording is simulated."""
+
+    def slots(self, units: int) -> int:
+        """Return the slots of so many units."""
 
     def late(self, topic: str) -> LateShares:
         """Return the late shares of *topic* by number of units."""
@@ -118,7 +121,7 @@ class TraceModel:
     """One topic alone on its workers: the recorded tasks, taken in order by so many slots."""
 
     method: Method = "trace"
-    unit = 1
+    unit = 1.0
     most = MAX_UNITS
 
     def __init__(self, tasks: Tasks, span: Span, wait_below: float) -> None:
@@ -133,6 +136,10 @@ class TraceModel:
         self._late = LateShares(
             lambda slots: self._blocks.share(self.waits("", slots) > wait_below)
         )
+
+    def slots(self, units: int) -> int:
+        """Return the slots of so many units: they are that."""
+        return units
 
     def late(self, topic: str) -> LateShares:
         """Return the late shares by number of slots."""
@@ -172,7 +179,7 @@ class PoolModel:
         load: float,
         prefetch: int | None = None,
     ) -> None:
-        self.unit = pool.capacity or 1
+        self.unit = (pool.slots or 1) / max(len(pool.workers), 1)
         tasks = {name: topic.tasks for name, topic in topics.items()}
         self.most = 64 + 20 * guess_of(load / self.unit)
         self._pool = pool if prefetch is None else replace(pool, workers=_with(pool, prefetch))
@@ -192,6 +199,10 @@ class PoolModel:
             return self._blocks[topic].share(self.waits(topic, units) > self._wait_below)
 
         return LateShares(simulate, most=self.most, is_coarse=True)
+
+    def slots(self, units: int) -> int:
+        """Return the slots of so many workers, of the kinds that there are."""
+        return sum(worker.capacity for worker in self._pool.of_workers(units))
 
     def late(self, topic: str) -> LateShares:
         """Return the late shares of *topic* by number of workers."""

@@ -117,7 +117,7 @@ def hoarding_note(pool: PoolAnswer, solver: PoolSolver) -> str | None:
     by_wait, one_queue = pool.by_wait, pool.one_queue
     if by_wait is None or one_queue is None or by_wait <= one_queue or len(solver.loads) < 2:
         return None
-    unit = 1 if solver.model is None else solver.model.unit
+    unit = 1.0 if solver.model is None else solver.model.unit
     options = []
     if any(held > 1 for worker in pool.pool.workers for held in _held(worker.prefetch, unit)):
         workers = _enough(solver.pool_model(prefetch=1), solver, by_wait)
@@ -138,7 +138,7 @@ def hoarding_note(pool: PoolAnswer, solver: PoolSolver) -> str | None:
     return text
 
 
-def _held(prefetch: object, unit: int) -> list[int]:
+def _held(prefetch: object, unit: float) -> list[float]:
     values = list(prefetch.values()) if isinstance(prefetch, dict) else []
     return values or [unit]
 

@@ -139,7 +139,6 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> list[Any]:
     slots = [None if value is None or math.isinf(value) else value * unit for value in needed]
     consumers = [w for w in pool.pool.workers if answer.topic in w.topics]
     wait = answer.wait or (None, None, None)
-    limits = [None if value is None else value * unit for value in pool.limits]
     return [
         answer.topic,
         load.count if load else len(solver.demand.topics[answer.topic].arrivals),
@@ -150,8 +149,11 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> list[Any]:
         *slots,
         capacity,
         *(
-            None if value is None or capacity is None else math.ceil(value / capacity)
-            for value in (answer.slots, *(limits if need is not None else (None, None)))
+            _workers(value, pool)
+            for value in (
+                None if answer.slots is None else pool.units,
+                *(pool.limits if need is not None else (None, None)),
+            )
         ),
         *(None if value is None or math.isinf(value) else value for value in wait),
         answer.utilisation,
@@ -160,6 +162,14 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> list[Any]:
         answer.fit,
         answer.determined(solver.demand) if need is not None else None,
     ]
+
+
+def _workers(units: int | None, pool: PoolAnswer) -> int | None:
+    """Return the workers that so many units are; `None` if they are unknown."""
+    capacity = pool.pool.capacity
+    if units is None or capacity is None:
+        return None
+    return units if pool.method == "events" else math.ceil(units / capacity)
 
 
 def _notes(demand: Demand) -> Iterator[str]:

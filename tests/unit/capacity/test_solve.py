@@ -150,6 +150,14 @@ def test_what_hoarding_costs_is_said() -> None:
     assert "slots and workers are those of a, b together" in large["a"]["note"]
 
 
+def test_a_pool_may_have_workers_of_different_sizes() -> None:
+    workers = (*workers_of(2, 8, ("a", "b")), *workers_of(2, 2, ("b",)))
+    row = solved(two_topics(0.5, workers), wait_below="2min")["b"]
+    sizes = [8, 2, 8, 2] * 10
+    assert row["slots"] == sum(sizes[: row["workers"]])
+    assert (row["capacity"], row["slots_now"]) == (8, 20)
+
+
 def test_a_limit_that_is_too_small_is_said() -> None:
     demand = two_topics(1.0, workers_of(4, 4, ("a",)), limit=5)
     row = solved(demand)["a"]
