@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 import numpy as np
@@ -11,8 +12,8 @@ import pandas as pd
 
 from tasktools.capacity.drain.bins import Timing
 from tasktools.capacity.drain.forecast import Forecast, forecast
-from tasktools.capacity.drain.forecast_log import Past, opened
-from tasktools.capacity.drain.gather import Reading, read, usual_depth
+from tasktools.capacity.drain.forecast_log import ForecastLog, Past, opened
+from tasktools.capacity.drain.gather import Reading, depths, read, usual_depth
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
 from tasktools.core.errors import LedgerError
@@ -20,6 +21,7 @@ from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
 from tasktools.core.suggestions import did_you_mean
 from tasktools.core.timespans import Span, seconds
+from tasktools.history.recent import RecentHistory
 from tasktools.replay.ledger import Ledger
 
 _MIN_LEVEL: Final = 10.0
@@ -109,13 +111,14 @@ def drain_forecast(
 def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing) -> Answer:
     """Return the forecast for *topic*, on the time scale *timing*; it is stored, and earlier ones
     are scored."""
-    if level is not None and not (level >= 0 and math.isfinite(level)):
+    if level is not None and not (isinstance(level, Real) and 0 <= level < math.inf):
         raise ValueError(f"level is {level!r}, not a number of messages; nothing was read.")
     with cluster.observed() as observation:
         at, recent = round(observation.sample.at, 3), observation.recent
         reading = read(recent, topic, at, timing)
         if level is None:
             level = max(usual_depth(recent, topic) or 0.0, _MIN_LEVEL)
+        level = float(level)
         rng = np.random.default_rng([round(at * 1000), *topic.encode(errors="replace")])
         past, problem = Past(), None
         made = None
@@ -123,7 +126,7 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
             ledger = Ledger()
             if reading.bins is not None or ledger.path.exists():
                 with opened(ledger, observation.address) as log:
-                    log.score(topic, reading.queued, rng, timing.longest_step)
+                    _score(log, recent, at, timing, rng)
                     past = log.past(at)
                     made = _made(reading, level, timing, past, rng)
                     if made is not None and made.depth > level:
@@ -135,6 +138,25 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
         if not reading.queued and (hint := did_you_mean(topic, recent.topics())):
             note += f"; {hint}"
     return Answer(topic, at, level, reading, made, past, note, problem)
+
+
+def score_waiting(cluster: Cluster, timing: Timing) -> int:
+    """Score the forecasts of *cluster* whose drains have ended; return how many topics still have
+    others. Raises `LedgerError` where they cannot be read."""
+    with cluster.observed() as observation:
+        at = observation.sample.at
+        rng = np.random.default_rng(round(at * 1000))
+        with opened(Ledger(), observation.address) as log:
+            _score(log, observation.recent, at, timing, rng)
+            return len(log.waiting(math.inf))
+
+
+def _score(
+    log: ForecastLog, recent: RecentHistory, at: float, timing: Timing, rng: np.random.Generator
+) -> None:
+    for topic, seen_until in log.waiting(at).items():
+        queued = depths(recent, topic, at - seen_until + timing.bin)
+        log.score(topic, queued, rng, timing.longest_step)
 
 
 def _made(

@@ -22,6 +22,7 @@ from tasktools.replay.ledger_file import FORECASTS
 
 _STORED_SECONDS: Final = 90 * 86_400.0
 _MAX_WAITING: Final = 1_000
+_MAX_TOPICS: Final = 50
 _WAITING: Final = """
 SELECT forecast, level, horizon, made_at, earliest, expected, latest, times, seen_until
 FROM forecasts
@@ -87,6 +88,16 @@ class ForecastLog:
             covered=float(np.mean(held)),
             pinball=float(np.mean([row.pinball for row in rows])),
         )
+
+    def waiting(self, at: float) -> dict[str, float]:
+        """Return the topics with forecasts made before *at* that are not scored yet, and up to when
+        (s since the epoch) each was looked at."""
+        rows = self._connection.execute(
+            "SELECT topic, min(seen_until) FROM forecasts WHERE cluster = ? AND made_at < ? "
+            "AND seen_until < ? AND scored_at IS NULL GROUP BY topic LIMIT ?",
+            (self._address, at, at, _MAX_TOPICS),
+        ).fetchall()
+        return msgspec.convert(dict(rows), dict[str, float])
 
     def score(self, topic: str, queued: Series, rng: np.random.Generator, step: float) -> None:
         """Score the forecasts of *topic* that *queued* decides, and delete those it cannot: it has

@@ -68,6 +68,11 @@ def read(recent: RecentHistory, topic: str, at: float, timing: Timing) -> Readin
     return Reading(depth, slots, queued, bins if why is None else None, why, knows_hours)
 
 
+def depths(recent: RecentHistory, topic: str, span: float) -> Series:
+    """Return the length of the queue of *topic* in the last *span* seconds."""
+    return _depths(recent.samples(topic, span))
+
+
 def usual_depth(recent: RecentHistory, topic: str) -> float | None:
     """Return the median length of the queue of *topic* in the last 7 days, if at least one is
     recorded; `None`: it is not known."""
@@ -133,6 +138,12 @@ def _not_negative(counts: FloatArray, is_known: BoolArray) -> FloatArray:
                 result[near] -= paid
                 result[place] += paid
     return np.where(is_known & (result > -1.0), np.maximum(result, 0.0), np.nan)
+
+
+def _depths(samples: Columns) -> Series:
+    is_counted = samples["queued"] != MISSING
+    times = samples["at"][is_counted] / 1000
+    return Series(tuple(times.tolist()), tuple(samples["queued"][is_counted].tolist()))
 
 
 def _slots(samples: Columns) -> FloatArray:

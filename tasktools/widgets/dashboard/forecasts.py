@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Final
 
 from tasktools.capacity.drain.bins import Timing
-from tasktools.capacity.drain.drain_forecast import Answer, answer_of
+from tasktools.capacity.drain.drain_forecast import Answer, answer_of, score_waiting
 from tasktools.capacity.drain.forecast import MAY_NOT, WILL_NOT, Forecast
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
+from tasktools.core.errors import LedgerError
 from tasktools.core.escaping import harmless
 from tasktools.core.timespans import in_words
 from tasktools.widgets.dashboard.board import Board
@@ -29,13 +31,18 @@ class DepthForecasts:
     def __init__(self, cluster: Cluster, board: Board) -> None:
         self._cluster, self._board = cluster, board
         self._topic: str | None = None
+        self._waits = False
 
     def look(self, hidden: frozenset[str]) -> Shown:
         """Return the forecast of the topic whose queue takes longest, except those *hidden*."""
         self._topic = self._board.longest_queue(hidden, self._topic)
-        if self._topic is None:
-            return {}
-        return shown_of(answer_of(self._cluster, self._topic, None, Timing()))
+        if self._topic is not None:
+            self._waits = True
+            return shown_of(answer_of(self._cluster, self._topic, None, Timing()))
+        if self._waits:  # of queues that are short by now
+            with contextlib.suppress(LedgerError):  # told with the next forecast
+                self._waits = score_waiting(self._cluster, Timing()) > 0
+        return {}
 
 
 def shown_of(answer: Answer) -> Shown:

@@ -12,7 +12,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.capacity.drain.bins import Timing
-from tasktools.capacity.drain.drain_forecast import answer_of
+from tasktools.capacity.drain.drain_forecast import answer_of, score_waiting
 from tests.capacity.recordings import Sample, record
 from tests.recorded import START
 
@@ -154,7 +154,8 @@ def test_the_hour_of_the_day_is_known_from_a_recording_of_days(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", [{"level": -1}, {"level": math.nan}, {"horizon": "10s"}, {"horizon": "2D"}]
+    "options",
+    [{"level": -1}, {"level": math.nan}, {"level": "10"}, {"horizon": "10s"}, {"horizon": "2D"}],
 )
 def test_what_cannot_be_forecast_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with (
@@ -181,6 +182,23 @@ def test_forecasts_are_stored_scored_when_the_drain_has_ended_and_learned_from(
     assert 0 < after["pinball"] < 1
     assert oct(ledger_file.stat().st_mode)[-3:] == "600"
     assert len(tt.ledger()) == 0  # the ledger's runs are as they were
+
+
+def test_a_drain_is_scored_when_another_topic_is_asked_or_none(tmp_path: Path) -> None:
+    record(tmp_path / "r.db", TOPIC, draining(2400), orders=draining(2400, net=0.5))
+    with tt.connect(f"sqlite:///{tmp_path / 'r.db'}") as cluster:
+        row(cluster, "20min")
+        assert score_waiting(cluster.at("10min"), Timing()) == 1
+        other = tt.drain_forecast(cluster.at("3min"), "orders").iloc[0]
+        assert (other["scored"], other["covered"]) == (1, 1)
+        assert score_waiting(cluster, Timing()) == 1  # that of orders
+
+
+def test_a_long_forecast_is_not_lost_when_a_short_one_is_made(tmp_path: Path) -> None:
+    with opened(tmp_path / "r.db", draining(7200, depth=12_000.0)) as cluster:
+        row(cluster, "110min")  # its drain ends 98 min later
+        scored = row(cluster, "1min", horizon="1min")
+    assert (scored["scored"], scored["covered"]) == (1, 1)
 
 
 def test_what_never_ends_is_scored_when_its_horizon_is_over(tmp_path: Path) -> None:
