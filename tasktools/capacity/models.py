@@ -18,7 +18,7 @@ from tasktools.capacity.interval import Blocks, Share
 from tasktools.capacity.need import MAX_UNITS, LateShares
 from tasktools.capacity.pools import PoolTopic, pool_waits
 from tasktools.capacity.sampling import Span, span_of
-from tasktools.capacity.simulation import Tasks, in_order, simulated_waits
+from tasktools.capacity.simulation import Queue, Tasks, in_order
 
 _MIN_PAUSE: Final = 60.0  # seconds
 Method = Literal["trace", "events"]
@@ -128,9 +128,10 @@ class TraceModel:
         tries = in_order(tasks)
         self.is_sampled = span.starts is not None
         mask = span.simulated(tries.times)
-        self._times, self._services = tries.times[mask], tries.services[mask]
-        self._counted = tries.is_first[mask] & span.counted(self._times)
-        self._counted_times = self._times[self._counted]
+        times = tries.times[mask]
+        self._queue = Queue(times, tries.services[mask])
+        self._counted = tries.is_first[mask] & span.counted(times)
+        self._counted_times = times[self._counted]
         self._blocks = span.blocks(self._counted_times)
         self._waits: dict[int, FloatArray] = {}
         self._late = LateShares(
@@ -150,8 +151,7 @@ class TraceModel:
         """Return the waits (s) of the tasks that count."""
         del topic
         if units not in self._waits:
-            waits = simulated_waits(self._times, self._services, units)
-            self._waits[units] = waits[self._counted]
+            self._waits[units] = self._queue.waits(units)[self._counted]
         return self._waits[units]
 
     def blocks(self, topic: str) -> Blocks:

@@ -82,25 +82,37 @@ class Tries:
     """Whether it is the first try of its task."""
 
 
+class Queue:
+    """A queue of tries in order of arrival, before any number of slots."""
+
+    def __init__(self, times: FloatArray, services: FloatArray) -> None:
+        self._begin: FloatArray = times - times[0] if len(times) else times
+        self._services = services
+        self._lists = self._begin.tolist(), services.tolist()  # once: it takes a fifth of a run
+
+    def waits(self, slots: int) -> FloatArray:
+        """Return the wait (s) of each try."""
+        if not len(self._begin):
+            return np.zeros(0)
+        if slots == 1:
+            return _one_slot(self._begin, self._services)
+        replace = heapq.heapreplace
+        free = [-math.inf] * slots
+        taken = [
+            replace(free, (first if (first := free[0]) > at else at) + service)
+            for at, service in zip(*self._lists, strict=True)
+        ]
+        waits: FloatArray = np.maximum(np.array(taken) - self._begin, 0.0)
+        return waits
+
+
 def simulated_waits(times: FloatArray, services: FloatArray, slots: int) -> FloatArray:
     """Return the wait (s) of each try.
 
     >>> simulated_waits(np.array([0.0, 1.0, 2.0]), np.array([5.0, 5.0, 5.0]), 2).tolist()
     [0.0, 0.0, 3.0]
     """
-    if not len(times):
-        return np.zeros(0)
-    if slots == 1:
-        return _one_slot(times, services)
-    begin = times - times[0]
-    replace = heapq.heapreplace
-    free = [-math.inf] * slots
-    taken = [
-        replace(free, (first if (first := free[0]) > at else at) + service)
-        for at, service in zip(begin.tolist(), services.tolist(), strict=True)
-    ]
-    waits: FloatArray = np.maximum(np.array(taken) - begin, 0.0)
-    return waits
+    return Queue(times, services).waits(slots)
 
 
 def _one_slot(times: FloatArray, services: FloatArray) -> FloatArray:
