@@ -32,6 +32,7 @@ _log = logging.getLogger("tasktools.worker")
 
 POISON_LIMIT: Final = 5
 """Begins without an end after which a task is dead-lettered."""
+_MAX_RULES: Final = 200
 
 
 class TaskRunner:
@@ -120,7 +121,7 @@ class TaskRunner:
         self._version = _version()
         sender_id = f"tasktools-{secrets.token_hex(4)}"
         tasks = DEFAULT if registry is None else registry
-        self._retries = {task.name: RetryRule(task.max_retries, task.retry_delay) for task in tasks}
+        self._retries = _retries(tasks)
         self._counts = TaskCounts()
         self._heartbeat = Heartbeat(broker, self._report, sender_id, intervals)
         self._settlement = Settlement(
@@ -328,6 +329,13 @@ def _check(
         raise ValueError("capacity and prefetch are 1 or more; nothing was started.")
     if not grace >= 0 or (time_limit is not None and not time_limit > 0):
         raise ValueError("grace is 0 or more, time_limit more than 0; nothing was started.")
+
+
+def _retries(tasks: TaskRegistry) -> dict[str, RetryRule]:
+    """Return the rules of *tasks* for heartbeats, which more than 200 would make too long."""
+    if len(tasks) > _MAX_RULES:
+        return {}
+    return {task.name: RetryRule(task.max_retries, task.retry_delay) for task in tasks}
 
 
 def _new_worker_id() -> str:

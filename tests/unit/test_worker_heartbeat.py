@@ -15,6 +15,7 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.errors import ConnectionLost
 from tasktools.core.events import (
+    Command,
     Event,
     Question,
     SettingsReply,
@@ -24,7 +25,7 @@ from tasktools.core.events import (
     WorkerList,
 )
 from tasktools.core.known_workers import LATE_AFTER
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import RetryRule, TopicSettings
 from tasktools.testing import eventually, task_event
 from tasktools.worker import heartbeat
 from tasktools.worker.heartbeat import Heartbeat
@@ -45,6 +46,32 @@ SENDING_OFTEN = Intervals(heartbeat=0.05, send_retry=0.02)
 
 
 # --- registered, beating, gone --------------------------------------------------------
+
+
+def test_a_worker_tells_its_prefetch_and_the_tries_of_its_tasks(place: Workplace) -> None:
+    place.registry.task(name="send", max_retries=3, retry_delay=2.5)(lambda: None)
+    place.run(topics=["work", "emails"], capacity=3)
+    eventually(lambda: place.reports("register"))
+    (report,) = place.reports("register")
+    assert report.prefetch == {"emails": 3, "work": 3}
+    assert report.retries == {"send": RetryRule(3, 2.5)}
+    order = {"sender_id": "test", "target": "ours", "action": "update_prefetch"}
+    params = {"topic": "work", "prefetch": 9}
+    place.broker.broadcast(Command(kind="tasktools_command", params=params, **order))
+    eventually(lambda: place.reports("heartbeat")[-1:], 30)
+    eventually(lambda: place.reports("heartbeat")[-1].prefetch == {"emails": 3, "work": 9})
+
+
+def test_a_heartbeat_does_not_tell_of_hundreds_of_tasks(place: Workplace) -> None:
+    for number in range(201):
+
+        def work() -> None: ...
+
+        work.__qualname__ = work.__name__ = f"work_{number}"
+        place.registry.task(work)
+    place.run()
+    eventually(lambda: place.reports("register"))
+    assert place.reports("register")[0].retries == {}
 
 
 def test_a_worker_registers_first_and_unregisters_last(place: Workplace) -> None:
