@@ -148,14 +148,14 @@ def score_waiting(cluster: Cluster, timing: Timing) -> int:
         rng = np.random.default_rng(round(at * 1000))
         with opened(Ledger(), observation.address) as log:
             _score(log, observation.recent, at, timing, rng)
-            return len(log.waiting(math.inf))
+            return len(log.waiting(at))
 
 
 def _score(
     log: ForecastLog, recent: RecentHistory, at: float, timing: Timing, rng: np.random.Generator
 ) -> None:
     for topic, seen_until in log.waiting(at).items():
-        queued = depths(recent, topic, at - seen_until + timing.bin)
+        queued = depths(recent, topic, max(at - seen_until, 0.0) + timing.bin)
         log.score(topic, queued, rng, timing.longest_step)
 
 

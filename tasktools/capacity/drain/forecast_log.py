@@ -22,11 +22,19 @@ from tasktools.replay.ledger_file import FORECASTS
 
 _STORED_SECONDS: Final = 90 * 86_400.0
 _MAX_WAITING: Final = 1_000
-_MAX_TOPICS: Final = 50
+_MAX_TOPICS: Final = 20
+_MAX_AGE: Final = 1.5 * 86_400.0
+"""Seconds after which a forecast that is not scored yet is given up; no horizon is longer than a
+day."""
 _WAITING: Final = """
 SELECT forecast, level, horizon, made_at, earliest, expected, latest, times, seen_until
 FROM forecasts
 WHERE cluster = ? AND topic = ? AND made_at < ? AND scored_at IS NULL ORDER BY made_at LIMIT ?
+"""
+_TOPICS: Final = """
+SELECT topic, min(seen_until) FROM forecasts
+WHERE cluster = ? AND made_at < ? AND made_at > ? AND scored_at IS NULL
+GROUP BY topic ORDER BY max(made_at) DESC LIMIT ?
 """
 _SCORED: Final = """
 SELECT rank, earliest, latest, ended, pinball FROM forecasts
@@ -92,16 +100,12 @@ class ForecastLog:
     def waiting(self, at: float) -> dict[str, float]:
         """Return the topics with forecasts made before *at* that are not scored yet, and up to when
         (s since the epoch) each was looked at."""
-        rows = self._connection.execute(
-            "SELECT topic, min(seen_until) FROM forecasts WHERE cluster = ? AND made_at < ? "
-            "AND seen_until < ? AND scored_at IS NULL GROUP BY topic LIMIT ?",
-            (self._address, at, at, _MAX_TOPICS),
-        ).fetchall()
-        return msgspec.convert(dict(rows), dict[str, float])
+        rows = self._connection.execute(_TOPICS, (self._address, at, at - _MAX_AGE, _MAX_TOPICS))
+        return msgspec.convert(dict(rows.fetchall()), dict[str, float])
 
     def score(self, topic: str, queued: Series, rng: np.random.Generator, step: float) -> None:
-        """Score the forecasts of *topic* that *queued* decides, and delete those it cannot: it has
-        no samples for longer than *step* seconds of their time."""
+        """Score the forecasts of *topic* that *queued* decides. Where it has no samples for longer
+        than *step* seconds it decides nothing: another process may have them."""
         if not queued:
             return
         params = (self._address, topic, queued.times[-1], _MAX_WAITING)
@@ -123,9 +127,8 @@ class ForecastLog:
         elif is_over:
             times.append(end)
         if np.diff(times).max(initial=0.0) > step:
-            sql = "DELETE FROM forecasts WHERE forecast = ?"
-            self._connection.execute(sql, (waiting.forecast,))
-        elif is_over:
+            return
+        if is_over:
             truth = math.inf if crossed is None else max(crossed - waiting.made_at, 0.0)
             self._set_score(waiting, truth, times[-1], rng)
         elif times[-1] - waiting.seen_until >= step / 2:

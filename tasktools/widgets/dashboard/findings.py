@@ -97,7 +97,8 @@ class FindingsFeed(Feed):
         now = time.monotonic()
         if now - self._forecast_at >= FORECAST_SECONDS:
             forecast = self._forecasts.look(self._hidden)
-            self._forecast_at = now if forecast else float("-inf")
+            is_done = forecast or self._forecasts.waits  # else the board may not be read yet
+            self._forecast_at = now if is_done else float("-inf")
             self.tell(forecast=forecast)
 
 

@@ -31,17 +31,17 @@ class DepthForecasts:
     def __init__(self, cluster: Cluster, board: Board) -> None:
         self._cluster, self._board = cluster, board
         self._topic: str | None = None
-        self._waits = False
+        self.waits = False  # whether earlier ones are not scored yet
 
     def look(self, hidden: frozenset[str]) -> Shown:
         """Return the forecast of the topic whose queue takes longest, except those *hidden*."""
         self._topic = self._board.longest_queue(hidden, self._topic)
         if self._topic is not None:
-            self._waits = True
+            self.waits = True
             return shown_of(answer_of(self._cluster, self._topic, None, Timing()))
-        if self._waits:  # of queues that are short by now
+        if self.waits:  # of queues that are short by now
             with contextlib.suppress(LedgerError):  # told with the next forecast
-                self._waits = score_waiting(self._cluster, Timing()) > 0
+                self.waits = score_waiting(self._cluster, Timing()) > 0
         return {}
 
 

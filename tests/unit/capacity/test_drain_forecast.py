@@ -194,6 +194,18 @@ def test_a_drain_is_scored_when_another_topic_is_asked_or_none(tmp_path: Path) -
         assert score_waiting(cluster, Timing()) == 1  # that of orders
 
 
+def test_a_process_that_saw_nothing_leaves_the_forecasts_of_others(tmp_path: Path) -> None:
+    record(tmp_path / "all.db", TOPIC, draining(2400))
+    record(tmp_path / "late.db", TOPIC, draining(2400)[420:])  # of the same cluster
+    with (
+        tt.connect(f"sqlite:///{tmp_path / 'all.db'}") as all_of_it,
+        tt.connect(f"sqlite:///{tmp_path / 'late.db'}") as late,
+    ):
+        row(all_of_it, "20min")
+        assert score_waiting(late, Timing()) == 1
+        assert score_waiting(all_of_it, Timing()) == 0
+
+
 def test_a_long_forecast_is_not_lost_when_a_short_one_is_made(tmp_path: Path) -> None:
     with opened(tmp_path / "r.db", draining(7200, depth=12_000.0)) as cluster:
         row(cluster, "110min")  # its drain ends 98 min later
