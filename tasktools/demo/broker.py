@@ -17,8 +17,10 @@ from tasktools.demo.incidents import INCIDENTS
 from tasktools.demo.shop import FUNCTIONS
 from tasktools.demo.simulation import STEP, Simulation
 
-_AHEAD: Final = 120.0
-"""Seconds that have passed in the demo when it is opened."""
+_PAST: Final = 120.0
+_PAST_OF_INCIDENT: Final = 300.0
+"""Seconds that have passed in the demo when it is opened: with an incident so many that what was
+usual before is still known some minutes later."""
 _MAX_BEHIND_SECONDS: Final = 60.0
 """Seconds that are caught up with after a pause (a laptop that slept); what is longer is lost."""
 _SAMPLE_STEPS: Final = 2
@@ -63,7 +65,9 @@ class DemoBroker(MemoryBroker):
         self._pace = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._time.at = self._time.present() - _AHEAD
+        self._past = _PAST if incident is None else _PAST_OF_INCIDENT
+        opening = self._time.present()
+        self._time.at = opening - self._past
         self.cluster_state()  # listen from the beginning
         self._simulation = Simulation(
             server,
@@ -71,6 +75,7 @@ class DemoBroker(MemoryBroker):
             seed=seed,
             speed=speed,
             start=self._time.time(),
+            opening=opening,
             incident=None if incident is None else INCIDENTS[incident],
         )
         server.listen(self._simulation.hear)
@@ -80,11 +85,11 @@ class DemoBroker(MemoryBroker):
             self.open()
 
     def open(self, sample: Callable[[], object] = lambda: None) -> None:
-        """Let two minutes pass; *sample* is called every second, then and later."""
+        """Let the past pass; *sample* is called every second, then and later."""
         self._sample = sample
         self.clock.at = self._time.at
         try:
-            self.catch_up(_AHEAD)
+            self.catch_up(self._past)
         finally:
             self.clock.at = None
 

@@ -31,7 +31,7 @@ class Incident:
     topic: str
     hosts: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    at: float = 60.0
+    at: float = 240.0
 
     def kills(self, host: str, after: float) -> bool:
         """Whether the worker on *host* is dead, so many seconds after the start."""
@@ -63,13 +63,13 @@ class Incident:
 
 INCIDENTS: Final = {
     "dead_worker": Incident(
-        kind="killed", topic="reports", hosts=("report-1",), without=("spare-1",), at=80.0
+        kind="killed", topic="reports", hosts=("report-1",), without=("spare-1",), at=260.0
     ),
     "bad_deploy": Incident(
-        kind="deployed", topic="orders", hosts=("pay-1", "pay-2"), without=("spare-1",), at=50.0
+        kind="deployed", topic="orders", hosts=("pay-1", "pay-2"), without=("spare-1",), at=230.0
     ),
-    "stopped_consumers": Incident(kind="not consumed", topic="emails", at=60.0),
-    "hung_tasks": Incident(kind="hung", topic="images", without=("spare-1",), at=60.0),
-    "slow_tasks": Incident(kind="slow", topic="emails", without=("spare-1",), at=75.0),
+    "stopped_consumers": Incident(kind="not consumed", topic="emails", at=240.0),
+    "hung_tasks": Incident(kind="hung", topic="images", without=("spare-1",), at=210.0),
+    "slow_tasks": Incident(kind="slow", topic="emails", without=("spare-1",), at=255.0),
 }
 """By the name in ``demo://?incident=NAME``."""

@@ -19,7 +19,7 @@ from tasktools.demo.world import Fate
 STEP: Final = 0.5
 """Seconds of simulated time in one step."""
 
-_HOUR_AT_START: Final = 8.0
+_HOUR_AT_OPENING: Final = 12.8
 _BURST_AT: Final = 12.0
 _LOOK_EVERY: Final = 4  # steps between two looks at how long the queues are
 _SILENT_AT: Final = 108.0  # seconds after the start at which a worker is killed
@@ -50,9 +50,11 @@ class Simulation:
         seed: int,
         speed: float,
         start: float,
+        opening: float,
         incident: Incident | None = None,
     ) -> None:
         self.now = start
+        self._opening = opening
         self._incident = incident
         self.workers: list[SimulatedWorker] = []
         self._server = server
@@ -143,8 +145,8 @@ class Simulation:
         return whole + (self._dice.random() < expected - whole)
 
     def _hour(self, at: float) -> float:
-        days = (at - self._start) * self._speed / world.DAY
-        return (_HOUR_AT_START + days * 24.0) % 24.0
+        days = (at - self._opening) * self._speed / world.DAY
+        return (_HOUR_AT_OPENING + days * 24.0) % 24.0
 
     def _tasks(self, topic: world.Topic, number: int) -> list[Outgoing]:
         tasks = []
@@ -179,7 +181,10 @@ class Simulation:
             self._broker.broadcast(SettingsReply(sender_id=_ADMIN, settings=self._settings()))
 
     def _silence(self) -> None:
-        """Kill a worker, let the broker notice, and start a replacement much later."""
+        """Kill a worker, let the broker notice, and start a replacement much later.
+
+        With an incident only its own workers die: there is one thing to find.
+        """
         for worker in list(self.workers):
             is_killed = self._incident is not None and self._incident.kills(
                 worker.node.host, self._since_start
@@ -187,7 +192,7 @@ class Simulation:
             if worker.died is None:
                 first = worker.started == self._start
                 is_due = self.now - worker.started >= (_SILENT_AT if first else _LIVES)
-                if is_killed or (worker.node.goes_silent and is_due):
+                if is_killed or (worker.node.goes_silent and is_due and self._incident is None):
                     worker.kill(self.now)
             elif self.now - worker.died >= _BACK_AFTER and not is_killed:
                 self.workers.remove(worker)

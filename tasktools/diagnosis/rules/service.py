@@ -34,6 +34,8 @@ _SLOT_SECONDS: Final = 3.0
 _HIGH_SHARE: Final = 0.95
 """Share of the time before in which tasks took less: where some always took long, a few of these
 after each other are no rise."""
+_SPANS: Final = 5
+"""So many spans of time are long if most of them are: in a rise that lasts, some are not."""
 _MIN_RECENT: Final = 8
 _MIN_READ_BEFORE: Final = 15
 _MIN_ENDED_BEFORE: Final = 20
@@ -165,14 +167,17 @@ def _has_risen(before: Sequence[float], recent: float) -> bool:
     """Whether *recent* is far more than the median of *before*, and than nearly all of it.
 
     Both are of spans of time, in their order, not of tasks: a batch of short ones makes no others
-    long. The last ones before that were as long are a rise that lasts."""
-    usual = median(before)
-    far = max(_RISEN_TIMES * usual, usual + _RISEN_SECONDS)
+    long. The last ones before that mostly were as long are a rise that lasts."""
+    far = _far(median(before))
     earlier = list(before)
-    while earlier[-1] > far:
+    while earlier[-1] > far or median(earlier[-_SPANS:]) > far:
         earlier.pop()
     high = sorted(earlier)[math.ceil(_HIGH_SHARE * len(earlier)) - 1]
-    return recent > max(far, high)
+    return recent > max(_far(median(earlier)), high)
+
+
+def _far(usual: float) -> float:
+    return max(_RISEN_TIMES * usual, usual + _RISEN_SECONDS)
 
 
 def _risen_names(facts: Facts) -> dict[str, _Risen | None]:

@@ -127,6 +127,11 @@ def test_a_rise_is_still_one_after_a_while() -> None:
     assert finding(make.facts(make.topic(durations=lasting))).evidence["before"] == 0.1
 
 
+def test_a_rise_is_still_one_after_a_while_in_which_some_were_as_short_as_before() -> None:
+    lasting = readings(*[0.1] * 40, *[0.8, 0.9, 0.8, 0.2, 0.9, 0.7, 0.8] * 4)
+    assert finding(make.facts(make.topic(durations=lasting))).evidence["before"] == 0.1
+
+
 def test_long_tasks_that_are_usual_are_no_rise_when_some_come_together() -> None:
     mixed = readings(*[0.1, 0.3, 3.0] * 4, *[3.0] * 5, *[0.1] * 3)
     assert judged(make.facts(make.topic(durations=mixed))) == []
