@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +26,10 @@ from tests.browser.lab import (
     screenshot,
     use_theme,
 )
+from tests.timing import within
 
 MARKUP: Final = f"{SCRIPT}{IMAGE}"
 SOON: Final = 1.0
-_SPIN: Final = 0.1  # seconds of processor time
 """Seconds within which the first rows, and 25,000 selected ones, are on screen."""
 
 _MANY: Final = """from tests.browser.many_rows import dead_letters, state_of
@@ -99,26 +96,6 @@ class Table(Part):
         return self.keys("[aria-selected=true]")
 
 
-def contention() -> float:
-    """Return the seconds that a second of processor time takes now: 1 on a quiet machine."""
-    began, cpu = time.perf_counter(), time.process_time()
-    while time.process_time() - cpu < _SPIN:
-        pass
-    return max((time.perf_counter() - began) / (time.process_time() - cpu), 1.0)
-
-
-@contextmanager
-def measured(what: str) -> Iterator[None]:
-    """Print how long *what* took, and fail if it was too long for a machine as busy as this."""
-    before = contention()
-    began = time.perf_counter()
-    yield
-    took = time.perf_counter() - began
-    bound = SOON * max(before, contention())
-    print(f"{what}: {took:.2f} s of {bound:.2f} s")
-    assert took < bound, f"{what} took {took:.2f} s"
-
-
 def in_python(page: Page, expression: str) -> list[str]:
     values: list[str] = json.loads(printed(page, f"__import__('json').dumps(list({expression}))"))
     return values
@@ -129,23 +106,23 @@ def test_100_000_rows_are_shown_filtered_sorted_and_selected_within_a_second(
 ) -> None:
     open_empty(page, lab, "speed.ipynb")
     run_code(page, _MANY).get_by_text("made", exact=True).wait_for()
-    with measured("first rows of 100,000"):
+    with within(SOON, "first rows of 100,000"):
         run_code(page, _SHOW)
         table = Table(page)
     expect(table.says("100,000 rows")).to_be_visible()
-    with measured("first filter"):
+    with within(SOON, "first filter"):
         table.filter("timeout SEND_email")
         table.button("Select all 8,334").wait_for()
-    with measured("next filter"):
+    with within(SOON, "next filter"):
         table.filter("timeout")
         table.button("Select all 25,000").wait_for()
-    with measured("25,000 selected"):
+    with within(SOON, "25,000 selected"):
         table.button("Select all 25,000").click()
         table.says("25,000 selected").wait_for()
-    with measured("sorted"):
+    with within(SOON, "sorted"):
         table.heading("Died").click()
         table.sorted("ascending").wait_for()
-    with measured("scrolled to the middle"):
+    with within(SOON, "scrolled to the middle"):
         table.scroll_to(12_000)
 
     selected = "dead_letters(100_000).set_index('key').error_type[list(state.selected)]"

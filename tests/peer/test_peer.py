@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tasktools.testing import eventually
+from tests.timing import contention, within
 
 BUSY = [("send_email", {"to": f"p{n}@b", "delay": 60.0}) for n in range(8)]
 
@@ -28,12 +29,11 @@ def busy(peer: Any, connect: Any) -> Any:
 
 def test_the_whole_cluster_is_seen_within_four_seconds(busy: Any, connect: Any) -> None:
     time.sleep(3)  # what came before is not seen by the one who connects now
-    began = time.monotonic()
-    cluster = connect()
-    workers = cluster.workers()
-    topics = cluster.topics().set_index("topic")
-    tasks = cluster.active_tasks("emails")
-    assert time.monotonic() - began < 4
+    with within(4, "the whole cluster"):
+        cluster = connect()
+        workers = cluster.workers()
+        topics = cluster.topics().set_index("topic")
+        tasks = cluster.active_tasks("emails")
     assert workers["state"].tolist() == ["alive", "alive"]
     assert workers["running"].tolist() == [4, 4]
     assert workers["capacity"].tolist() == [4, 4]
@@ -134,10 +134,10 @@ def test_a_killed_worker_is_late_then_gone_and_its_tasks_no_longer_run(
         workers = cluster.workers().set_index("pid")
         return str(workers.loc[victim.pid, "state"])
 
-    eventually(lambda: state() == "late", timeout=14)
+    eventually(lambda: state() == "late")
     assert time.monotonic() - killed > 6
-    eventually(lambda: state() == "gone", timeout=25)
-    assert 26 < time.monotonic() - killed < 36
+    eventually(lambda: state() == "gone", timeout=60)
+    assert 26 < time.monotonic() - killed < 36 * contention()
     workers = cluster.workers().set_index("pid")
     assert workers.loc[victim.pid, "running"] == 0
     tasks = cluster.active_tasks("emails", queued=False)

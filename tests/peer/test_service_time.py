@@ -11,6 +11,8 @@ import pandas as pd
 
 import tasktools as tt
 from tasktools.testing import eventually
+from tests.peer.peer_log import moments
+from tests.timing import contention
 
 TOOK = 0.1  # seconds that each task sleeps
 COUNT = 12
@@ -22,16 +24,16 @@ def service_time(cluster: tt.Cluster) -> pd.DataFrame:
     return frame.dropna(subset=["mean"])
 
 
-def check(frame: pd.DataFrame) -> None:
+def check(frame: pd.DataFrame, slept: float) -> None:
     rows = frame.to_dict("records")
     count = sum(row["count"] for row in rows)
     mean = sum(row["mean"].total_seconds() * row["count"] for row in rows) / count
     assert count == COUNT
-    assert TOOK <= mean < 0.3, "the peer takes a little more than its task sleeps"
+    assert slept <= mean < slept + 0.2 * contention(), "a little more than its task sleeps"
     assert frame["p50"].isna().all(), "a histogram has bounds, and no quantiles"
     assert frame["longest"].isna().all()
     bounds = frame["p50_at_most"].dt.total_seconds()
-    assert bounds.isin([0.25, 0.5]).all(), "bounds of the peer's buckets"
+    assert bounds.isin([0.25, 0.5, 1.0]).all(), "bounds of the peer's buckets"
 
 
 def test_an_idle_peers_short_tasks_take_as_long_as_its_heartbeats_say(
@@ -48,10 +50,12 @@ def test_an_idle_peers_short_tasks_take_as_long_as_its_heartbeats_say(
             cluster.publish("emails", "peer_tasks:logged", kwargs={"delay": TOOK})
             time.sleep(4 * TOOK)
         eventually(lambda: service_time(cluster)["count"].sum() == COUNT)
-        check(service_time(cluster))
+        times = zip(moments(quiet_peer, "began"), moments(quiet_peer, "ended"), strict=True)
+        slept = sum(ended - began for began, ended in times) / COUNT
+        check(service_time(cluster), slept)
         recorded = tt.connect(f"sqlite:///{path}")
         eventually(lambda: service_time(recorded)["count"].sum() == COUNT)
-    check(service_time(recorded))
+    check(service_time(recorded), slept)
     for told in (cluster, recorded):
         events = told.task_events("emails")
         ends = events[events["event"] == "succeeded"]

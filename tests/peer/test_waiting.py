@@ -10,6 +10,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import eventually
+from tests.peer.peer_log import moments
 
 
 def test_the_estimate_counts_messages_that_the_peer_has_fetched_and_not_begun(
@@ -33,8 +34,3 @@ def test_the_estimate_counts_messages_that_the_peer_has_fetched_and_not_begun(
     assert queued < 2  # the peer has fetched them all
     # The management API tells every five seconds how many there are.
     assert estimate == pytest.approx(right, rel=0.5)
-
-
-def moments(peer: Any, what: str) -> list[float]:
-    lines = peer.log.read_text().splitlines()
-    return [float(line.split()[1]) for line in lines if line.startswith(what)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -21,10 +22,12 @@ import pytest
 from click.testing import CliRunner
 
 import tasktools as tt
+from tasktools.brokers.base import Broker
 from tasktools.cli import main
 from tasktools.testing import RabbitMQNode, eventually, worker_event
 from tests.rabbitmq import replays
 from tests.support import Raw
+from tests.timing import within
 
 TIMEOUT: Final = 5.0  # seconds: that of `connect`
 COUNT: Final = 400
@@ -95,10 +98,8 @@ def blocked(started: Alarming) -> Alarming:
 
 def timed(call: Callable[[], Any], limit: float = TIMEOUT + 1) -> Any:
     """Return what *call* returns, which must be within *limit* seconds."""
-    began = time.monotonic()
-    answer = call()
-    assert time.monotonic() - began < limit
-    return answer
+    with within(limit):
+        return call()
 
 
 def notes(frame: Any) -> str:
@@ -276,11 +277,13 @@ def test_publishing_many_during_an_alarm_sends_nothing_and_says_why(blocked: Ala
 
 
 class Running:
-    """A run of a plan in a thread, with what it said."""
+    """A run of a plan in a thread, with what it said. It stands still at its first message until
+    `go_on`, so that it has not ended when an alarm comes, however long that takes."""
 
     def __init__(self, cluster: tt.Cluster, plan: tt.Plan) -> None:
         self.notices: list[str] = []
         self.ended = 0
+        self.go_on = threading.Event()
         self.cancelled = threading.Event()
         self._executor = ThreadPoolExecutor(1)
         self._outcome = self._executor.submit(
@@ -294,6 +297,7 @@ class Running:
 
     def _advance(self, count: int) -> None:
         self.ended += count
+        assert self.go_on.wait(100)
 
     def outcome(self, limit: float) -> Any:
         """Return the outcome, which must come within *limit* seconds."""
@@ -301,6 +305,7 @@ class Running:
             return self._outcome.result(limit)
         finally:
             self.cancelled.set()
+            self.go_on.set()
             self._executor.shutdown()
 
 
@@ -326,6 +331,7 @@ def test_a_run_says_that_an_alarm_holds_it_up_and_goes_on_after_it(
     running = Running(cluster, plan)
     eventually(lambda: running.ended > 0)
     with node.alarm():
+        running.go_on.set()
         eventually(lambda: running.notices)
         assert re.match("waiting: the broker blocks publishers: low on memory", running.notices[0])
         ended = running.ended
@@ -346,6 +352,7 @@ def test_a_cancelled_run_ends_in_time_during_an_alarm_and_loses_nothing(
     running = Running(cluster, plan)
     eventually(lambda: running.ended > 0)
     with node.alarm():
+        running.go_on.set()
         eventually(lambda: running.notices)
         running.cancelled.set()
         broken_off = running.outcome(5)
@@ -365,13 +372,23 @@ def test_a_cancelled_run_ends_in_time_during_an_alarm_and_loses_nothing(
     assert raw.depth("slow.dead") == 0
 
 
+def beat(broker: Broker, worker: str) -> None:
+    """Send the heartbeats of a worker until an alarm keeps them back."""
+    with contextlib.suppress(tt.BrokerError):
+        while True:
+            broker.broadcast(worker_event("register", worker))
+            time.sleep(0.5)
+
+
 def test_workers_are_not_called_gone_because_an_alarm_silenced_them(node: Alarming) -> None:
     """Issue 11, row 4: while nobody can send a heartbeat, silence says nothing of a worker."""
     with node.connect() as cluster, node.connect() as other:
         cluster.workers()
-        other.broker.broadcast(worker_event("register", "quiet"))
+        beating = threading.Thread(target=beat, args=(other.broker, "quiet"))
+        beating.start()
         eventually(lambda: cluster.workers()["worker_id"].tolist() == ["quiet"])
         with node.alarm():
+            beating.join()
             eventually(lambda: not cluster.workers().attrs["sources"]["events"]["ok"])
             frame = cluster.workers()
             assert frame["state"].tolist() == ["alive"]

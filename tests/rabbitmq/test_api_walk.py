@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from tasktools.testing import eventually, task_body, worker_event
 from tests.conftest import Connect, Vhost
 from tests.rabbitmq.answering import WORDS, AnsweringProxy, Scope
 from tests.support import Raw
+from tests.timing import within
 
 TIMEOUT: Final = 2.0  # seconds: that of `connect`
 LIMIT: Final = 10.0  # seconds: a call may connect again, ask again and look for what comes back
@@ -151,11 +151,9 @@ def test_no_amqp_error_gets_out_as_anything_but_an_error_of_ours(
 
 def error_of(call: Callable[[], Any]) -> tt.TaskToolsError | None:
     """Return the error of ours that *call* raises, in time; any other is raised."""
-    began = time.monotonic()
-    try:
-        call()
-    except tt.TaskToolsError as error:
-        return error
-    finally:
-        assert time.monotonic() - began < LIMIT
+    with within(LIMIT):
+        try:
+            call()
+        except tt.TaskToolsError as error:
+            return error
     return None

@@ -20,6 +20,7 @@ from tasktools.testing import eventually
 from tasktools.testing.factories import worker_event
 from tests.conftest import Connect
 from tests.support import Raw
+from tests.timing import contention
 
 
 def beat(worker_id: str, **fields: Any) -> bytes:
@@ -99,7 +100,7 @@ def test_ten_thousand_unknown_events_a_second_leave_answers_fresh_or_honest(
     finally:
         sent, _ = flood.communicate(timeout=60)
     assert int(sent) == 40_000
-    assert slowest < 5
+    assert slowest < 5 * contention()
     # And when it is over, all is well again.
     eventually(lambda: cluster.workers().attrs["sources"]["events"]["ok"])
 

@@ -21,6 +21,7 @@ from tasktools.core.peek import Cost
 from tasktools.testing import eventually
 from tests.conftest import Vhost
 from tests.support import Raw
+from tests.timing import contention
 
 KINDS = ["classic", "quorum"]
 MANY = MAX_HELD + 2_000
@@ -101,7 +102,7 @@ def test_questions_are_answered_while_a_long_look_goes_on(
         assert cluster.broker.topic_exists("long")
         waits.append(time.monotonic() - asked)
     assert len(waits) > 3
-    assert max(waits) < 1.0
+    assert max(waits) < 1.0 * contention()
 
 
 def test_thirty_looks_do_what_their_verdicts_say(

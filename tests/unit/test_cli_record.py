@@ -67,9 +67,11 @@ def test_a_signal_that_interrupts_the_wait_for_it_anywhere_ends_the_command() ->
 def test_a_signal_ends_it_and_all_is_written(number: int, tmp_path: Path) -> None:
     file = tmp_path / "ops.db"
     command = ["record", str(file), "--dsn", "demo://", "--every", "60s"]
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has it ignored
     child = subprocess.Popen(
         [sys.executable, "-m", "tasktools.cli", *command], stderr=subprocess.PIPE, text=True
     )
+    signal.signal(number, before)
     assert child.stderr is not None
     assert "Recording" in child.stderr.readline()
     assert eventually(lambda: not tt.connect(f"sqlite:///{file}").stats().empty)
