@@ -58,6 +58,8 @@ class TaskRunner:
         Seconds that a task may take that has no limit of its own.
     prefetch
         Largest number of unacknowledged messages per topic; by default the capacity.
+        A worker of several topics may hold so many of each while others idle;
+        `tasktools.capacity.solve` says what that costs.
     poison_limit
         Number of times that a redelivered task may begin without an end, because its worker's
         process ended each time, before it is dead-lettered as ``poison``; `None` for no limit. The

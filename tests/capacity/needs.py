@@ -154,3 +154,28 @@ def speed() -> Iterator[str]:
         f"A week of 20 topics, {tasks:,} tasks: `solve` from the file {both:.1f} s of CPU, "
         f"{solved:.1f} s of it after reading (`inputs` takes {read:.1f} s)."
     )
+
+
+def balance(seeds: int, first: int) -> Iterator[str]:
+    """Yield how near the slots are of recordings without messages, with a sample each 5 s."""
+    yield (
+        f"{seeds} weeks of each kind (seeds {first} to {first + seeds - 1}), recorded without "
+        "messages, with a sample each 5 s: arrivals are the balance of starts and queue lengths."
+    )
+    yield ""
+    yield "| kind | same slots ±1 as with messages | difference of the need |"
+    yield "| --- | --- | --- |"
+    for kind in KINDS:
+        pairs = []
+        for seed in range(first, first + seeds):
+            arrivals, services = traffic(kind, seed)
+            known = tt.capacity.solve(demand_of([topic_of(arrivals, services)]), WAIT, QUANTILE)
+            with tempfile.TemporaryDirectory() as folder:
+                cluster = load({"work": arrivals - SINCE + MONDAY}, {"work": services}, wait=1.0)
+                path = Path(folder) / "ops.db"
+                record(path, cluster, (0, 7 * DAY), every=5.0, messages=False)
+                with tt.connect(f"sqlite:///{path}") as history:
+                    pairs.append((known.iloc[0], tt.capacity.solve(history).iloc[0]))
+        near = sum(abs(exact["slots"] - row["slots"]) <= 1 for exact, row in pairs)
+        apart = [float(row["need"] - exact["need"]) for exact, row in pairs]
+        yield f"| {kind} | {near} of {len(pairs)} | {np.mean(apart):+.2f} |"
