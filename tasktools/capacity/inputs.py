@@ -6,7 +6,7 @@ They are what `tasktools.capacity` computes with, for people to check.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -30,15 +30,15 @@ _MAX_NOTES: Final = 10
 class Inputs:
     """The known demand as frames (schemas `ARRIVALS`, `SERVICES`, `BURSTS`, `QUALITY`)."""
 
-    arrivals: pd.DataFrame
+    arrivals: pd.DataFrame = field(repr=False)
     """Arrival rates by topic and hour of the week."""
-    services: pd.DataFrame
+    services: pd.DataFrame = field(repr=False)
     """Service times by topic, and by task where messages tell its name."""
-    bursts: pd.DataFrame
+    bursts: pd.DataFrame = field(repr=False)
     """Burstiness of arrivals by topic."""
-    quality: pd.DataFrame
+    quality: pd.DataFrame = field(repr=False)
     """Checks of all this, in words."""
-    demand: Demand
+    demand: Demand = field(repr=False)
     """The arrays that they are made of."""
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -64,9 +64,9 @@ class SimulatedCluster:
     topics: tuple[str, ...]
     names: tuple[str, ...]
     workers: tuple[SimulatedWorker, ...]
-    settings: dict[str, TopicSettings]
-    retries: dict[str, RetryRule]
-    tries: SimulatedTries
+    settings: dict[str, TopicSettings] = field(repr=False)
+    retries: dict[str, RetryRule] = field(repr=False)
+    tries: SimulatedTries = field(repr=False)
 
 
 def write_recording(
