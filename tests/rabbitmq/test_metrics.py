@@ -127,7 +127,7 @@ def test_a_user_with_few_rights_is_served_what_it_may_see(
     cluster.create_topic("emails")
     fill(cluster, "emails", 3)
     rabbitmq.add_user("monitor", "pw")
-    rabbitmq.allow("monitor", vhost.name, configure="", write="", read="")
+    rabbitmq.allow("monitor", vhost.name, configure="^$", write="^$", read="^emails$")
     limited = connect(vhost.dsn.replace("guest:guest@", "monitor:pw@"), topics=["emails"])
     with exporting(limited) as scraped:
         eventually(lambda: value(scraped(), "tasktools_up") == 1)
