@@ -13,7 +13,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import browsing, cluster, diagnosing, explain, recording, replaying, workers
+from benchmarks import (
+    browsing,
+    cluster,
+    diagnosing,
+    explain,
+    recording,
+    replaying,
+    reporting,
+    workers,
+)
 from benchmarks.measure import Result
 from tasktools.testing import RabbitMQNode
 
@@ -46,6 +55,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield diagnosing.diagnosing(
         topics=1_000, workers=1_000, ticks=20 if small else 120, rounds=3 if small else 5
     )
+    yield reporting.reporting()
     yield explain.speed(rounds=3 if small else 5)
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=3)
     yield workers.idle(node, seconds=10 if small else 60)

@@ -88,15 +88,16 @@ def figure(
     return made
 
 
-def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) -> go.Layout:
+def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) -> dict[str, Any]:
+    """Return a layout as plotly takes it: a `go.Layout` would copy its template once more."""
     grid = {"gridcolor": _GRID[theme], "linecolor": _GRID[theme], "zeroline": False}
     above = 56 + 16 * len(remarks)
-    return go.Layout(
-        template="plotly_white" if theme == "light" else "plotly_dark",
-        paper_bgcolor=_PAPER[theme],
-        plot_bgcolor=_PAPER[theme],
-        font={"color": _TEXT[theme], "size": 13},
-        title={
+    return {
+        "template": "plotly_white" if theme == "light" else "plotly_dark",
+        "paper_bgcolor": _PAPER[theme],
+        "plot_bgcolor": _PAPER[theme],
+        "font": {"color": _TEXT[theme], "size": 13},
+        "title": {
             "text": title,
             "font": {"size": 17},
             "x": 0,
@@ -110,15 +111,15 @@ def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) 
                 "font": {"size": 12, "color": _QUIET[theme]},
             },
         },
-        height=340 + above,
-        margin={"l": 64, "r": 24, "t": above, "b": 56},
-        hovermode="x unified",
-        hoverlabel={"namelength": -1},
-        xaxis={**grid, "title": {"text": "time (UTC)"}, "type": "date"},
-        yaxis={**grid, "rangemode": "tozero", **axis},
-        legend={"itemsizing": "constant"},
-        showlegend=True,
-    )
+        "height": 340 + above,
+        "margin": {"l": 64, "r": 24, "t": above, "b": 56},
+        "hovermode": "x unified",
+        "hoverlabel": {"namelength": -1},
+        "xaxis": {**grid, "title": {"text": "time (UTC)"}, "type": "date"},
+        "yaxis": {**grid, "rangemode": "tozero", **axis},
+        "legend": {"itemsizing": "constant"},
+        "showlegend": True,
+    }
 
 
 def _where(frame: pd.DataFrame, time: str) -> list[str]:

@@ -11,8 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -261,26 +260,17 @@ def test_it_is_made_without_a_notebook(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-# --- size and time ----------------------------------------------------------------------
-
-
-def cpu_seconds(function: Callable[[], object]) -> float:
-    began = time.process_time()
-    function()
-    return time.process_time() - began
+# --- size ----------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_day_of_100_topics_is_a_small_file_and_made_in_5_seconds(tmp_path: Path) -> None:
-    """Issue 13: at most 5 MB and 5 s. On a busy machine all takes longer, so it is measured against
-    reading all samples of queues, which takes 1.84 s on an undisturbed one (`make bench`)."""
+def test_a_day_of_100_topics_is_a_small_file(tmp_path: Path) -> None:
+    """Issue 13: at most 5 MB; how long it takes is measured by `make bench-sample`."""
     recording, file = tmp_path / "day.db", tmp_path / "day.html"
     record_day(recording)
     with tt.connect(f"sqlite:///{recording}") as history:
-        took = cpu_seconds(lambda: tt.report(history, file, since="1D"))
-        reading = cpu_seconds(lambda: history.queue_depth(since="1D"))
+        tt.report(history, file, since="1D")
     page = Page(file)
     assert page.frame("queue_depth")["topic"].nunique() == 100
     assert page.frame("failure_groups")["count"].sum() == 5_000
     assert file.stat().st_size < 5_000_000
-    assert took / reading < 5 / 1.84
