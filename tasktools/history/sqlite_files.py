@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -11,6 +14,22 @@ from typing import Final
 WAIT: Final = 30.0
 """Seconds to wait for a lock of another process."""
 _POLL_SECONDS: Final = 0.02
+_making: Final = threading.Lock()
+
+
+def make(path: str | os.PathLike[str]) -> None:
+    """Make an empty file for its owner alone, unless there is one. Raises `OSError`, `ValueError`.
+
+    One that is there is not opened: closing it again would drop every lock that SQLite holds on it
+    in this process, and another process that takes itself for the last one deletes its journal.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    with _making:
+        if not os.path.exists(path):  # noqa: PTH110 - False for a name that no file can have
+            flags = os.O_CREAT | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+            os.close(os.open(path, flags, 0o600))
+        elif os.path.isdir(path):  # noqa: PTH112 - likewise
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
 
 def use_wal(connection: sqlite3.Connection) -> None:

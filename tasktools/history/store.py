@@ -103,7 +103,7 @@ class File:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             guarding = f"{self.path}{_LOCK_SUFFIX}"
             for file in (self.path, guarding):
-                os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+                sqlite_files.make(file)
             guard = sqlite3.connect(
                 guarding, timeout=0, isolation_level=None, check_same_thread=False
             )

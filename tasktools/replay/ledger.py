@@ -102,8 +102,7 @@ class Ledger:
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_CREAT | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
-        os.close(os.open(self.path, flags, 0o600))
+        sqlite_files.make(self.path)
         file_checks.check_files(self.path)
         connection = sqlite3.connect(self.path, timeout=sqlite_files.WAIT, check_same_thread=False)
         try:

@@ -7,6 +7,8 @@ import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -297,6 +299,19 @@ def test_many_open_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None:
             ledger = Ledger(tmp_path / f"{n}.db")
             for runs in pool.map(lambda one: one.runs(), [ledger] * 8):
                 assert runs.empty
+
+
+def test_a_second_connection_of_this_process_leaves_the_locks_of_the_first(ledger: Ledger) -> None:
+    """Issue 14: several threads and processes with one ledger got "disk I/O error", and damage."""
+    use = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM runs').close()"
+    with ledger.open() as connection:
+        run = Account.begin(connection, plan(), reason="INC-1", now=T).run
+        with ledger.open():
+            pass
+        subprocess.run([sys.executable, "-c", use, str(ledger.path)], check=True)
+        assert Path(f"{ledger.path}-wal").exists()  # who is last deletes it
+        Account(connection, run).end("finished", None, T + 2)
+    assert ledger.runs()["ended"].tolist() == ["finished"]
 
 
 def test_two_processes_write_into_one_ledger(ledger: Ledger) -> None:

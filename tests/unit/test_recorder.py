@@ -6,6 +6,8 @@ import os
 import resource
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -59,6 +61,12 @@ def test_the_file_and_all_beside_it_are_readable_by_the_owner_alone(scene: Scene
 def test_only_one_recorder_writes_into_a_file(scene: Scene) -> None:
     with pytest.raises(tt.RecordingError, match="Another recorder writes into"):
         scene.new_recorder()
+    record = (
+        "import sys; from tasktools.history.store import File\nwith File(sys.argv[1]).write(): pass"
+    )
+    command = [sys.executable, "-c", record, str(scene.path)]
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Another recorder writes into" in other.stderr  # the refused one took no lock away
     scene.recorder.close()
     scene.new_recorder().close()
 
