@@ -404,3 +404,11 @@ def test_with_an_incident_nothing_else_dies() -> None:
     live(broker, clock, 300)
     assert cluster.workers()["state"].eq("alive").all()
     broker.close()
+
+
+def test_a_machine_that_opens_it_slowly_shows_the_present() -> None:
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="hung_tasks", opened=False)
+    broker.open(lambda: clock.advance(0.1))  # of each second of the past
+    assert Cluster(broker, clock=clock).workers()["silence"].max() < pd.Timedelta("5s")
+    broker.close()
