@@ -15,6 +15,7 @@ from tasktools.capacity.hours import slots_to_clear
 from tasktools.capacity.interval import wait_interval
 from tasktools.capacity.loads import Load, joint_week, load_of, recorded_seconds
 from tasktools.capacity.models import (
+    Checkpoint,
     Method,
     Model,
     Pool,
@@ -77,8 +78,15 @@ class PoolAnswer:
 class PoolSolver:
     """Loads and model of a pool, for any number of questions about units."""
 
-    def __init__(self, pool: Pool, demand: Demand, question: Question) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        demand: Demand,
+        question: Question,
+        checkpoint: Checkpoint = lambda: None,
+    ) -> None:
         self.pool, self.demand, self.question = pool, demand, question
+        self._checkpoint = checkpoint
         each = ((name, load_of(demand.topics[name], demand, question)) for name in pool.topics)
         self.loads = {name: load for name, load in each if load is not None}
         self._wait_below = math.inf if question.wait_below is None else question.wait_below
@@ -96,13 +104,15 @@ class PoolSolver:
             name: PoolTopic(load.tasks, load.topic.limit) for name, load in self.loads.items()
         }
         load = sum(each.mean for each in self.loads.values())
-        return PoolModel(self.pool, topics, self._span, self._wait_below, load, prefetch)
+        return PoolModel(
+            self.pool, topics, self._span, self._wait_below, load, self._checkpoint, prefetch
+        )
 
     def one_queue(self, name: str | None = None) -> TraceModel:
         """Return the model of all topics, or of one, as one queue before all slots."""
         loads = [self.loads[name]] if name else list(self.loads.values())
         tasks = joined_tasks([load.tasks for load in loads])
-        return TraceModel(tasks, self._span, self._wait_below)
+        return TraceModel(tasks, self._span, self._wait_below, self._checkpoint)
 
     def guess(self, *names: str) -> int:
         """Return a guess of slots for the topics."""
@@ -128,13 +138,12 @@ def slots_by_formula(load: Load, wait_below: float, quantile: float) -> int:
     return erlang.slots_needed(week.loads, week.tasks, load.service, wait_below, quantile)
 
 
-def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver, PoolAnswer]:
-    """Return the answer of *pool*, and what it was computed with."""
-    solver = PoolSolver(pool, demand, question)
-    model = solver.model
+def answer_of(solver: PoolSolver) -> PoolAnswer:
+    """Return the answers for the topics of the solver's pool."""
+    pool, question, model = solver.pool, solver.question, solver.model
     if model is None:
         rows = tuple(Answer(name, None) for name in pool.topics)
-        return solver, PoolAnswer(pool, "trace", rows, None)
+        return PoolAnswer(pool, "trace", rows, None)
     one_queue, guess = None, solver.guess_by_formula()
     if question.wait_below is not None and model.method == "events":
         with contextlib.suppress(OutOfReach):  # of too few tasks
@@ -151,9 +160,7 @@ def answered(pool: Pool, demand: Demand, question: Question) -> tuple[PoolSolver
     )
     limits = (low, None if any(math.isinf(need.high) for need in needs.values()) else high)
     answers = tuple(_answer(solver, model, name, needs.get(name), units) for name in pool.topics)
-    return solver, PoolAnswer(
-        pool, model.method, answers, units, one_queue, by_wait, limits, out_of_reach
-    )
+    return PoolAnswer(pool, model.method, answers, units, one_queue, by_wait, limits, out_of_reach)
 
 
 def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need], dict[str, str]]:

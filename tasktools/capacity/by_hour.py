@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from tasktools.capacity.answers import PoolSolver, answered
+from tasktools.capacity.answers import PoolSolver, answer_of
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.loads import joint_week
 from tasktools.capacity.models import Model, Pool, pools_of
@@ -17,6 +17,7 @@ from tasktools.capacity.question import Question, question_of
 from tasktools.capacity.solve import demand_of
 from tasktools.capacity.weekly import HOURS_OF_WEEK, hour_of_week
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import moment
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import HOURS
 from tasktools.core.timespans import Moment, Span
@@ -60,7 +61,7 @@ def by_hour(
     -------
     pandas.DataFrame
         One row a topic and hour of the week (schema `HOURS`). Of an hour that was not recorded the
-        utilisation is that of other days at that hour.
+        utilisation is that of other days at that hour. ``attrs["window"]``: the recorded time.
 
     Raises
     ------
@@ -100,23 +101,25 @@ def by_hour(
     for pool in pools_of(demand):
         solver, units = _units(pool, demand, question, wanted)
         if solver.model is not None and units is not None:
-            rows += _rows(solver, solver.model, units)
+            rows += hour_rows(solver, solver.model, units)
     rows.sort(key=lambda row: (row[0], row[1]))
-    return frame_from(HOURS, rows, notes=[])
+    window = {"since": moment(demand.since), "until": moment(demand.until)}
+    frame = frame_from(HOURS, rows, window=window, notes=[])
+    return history.labelled(frame) if isinstance(history, Cluster) else frame
 
 
 def _units(
     pool: Pool, demand: Demand, question: Question, wanted: Mapping[str, int]
 ) -> tuple[PoolSolver, int | None]:
+    solver = PoolSolver(pool, demand, question)
     asked = [wanted[name] for name in pool.topics if name in wanted]
     if not asked:
-        solver, answer = answered(pool, demand, question)
-        return solver, answer.units
-    solver = PoolSolver(pool, demand, question)
+        return solver, answer_of(solver).units
     return solver, None if solver.model is None else math.ceil(max(asked) / solver.model.unit)
 
 
-def _rows(solver: PoolSolver, model: Model, units: int) -> Iterator[list[Any]]:
+def hour_rows(solver: PoolSolver, model: Model, units: int) -> Iterator[list[Any]]:
+    """Yield the values of the rows of `HOURS` with so many units."""
     slots = model.slots(units)
     week = joint_week(solver.loads)
     load = np.full(HOURS_OF_WEEK, np.nan)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
@@ -22,6 +22,8 @@ from tasktools.capacity.simulation import Queue, Tasks, in_order
 
 _MIN_PAUSE: Final = 60.0  # seconds
 Method = Literal["trace", "events"]
+Checkpoint = Callable[[], object]
+"""Is called before each simulation; what it raises ends the computation."""
 
 _TRACE_BUDGET: Final = 200_000
 """Tries of a topic; of more, hours are drawn."""
@@ -124,8 +126,9 @@ class TraceModel:
     unit = 1.0
     most = MAX_UNITS
 
-    def __init__(self, tasks: Tasks, span: Span, wait_below: float) -> None:
+    def __init__(self, tasks: Tasks, span: Span, wait_below: float, checkpoint: Checkpoint) -> None:
         tries = in_order(tasks)
+        self._checkpoint = checkpoint
         self.is_sampled = span.starts is not None
         mask = span.simulated(tries.times)
         times = tries.times[mask]
@@ -151,6 +154,7 @@ class TraceModel:
         """Return the waits (s) of the tasks that count."""
         del topic
         if units not in self._waits:
+            self._checkpoint()
             self._waits[units] = self._queue.waits(units)[self._counted]
         return self._waits[units]
 
@@ -177,8 +181,10 @@ class PoolModel:
         span: Span,
         wait_below: float,
         load: float,
+        checkpoint: Checkpoint,
         prefetch: int | None = None,
     ) -> None:
+        self._checkpoint = checkpoint
         self.unit = (pool.slots or 1) / max(len(pool.workers), 1)
         tasks = {name: topic.tasks for name, topic in topics.items()}
         self.most = 64 + 20 * guess_of(load / self.unit)
@@ -211,6 +217,7 @@ class PoolModel:
     def waits(self, topic: str, units: int) -> FloatArray:
         """Return the waits (s) of the tasks of *topic* that count."""
         if units not in self._simulated:
+            self._checkpoint()
             waits = pool_waits(self._pool.of_workers(units), self._topics)
             self._simulated[units] = {name: waits[name][self._counted[name]] for name in waits}
         return self._simulated[units][topic]

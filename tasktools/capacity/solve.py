@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
-from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver, answered
+from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver, answer_of
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.gather import gather
 from tasktools.capacity.loads import with_hours
@@ -105,11 +105,18 @@ def solve(
         clear_within=clear_within,
     )
     demand = demand_of(history, since, until)
-    pools = pools_of(demand)
+    solvers = (PoolSolver(pool, demand, question) for pool in pools_of(demand))
+    return solutions(demand, solvers)
+
+
+def solutions(demand: Demand, solvers: Iterable[PoolSolver]) -> pd.DataFrame:
+    """Return the answers of *solvers*, each of a pool of *demand* (schema `SOLUTIONS`)."""
+    pools: list[list[str]] = []
     rows: dict[str, list[Any]] = {}
     topics_of: dict[str, list[str]] = {}
-    for pool in pools:
-        solver, answer = answered(pool, demand, question)
+    for solver in solvers:
+        answer = answer_of(solver)
+        pools.append(list(solver.pool.topics))
         shared = hoarding_note(answer, solver)
         for each in answer.answers:
             notes = notes_of(each, answer, solver, shared)
@@ -119,7 +126,7 @@ def solve(
     return frame_from(
         SOLUTIONS,
         [rows[name] for name in sorted(rows)],
-        pools=[list(pool.topics) for pool in pools if len(pool.topics) > 1],
+        pools=[topics for topics in pools if len(topics) > 1],
         notes=[*_notes(demand), *(f"{', '.join(names)}: {n}" for n, names in topics_of.items())],
     )
 

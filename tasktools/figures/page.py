@@ -20,7 +20,8 @@ _PAPER: Final = {"light": "#ffffff", "dark": "#111111"}
 _TEXT: Final = {"light": "#24292f", "dark": "#e4e6e8"}
 _QUIET: Final = {"light": "#5f6770", "dark": "#a5abb2"}
 _GRID: Final = {"light": "#e3e6e9", "dark": "#2f3337"}
-_LIMIT: Final = {"light": "#c4291c", "dark": "#ff7b6b"}
+LIMIT: Final = {"light": "#c4291c", "dark": "#ff7b6b"}
+_NO_TIMES: Final = pd.Series(dtype="datetime64[us, UTC]")
 _REMARK_CHARS: Final = 110
 """Characters per line of a remark."""
 _MAX_REMARKS: Final = 3
@@ -84,7 +85,7 @@ def figure(
     if not traces:
         _say_nothing(made, theme)
     elif threshold is not None:
-        made.add_hline(threshold, line={"color": _LIMIT[theme], "dash": "dash", "width": 1.5})
+        made.add_hline(threshold, line={"color": LIMIT[theme], "dash": "dash", "width": 1.5})
     return made
 
 
@@ -126,7 +127,7 @@ def _where(frame: pd.DataFrame, time: str) -> list[str]:
     """Return a remark with the cluster and the times of the figure."""
     cluster = str(frame.attrs.get("cluster", "")).strip("<>")
     window = frame.attrs.get("window")
-    times = pd.Series(window.values()) if window else frame[time].dropna()
+    times = pd.Series(window.values()) if window else frame[time].dropna() if time else _NO_TIMES
     parts = [mask_text(cluster)] if cluster else []
     if len(times):
         first, last = (moment.tz_convert("UTC") for moment in (times.min(), times.max()))

@@ -9,7 +9,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasktools.core.frames import diagnosis_schemas, history_schemas, schemas
+from tasktools.core.frames import (
+    capacity_schemas,
+    diagnosis_schemas,
+    history_schemas,
+    schemas,
+)
 
 Numbers = np.ndarray[Any, Any]
 
@@ -32,7 +37,10 @@ def expect(frame: pd.DataFrame, schema: schemas.Schema, *columns: str) -> None:
     missing = [column for column in columns if column not in frame.columns]
     if not missing:
         return
-    every = (*schemas.SCHEMAS, *history_schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS)
+    every = (
+        *(*schemas.SCHEMAS, *history_schemas.SCHEMAS),
+        *(*diagnosis_schemas.SCHEMAS, *capacity_schemas.SCHEMAS),
+    )
     known_name = next(
         (each.name for each in every if list(each.names) == list(frame.columns)), None
     )

@@ -106,11 +106,11 @@ def waiting_time(
     every = by_name(frame, "estimate")
     wide = every.dropna(axis="columns", how="all")
     shown = with_gaps(busiest(wide).shown)
-    unit, length = _unit(shown)
+    unit, length = unit_of(shown)
     traces = lines(shown / length, every, hovertemplate=f"%{{y:.3~g}} {unit}")
     short = (frame["count"] > 0).any()
     why = "waits are too short for events to tell" if short else "no messages were recorded"
-    remarks = [f"estimated by Little's law: {why}", *_left_out(wide)]
+    remarks = [f"estimated by Little's law: {why}", *left_out(wide)]
     return _page(traces, frame, "Waiting time", (unit, length), theme, threshold, remarks)
 
 
@@ -120,7 +120,7 @@ def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | N
     wide = every.dropna(axis="columns", how="all")
     medians = with_gaps(busiest(wide, by_name(frame, "count").sum()).shown, intervals=True)
     highest = by_name(frame, "p95").reindex(index=medians.index, columns=medians.columns)
-    unit, length = _unit(highest)
+    unit, length = unit_of(highest)
     style = styles(name for name, _ in named(every))
     traces: list[Any] = []
     for name, median in named(medians):
@@ -130,7 +130,7 @@ def _measured(frame: pd.DataFrame, title: str, theme: Theme, threshold: Span | N
         traces.append(_band(middle, high, style[name].colour, legendgroup=group))
         more = {"legendgroup": group, "customdata": high, "hovertemplate": hover}
         traces.append(line(middle, text_of(name), style[name], **more))
-    remarks = ["the median, and a band up to the 95th percentile", *_left_out(wide)]
+    remarks = ["the median, and a band up to the 95th percentile", *left_out(wide)]
     return _page(traces, frame, title, (unit, length), theme, threshold, remarks)
 
 
@@ -148,13 +148,14 @@ def _page(
     return figure(traces, frame, title, axis, theme=theme, remarks=remarks, threshold=limit)
 
 
-def _unit(values: pd.DataFrame) -> tuple[str, float]:
+def unit_of(values: pd.DataFrame) -> tuple[str, float]:
     """Return the unit for an axis with *values*, which are seconds, and its length in seconds."""
     highest = np.nanmax(values.to_numpy(), initial=0.0)
     return next(((unit, size) for unit, size, most in _UNITS if highest >= most), ("ms", 0.001))
 
 
-def _left_out(wide: pd.DataFrame) -> list[str]:
+def left_out(wide: pd.DataFrame) -> list[str]:
+    """Return the remark that not all columns of *wide* are shown, if so."""
     count = len(wide.columns)
     return [f"{MAX_LINES} of {count} topics, the busiest"] if count > MAX_LINES else []
 

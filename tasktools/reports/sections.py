@@ -199,7 +199,7 @@ def _failures(contents: Contents) -> Html:
         when = f" {group['share']:.0%}, {words(group['first'])} to {words(group['last'])} UTC"
         title = tag(
             "summary",
-            tag("strong", f"{group['count']:,} ×"),  # noqa: RUF001 - the sign for times
+            tag("strong", f"{group['count']:,} ×"),
             tag("span", shortened(name)),
             tag("span", when, class_="note"),
         )

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasktools import figures
+from tasktools.core.frames import capacity_schemas as capacity
 from tasktools.core.frames import diagnosis_schemas as diagnosis
 from tasktools.core.frames import history_schemas as history
 from tasktools.core.frames import schemas
@@ -36,6 +37,7 @@ EVERY: Final[dict[Figure, Schema]] = {
     figures.service_time: history.SERVICE_TIME,
     figures.failures: history.FAILURES,
     figures.timeline: diagnosis.TIMELINE,
+    figures.by_hour: capacity.HOURS,
 }
 each = pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.__name__)
 
@@ -101,7 +103,8 @@ def test_it_draws_the_frame_it_is_named_after(figure: Figure) -> None:
     frame = one_row(EVERY[figure])
     made = figure(frame)
     assert len(made.data) > 0
-    assert made.layout.xaxis.title.text == "time (UTC)"
+    axis = made.layout.xaxis
+    assert axis.title.text == "time (UTC)" or axis.ticktext[0] == "Mon 0:00 UTC"
     assert made.layout.yaxis.title.text
     pd.testing.assert_frame_equal(frame, one_row(EVERY[figure]))
 

@@ -13,11 +13,18 @@ import pytest
 import tasktools as tt
 from tasktools.cluster.cluster import Cluster
 from tasktools.testing import eventually
-from tasktools.widgets import Dashboard, DeadLettersWidget, IncidentWidget, PublishWidget
+from tasktools.widgets import (
+    CapacityWidget,
+    Dashboard,
+    DeadLettersWidget,
+    IncidentWidget,
+    PublishWidget,
+)
 from tests.screen import WidgetScreen
 
 WIDGETS: dict[str, tuple[Callable[..., Any], int]] = {
     "board": (Dashboard, 1),
+    "capacity": (CapacityWidget, 15),
     "dead-letters": (DeadLettersWidget, 40),
     "incident": (IncidentWidget, 10),
     "publish": (PublishWidget, 20),

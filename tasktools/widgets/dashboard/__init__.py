@@ -5,7 +5,7 @@ charts from them, `chart_selection` selects the topics to show, and `board` pack
 the page; `tiles` are the numbers of the last sample. `feed` is the thread that samples the cluster
 or reads its recording; it starts the thread of `findings`, which judges the cluster. `state` holds
 the user's choices and what is on screen; `figure` talks to the page, whose scripts draw (`vendor/`
-is uPlot); `static_image` is the picture that stays in a saved notebook.
+is uPlot).
 """
 
 from tasktools.widgets.dashboard.state import BoardState

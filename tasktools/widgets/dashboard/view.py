@@ -16,10 +16,10 @@ from tasktools.widgets.dashboard.charts import WINDOWS, read_thresholds
 from tasktools.widgets.dashboard.feed import BoardFeed
 from tasktools.widgets.dashboard.figure import BoardFigure
 from tasktools.widgets.dashboard.state import BoardState
-from tasktools.widgets.dashboard.static_image import StaticImage
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
 from tasktools.widgets.incident import IncidentWidget
+from tasktools.widgets.static_output import StaticOutput
 
 
 def dashboard(
@@ -119,7 +119,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
         }
         self._figure = BoardFigure(state, board, head)
         words = "DEMO board" if broker.demo else "Board"
-        self._image = StaticImage(f"{words} of {broker.address}")
+        self._image = StaticOutput(f"{words} of {broker.address}")
         self._incident = column(name="investigated")
         self._show([self._figure, self._incident], "tasktools-dashboard")
         self._bind()
@@ -135,7 +135,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
             feed.want(state.window, state.filter, paused=state.paused, hidden=state.hidden)
 
         def freeze(change: Any) -> None:
-            self._image.take(change["new"])
+            self._image.take_png(change["new"])
 
         want()
         state.observe(

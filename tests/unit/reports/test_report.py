@@ -96,7 +96,7 @@ def test_the_timeline_has_a_lane_for_what_happened_and_all_of_it_in_words(page: 
 def test_groups_of_failures_can_be_recounted_and_have_an_example(page: Page) -> None:
     counts = page.frame("failures")["fingerprint"].value_counts()
     shown = page.by_section["failures"]
-    assert {int(count) for count in re.findall(r"(\d+) ×", shown)} == set(counts)  # noqa: RUF001
+    assert {int(count) for count in re.findall(r"(\d+) ×", shown)} == set(counts)
     assert len(counts) == len(incident._ERRORS)
     assert "user" in shown
     assert "shop" in shown

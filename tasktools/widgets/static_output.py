@@ -1,4 +1,4 @@
-"""The picture that stays in a saved notebook: an output that is hidden beside a live board."""
+"""The picture that stays in a saved notebook: an output that is hidden beside a live widget."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Neighbours in an output area: this style sheet, the live board, and its picture. Without a
-# kernel, JupyterLab writes an error in place of the board; then the picture is shown instead.
+# Neighbours in an output area: this style sheet, the live widget, and its picture. Without a
+# kernel, JupyterLab writes an error in place of the widget; then the picture is shown instead.
 _BESIDE: Final = ".jp-OutputArea-child:has(.tasktools-frozen)"
 _STYLE: Final = f"""<style class="tasktools-frozen">
 {_BESIDE} {{ display: none; }}
-{_BESIDE} + :has(.tasktools-board) + .jp-OutputArea-child {{ display: none; }}
+{_BESIDE} + :has(.tasktools-board, .tasktools-capacity) + .jp-OutputArea-child {{ display: none; }}
 {_BESIDE} + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {{ display: none; }}
 </style>"""
 
 
-class StaticImage:
+class StaticOutput:
     """A picture beside a widget, in every output that shows the widget."""
 
     def __init__(self, caption: str) -> None:
         self._caption = caption
-        self._png = b""
+        self._picture: dict[str, str] = {}
         self._id = f"tasktools-{uuid.uuid4().hex}"
         self._is_shown = False
 
@@ -35,16 +35,20 @@ class StaticImage:
         display(self._bundle(), raw=True, display_id=self._id)
         self._is_shown = True
 
-    def take(self, png: bytes) -> None:
+    def take_png(self, png: bytes) -> None:
         """Replace the picture by *png*."""
+        self._take("image/png", base64.b64encode(png).decode("ascii"))
+
+    def take_html(self, html: str) -> None:
+        """Replace the picture by *html*."""
+        self._take("text/html", html)
+
+    def _take(self, mime: str, content: str) -> None:
         from IPython.display import update_display
 
-        self._png = png
+        self._picture = {mime: content}
         if self._is_shown:
             update_display(self._bundle(), display_id=self._id, raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        bundle = {"text/plain": ""}  # the output of the board has the text
-        if self._png:
-            bundle["image/png"] = base64.b64encode(self._png).decode("ascii")
-        return bundle
+        return {"text/plain": "", **self._picture}  # the output of the widget has the text

@@ -1,0 +1,130 @@
+"""Scenarios: the waits with other workers, another limit, more traffic or longer service times.
+
+For screens that ask again with each move of a slider: the outlook takes one simulation, the need
+some more, and both can be given up between two of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from tasktools.capacity.answers import PoolSolver
+from tasktools.capacity.by_hour import hour_rows
+from tasktools.capacity.demand import Demand, TopicDemand
+from tasktools.capacity.interval import Share, wait_interval
+from tasktools.capacity.loads import joint_week
+from tasktools.capacity.models import Checkpoint, Pool, pools_of
+from tasktools.capacity.question import Question
+from tasktools.core.clock import moment
+from tasktools.core.errors import NotRecorded
+from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.capacity_schemas import HOURS
+
+_MIN_WAITS: Final = 20
+"""Tasks, of fewer than which a quantile says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A question about a topic and those that share its workers."""
+
+    topic: str
+    workers: int
+    """Of its pool, of the kinds that were there; slots where no worker was recorded."""
+    limit: int | None
+    """Tasks of the topic that may run at once; `None`: any number."""
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """The waits of tasks in a scenario."""
+
+    scenario: Scenario
+    slots: int
+    hours: pd.DataFrame
+    """By hour of the week (schema `HOURS`), of all topics of the pool."""
+    wait: Share | None
+    """Seconds, with its interval: the quantile of the waits of the topic; `None`: of too few
+    tasks, or without end."""
+    late: Share | None
+    """Share of its tasks that wait longer than the target; `None`: of too few tasks."""
+    load: float
+    """Mean offered load of the pool, in erlang."""
+    peak_load: float
+    """The same in the busiest hour of the week."""
+
+
+def pool_of(demand: Demand, topic: str) -> Pool:
+    """Return the pool of *topic*."""
+    return next(pool for pool in pools_of(demand) if topic in pool.topics)
+
+
+def scenario_solver(demand: Demand, scenario: Scenario, checkpoint: Checkpoint) -> PoolSolver:
+    """Return the solver of the pool in a scenario; *checkpoint* is called before each simulation.
+
+    Raises `NotRecorded` where nothing is known of the pool's tasks.
+    """
+    pool = pool_of(demand, scenario.topic)
+    recorded = demand.topics[scenario.topic]
+    if recorded.limit != scenario.limit:
+        changed = {name: _without_waits(demand.topics[name]) for name in pool.topics}
+        changed[scenario.topic] = replace(changed[scenario.topic], limit=scenario.limit)
+        demand = replace(demand, topics={**demand.topics, **changed})
+    solver = PoolSolver(pool, demand, scenario.question, checkpoint)
+    if scenario.topic not in solver.loads:
+        what = "arrived" if not len(recorded.arrivals) else "was seen to end"
+        raise NotRecorded(
+            f"No task of {scenario.topic} {what} in what is recorded, so that nothing is known of "
+            "its waits; nothing was computed. Choose another topic, or record for longer."
+        )
+    return solver
+
+
+def outlook_of(solver: PoolSolver, scenario: Scenario) -> Outlook:
+    """Return how tasks wait in *scenario*, whose solver that is."""
+    model = solver.model
+    assert model is not None  # noqa: S101 - `scenario_solver` has refused it
+    pool, question, demand = solver.pool, scenario.question, solver.demand
+    slots = (
+        sum(worker.capacity for worker in pool.of_workers(scenario.workers))
+        if pool.workers
+        else scenario.workers
+    )
+    units = scenario.workers if model.method == "events" else slots
+    waits, blocks = model.waits(scenario.topic, units), model.blocks(scenario.topic)
+    wait = late = None
+    if len(waits) >= _MIN_WAITS:
+        late = blocks.share(waits > (question.wait_below or 0.0))
+        limits = wait_interval(waits, blocks, question.quantile)
+        wait = Share(*limits) if math.isfinite(limits[0]) else None
+    window = {"since": moment(demand.since), "until": moment(demand.until)}
+    week = joint_week(solver.loads)
+    return Outlook(
+        scenario,
+        slots,
+        frame_from(HOURS, list(hour_rows(solver, model, units)), window=window, notes=[]),
+        wait,
+        late,
+        sum(load.mean for load in solver.loads.values()),
+        week.peak,
+    )
+
+
+def busy_seconds(demand: Demand) -> Mapping[str, float]:
+    """Return by topic for how long its recorded tries held a slot."""
+    return {
+        name: float(np.sum(topic.service_times) + np.sum(topic.censored))
+        for name, topic in demand.topics.items()
+    }
+
+
+def _without_waits(topic: TopicDemand) -> TopicDemand:
+    """Return *topic* without the waits that were recorded under another limit."""
+    return replace(topic, waits=None)

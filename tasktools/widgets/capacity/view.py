@@ -1,0 +1,224 @@
+"""The capacity widget: its parts, bound to the state, which holds every rule."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import ipywidgets
+
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.redaction import mask_text
+from tasktools.core.timespans import Moment, in_words
+from tasktools.figures.page import Theme
+from tasktools.widgets import html
+from tasktools.widgets.base import LiveWidget
+from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row, text
+from tasktools.widgets.capacity import words
+from tasktools.widgets.capacity.feed import CapacityFeed
+from tasktools.widgets.capacity.picture import drawn
+from tasktools.widgets.capacity.sliders import choice, factor, limits, stepped, workers
+from tasktools.widgets.capacity.state import QUANTILES, WAITS, CapacityState
+from tasktools.widgets.errors import guarded
+from tasktools.widgets.feed import Post
+from tasktools.widgets.static_output import StaticOutput
+
+_ANSWERED = ("facts", "chosen", "scenario", "drawn", "needed", "outlook", "need", "is_stale")
+_PRICED = ("price", "money", "price_problem", "hours", "workers", "need", "chosen")
+
+
+def capacity(
+    history: Cluster,
+    topic: str = "",
+    *,
+    since: Moment = "28D",
+    until: Moment | None = None,
+    price: str = "",
+    theme: Theme = "light",
+) -> CapacityWidget:
+    """Return a widget that says how long tasks wait with other workers, traffic or service times.
+
+    Sliders multiply the traffic and the service time, and set the workers, the limit of the topic
+    and the target of the wait. The recorded tasks are simulated with them: wait and utilisation by
+    hour of the week come at once, then how many workers are needed, with the interval of that and
+    what is too thin to tell. It changes nothing and looks into no queue. The widget's thread ends
+    with `close()`, and while no browser shows the widget.
+
+    Parameters
+    ----------
+    history
+        A recording of some days (``tt.connect("sqlite:///ops.db")``), or a live cluster, which
+        knows what this process has heard.
+    topic
+        The topic that is shown first; by default the busiest.
+    since
+        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"28D"``).
+    until
+        Where it ends; by default now, or the end of the recording.
+    price
+        Of an hour of a worker, in any currency: ``"0.12 €"``.
+    theme
+        ``light`` or ``dark``: the colours of the figure.
+
+    Returns
+    -------
+    The widget. Its `state` holds everything that is on screen.
+
+    Examples
+    --------
+    >>> import tasktools as tt
+    >>> with tt.connect("demo://") as cluster:
+    ...     widget = tt.widgets.capacity(cluster, since="1h", price="0.12 €")
+    ...     widget.close()
+
+    """
+    return CapacityWidget(history, topic, since=since, until=until, price=price, theme=theme)
+
+
+class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
+    """The capacity widget; `capacity` makes it.
+
+    `state` holds everything that is on screen, and can be set from code:
+    ``widget.state.workers = 5``. *post* passes a call to the thread that owns the widgets; by
+    default to the notebook's loop.
+    """
+
+    def __init__(
+        self,
+        history: Cluster,
+        topic: str = "",
+        *,
+        since: Moment = "28D",
+        until: Moment | None = None,
+        price: str = "",
+        theme: Theme = "light",
+        post: Post | None = None,
+    ) -> None:
+        super().__init__()
+        state = CapacityState(topic=topic)
+        state.price = price
+        make_feed = partial(CapacityFeed, history, since=since, until=until, theme=theme)
+        self._begin(state, make_feed, post)
+        broker = history.broker
+        self._heading = html.heading("Capacity", f"what if, on {broker.address}", demo=broker.demo)
+        self._figure = ipywidgets.Output(layout={**WIDE, "min_height": "360px"})
+        self._figure.add_class("tt-figure")
+        self._answer = ipywidgets.HTML(layout=WIDE)
+        self._cost = ipywidgets.HTML(layout=WIDE)
+        self._notes = ipywidgets.HTML(layout=WIDE)
+        self._static = StaticOutput(
+            f"{'DEMO capacity' if broker.demo else 'Capacity'} of {broker.address}"
+        )
+        self._show(
+            [
+                ipywidgets.HTML(self._heading),
+                html_of(state, "problem", html.alert),
+                self._controls(),
+                self._answer,
+                self._figure,
+                row(self._price(), self._cost),
+                self._notes,
+            ],
+            "tasktools-capacity",
+        )
+        self._bind()
+        self.feed.start()
+
+    def _ipython_display_(self) -> None:
+        self._static.show_beside(self._repr_mimebundle_())
+
+    def _controls(self) -> Any:
+        state = self.state
+        return column(
+            row(
+                choice(state),
+                button(state, "As recorded", state.reset),
+            ),
+            row(
+                factor(state, "traffic", "Traffic ×"),
+                factor(state, "service", "Service time ×"),
+                workers(state),
+            ),
+            row(
+                limits(state),
+                stepped(state, "wait_below", "Wait at most", lambda: WAITS, in_words),
+                stepped(state, "quantile", "of the tasks", lambda: QUANTILES, words.percent),
+            ),
+            name="sliders",
+        )
+
+    def _price(self) -> Any:
+        state = self.state
+        hours = ipywidgets.FloatText(
+            description="Hours",
+            style={"description_width": "auto"},
+            layout={"width": "130px"},
+        )
+        price = text(state, "price", "Price of a worker-hour", width="270px", hint="0.12 €")
+        return row(price, bound(hours, state, "hours"))
+
+    def _bind(self) -> None:
+        state, feed = self.state, self.feed
+
+        def want(_change: Any = None) -> None:
+            feed.want(state.scenario)
+
+        want()
+        state.observe(guarded(state, "Asking what if", want), "scenario")
+        state.observe(guarded(state, "Drawing the figure", self._draw), ["drawn", "is_stale"])
+        state.observe(guarded(state, "Showing the answer", self._say), list(_ANSWERED))
+        state.observe(guarded(state, "Showing the cost", self._reckon), list(_PRICED))
+        self._say()
+        self._reckon()
+
+    def _draw(self, change: Any) -> None:
+        if change["name"] == "drawn" and change["new"] is not None:
+            # Not a FigureWidget: it is laid out before it is on the page.
+            self._figure.outputs = (change["new"].figure,)
+        if self.state.is_stale:
+            self._figure.add_class("tt-stale")
+        else:
+            self._figure.remove_class("tt-stale")
+
+    def _say(self, _change: Any = None) -> None:
+        state = self.state
+        with state.lock:
+            answer, notes = _answer_html(state), _notes_html(state)
+            is_done = state.outlook is not None and state.need is not None
+            outlook = state.outlook
+        self._answer.value, self._notes.value = answer, notes
+        if is_done and outlook is not None:
+            cost = html.quiet(words.cost_line(state))
+            static = self._heading + answer + drawn(outlook) + cost + notes
+            self._static.take_html(f'<div class="tasktools-capacity-saved">{static}</div>')
+
+    def _reckon(self, _change: Any = None) -> None:
+        self._cost.value = html.quiet(words.cost_line(self.state))
+
+
+def _answer_html(state: CapacityState) -> str:
+    """Return the answer for the present sliders, as far as it is computed."""
+    facts, scenario = state.chosen, state.scenario
+    if state.facts is None:
+        return html.status("Reading what is recorded …")
+    warning = html.alert(state.facts.warning.capitalize()) if state.facts.warning else ""
+    if state.missing_topic:
+        warning += html.alert(
+            f"There is no topic {state.missing_topic!r} in what is recorded; the busiest is shown."
+        )
+    if facts is None or scenario is None:
+        return warning
+    if state.outlook is None:
+        return warning + html.status(mask_text(f"Computing: {words.asked(scenario, facts)} …"))
+    lines = [*words.outlook_lines(state.outlook, facts)]
+    if state.need is None:
+        lines.append("Computing how many are needed …")
+    else:
+        lines += words.need_lines(state.need, facts)
+    return warning + "".join(html.status(mask_text(line)) for line in lines)
+
+
+def _notes_html(state: CapacityState) -> str:
+    notes = [] if state.need is None else list(state.need.notes)
+    recorded = [] if state.facts is None else list(state.facts.notes)
+    return "".join(html.quiet(mask_text(note)) for note in (*notes, *recorded))
