@@ -13,10 +13,12 @@ from tasktools.capacity.answers import PoolSolver, answer_of
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.loads import joint_week
 from tasktools.capacity.models import Model, Pool, pools_of
+from tasktools.capacity.need import MAX_UNITS
 from tasktools.capacity.question import Question, question_of
 from tasktools.capacity.solve import demand_of
 from tasktools.capacity.weekly import HOURS_OF_WEEK, hour_of_week
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.arguments import is_count
 from tasktools.core.clock import moment
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import HOURS
@@ -89,13 +91,17 @@ def by_hour(
     question = question_of(
         wait_below=wait_below, quantile=quantile, traffic=traffic, service=service
     )
+    if not isinstance(slots, Mapping | None):
+        raise ValueError(  # noqa: TRY004 - whatever cannot be used is one error
+            f'slots is {slots!r}; it is slots by topic, as {{"emails": 5}}. Nothing was computed.'
+        )
     demand = demand_of(history, since, until)
     wanted = dict(slots or {})
     for name, number in wanted.items():
-        if name not in demand.topics or number < 1:
+        if name not in demand.topics or not is_count(number, MAX_UNITS):
             raise ValueError(
                 f"slots has {name!r}: {number!r}; it takes names of recorded topics and numbers "
-                "from 1 on. Nothing was computed."
+                f"from 1 to {MAX_UNITS:,}. Nothing was computed."
             )
     rows: list[list[Any]] = []
     for pool in pools_of(demand):

@@ -12,6 +12,7 @@ from tasktools.capacity.demand import (
     TopicDemand,
     WorkerSlots,
 )
+from tasktools.capacity.question import check_cluster
 from tasktools.capacity.service_times import ServiceTimes, of_topic, service_times
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.duration_histogram import Histogram
@@ -29,6 +30,7 @@ def gather(history: Cluster, *, since: Moment = "28D", until: Moment | None = No
 
     A live cluster is sampled once more. Times are by our clock.
     """
+    check_cluster(history)
     with history.demand(since=since, until=until) as reader:
         return _demand(reader)[0]
 
@@ -37,6 +39,7 @@ def gather_with_names(
     history: Cluster, *, since: Moment = "28D", until: Moment | None = None
 ) -> tuple[Demand, dict[tuple[str, str], ServiceTimes]]:
     """Return the demand, and the service times by topic and task, where messages tell the name."""
+    check_cluster(history)
     with history.demand(since=since, until=until) as reader:
         demand, topics = _demand(reader)
         by_task = {

@@ -36,6 +36,10 @@ _SLACK: Final = 600.0  # seconds of traffic that are simulated beyond the last m
 _MAX_EXTENSIONS: Final = 6
 _POOL_BUDGET: Final = 1_000_000
 """Tries of all windows of a pool, of which one takes a microsecond at each rate."""
+_DRAWN_BUDGET: Final = 1_000_000
+"""Messages of all windows: they are in memory, and take some seconds at each rate."""
+MAX_MESSAGES: Final = 200_000
+"""Messages of a replay, or of a queue before it, that can be simulated."""
 
 
 class LiveWaits(NamedTuple):
@@ -87,11 +91,12 @@ class LikeHours:
         count = len(window.replayed.times) if rate is not None else 0
         sent = count / rate if rate else WARM_UP
         end = min(sent + _SLACK, window.until)
+        waits, lasts = self._simulated(window, rate, end)
         for _ in range(_MAX_EXTENSIONS):
-            waits, lasts = self._simulated(window, rate, end)
             if lasts <= end or end >= window.until:
                 break
             end = min(2 * end, window.until)
+            waits, lasts = self._simulated(window, rate, end)
         lasts = max(lasts, min(sent, window.until))
         live = window.live[self.topic].times
         is_counted = (live >= 0) & (live <= min(lasts, end))
@@ -146,11 +151,14 @@ def like_hours(
     is_pool = needs_events(pool, topics)
     rng = np.random.default_rng(_SEED)
     windows: list[Window] = []
+    backlog = min(backlog, MAX_MESSAGES)
+    drawn = len(_OFFSETS) * _DAYS * (messages + backlog)
+    step = _step(drawn, _DRAWN_BUDGET, most=len(_OFFSETS))
     for part in parts or (demand,):
         tasks = {name: tasks_of(part.topics[name]) for name in topics if name in part.topics}
         if topic not in tasks:
             continue
-        for start, until in _starts(part, at):
+        for start, until in list(_starts(part, at))[::step]:
             live = {name: _shifted(each, start, until) for name, each in tasks.items()}
             replayed = _drawn(topics[topic], messages, rng)
             waiting = _drawn(topics[topic], backlog, rng)
@@ -171,8 +179,12 @@ def _affordable(windows: Sequence[Window]) -> tuple[Window, ...]:
     """Return every window, or every second or third one, if they are many tasks to simulate event
     by event."""
     tries = sum(each.tries for window in windows for each in window.live.values())
-    step = min(math.ceil(tries / _POOL_BUDGET), len(_OFFSETS) // 2) if tries else 1
-    return tuple(windows[::step])
+    return tuple(windows[:: _step(tries, _POOL_BUDGET, most=len(_OFFSETS) // 2)])
+
+
+def _step(count: int, budget: int, *, most: int) -> int:
+    """Return 1 to take every window, 2 for every second one, and so on."""
+    return min(max(math.ceil(count / budget), 1), most)
 
 
 def days_like(demand: Demand, at: float) -> list[float]:

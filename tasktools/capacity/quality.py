@@ -168,7 +168,11 @@ def _services(subject: _Subject) -> Iterator[_Checked]:
     demand, times = subject.demand, subject.estimates.services
     ended = times.tries - times.censored
     ok = ended >= _MIN_TRIES
-    note = None if ok else f"{ended:,} tries ended: too few to know the long ones"
+    note = (
+        None
+        if ok
+        else f"{ended:,} {'try' if ended == 1 else 'tries'} ended: too few to know the long ones"
+    )
     yield "tries that ended", float(ended), float(_MIN_TRIES), ok, note
     if not times.tries:
         return

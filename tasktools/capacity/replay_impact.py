@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from tasktools.capacity.like_hours import DAY, LikeHours
+from tasktools.capacity.like_hours import DAY, MAX_MESSAGES, LikeHours
+from tasktools.capacity.question import check_cluster, span_of
 from tasktools.capacity.replay_history import ReplayHistory
 from tasktools.capacity.replay_rates import (
     LOWEST_RATE,
@@ -17,16 +18,18 @@ from tasktools.capacity.replay_rates import (
     impact_of,
 )
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.arguments import is_count, is_number
 from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan, NotRecorded
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
 from tasktools.core.plurals import counted
-from tasktools.core.timespans import Span, in_words, seconds
+from tasktools.core.timespans import Span, in_words
 from tasktools.replay.rates import ChosenRate, RateQuestion
 
 MIN_DAYS: Final = 5
 """Days with an hour like this one, below which the band is a guess."""
+_MIN_RATE: Final = 1e-6
 
 
 def replay_impact(
@@ -66,7 +69,8 @@ def replay_impact(
     NotRecorded
         No arrival, no end of a task or no worker of *topic* was recorded.
     ValueError
-        *messages* or *rate* is not above 0.
+        An argument makes no sense, as *messages* that are not from 1 to 200,000; nothing was
+        computed.
 
     Examples
     --------
@@ -86,12 +90,22 @@ def replay_impact(
     Kiefer & Wolfowitz 1955, *On the theory of queues with many servers*.
 
     """
-    if messages < 1 or not (rate > 0 and math.isfinite(rate)):
+    check_cluster(history)
+    if not isinstance(topic, str):
+        raise ValueError(  # noqa: TRY004 - whatever cannot be used is one error
+            f"topic is {topic!r}, not the name of a topic; nothing was computed."
+        )
+    if not is_count(messages, MAX_MESSAGES):
         raise ValueError(
-            f"{messages} messages at {rate} a second are no replay: both are above 0; nothing was "
+            f"messages is {messages!r}, not a whole number from 1 to {MAX_MESSAGES:,}; nothing was "
             "computed."
         )
-    limit = None if wait_below is None else seconds(wait_below)
+    if not (is_number(rate) and rate >= _MIN_RATE):
+        raise ValueError(
+            f"rate is {rate!r}, not messages a second, of which there is one in "
+            f"{in_words(1 / _MIN_RATE)} at least; nothing was computed."
+        )
+    limit = None if wait_below is None else span_of(wait_below, "wait_below")
     at = history.clock.time()
     hours = ReplayHistory.read(history, at).hours(topic, at=at, messages=messages)
     impact = impact_of(hours, rate, wait_below=limit)
@@ -118,7 +132,15 @@ def choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
     Raises `InvalidPlan` where too little was recorded to tell, or no rate keeps them.
     """
     limit, topic = question.wait_below, question.topic
-    recorded = ReplayHistory.read(history, question.at)
+    if question.messages > MAX_MESSAGES:
+        raise InvalidPlan(
+            f"No rate can be chosen for {question.messages:,} messages: up to {MAX_MESSAGES:,} are "
+            "simulated; nothing was done. Give a rate, as rate=0.5, or plan a part of them."
+        )
+    try:
+        recorded = ReplayHistory.read(history, question.at)
+    except ValueError as error:
+        raise InvalidPlan(f"No rate can be chosen. {error}") from error
     demand = recorded.demand
     try:
         hours = recorded.hours(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -19,6 +19,8 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import SOLUTIONS
 from tasktools.core.timespans import Moment, Span
+
+_SINCE: Final = "28D"
 
 
 def solve(
@@ -132,8 +134,13 @@ def solutions(demand: Demand, solvers: Iterable[PoolSolver]) -> pd.DataFrame:
 
 
 def demand_of(history: Cluster | Demand, since: Moment, until: Moment | None) -> Demand:
-    """Return the demand of *history*, read unless it is one."""
+    """Return the demand of *history*, read unless it is one; of that *since* is no part."""
     if isinstance(history, Demand):
+        if since != _SINCE or until is not None:
+            raise ValueError(
+                "since and until choose what is read of a cluster, and a demand is read already; "
+                "nothing was computed. Give them to tasktools.capacity.inputs()."
+            )
         return with_hours(history)
     return gather(history, since=since, until=until)
 

@@ -9,6 +9,8 @@ from typing import Final
 
 import pandas as pd
 
+from tasktools.core.arguments import is_number
+
 Moment = datetime | str | timedelta
 """A time with its zone, as ``"2026-11-24T12:00Z"``; or a span before now, as ``"2h"``."""
 _NUMBER = re.compile(r"[-+]?+[\d._]++")
@@ -54,7 +56,7 @@ def in_words(seconds: float, *, signed: bool = False, units: int = 2) -> str:
 
 def seconds(span: Span) -> float:
     """Return *span* in seconds. Raises `ValueError` for text that is no span, and up to 0."""
-    length = _length(span) if isinstance(span, str | timedelta) else float(span)
+    length = _length(span)
     if length is None:
         raise ValueError(f"{span!r} is no span of time; it looks like 5s, 2h or 7D.")
     if not length > 0:
@@ -88,7 +90,9 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def _length(span: str | timedelta) -> float | None:
+def _length(span: Span) -> float | None:
+    if not isinstance(span, str | timedelta):
+        return float(span) if is_number(span) else None
     if isinstance(span, str) and _NUMBER.fullmatch(span.strip()):  # pandas takes it for nanoseconds
         return None
     try:

@@ -6,12 +6,12 @@ composition root hands it to `Cluster`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
 
+from tasktools.core.arguments import is_number
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Planned
 from tasktools.core.timespans import Span, seconds
@@ -45,7 +45,7 @@ def checked_rate(rate: Rate | None) -> float | None:
     """Return *rate* as a float, `None` for ``"auto"``; raises `InvalidPlan` unless above 0."""
     if rate is None or rate == AUTO:
         return None
-    if isinstance(rate, str) or not rate > 0 or not math.isfinite(rate):
+    if not (is_number(rate) and rate > 0):
         raise InvalidPlan(
             f"rate is {rate!r}; it is in messages a second, and above 0, or 'auto'; nothing was "
             "done."
@@ -73,7 +73,7 @@ def checked_wait(rate: Rate | None, keep_wait_below: Span | None) -> float | Non
     try:
         return seconds(keep_wait_below)
     except ValueError as error:
-        raise InvalidPlan(f"keep_wait_below: {error}") from error
+        raise InvalidPlan(f"keep_wait_below: {error} Nothing was done.") from error
 
 
 def question_of(rows: Iterable[Planned], wait_below: float, at: float) -> RateQuestion:

@@ -21,7 +21,9 @@ def test_a_span_is_seconds(span: Any, found: float) -> None:
     assert seconds(span) == found
 
 
-@pytest.mark.parametrize("span", [0, -1, "", "soon", "-2h", timedelta(0), float("nan")])
+@pytest.mark.parametrize(
+    "span", [0, -1, "", "soon", "-2h", timedelta(0), float("nan"), float("inf"), None, [1], True]
+)
 def test_what_is_no_span_is_said(span: Any) -> None:
     with pytest.raises(ValueError, match="no span of time"):
         seconds(span)

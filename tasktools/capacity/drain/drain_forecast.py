@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Final
 
 import numpy as np
@@ -14,13 +13,15 @@ from tasktools.capacity.drain.bins import Timing
 from tasktools.capacity.drain.forecast import Forecast, forecast
 from tasktools.capacity.drain.forecast_log import ForecastLog, Past, opened
 from tasktools.capacity.drain.gather import Reading, depths, read, usual_depth
+from tasktools.capacity.question import check_cluster, span_of
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.arguments import is_number
 from tasktools.core.clock import moment
 from tasktools.core.errors import LedgerError
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
 from tasktools.core.suggestions import did_you_mean
-from tasktools.core.timespans import Span, seconds
+from tasktools.core.timespans import Span
 from tasktools.history.recent import RecentHistory
 from tasktools.replay.ledger import Ledger
 
@@ -111,7 +112,12 @@ def drain_forecast(
 def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing) -> Answer:
     """Return the forecast for *topic*, on the time scale *timing*; it is stored, and earlier ones
     are scored."""
-    if level is not None and not (isinstance(level, Real) and 0 <= level < math.inf):
+    check_cluster(cluster)
+    if not isinstance(topic, str):
+        raise ValueError(  # noqa: TRY004 - whatever cannot be used is one error
+            f"topic is {topic!r}, not the name of a topic; nothing was read."
+        )
+    if level is not None and not (is_number(level) and level >= 0):
         raise ValueError(f"level is {level!r}, not a number of messages; nothing was read.")
     with cluster.observed() as observation:
         at, recent = round(observation.sample.at, 3), observation.recent
@@ -178,7 +184,7 @@ def _note(made: Forecast | None, reading: Reading, level: float, at: float) -> s
 
 
 def _timing(horizon: Span) -> Timing:
-    length, timing = seconds(horizon), Timing()
+    length, timing = span_of(horizon, "horizon"), Timing()
     if not 2 * timing.bin <= length <= _MAX_HORIZON:
         raise ValueError(
             f"horizon is {horizon!r}, not from {2 * timing.bin:g} s to 1 day; nothing was read."

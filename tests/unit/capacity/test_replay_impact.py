@@ -109,6 +109,23 @@ def test_a_topic_that_was_not_recorded_is_said(history: tt.Cluster) -> None:
             tt.replay_impact(history, "orders", **numbers)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        *(({"messages": bad}, "messages is") for bad in (None, 0, 1.5, True, "5", 10**9)),
+        *(({"rate": bad}, "rate is") for bad in (None, 0, -1, "auto", float("nan"), 1e-300)),
+        *(({"wait_below": bad}, "wait_below: ") for bad in (0, [1], "30 parsecs", True)),
+        *(({"topic": bad}, "topic is") for bad in (None, ["orders"])),
+    ],
+)
+def test_an_impact_of_nonsense_is_refused(
+    options: dict[str, Any], why: str, history: tt.Cluster
+) -> None:
+    usual: dict[str, Any] = {"topic": "orders", "messages": 5, "rate": 0.5}
+    with pytest.raises(ValueError, match=rf"^{why}.*[Nn]othing was computed\."):
+        tt.replay_impact(history, **usual | options)
+
+
 def test_a_plan_holds_the_chosen_rate_and_why(
     cluster: tt.Cluster, history: tt.Cluster, tmp_path: Path
 ) -> None:
@@ -159,6 +176,12 @@ def test_a_backlog_that_no_rate_can_spare_is_refused(
         ({"rate": "auto", "keep_wait_below": "soon"}, "keep_wait_below: 'soon' is no span"),
         ({"rate": "fast"}, "rate is 'fast'; it is in messages a second"),
         ({"rate": float("nan")}, "above 0"),
+        ({"rate": [1]}, "above 0"),
+        ({"rate": True}, "above 0"),
+        ({"rate": "Auto"}, "or 'auto'"),
+        ({"rate": "auto", "keep_wait_below": [1]}, r"keep_wait_below: \[1\] is no span"),
+        ({"rate": "auto", "keep_wait_below": float("inf")}, "keep_wait_below: inf is no span"),
+        ({"rate": "auto", "keep_wait_below": "1s", "history": "ops.db"}, "about a cluster"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

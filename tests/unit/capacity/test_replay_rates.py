@@ -69,6 +69,21 @@ def test_a_replay_that_is_sent_at_once_is_judged_until_all_of_it_has_begun() -> 
     assert np.quantile(at_once.waits, 0.5) > 60
 
 
+def test_a_replay_that_lasts_for_days_is_judged_as_far_as_it_is_simulated() -> None:
+    """The traffic of a window is simulated in steps that double; the last was counted for two."""
+    known = hours(demand(slots=7), messages=30_000)
+    judged = known.waits(known.windows[3], 1_000.0)
+    assert judged.lasts > 2**7 * 600  # longer than all steps together
+    assert len(judged.waits)
+    assert np.isfinite(judged.waits).all()
+
+
+def test_many_messages_are_simulated_in_fewer_windows() -> None:
+    """A thousand million of them filled the memory."""
+    known = hours(demand(), messages=50_000)
+    assert (len(known.windows), known.days) == (14, 7)
+
+
 def test_windows_are_at_the_same_hour_of_seven_days_and_have_an_hour_before() -> None:
     known = hours(demand())
     assert known.days == 7

@@ -120,11 +120,26 @@ def test_more_traffic_and_longer_tasks_need_more() -> None:
         {"utilisation_below": 1.2},
         {"traffic": 0.0},
         {"service": math.nan},
+        {"service": 1e9},
+        {"wait_below": math.inf},
+        {"quantile": "most"},
+        {"since": "7D"},
+        *({name: [1]} for name in ("wait_below", "quantile", "traffic", "utilisation_below")),
+        *({name: None} for name in ("quantile", "traffic", "service")),
+        *({name: True} for name in ("wait_below", "quantile", "traffic", "clear_within")),
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"nothing was computed|no span"):
+    """Values of wrong types were a `TypeError` of Python, and factors of 1e9 all of the memory."""
+    with pytest.raises(ValueError, match=r"[Nn]othing was computed\."):
         tt.capacity.solve(demand_of([]), **options)
+
+
+@pytest.mark.parametrize("history", [None, "sqlite:///ops.db", 3])
+def test_what_is_no_cluster_is_refused(history: Any) -> None:
+    for ask in (tt.capacity.solve, tt.capacity.curve, tt.capacity.by_hour, tt.capacity.inputs):
+        with pytest.raises(ValueError, match=r"Open a recording by tt\.connect"):
+            ask(history)
 
 
 # --- shared workers -----------------------------------------------------------------------
@@ -227,8 +242,11 @@ def test_by_hour_the_waits_are_where_the_load_is() -> None:
     more = tt.capacity.by_hour(demand, {"work": 20})
     assert (more["slots"] == 20).all()
     assert more["late"].sum() < frame["late"].sum()
-    with pytest.raises(ValueError, match="names of recorded topics"):
-        tt.capacity.by_hour(demand, {"play": 3})
+    for slots in ({"play": 3}, {"work": 0}, {"work": 1.5}, {"work": "3"}, {"work": 10**9}):
+        with pytest.raises(ValueError, match="names of recorded topics"):
+            tt.capacity.by_hour(demand, slots)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"it is slots by topic, as {\"emails\": 5}"):
+        tt.capacity.by_hour(demand, [1, 2])  # type: ignore[arg-type]
 
 
 def test_by_hour_topics_that_share_workers_have_whole_ones() -> None:
