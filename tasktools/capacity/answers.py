@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tasktools.capacity import erlang
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.hours import slots_to_clear
@@ -28,8 +26,11 @@ from tasktools.capacity.models import (
 )
 from tasktools.capacity.need import MAX_UNITS, Need, OutOfReach
 from tasktools.capacity.pools import PoolTopic
+from tasktools.capacity.quality import MIN_SERVICES, MIN_TRIES
 from tasktools.capacity.question import Question
+from tasktools.capacity.simulation import wait_quantile
 from tasktools.capacity.weekly import DAY
+from tasktools.core.plurals import counted
 
 _MAX_WIDTH = 2.0
 _MIN_DAYS = 2.0
@@ -54,8 +55,14 @@ class Answer:
 
     def determined(self, demand: Demand) -> bool:
         """Return whether the need is known to one unit up or down."""
-        is_narrow = self.need is not None and self.need.width <= _MAX_WIDTH
-        return is_narrow and recorded_seconds(demand) >= _MIN_DAYS * DAY
+        if self.need is None or self.load is None or self.need.width > _MAX_WIDTH:
+            return False
+        longest = max((until - since for since, until in demand.recorded), default=0.0)
+        are_services_known = (
+            len(demand.topics[self.topic].service_times) >= MIN_TRIES
+            and longest >= MIN_SERVICES * self.load.service
+        )
+        return are_services_known and recorded_seconds(demand) >= _MIN_DAYS * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,8 @@ class PoolSolver:
         if len(self.loads) > 1 or self.question.wait_below is None:
             return self.guess()
         (load,) = self.loads.values()
-        return max(slots_by_formula(load, self.question.wait_below, self.question.quantile), 1)
+        by_formula = _by_formula(load, self.question)
+        return self.guess() if by_formula is None else max(by_formula, 1)
 
     def one_queue_slots(self, name: str | None = None) -> int:
         """Return the slots that one queue needs for the wait; may raise `OutOfReach`."""
@@ -132,9 +140,20 @@ class PoolSolver:
         return late.least(guess, self.question.quantile)
 
 
+def _by_formula(load: Load, question: Question) -> int | None:
+    if question.wait_below is None:
+        return None
+    try:
+        return slots_by_formula(load, question.wait_below, question.quantile)
+    except OutOfReach:
+        return None
+
+
 def slots_by_formula(load: Load, wait_below: float, quantile: float) -> int:
     """Return the slots by Erlang's formula, hour by hour."""
     week = load.week
+    if week.loads.max(initial=0.0) > MAX_UNITS:
+        raise OutOfReach(f"More than {MAX_UNITS:,} are not tried.")
     return erlang.slots_needed(week.loads, week.tasks, load.service, wait_below, quantile)
 
 
@@ -173,7 +192,9 @@ def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need
     for name in solver.loads:
         tasks, least = len(model.times(name)), math.ceil(_MIN_LATE / (1 - question.quantile))
         if tasks < least:
-            out_of_reach[name] = f"{tasks:,} tasks are too few, {least:,} would tell something"
+            out_of_reach[name] = (
+                f"{counted(tasks, 'task', 'are')} too few, {least:,} would tell something"
+            )
             continue
         limit = solver.demand.topics[name].limit
         if limit is not None:
@@ -202,7 +223,8 @@ def _units(solver: PoolSolver, model: Model, by_wait: int | None) -> int | None:
         asked.append(math.ceil(week.peak / question.utilisation_below / model.unit))
     if question.clear_within is not None:
         asked.append(math.ceil(slots_to_clear(week, question.clear_within) / model.unit))
-    return max(1, *asked) if asked else None
+    units = max(1, *asked) if asked else None
+    return None if units is None or units > MAX_UNITS else units
 
 
 def _answer(
@@ -213,9 +235,7 @@ def _answer(
         return Answer(name, None)
     slots = None if units is None else model.slots(units)
     question = solver.question
-    by_formula = None
-    if question.wait_below is not None:
-        by_formula = slots_by_formula(load, question.wait_below, question.quantile)
+    by_formula = _by_formula(load, question)
     if units is None or slots is None:
         return Answer(name, load, unit=model.unit, erlang_c=by_formula)
     waits = model.waits(name, units)
@@ -226,7 +246,7 @@ def _answer(
         need,
         model.unit,
         wait_interval(waits, model.blocks(name), question.quantile) if len(waits) else None,
-        sum(each.mean for each in solver.loads.values()) / slots,
+        min(sum(each.mean for each in solver.loads.values()) / slots, 1.0),
         by_formula,
         _fit(solver, model, name),
     )
@@ -243,6 +263,6 @@ def _fit(solver: PoolSolver, model: Model, name: str) -> float | None:
     waits = model.waits(name, workers if model.method == "events" else slots)
     if not len(waits):
         return None
-    simulated = float(np.quantile(waits, question.quantile))
-    was = float(np.quantile(recorded, question.quantile))
+    simulated = wait_quantile(waits, question.quantile)
+    was = wait_quantile(recorded, question.quantile)
     return max(simulated, _MIN_WAIT) / max(was, _MIN_WAIT)

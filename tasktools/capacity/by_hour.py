@@ -15,6 +15,7 @@ from tasktools.capacity.loads import joint_week
 from tasktools.capacity.models import Model, Pool, pools_of
 from tasktools.capacity.need import MAX_UNITS
 from tasktools.capacity.question import Question, question_of
+from tasktools.capacity.simulation import wait_quantile
 from tasktools.capacity.solve import demand_of
 from tasktools.capacity.weekly import HOURS_OF_WEEK, hour_of_week
 from tasktools.cluster.cluster import Cluster
@@ -139,7 +140,7 @@ def hour_rows(solver: PoolSolver, model: Model, units: int) -> Iterator[list[Any
             part = waits[order[edges[hour] : edges[hour + 1]]]
             wait = late = None
             if len(part) >= _MIN_TASKS:
-                wait = float(np.quantile(part, question.quantile))
+                wait = wait_quantile(part, question.quantile)
                 late = float(np.mean(part > (question.wait_below or 0.0)))
             is_finite = wait is not None and math.isfinite(wait)
             use = min(float(load[hour]) / slots, 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from tasktools.capacity.answers import PoolSolver
@@ -13,6 +12,7 @@ from tasktools.capacity.demand import Demand
 from tasktools.capacity.models import Model, pools_of
 from tasktools.capacity.need import OutOfReach
 from tasktools.capacity.question import question_of
+from tasktools.capacity.simulation import wait_quantile
 from tasktools.capacity.solve import demand_of
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.build import frame_from
@@ -84,6 +84,7 @@ def curve(
         wait_below=wait_below, quantile=quantile, traffic=traffic, service=service
     )
     rows: list[list[Any]] = []
+    notes: list[str] = []
     demand = demand_of(history, since, until)
     for pool in pools_of(demand):
         solver = PoolSolver(pool, demand, question)
@@ -91,13 +92,16 @@ def curve(
             continue
         load = sum(each.mean for each in solver.loads.values())
         first = max(math.ceil(load / solver.model.unit), 1)
+        if first > solver.model.most:
+            notes.append(f"{', '.join(solver.loads)}: not even {solver.model.most:,} are enough")
+            continue
         last = _last(solver, solver.model, first)
         step = max(math.ceil((last - first) / (_MAX_POINTS - 1)), 1)
         for name in solver.loads:
             points = range(first, last + step, step)
             rows += [_row(solver.model, name, units, load, quantile) for units in points]
     rows.sort(key=lambda row: (row[0], row[1]))
-    return frame_from(CURVES, rows, notes=[])
+    return frame_from(CURVES, rows, notes=notes)
 
 
 def _last(solver: PoolSolver, model: Model, first: int) -> int:
@@ -115,6 +119,6 @@ def _last(solver: PoolSolver, model: Model, first: int) -> int:
 def _row(model: Model, name: str, units: int, load: float, quantile: float) -> list[Any]:
     share = model.late(name).at(units)
     waits = model.waits(name, units)
-    wait = float(np.quantile(waits, quantile)) if len(waits) else math.inf
+    wait = wait_quantile(waits, quantile) if len(waits) else math.inf
     slots = model.slots(units)
     return [name, slots, *share, None if math.isinf(wait) else wait, min(load / slots, 1.0)]

@@ -18,6 +18,7 @@ import numpy as np
 from tasktools.capacity.demand import FloatArray
 
 _MAX_SLOTS: Final = 1_000_000
+_LEAST_SERVICE: Final = 1e-9  # seconds
 
 
 def ln_erlang_b(slots: int, load: float | FloatArray) -> FloatArray:
@@ -166,5 +167,5 @@ def _late(
 ) -> FloatArray:
     """Return the late share of each hour."""
     free = np.maximum(slots - loads, 0.0)
-    answer: FloatArray = np.exp(ln_c - free * wait_below / service)
+    answer: FloatArray = np.exp(ln_c - free * wait_below / max(service, _LEAST_SERVICE))
     return answer

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tasktools.capacity.demand import BoolArray, FloatArray
+from tasktools.capacity.simulation import wait_quantile
 from tasktools.capacity.weekly import DAY, HOUR, is_weekend
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -113,7 +114,7 @@ def _without_empty(number: IntArray, strata: IntArray) -> Blocks:
 
 def wait_interval(waits: FloatArray, blocks: Blocks, quantile: float) -> tuple[float, float, float]:
     """Return the *quantile* of *waits* (s), and the limits of its interval."""
-    value = float(np.quantile(waits, quantile))
+    value = wait_quantile(waits, quantile)
     ordered = np.unique(waits)
     target = 1 - quantile
 

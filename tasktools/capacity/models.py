@@ -88,7 +88,11 @@ def _present(demand: Demand) -> tuple[WorkerSlots, ...]:
     """Return the workers that were there at last; they are looked for a thousand times."""
     latest = max((worker.until for worker in demand.workers), default=0.0)
     pause = max(2 * (demand.until - demand.since) / 1_000, _MIN_PAUSE)
-    return tuple(worker for worker in demand.workers if worker.until >= latest - pause)
+    return tuple(
+        worker
+        for worker in demand.workers
+        if worker.until >= latest - pause and worker.capacity > 0
+    )
 
 
 class Model(Protocol):
@@ -187,7 +191,7 @@ class PoolModel:
         self._checkpoint = checkpoint
         self.unit = (pool.slots or 1) / max(len(pool.workers), 1)
         tasks = {name: topic.tasks for name, topic in topics.items()}
-        self.most = 64 + 20 * guess_of(load / self.unit)
+        self.most = min(64 + 20 * guess_of(load / self.unit), MAX_UNITS)
         self._pool = pool if prefetch is None else replace(pool, workers=_with(pool, prefetch))
         self.is_sampled = span.starts is not None
         masks = {name: span.simulated(each.times) for name, each in tasks.items()}

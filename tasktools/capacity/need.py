@@ -87,7 +87,7 @@ class LateShares:
 
     def _place(self, units: int) -> int:
         place = 1
-        while self._number(place) < units:
+        while self._number(place) < min(units, self._most):
             place += 1
         return place
 

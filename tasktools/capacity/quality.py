@@ -16,7 +16,7 @@ from tasktools.core.timespans import in_words
 
 _WEEK_DAYS: Final = 7.0
 _TOLERANCE: Final = 0.05  # days
-_MIN_TRIES: Final = 200
+MIN_TRIES: Final = 200
 _MIN_BURSTS: Final = 1_000
 """Arrivals over their dispersion: of batches of two days the number of slots is known to ±1 in 84 %
 with 1,100, in 62 % with 570."""
@@ -26,7 +26,7 @@ _MIN_COVERED: Final = 0.9
 _NEARLY_BUSIEST: Final = 0.9
 """Share of the highest rate of the week, from which on an hour is one of the busiest."""
 _MAX_RESOLUTION: Final = 10.0
-_MIN_SERVICES: Final = 6.0
+MIN_SERVICES: Final = 6.0
 _MAX_BY_CLOCK: Final = 0.05
 _MAX_CENSORED: Final = 0.05
 _MAX_AT_LIMIT: Final = 0.01
@@ -167,13 +167,13 @@ def _bursts(subject: _Subject) -> Iterator[_Checked]:
 def _services(subject: _Subject) -> Iterator[_Checked]:
     demand, times = subject.demand, subject.estimates.services
     ended = times.tries - times.censored
-    ok = ended >= _MIN_TRIES
+    ok = ended >= MIN_TRIES
     note = (
         None
         if ok
         else f"{ended:,} {'try' if ended == 1 else 'tries'} ended: too few to know the long ones"
     )
-    yield "tries that ended", float(ended), float(_MIN_TRIES), ok, note
+    yield "tries that ended", float(ended), float(MIN_TRIES), ok, note
     if not times.tries:
         return
     share = times.censored / times.tries
@@ -186,14 +186,14 @@ def _services(subject: _Subject) -> Iterator[_Checked]:
         return
     longest = max(until - since for since, until in demand.recorded)
     value = longest / times.mean
-    ok = value >= _MIN_SERVICES
+    ok = value >= MIN_SERVICES
     note = None
     if not ok:
         note = (
             f"the longest span without a gap is {value:.1f} mean service times: tasks take longer "
             "than it says (by 18 % and more), since long ones did not end in it"
         )
-    yield "recorded mean service times", value, _MIN_SERVICES, ok, note
+    yield "recorded mean service times", value, MIN_SERVICES, ok, note
 
 
 def _evidence(subject: _Subject) -> Iterator[_Checked]:

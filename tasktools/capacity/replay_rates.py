@@ -12,6 +12,7 @@ import numpy as np
 from tasktools.capacity.demand import Demand, FloatArray
 from tasktools.capacity.like_hours import LikeHours, LiveWaits, like_hours
 from tasktools.capacity.models import Pool, pools_of
+from tasktools.capacity.simulation import wait_quantile
 from tasktools.core.errors import NotRecorded
 
 QUANTILE: Final = 0.95
@@ -86,12 +87,12 @@ def _largest(holds: Callable[[float], bool], low: float, high: float) -> float |
 
 
 def _p95(waits: LiveWaits) -> float:
-    return float(np.quantile(waits.waits, QUANTILE))
+    return wait_quantile(waits.waits, QUANTILE)
 
 
 def _band(values: FloatArray) -> tuple[float, float]:
-    low, high = np.quantile(values, _EDGES)
-    return float(low), float(high)
+    low, high = (wait_quantile(values, edge) for edge in _EDGES)
+    return low, high
 
 
 def hours_of(

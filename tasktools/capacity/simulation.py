@@ -115,6 +115,17 @@ def simulated_waits(times: FloatArray, services: FloatArray, slots: int) -> Floa
     return Queue(times, services).waits(slots)
 
 
+def wait_quantile(waits: FloatArray, share: float) -> float:
+    """Return the quantile of *waits*, of which those of tasks that never begin are infinite.
+
+    >>> wait_quantile(np.array([1.0, 2.0, 3.0]), 0.5), wait_quantile(np.array([1.0, np.inf]), 0.9)
+    (2.0, inf)
+    """
+    with np.errstate(invalid="ignore"):
+        value = float(np.quantile(waits, share))
+    return math.inf if math.isnan(value) else value
+
+
 def _one_slot(times: FloatArray, services: FloatArray) -> FloatArray:
     steps = np.concatenate([[0.0], services[:-1] - np.diff(times)])
     walk = np.cumsum(steps)

@@ -54,10 +54,10 @@ def forecast(
     Changes nothing (tasktools drain ends a worker). A live cluster tells nothing of the minutes
     before: listen first with --watch 3m, or ask a recording with --dsn sqlite:///FILE.
     """
-    if watch is not None and (at is not None or watch > _MAX_WATCH):
-        raise click.UsageError(
-            "--watch begins now and takes an hour at most; give it without --at."
-        )
+    if watch is not None and at is not None:
+        raise click.UsageError("--watch begins now; give it without --at.")
+    if watch is not None and watch > _MAX_WATCH:
+        raise click.UsageError("--watch takes an hour at most: a live cluster keeps no more.")
     with access.cluster((topic,)) as cluster:
         if watch is not None and not cluster.is_recorded:
             _listen(cluster, watch)

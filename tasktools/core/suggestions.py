@@ -12,5 +12,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("emial", ["email", "orders"])
     "did you mean 'email'?"
     """
-    similar = difflib.get_close_matches(name, sorted(known), n=3)
+    similar = difflib.get_close_matches(name, sorted(set(known) - {name}), n=3)
     return f"did you mean {' or '.join(map(repr, similar))}?" if similar else ""

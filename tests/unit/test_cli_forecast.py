@@ -33,6 +33,7 @@ def test_a_live_cluster_is_listened_to_and_what_is_unknown_is_no_zero() -> None:
     listened = run("forecast", "nowhere", "--watch", "1s", "--json", "--dsn", "demo://")
     (row,) = json.loads(listened.stdout)["rows"]
     assert row["note"].startswith("cannot be told: ")
+    assert "did you mean 'nowhere'" not in row["note"]  # itself, as it is asked for
     assert row["not_within"] is None
 
 

@@ -20,6 +20,7 @@ from tasktools.core.clock import moment
 from tasktools.core.errors import LedgerError
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
+from tasktools.core.plurals import counted
 from tasktools.core.suggestions import did_you_mean
 from tasktools.core.timespans import Span
 from tasktools.history.recent import RecentHistory
@@ -225,7 +226,7 @@ def _notes(answer: Answer) -> list[str]:
     """Return what the band rests on, and what kept it from being better."""
     scored, notes = len(answer.past.ranks), []
     if answer.forecast is not None and answer.past.covered is not None:
-        share = f"{answer.past.covered:.0%} of the last {scored:,} bands held the end"
+        share = f"{answer.past.covered:.0%} of the last {counted(scored, 'band')} held the end"
         few = " (few: no more than chance)" if scored < _MIN_SCORED else ""
         notes.append(f"{share}; 80 % is meant{few}")
     elif answer.forecast is not None:

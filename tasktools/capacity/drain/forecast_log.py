@@ -7,7 +7,7 @@ import contextlib
 import math
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from tasktools.capacity.drain.forecast import Forecast
 from tasktools.capacity.drain.scores import REMEMBERED, is_covered, pinball, rank
 from tasktools.core.errors import LedgerError
 from tasktools.core.series import Series
-from tasktools.history import sqlite_files
+from tasktools.history import file_checks, sqlite_files
 from tasktools.replay.ledger import Ledger
 from tasktools.replay.ledger_file import FORECASTS
 
@@ -42,6 +42,12 @@ WHERE cluster = ? AND scored_at <= ? ORDER BY scored_at DESC LIMIT ?
 """
 
 
+_Time = Annotated[float, msgspec.Meta(ge=0, le=file_checks.MAX_TIME / 1000)]
+_Length = Annotated[float, msgspec.Meta(ge=0, le=_MAX_AGE)]
+_Count = Annotated[float, msgspec.Meta(ge=0, le=2.0**50)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class Past(msgspec.Struct, frozen=True, kw_only=True):
     """The scores of the last 300 forecasts of a cluster whose end is known: the *ranks* of the
     truth, the share of bands that *covered* it, the mean *pinball* loss."""
@@ -53,14 +59,14 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Waiting(msgspec.Struct, frozen=True, array_like=True):
     forecast: int
-    level: float
-    horizon: float
-    made_at: float
-    earliest: float | None
-    expected: float | None
-    latest: float | None
+    level: _Count
+    horizon: _Length
+    made_at: _Time
+    earliest: _Length | None
+    expected: _Length | None
+    latest: _Length | None
     times: bytes
-    seen_until: float
+    seen_until: _Time
 
     @property
     def shown(self) -> tuple[float, float, float]:
@@ -68,11 +74,11 @@ class _Waiting(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Scored(msgspec.Struct, frozen=True, array_like=True):
-    rank: float
-    earliest: float | None
-    latest: float | None
-    ended: float | None
-    pinball: float
+    rank: _Share
+    earliest: _Length | None
+    latest: _Length | None
+    ended: _Length | None
+    pinball: _Count
 
 
 class ForecastLog:
@@ -101,7 +107,7 @@ class ForecastLog:
         """Return the topics with forecasts made before *at* that are not scored yet, and up to when
         (s since the epoch) each was looked at."""
         rows = self._connection.execute(_TOPICS, (self._address, at, at - _MAX_AGE, _MAX_TOPICS))
-        return msgspec.convert(dict(rows.fetchall()), dict[str, float])
+        return msgspec.convert(dict(rows.fetchall()), dict[str, _Time])
 
     def score(self, topic: str, queued: Series, rng: np.random.Generator, step: float) -> None:
         """Score the forecasts of *topic* that *queued* decides. Where it has no samples for longer

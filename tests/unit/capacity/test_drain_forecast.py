@@ -155,14 +155,24 @@ def test_the_hour_of_the_day_is_known_from_a_recording_of_days(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "options",
-    [{"level": -1}, {"level": math.nan}, {"level": "10"}, {"horizon": "10s"}, {"horizon": "2D"}],
+    [
+        *({"level": bad} for bad in (-1, math.nan, "10", True)),
+        *({"horizon": bad} for bad in ("10s", "2D", None, [1], math.inf, "30 parsecs")),
+    ],
 )
 def test_what_cannot_be_forecast_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with (
         opened(tmp_path / "r.db", draining(60)) as cluster,
-        pytest.raises(ValueError, match="read"),
+        pytest.raises(ValueError, match=r"[Nn]othing was (read|computed)\.$"),
     ):
         row(cluster, **options)
+
+
+def test_a_path_and_a_topic_without_a_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="Open a recording by"):
+        tt.drain_forecast("sqlite:///ops.db", TOPIC)  # type: ignore[arg-type]
+    with tt.connect("memory://") as cluster, pytest.raises(ValueError, match="topic is None"):
+        tt.drain_forecast(cluster, None)  # type: ignore[arg-type]
 
 
 # --- the log ----------------------------------------------------------------------------
@@ -238,13 +248,24 @@ def test_without_a_ledger_there_is_a_forecast_and_a_note(
     assert any("is not stored" in note for note in frame.attrs["notes"])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "times = 'x', earliest = 'soon'",
+        "seen_until = -9e300",
+        "horizon = -1e308",
+        "latest = 9e999",
+        "level = -1",
+    ],
+)
 def test_a_ledger_with_forecasts_that_nobody_wrote_is_not_believed(
-    tmp_path: Path, ledger_file: Path
+    change: str, tmp_path: Path, ledger_file: Path
 ) -> None:
+    """A time of 9e300 was an error about the recording, and there was no forecast."""
     with opened(tmp_path / "r.db", draining(2400)) as cluster:
         row(cluster, "30min")
         with sqlite3.connect(ledger_file) as connection:
-            connection.execute("UPDATE forecasts SET times = 'x', earliest = 'soon'")
+            connection.execute(f"UPDATE forecasts SET {change}")
         connection.close()
         frame = tt.drain_forecast(cluster.at("3min"), TOPIC)
     assert any("is not stored" in note for note in frame.attrs["notes"])
