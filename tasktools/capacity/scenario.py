@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -48,7 +48,7 @@ class Outlook:
 
     scenario: Scenario
     slots: int
-    hours: pd.DataFrame
+    hours: pd.DataFrame = field(repr=False)
     """By hour of the week (schema `HOURS`), of all topics of the pool."""
     wait: Share | None
     """Seconds, with its interval: the quantile of the waits of the topic; `None`: of too few

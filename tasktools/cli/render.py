@@ -53,9 +53,12 @@ _STYLES: Final = MappingProxyType(
     }
 )
 _STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists", "severity")
-_SHARES: Final = ("utilisation", "share")
-_NUMBERS: Final = ("load", "peak_load", "need", "need_low", "need_high", "fit")
-"""Ratios that are neither shares nor rates: erlang, slots, factors."""
+_SHARES: Final = ("utilisation", "share", "not_within", "covered")
+_NUMBERS: Final = (
+    *("load", "peak_load", "need", "need_low", "need_high", "fit"),
+    *("level", "slots", "pinball"),
+)
+"""Ratios that are neither shares nor rates: erlang, slots, messages, factors."""
 _WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
 _FOLDED: Final = (
     *("error", "why", "reason", "note", "group", "before", "after", "skipped"),

@@ -23,6 +23,10 @@ def test_a_recorded_drain_is_forecast(tmp_path: Path) -> None:
     shown = run("forecast", "emails", "--dsn", dsn)
     assert shown.exit_code == 0
     assert "down to 10 between" in shown.output
+    values = dict(line.split(maxsplit=1) for line in shown.output.splitlines() if " " in line)
+    assert [values[name].strip() for name in ("level", "slots")] == ["10.0", "8.0"]
+    assert values["not_within"].strip().endswith("%")
+    assert values["completions"].strip().endswith("/s")
     asked = run("forecast", "emails", "--json", "--level", "0", "--at", "5min", "--dsn", dsn)
     (row,) = json.loads(asked.stdout)["rows"]
     assert (row["level"], row["topic"]) == (0, "emails")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pandas as pd
@@ -30,7 +30,7 @@ class Drawn:
     """The outlook of a scenario, and its figure as an output of a cell."""
 
     outlook: Outlook
-    figure: Mapping[str, Any]
+    figure: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,7 @@ class Needed:
     """The need of a scenario: the row of its topic (schema `SOLUTIONS`), and notes."""
 
     scenario: Scenario
-    row: pd.Series[Any]
+    row: pd.Series[Any] = field(repr=False)
     notes: tuple[str, ...]
 
 
