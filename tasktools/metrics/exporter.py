@@ -90,7 +90,8 @@ class Exporter(Collector):
                 self._last = _Look(time.monotonic())
             else:
                 self.problem = reading.facts.missing.get("broker")
-                self._topics = frozenset(reading.facts.topics)
+                if reading.facts.state.events.ok:  # else what is counted as 0 is not known
+                    self._topics = frozenset(reading.facts.topics)
                 self._last = _Look(time.monotonic(), reading.is_up, samples_of(reading))
             self._end.wait(max(began + self._every - time.monotonic(), 0.0))
 
