@@ -116,13 +116,14 @@ class Traffic:
         due = time.monotonic()
         with contextlib.suppress(AMQPError):
             while not self._over.is_set():
-                if self.rate == 0:
+                rate = self.rate
+                if rate == 0:
                     self._over.wait(0.2)
                     due = time.monotonic()
                     continue
                 self._publisher.task(self._topic, **self.task)
                 now = time.monotonic()
-                due = max(due + 1 / self.rate, now - _CATCH_UP_SECONDS)
+                due = max(due + 1 / rate, now - _CATCH_UP_SECONDS)
                 self._over.wait(max(0.0, due - now))
             self._publisher.close()
 
