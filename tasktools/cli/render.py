@@ -54,17 +54,14 @@ _STYLES: Final = MappingProxyType(
 )
 _STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists", "severity")
 _SHARES: Final = ("utilisation", "share", "not_within", "covered")
-_NUMBERS: Final = (
-    *("load", "peak_load", "need", "need_low", "need_high", "fit"),
-    *("level", "slots", "pinball"),
-)
-"""Ratios that are neither shares nor rates: erlang, slots, messages, factors."""
+_RATES: Final = ("publish_rate", "ack_rate", "arrivals", "completions", "net")
 _WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
 _FOLDED: Final = (
     *("error", "why", "reason", "note", "group", "before", "after", "skipped"),
     "sentence",
 )
 _MISSING: Final = "-"
+_LEAST: Final = 0.05  # what is less would be 0.0, and that is none
 
 harmless: Final = escaping.harmless
 
@@ -185,7 +182,8 @@ def _words(value: Any, column: Column) -> str:  # noqa: PLR0911 - one a kind
         case "ratio":
             if column.name in _SHARES:
                 return f"{value:.0%}"
-            return f"{value:.1f}" if column.name in _NUMBERS else f"{value:.1f}/s"
+            number = f"{value:.1f}" if abs(value) >= _LEAST or not value else f"{value:.1g}"
+            return f"{number}/s" if column.name in _RATES else number
         case "flag":
             return "yes" if value else "no"
         case "time":

@@ -11,6 +11,7 @@ from tasktools.cli import render
 from tasktools.cli.columns import COLUMNS
 from tasktools.core.clock import moment
 from tasktools.core.frames import build, schemas
+from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
 from tasktools.core.frames.schemas import ACTIVE_TASKS, TOPICS, WORKERS, Schema
 from tasktools.core.redaction import MASKED
 
@@ -65,6 +66,23 @@ def test_what_is_missing_is_a_dash_and_never_a_zero() -> None:
     line = drawn(frame_of(TOPICS, {"topic": "emails", "queued": 0}), TOPICS).split("\n")[1]
 
     assert line.split() == ["emails", "0", *["-"] * 13]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("level", 10.0, "10.0"),
+        ("net", -0.02, "-0.02/s"),
+        ("arrivals", 0.004, "0.004/s"),
+        ("completions", 0.0, "0.0/s"),
+        ("not_within", 0.25, "25%"),
+    ],
+)
+def test_numbers_have_their_unit_and_a_small_one_is_not_none(
+    column: str, value: float, text: str
+) -> None:
+    frame = frame_of(DRAIN_FORECAST, {"topic": "emails", column: value})
+    assert text in drawn(frame, DRAIN_FORECAST).split("\n")[1].split()
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
