@@ -19,6 +19,7 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import export
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
 from tasktools.core.timespans import in_words
+from tasktools.diagnosis.summary import nothing_found
 
 _LOOK_SECONDS: Final = 5.0
 _STYLES: Final = {"critical": "bold red", "warning": "yellow", "suspect": "cyan"}
@@ -91,7 +92,7 @@ def _blocks(findings: pd.DataFrame) -> Iterator[Text | Padding]:
     """Yield what is found and suspected, a block each, and a line for the others."""
     shown = [row for row in export.records(findings) if row["verdict"] in PROBLEMS]
     if not shown:
-        yield Text("Nothing is found, and nothing is suspected.")
+        yield Text(f"{nothing_found(findings['verdict']).capitalize()}.")
     for row in shown:
         title = Text(f"{row['severity']}", style=_STYLES.get(row["severity"], ""))
         title.append(render.harmless(f"  {row['check']}, {row['subject_kind']} {row['subject']}"))

@@ -14,6 +14,7 @@ from tasktools.core.frames.build import frame_from, sources_attr
 from tasktools.core.frames.diagnosis_schemas import FINDINGS, PROBLEMS
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
+from tasktools.diagnosis.summary import nothing_found
 
 _SHOWN: Final = (
     *("verdict", "severity", "check", "subject", "finding", "because"),
@@ -21,7 +22,6 @@ _SHOWN: Final = (
 )
 _BRIEF: Final = ("severity", "check", "subject", "finding")
 _MAX_CHARS: Final = 200
-_NOTHING: Final = "Nothing is found, and nothing is suspected."
 
 
 class Findings(pd.DataFrame):
@@ -34,18 +34,21 @@ class Findings(pd.DataFrame):
     def __repr__(self) -> str:
         shown = self._shown()
         brief = shown[list(_BRIEF)]
-        table = _NOTHING if shown.empty else brief.to_string(max_colwidth=_MAX_CHARS)
+        table = self._nothing() if shown.empty else brief.to_string(max_colwidth=_MAX_CHARS)
         return f"{table}\n{harmless(self._summary())}"
 
     def _repr_html_(self) -> str:
         shown = self._shown()
         with pd.option_context("display.max_colwidth", None):
-            table = f"<div>{_NOTHING}</div>" if shown.empty else shown.to_html(escape=True)
+            table = f"<div>{self._nothing()}</div>" if shown.empty else shown.to_html(escape=True)
         return f"{table}<div {UNTYPESET}>{escape(harmless(self._summary()))}</div>"
 
     def _shown(self) -> pd.DataFrame:
         frame = pd.DataFrame(self)
         return frame.loc[frame["verdict"].isin(PROBLEMS), list(_SHOWN)]
+
+    def _nothing(self) -> str:
+        return f"{nothing_found(self['verdict']).capitalize()}."
 
     def _summary(self) -> str:
         return str(self.attrs.get("summary", ""))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
@@ -27,15 +28,31 @@ def headline(rows: Sequence[Row]) -> str:
     """Return the worst finding in a sentence, and how many more there are.
 
     >>> headline([Row(verdict="ruled out", check="clock_off", finding="Ruled out: clocks.")])
-    'Nothing is found; 1 check ruled out.'
+    'Nothing found; 1 check ruled out.'
     """
     row = worst(rows)
     if row is None:
-        return f"Nothing is found; {folded(rows)}"
+        return f"{nothing_found(row.verdict for row in rows).capitalize()}; {folded(rows)}"
     severity = row.severity if row.verdict == "found" else "suspected"
     more = sum(other.verdict in PROBLEMS for other in rows) - 1
     others = f" (and {more} more)" if more else ""
     return f"{severity}, {row.check}: {row.finding}{others}"
+
+
+def nothing_found(verdicts: Iterable[str]) -> str:
+    """Return in words that nothing is found, and whether that says anything.
+
+    >>> nothing_found(["ruled out", "cannot tell", "ruled out"])
+    'nothing found'
+    >>> nothing_found(["cannot tell", "cannot tell"])
+    'nothing can be told'
+    """
+    counts = Counter(verdicts)
+    if not counts["ruled out"]:
+        return "nothing can be told" if counts["cannot tell"] else "nothing was judged"
+    if counts["cannot tell"] >= counts["ruled out"]:
+        return "nothing found, but most cannot be told"
+    return "nothing found"
 
 
 def folded(rows: Sequence[Row]) -> str:

@@ -12,6 +12,7 @@ from tasktools.core.frames.diagnosis_schemas import PROBLEMS
 from tasktools.core.plurals import counted
 from tasktools.core.redaction import Redaction
 from tasktools.core.timespans import in_words
+from tasktools.diagnosis.summary import nothing_found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,17 @@ class FindingLines:
     judged_at: str
 
     @property
+    def nothing(self) -> str:
+        """The words where there are no lines: nothing found, or none that could be told."""
+        verdicts = ["ruled out"] * len(self.ruled_out) + ["cannot tell"] * len(self.unknown)
+        return nothing_found(verdicts)
+
+    @property
     def summary(self) -> str:
         """One line on all of it."""
         certain = sum(line.severity != "suspect" for line in self.lines)
         suspected = len(self.lines) - certain
-        words = [f"{certain} found" if certain else "nothing found"]
+        words = [f"{certain} found" if certain else self.nothing]
         words += [f"{suspected} suspected"] if suspected else []
         words += [f"{counted(len(self.ruled_out), 'check')} ruled out"]
         words += [f"{len(self.unknown)} cannot tell"] if self.unknown else []

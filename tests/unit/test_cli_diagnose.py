@@ -100,7 +100,7 @@ def test_status_ends_with_the_worst_finding() -> None:
     document = json.loads(run("status", "--json", "--dsn", HUNG).stdout)
     assert document["worst"]["severity"] == "critical"
     quiet = run("status", "--dsn", "memory://")
-    assert quiet.stdout.splitlines()[-1].startswith("Nothing is found")
+    assert quiet.stdout.splitlines()[-1].startswith("Nothing found")
     assert json.loads(run("status", "--json", "--dsn", "memory://").stdout)["worst"] is None
 
 

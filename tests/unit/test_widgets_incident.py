@@ -140,8 +140,20 @@ def test_without_findings_it_says_so() -> None:
         broker.ensure_topic("emails")
         screen = Screen(Cluster(broker))
         assert screen.shown.lines == []
-        assert screen.shown.empty == "Nothing was found."
+        assert screen.shown.empty == "Nothing found"
         assert "nothing found" in screen.html
+        screen.widget.close()
+
+
+def test_where_nothing_can_be_told_it_says_why() -> None:
+    """A broker that does not answer is not one without a finding."""
+    frame = one_finding(verdict="cannot tell", severity=None, finding="Cannot tell of a loop.")
+    frame.attrs["notes"] = ["queues not used: No RabbitMQ answers"]
+    with MemoryBroker() as broker:
+        screen = Screen(Cluster(broker))
+        screen.state.findings = finding_lines(frame, Redaction())
+        assert screen.shown.empty == "Nothing can be told: queues not used: No RabbitMQ answers"
+        assert "nothing can be told, 0 checks ruled out, 1 cannot tell" in screen.html
         screen.widget.close()
 
 

@@ -39,7 +39,8 @@ class FindingList(anywidget.AnyWidget):
                     [f"{len(findings.unknown)} cannot tell", list(findings.unknown)],
                     [f"{len(findings.ruled_out)} ruled out", list(findings.ruled_out)],
                 ]
-                self.empty = "Nothing was found."
+                why = [] if findings.ruled_out else findings.notes[:1]
+                self.empty = ": ".join([findings.nothing.capitalize(), *why])
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         key = content["key"]

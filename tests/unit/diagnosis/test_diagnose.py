@@ -211,7 +211,9 @@ def test_the_headline_is_the_worst_finding() -> None:
     text = "critical, dead_growing: The dead letters of <b>orders</b> grew. (and 1 more)"
     assert headline(ROWS) == text
     assert headline(ROWS[1:]).startswith("suspected, worker_late")
-    assert headline(ROWS[2:]).startswith("Nothing is found; 1 check ruled out, 5 cannot tell")
+    assert headline(ROWS[2:]).startswith(
+        "Nothing found, but most cannot be told; 1 check ruled out, 5 cannot tell"
+    )
 
 
 def test_what_was_ruled_out_is_one_line() -> None:
@@ -236,8 +238,8 @@ def test_a_notebook_shows_what_is_found_and_folds_the_rest(scene: Scene) -> None
 def test_where_nothing_is_found_that_is_shown(scene: Scene) -> None:
     findings = tt.diagnose(scene.cluster)
     assert isinstance(findings, Findings)
-    assert "Nothing is found" in repr(findings)
-    assert "Nothing is found" in findings._repr_html_()
+    assert "Nothing found" in repr(findings)
+    assert "Nothing found" in findings._repr_html_()
 
 
 def test_a_cluster_shows_its_worst_finding_escaped(scene: Scene) -> None:
