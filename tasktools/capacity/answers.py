@@ -141,7 +141,7 @@ class PoolSolver:
 
 
 def _by_formula(load: Load, question: Question) -> int | None:
-    if question.wait_below is None:
+    if question.wait_below is None or not len(load.week.hours):
         return None
     try:
         return slots_by_formula(load, question.wait_below, question.quantile)
@@ -219,7 +219,10 @@ def _units(solver: PoolSolver, model: Model, by_wait: int | None) -> int | None:
     """Return the units that all targets together need; `None` if none is within reach."""
     question, week = solver.question, joint_week(solver.loads)
     asked = [] if by_wait is None else [by_wait]
-    if question.utilisation_below is not None:
+    is_by_hour = question.utilisation_below is not None or question.clear_within is not None
+    if is_by_hour and week.peak is None:
+        return None  # of no hour enough was recorded
+    if question.utilisation_below is not None and week.peak is not None:
         asked.append(math.ceil(week.peak / question.utilisation_below / model.unit))
     if question.clear_within is not None:
         asked.append(math.ceil(slots_to_clear(week, question.clear_within) / model.unit))

@@ -27,9 +27,9 @@ class WeekLoad:
     """Tasks in each of them, a second."""
 
     @property
-    def peak(self) -> float:
-        """The load of the busiest hour."""
-        return float(self.loads.max())
+    def peak(self) -> float | None:
+        """The load of the busiest hour; `None`: too little was recorded of any."""
+        return float(self.loads.max()) if len(self.loads) else None
 
 
 def slots_to_clear(load: WeekLoad, within: float) -> int:
@@ -37,7 +37,7 @@ def slots_to_clear(load: WeekLoad, within: float) -> int:
     the load has fallen below them, if tasks flowed like a fluid."""
     week = np.zeros(HOURS_OF_WEEK)
     week[load.hours] = load.loads
-    enough, too_few = math.ceil(load.peak), math.floor(float(week.mean()))
+    enough, too_few = math.ceil(float(week.max())), math.floor(float(week.mean()))
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
         if _longest_clearing(week, middle) <= within:

@@ -57,8 +57,8 @@ class Outlook:
     """Share of its tasks that wait longer than the target; `None`: of too few tasks."""
     load: float
     """Mean offered load of the pool, in erlang."""
-    peak_load: float
-    """The same in the busiest hour of the week."""
+    peak_load: float | None
+    """The same in the busiest hour of the week; `None`: too little was recorded."""
 
 
 def pool_of(demand: Demand, topic: str) -> Pool:

@@ -175,7 +175,8 @@ def _laid_out(made: go.Figure, theme: Theme, limit: float | None) -> go.Figure:
     axis = made.layout.yaxis
     made.update_layout(
         hovermode="closest",
-        height=made.layout.height - 40,
+        height=made.layout.height - 76,
+        margin={"t": made.layout.margin.t - 12},
         legend={"orientation": "h", "y": -0.13, "yanchor": "top", "x": 0},
         xaxis={
             "type": "linear",

@@ -28,6 +28,7 @@ DEAD_LETTERS: Final = NOTEBOOKS / "03_dead_letters.ipynb"
 REPLAY: Final = NOTEBOOKS / "04_task_replay.ipynb"
 BOARD: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
 INCIDENT: Final = NOTEBOOKS / "06_incident_investigation.ipynb"
+CAPACITY: Final = NOTEBOOKS / "07_capacity_planning.ipynb"
 
 QUICKSTART_TOPIC: Final = "tasktools.quickstart"
 
@@ -286,6 +287,7 @@ def test_every_notebook_runs_on_a_recording_whose_broker_is_stopped(
         (INCIDENT, "Cluster.tasks"),
         (INCIDENT, "diagnose"),
         (INCIDENT, "timeline"),
+        (CAPACITY, "capacity.solve"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )

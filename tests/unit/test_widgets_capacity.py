@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import pytest
 import traitlets
 
@@ -26,6 +27,7 @@ from tasktools.demo import write_week
 from tasktools.testing import eventually
 from tasktools.widgets import CapacityWidget
 from tasktools.widgets.capacity import feed as feed_module
+from tasktools.widgets.capacity import words
 from tasktools.widgets.capacity.cost import Price
 from tasktools.widgets.capacity.facts import facts_of
 from tasktools.widgets.capacity.picture import drawn
@@ -264,6 +266,38 @@ def test_a_topic_without_tasks_is_refused_in_words() -> None:
     asked = scenario.Scenario("idle", 1, None, _question())
     with pytest.raises(tt.NotRecorded, match="No task of idle arrived"):
         scenario.scenario_solver(demand, asked, lambda: None)
+
+
+def test_what_cannot_be_computed_is_said_and_does_not_stay(show: Show) -> None:
+    screen = show("orders")
+    assert screen.widget.feed._demand is not None
+    nothing = dataclasses.replace(screen.widget.feed._demand, topics={}, workers=())
+    screen.widget.feed._demand = nothing  # as if something were wrong
+    screen.set(traffic=1.5)
+    assert screen.state.outlook is None
+    assert screen.state.why_not.startswith("StopIteration")
+    assert "Enough" not in screen.html
+    screen.widget.feed._demand = None  # read again
+    screen.set(traffic=1.0)
+    assert screen.state.why_not == ""
+    assert "Enough" in screen.html
+
+
+def test_seconds_of_a_recording_are_no_hour_and_nothing_is_guessed() -> None:
+    demand = with_hours(demand_of([topic_of(*traffic("M/M", 1, 0.02))], 0.02))
+    seconds = dataclasses.replace(demand, covered=np.full(len(demand.hours), 7.0))
+    (row,) = tt.capacity.solve(seconds).to_dict("records")
+    assert pd.isna(row["peak_load"])
+    assert pd.isna(row["erlang_c"])
+    (row,) = tt.capacity.solve(seconds, utilisation_below=0.8).to_dict("records")
+    assert pd.isna(row["slots"])
+    asked = scenario.Scenario("work", 9, None, _question())
+    outlook = scenario.outlook_of(scenario.scenario_solver(seconds, asked, int), asked)
+    assert outlook.peak_load is None
+    facts = facts_of(seconds)
+    assert "the busiest hour it is not known" in " ".join(
+        words.outlook_lines(outlook, facts.topics["work"])
+    )
 
 
 def test_without_workers_slots_are_counted_and_workers_are_not_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,12 +14,15 @@ from tasktools.capacity.gather import gather
 from tasktools.capacity.scenario import Outlook, Scenario, outlook_of, scenario_solver
 from tasktools.capacity.solve import solutions
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.errors import TaskToolsError
 from tasktools.core.timespans import Moment
 from tasktools.figures.page import Theme
 from tasktools.widgets.capacity.facts import facts_of
-from tasktools.widgets.capacity.state import Drawn, Needed
+from tasktools.widgets.capacity.state import Drawn, Failed, Needed
 from tasktools.widgets.capacity.words import settings
 from tasktools.widgets.feed import Feed, Post
+
+_log = logging.getLogger("tasktools.widgets")
 
 _IDLE_SECONDS: Final = 3600.0
 """Until it looks whether there is something to do, which nobody has said."""
@@ -70,6 +74,11 @@ class CapacityFeed(Feed):
             self._answer(demand, wanted)
         except SupersededError:
             return 0.0
+        except TaskToolsError as error:
+            self.tell(failed=Failed(wanted, str(error)))
+        except Exception as error:  # noqa: BLE001 - shown on screen
+            _log.exception("capacity failed", extra={"action": "capacity"})
+            self.tell(failed=Failed(wanted, f"{type(error).__name__}: {error}"))
         self._answered = wanted
         return _IDLE_SECONDS
 

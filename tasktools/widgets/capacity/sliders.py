@@ -12,6 +12,8 @@ from tasktools.widgets.bindings import bound
 from tasktools.widgets.capacity.state import LEAST_FACTOR, MOST_FACTOR, CapacityState
 from tasktools.widgets.errors import guarded
 
+_ON_RELEASE: Final = {"continuous_update": False}
+"""Else JupyterLab sends back each value that it is sent, and so an old one after a newer one."""
 _STYLE: Final = {"description_width": "100px"}
 _LAYOUT: Final = {"width": "330px"}
 
@@ -27,13 +29,16 @@ def factor(state: CapacityState, trait: str, description: str) -> Any:
         readout_format=".2f",
         style=_STYLE,
         layout=_LAYOUT,
+        **_ON_RELEASE,
     )
     return bound(slider, state, trait)
 
 
 def workers(state: CapacityState) -> Any:
     """Return the slider of the workers, or of the slots where no worker was recorded."""
-    slider = ipywidgets.IntSlider(min=1, max=10, value=1, style=_STYLE, layout=_LAYOUT)
+    slider = ipywidgets.IntSlider(
+        min=1, max=10, value=1, style=_STYLE, layout=_LAYOUT, **_ON_RELEASE
+    )
 
     def show() -> None:
         slider.description = "Slots" if state.chosen and not state.chosen.workers else "Workers"
@@ -66,7 +71,7 @@ def stepped(
 ) -> Any:
     """Return the slider of *trait* over *choices*, and over what code sets it to."""
     slider = ipywidgets.SelectionSlider(
-        options=[""], description=description, style=_STYLE, layout=_LAYOUT
+        options=[""], description=description, style=_STYLE, layout=_LAYOUT, **_ON_RELEASE
     )
     by_label: dict[str, Any] = {}
 
@@ -89,7 +94,7 @@ def choice(state: CapacityState) -> Any:
         options=[("", "")],
         description="Topic",
         style={"description_width": "100px"},
-        layout={"width": "480px"},
+        layout={"width": "420px"},
     )
 
     def show() -> None:

@@ -42,12 +42,20 @@ class Needed:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A scenario that could not be computed, and why."""
+
+    scenario: Scenario
+    why: str
+
+
 class CapacityState(SharedState):
     """The sliders, and what the feed has computed for them.
 
     `scenario` follows from the sliders and is read by the feed; `facts`, `drawn` and `needed` are
-    set by the feed. `outlook` and `need` are those of the present sliders, or `None` until they are
-    computed: an answer to earlier ones is never among them.
+    set by the feed, or `failed` is. `outlook` and `need` are those of the present sliders, or
+    `None` until they are computed: an answer to earlier ones is never among them.
     """
 
     topic = traitlets.Unicode()  # of the menu; empty until there are facts
@@ -64,12 +72,14 @@ class CapacityState(SharedState):
     facts = traitlets.Instance(Facts, allow_none=True)
     drawn = traitlets.Instance(Drawn, allow_none=True)
     needed = traitlets.Instance(Needed, allow_none=True)
+    failed = traitlets.Instance(Failed, allow_none=True)
 
     missing_topic = traitlets.Unicode()  # that was asked for, and is not recorded
     chosen = traitlets.Instance(TopicFacts, allow_none=True)  # the facts of the topic
     most_workers = traitlets.Int(10)  # where the slider ends
     outlook = traitlets.Instance(Outlook, allow_none=True)
     need = traitlets.Instance(Needed, allow_none=True)
+    why_not = traitlets.Unicode()  # why there is no answer for the present sliders, else empty
     is_stale = traitlets.Bool(default_value=True)  # whether the figure is of earlier sliders
     money = traitlets.Instance(Price, allow_none=True)
     price_problem = traitlets.Unicode()
@@ -79,7 +89,9 @@ class CapacityState(SharedState):
         """Whether nothing is known yet, or the answer for the present sliders is not there."""
         if self.facts is None:
             return True
-        return self.scenario is not None and (self.outlook is None or self.need is None)
+        if self.scenario is None or self.why_not:
+            return False
+        return self.outlook is None or self.need is None
 
     def reset(self) -> None:
         """Set traffic, service time, workers and limit to what is recorded."""
@@ -155,13 +167,16 @@ class CapacityState(SharedState):
             if asked != self.scenario:
                 self.scenario = asked
 
-    @traitlets.observe("scenario", "drawn", "needed")
+    @traitlets.observe("scenario", "drawn", "needed", "failed")
     def _answer(self, _change: Any = None) -> None:
         with self.lock:
             drawn, needed = self.drawn, self.needed
             is_drawn = drawn is not None and drawn.outlook.scenario == self.scenario
             self.outlook = drawn.outlook if drawn is not None and is_drawn else None
             self.need = needed if needed is not None and needed.scenario == self.scenario else None
+            failed = self.failed
+            is_failed = failed is not None and failed.scenario == self.scenario
+            self.why_not = failed.why if failed is not None and is_failed else ""
             self.is_stale = not is_drawn
             if self.need is not None and not pd.isna(self.need.row["workers"]):
                 self.most_workers = max(self.most_workers, int(self.need.row["workers"]) + 2)

@@ -23,7 +23,7 @@ from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
 from tasktools.widgets.static_output import StaticOutput
 
-_ANSWERED = ("facts", "chosen", "scenario", "drawn", "needed", "outlook", "need", "is_stale")
+_ANSWERED = ("facts", "chosen", "scenario", "drawn", "needed", "outlook", "need", "why_not")
 _PRICED = ("price", "money", "price_problem", "hours", "workers", "need", "chosen")
 
 
@@ -101,9 +101,10 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
         self._begin(state, make_feed, post)
         broker = history.broker
         self._heading = html.heading("Capacity", f"what if, on {broker.address}", demo=broker.demo)
-        self._figure = ipywidgets.Output(layout={**WIDE, "min_height": "360px"})
+        self._figure = ipywidgets.Output(layout={**WIDE, "min_height": "356px"})
         self._figure.add_class("tt-figure")
         self._answer = ipywidgets.HTML(layout=WIDE)
+        self._answer.add_class("tt-answer")
         self._cost = ipywidgets.HTML(layout=WIDE)
         self._notes = ipywidgets.HTML(layout=WIDE)
         self._static = StaticOutput(
@@ -115,8 +116,8 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
                 html_of(state, "problem", html.alert),
                 self._controls(),
                 self._answer,
+                self._cost,
                 self._figure,
-                row(self._price(), self._cost),
                 self._notes,
             ],
             "tasktools-capacity",
@@ -130,10 +131,7 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
     def _controls(self) -> Any:
         state = self.state
         return column(
-            row(
-                choice(state),
-                button(state, "As recorded", state.reset),
-            ),
+            row(choice(state), button(state, "As recorded", state.reset), self._price()),
             row(
                 factor(state, "traffic", "Traffic ×"),
                 factor(state, "service", "Service time ×"),
@@ -154,7 +152,7 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
             style={"description_width": "auto"},
             layout={"width": "130px"},
         )
-        price = text(state, "price", "Price of a worker-hour", width="270px", hint="0.12 €")
+        price = text(state, "price", "Price of a worker-hour", width="250px", hint="0.12 €")
         return row(price, bound(hours, state, "hours"))
 
     def _bind(self) -> None:
@@ -208,6 +206,8 @@ def _answer_html(state: CapacityState) -> str:
         )
     if facts is None or scenario is None:
         return warning
+    if state.why_not:
+        return warning + html.alert(state.why_not)
     if state.outlook is None:
         return warning + html.status(mask_text(f"Computing: {words.asked(scenario, facts)} …"))
     lines = [*words.outlook_lines(state.outlook, facts)]

@@ -57,11 +57,12 @@ def outlook_lines(outlook: Outlook, facts: TopicFacts) -> Iterator[str]:
         verdict = _verdict(late, 1 - question.quantile)
         yield (
             f"{verdict} for {scenario.topic}: with {units}{of_slots} {percent(question.quantile)} "
-            f"of its tasks wait {in_words(wait.value)} at most ({in_words(wait.low)} to "
-            f"{in_words(wait.high)}); {percent(late.value)} wait over {target} "
-            f"({percent(late.low)} to {percent(late.high)})."
+            f"of its tasks wait {in_words(wait.value)} at most "
+            f"({_from_to(in_words(wait.low), in_words(wait.high))}); "
+            f"{percent(late.value)} wait over {target} ("
+            f"{_from_to(percent(late.low), percent(late.high))})."
         )
-    busy, peak = outlook.load / outlook.slots, outlook.peak_load / outlook.slots
+    busy = outlook.load / outlook.slots
     together = f", with {', '.join(facts.mates)}," if facts.mates else ""
     if busy >= 1:
         yield (
@@ -69,12 +70,16 @@ def outlook_lines(outlook: Outlook, facts: TopicFacts) -> Iterator[str]:
             "grows without end."
         )
         return
-    at_peak = (
-        f"in the busiest hour there is work for {peak:.3g} times as many"
-        if peak > 1
-        else f"{percent(peak)} in the busiest hour"
-    )
-    yield f"The slots{together} are {percent(busy)} busy in the mean, {at_peak}."
+    yield f"The slots{together} are {percent(busy)} busy in the mean, {_at_peak(outlook)}."
+
+
+def _at_peak(outlook: Outlook) -> str:
+    if outlook.peak_load is None:
+        return "in the busiest hour it is not known"
+    peak = outlook.peak_load / outlook.slots
+    if peak > 1:
+        return f"in the busiest hour there is work for {peak:.3g} times as many"
+    return f"{percent(peak)} in the busiest hour"
 
 
 def need_lines(need: Needed, facts: TopicFacts) -> Iterator[str]:
@@ -159,6 +164,10 @@ def _verdict(late: Share, allowed: float) -> str:
     if late.high <= allowed:
         return "Enough"
     return "NOT enough" if late.low > allowed else "Not sure to be enough"
+
+
+def _from_to(low: str, high: str) -> str:
+    return f"{low} to {high}" if low != high else f"{low} at both limits"
 
 
 def _known(value: float, low: float, high: float) -> str:
