@@ -250,7 +250,7 @@ def simulated_span(demand: Demand, tasks: Sequence[Tasks], method: Method) -> Sp
 
 def needs_events(pool: Pool, topics: Mapping[str, TopicDemand]) -> bool:
     """Return whether a pool is more than a queue before so many slots."""
-    if len(pool.topics) > 1 or not pool.workers:
+    if len(pool.topics) > 1 or not pool.workers or not topics:
         return len(pool.topics) > 1
     (name,) = pool.topics
     return topics[name].limit is not None or any(

@@ -283,6 +283,26 @@ def test_what_cannot_be_computed_is_said_and_does_not_stay(show: Show) -> None:
     assert "Enough" in screen.html
 
 
+def test_a_topic_without_tasks_that_has_workers_of_its_own_hides_no_other() -> None:
+    """On a node just connected to, solve() was a KeyError of that topic."""
+    demand = demand_of([topic_of(*traffic("M/M", 1))], workers=workers_of(3, 4, ("work",)))
+    nobody = np.zeros(0)
+    idle = dataclasses.replace(demand.topics["work"], topic="idle", arrivals=nobody, hourly=None)
+    demand = with_hours(
+        dataclasses.replace(
+            demand,
+            topics={**demand.topics, "idle": idle},
+            workers=(*demand.workers, *workers_of(1, 2, ("idle",))),
+        )
+    )
+    rows = tt.capacity.solve(demand).set_index("topic")
+    assert pd.isna(rows["need"]["idle"])
+    assert rows["note"]["idle"] == "no task arrived"
+    assert rows["slots"]["work"] > 0
+    assert set(tt.capacity.by_hour(demand)["topic"]) == {"work"}
+    assert set(tt.capacity.curve(demand)["topic"]) == {"work"}
+
+
 def test_seconds_of_a_recording_are_no_hour_and_nothing_is_guessed() -> None:
     demand = with_hours(demand_of([topic_of(*traffic("M/M", 1, 0.02))], 0.02))
     seconds = dataclasses.replace(demand, covered=np.full(len(demand.hours), 7.0))
