@@ -34,6 +34,8 @@ _SLOT_SECONDS: Final = 3.0
 _HIGH_SHARE: Final = 0.95
 """Share of the time before in which tasks took less: where some always took long, a few of these
 after each other are no rise."""
+_HIGHER_TIMES: Final = 1.2
+"""So many times that long, tasks take longer than these; less is how exactly they are timed."""
 _SPANS: Final = 5
 """So many spans of time are long if most of them are: in a rise that lasts, some are not."""
 _MIN_RECENT: Final = 8
@@ -173,7 +175,7 @@ def _has_risen(before: Sequence[float], recent: float) -> bool:
     while earlier[-1] > far or median(earlier[-_SPANS:]) > far:
         earlier.pop()
     high = sorted(earlier)[math.ceil(_HIGH_SHARE * len(earlier)) - 1]
-    return recent > max(_far(median(earlier)), high)
+    return recent > max(_far(median(earlier)), _HIGHER_TIMES * high)
 
 
 def _far(usual: float) -> float:

@@ -120,7 +120,8 @@ def test_a_task_has_one_row_with_its_worker_and_version(
 
 def test_a_live_cluster_answers_from_what_it_has_heard() -> None:
     with tt.connect("demo://") as cluster:
+        began = time.time()
         demand = gather(cluster, since="1h")
-    assert demand.until - demand.since == pytest.approx(120, abs=5)
+    assert demand.since == pytest.approx(began - 120, abs=10)  # what has passed when it is opened
     assert len(demand.topics["orders"].arrivals) > 100
     assert {worker.host for worker in demand.workers} >= {"mail-1"}

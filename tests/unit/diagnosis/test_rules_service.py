@@ -137,6 +137,12 @@ def test_long_tasks_that_are_usual_are_no_rise_when_some_come_together() -> None
     assert judged(make.facts(make.topic(durations=mixed))) == []
 
 
+def test_some_long_tasks_after_each_other_are_no_rise_for_taking_a_millisecond_more() -> None:
+    """Issue 13, healthy days: of tasks that take 0.1, 0.3 or 3 s, eight of 3 s came together."""
+    mixed = readings(*[0.1, 0.3, 3.0, 0.3] * 5, *[3.004] * 8)
+    assert judged(make.facts(make.topic(durations=mixed))) == []
+
+
 def test_another_mix_of_tasks_is_no_rise() -> None:
     other = make.ends(10, duration=5.0, every=2, task_name="report")
     assert judged(make.facts(ends=(*ends(0.1, 0.1), *other))) == []
