@@ -21,7 +21,7 @@ demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or
 	echo '$(QUIET)' > .venv/share/jupyter/lab/settings/overrides.json # no news pop-up
 	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 01_quickstart.ipynb
 
-test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser; under 20 minutes
+test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser
 	scripts/system-deps
 	$(MAKE) lint types
 	$(MAKE) -j 2 unit integration # the latter mostly waits
