@@ -34,12 +34,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield cluster.publish_many(
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
-    yield from cluster.topics(
-        node,
-        count=500 if small else 1_000,
-        rounds=5 if small else 7,
-        bound=2.5 if small else 2,  # 0.96 to 1.75 were seen of small ones
-    )
+    yield from cluster.topics(node, count=500 if small else 1_000, rounds=5 if small else 7)
     yield from browsing.browsing(
         node,
         messages=10_000 if small else 100_000,
@@ -60,7 +55,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield diagnosing.diagnosing(
         topics=1_000, workers=1_000, ticks=20 if small else 120, rounds=3 if small else 5
     )
-    yield reporting.reporting(bound=1.5 if small else 1)  # 0.72 to 1.09 were seen
+    yield reporting.reporting(rounds=3)
     yield explain.speed(rounds=3 if small else 5)
     yield from workers.throughput(node, tasks=4_000 if small else 10_000, rounds=3)
     yield workers.idle(node, seconds=10 if small else 60)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 
-class Series(msgspec.Struct, frozen=True):
+class Series(msgspec.Struct, frozen=True, gc=False):
     """Samples of one quantity: *times* (seconds since the epoch, ascending) and their *values*.
 
     >>> queued = Series((0.0, 5.0, 10.0), (3.0, 4.0, 9.0))
