@@ -6,7 +6,7 @@ import functools
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from tasktools.history.worker_slots import RecordedWorker, workers
 
 _HOUR_MS: Final = 3_600_000
 _WARM_UP_MS: Final = 600_000
-_MAX_TRIES: Final = 3_000_000
-"""Tries of a recording up to which all are read; of more, those of some hours."""
-_SAMPLED_TRIES: Final = 2_000_000
 _NOTHING: Final = np.empty(0)
 _NO_TRIES: Final = Tries(_NOTHING, _NOTHING, _NOTHING, np.empty(0, np.int64))
 
@@ -54,6 +51,11 @@ class RecordedTopic:
 class DemandReader:
     """The demand of a recording within *window*; usable as long as *connection* is open."""
 
+    max_tries: ClassVar[int] = 3_000_000
+    """Tries up to which all are read."""
+    sampled_tries: ClassVar[int] = 2_000_000
+    """Tries that are read, about, of a recording that has more."""
+
     def __init__(self, connection: sqlite3.Connection, window: Window) -> None:
         self._connection = connection
         self.window = window
@@ -70,7 +72,7 @@ class DemandReader:
     @functools.cached_property
     def is_sampled(self) -> bool:
         """Whether there are so many tries that those of some hours stand for all."""
-        return demand.count_tries(self._connection, self.since, self.until) > _MAX_TRIES
+        return demand.count_tries(self._connection, self.since, self.until) > self.max_tries
 
     @functools.cached_property
     def read(self) -> Spans:
@@ -87,7 +89,7 @@ class DemandReader:
             for hour, covered in zip(self.hours, self.covered, strict=True)
             if covered >= _HOUR_MS / 1000 - 1
         ]
-        each = max(int(_SAMPLED_TRIES / tries * len(full) / 24), 1)
+        each = max(int(self.sampled_tries / tries * len(full) / 24), 1)
         dice = np.random.default_rng(0)
         chosen: list[int] = []
         for hour in range(24):

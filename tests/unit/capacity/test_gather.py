@@ -10,6 +10,7 @@ import pytest
 import tasktools as tt
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.gather import gather
+from tasktools.history.demand_reader import DemandReader
 from tests.recorded_shop import DAY, MONDAY, Floats, load, poisson, record
 
 LONG = 21_600.0  # seconds
@@ -150,8 +151,8 @@ def test_a_topic_without_tasks_has_none(path: Path) -> None:
 
 
 def test_of_many_tries_some_hours_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasktools.history.demand_reader._MAX_TRIES", 1_000)
-    monkeypatch.setattr("tasktools.history.demand_reader._SAMPLED_TRIES", 2_000)
+    monkeypatch.setattr(DemandReader, "max_tries", 1_000)
+    monkeypatch.setattr(DemandReader, "sampled_tries", 2_000)
     arrivals, services = emails(seconds=2 * DAY)
     record(path, load({"emails": arrivals}, {"emails": services}), (0, 2 * DAY), every=60.0)
     demand = demand_of(path)

@@ -21,6 +21,7 @@ from tasktools.core.clock import ManualClock
 from tasktools.core.frames.capacity_schemas import REPLAY_IMPACT
 from tasktools.core.plans import Planned
 from tasktools.demo import write_week
+from tasktools.history.demand_reader import DemandReader
 from tasktools.replay.rates import question_of
 from tasktools.widgets.dead_letters import DeadLettersWidget
 from tests.screen import WidgetScreen
@@ -93,7 +94,7 @@ def test_of_a_recording_that_is_too_large_only_the_hours_like_this_one_are_read(
     noon = history.at("2026-11-22T12:00Z")
     options: dict[str, Any] = {"messages": 50, "rate": 0.2}
     whole = tt.replay_impact(noon, "orders", **options)
-    monkeypatch.setattr("tasktools.history.demand_reader._MAX_TRIES", 10_000)
+    monkeypatch.setattr(DemandReader, "max_tries", 10_000)
     part = tt.replay_impact(noon, "orders", **options)
     assert ReplayHistory.read(noon, noon.clock.time()).parts
     assert part["days"].tolist() == whole["days"].tolist() == [6]
