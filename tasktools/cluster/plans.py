@@ -72,7 +72,8 @@ class Plans(Publishing):
             them.
         rate
             Messages a second, at most; ``"auto"``: as many as live tasks allow at this hour, by the
-            recorded hours like it. The plan says why.
+            recorded hours like it. The plan says why. What an alarm or a restart of the broker
+            held up is not made up for afterwards.
         keep_wait_below
             With ``"auto"``: what the p95 wait of live tasks must stay below, as ``"30s"``.
         history

@@ -22,6 +22,7 @@ from tasktools.core.tasks import edits
 from tasktools.replay.account import Account
 from tasktools.replay.archive import Archived, ArchiveWriter
 from tasktools.replay.ledger import State
+from tasktools.replay.pace import Pace
 
 _OPEN: Final = ("planned", "intent")
 _MAY_REMAIN: Final = (
@@ -29,7 +30,6 @@ _MAY_REMAIN: Final = (
     "either the original or another one"
 )
 _INTERRUPTED: Final = "it was being sent when the run was interrupted"
-_MAX_ALLOWANCE: Final = 1_000_000
 _MAX_SENDS_TOGETHER: Final = (
     2  # after which a message is sent alone: it may be what breaks them all
 )
@@ -177,8 +177,7 @@ class PlanTransfer:
         self._clock = clock
         self._cancelled = cancelled
         self._done = done
-        self._rate = plan.rate
-        self._sent_since: tuple[float, int] = (clock.monotonic(), 0)
+        self._pace = Pace(plan.rate, clock)
         self._waiting = PendingItems()
         self._unsure = PendingItems()
         self._noted: list[Item] = []
@@ -301,10 +300,7 @@ class PlanTransfer:
 
     def allowance(self) -> int:
         """Return how many messages may be sent now."""
-        if self._rate is None:
-            return _MAX_ALLOWANCE
-        since, sent = self._sent_since
-        return max(0, 1 + int((self._clock.monotonic() - since) * self._rate) - sent)
+        return self._pace.allowance()
 
     def sending(self, sendings: Sequence[Sending]) -> None:
         """Note that these will be sent."""
@@ -315,8 +311,7 @@ class PlanTransfer:
             self._noted.append(item)
         self._act.before(begun)
         self.write()
-        since, sent = self._sent_since
-        self._sent_since = (since, sent + len(begun))
+        self._pace.spend(len(begun))
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
         """Note the result of each."""

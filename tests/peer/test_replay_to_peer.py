@@ -16,7 +16,7 @@ from tasktools.testing.factories import document_body
 from tests.conftest import Vhost
 from tests.peer import bodies
 from tests.peer.conftest import HERE, Peer
-from tests.rabbitmq.replays import PERSISTENT, put
+from tests.rabbitmq.replays import PERSISTENT, count, put
 from tests.support import Raw
 
 REPUBLISHED = "tests.republished"
@@ -80,8 +80,7 @@ def test_what_the_check_admits_a_peer_runs_or_fails_once(
 
     last.wait(60)
     eventually(lambda: cluster.workers()["running"].sum() == 0)
-    emails = f"/api/queues/{vhost.name}/emails"  # tells of up to 5 s ago
-    eventually(lambda: rabbitmq.request("GET", emails).get("messages_unacknowledged") == 0)
+    eventually(lambda: count(rabbitmq, vhost, "emails", "messages") == 0)
     worker.stop()
     eventually(lambda: cluster.topics().set_index("topic").loc["emails", "consumers"] == 0)
     assert raw.read_all("emails") == []

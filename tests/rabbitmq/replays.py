@@ -138,15 +138,16 @@ def bodies(raw: Raw, queue: str) -> list[bytes]:
     return [found.body for found in drain(raw, queue)]
 
 
+def count(rabbitmq: RabbitMQNode, vhost: Vhost, queue: str, column: str) -> int:
+    """Return a number that the broker itself has of *queue* now, as ``messages_unacknowledged``:
+    the management plugin tells of up to some seconds ago."""
+    listed = rabbitmq.ctl("list_queues", "-p", vhost.name, "--silent", "name", column)
+    return int(dict(map(str.split, listed.splitlines()))[queue])
+
+
 def wait_until_given_back(rabbitmq: RabbitMQNode, vhost: Vhost, queue: str) -> None:
     """Wait until the broker has put back what a process that was killed held of *queue*."""
-
-    def holds_nothing() -> bool:
-        columns = ("--silent", "name", "messages_unacknowledged")
-        listed = rabbitmq.ctl("list_queues", "-p", vhost.name, *columns)
-        return [queue, "0"] in map(str.split, listed.splitlines())
-
-    eventually(holds_nothing)
+    eventually(lambda: count(rabbitmq, vhost, queue, "messages_unacknowledged") == 0)
 
 
 class Replayer:
