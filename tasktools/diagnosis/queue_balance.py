@@ -6,11 +6,13 @@ balance is that. Healthy queues come out at 0, give or take 1.
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import NamedTuple
+import itertools
+from typing import Final, NamedTuple
 
 from tasktools.core.series import Series, common
 from tasktools.core.server_facts import ServerQueue
+
+_LAGS: Final = (-1, 0, 1)  # samples by which lengths may be behind or ahead of counters
 
 
 class Balance(NamedTuple):
@@ -52,8 +54,9 @@ class Balance(NamedTuple):
 class Balances:
     """The balances of *queue* over up to *seconds*, without its *newest* samples.
 
-    Lengths lag the counters by up to a sample, and the newest only repeats the one before. So there
-    are two balances, one with the lengths of a sample later: the milder one counts.
+    RabbitMQ samples lengths by the queue and counters by the channel: on a busy node each may be a
+    sample behind the other, at the first moment as at the last. So there is a balance for each way
+    in which they may be: the mildest counts.
     """
 
     def __init__(self, queue: ServerQueue, seconds: float, *, newest: int = 0) -> None:
@@ -101,31 +104,35 @@ class Balances:
     def largest_share(self) -> float:
         """Share of what was lost that was lost between two samples: near 1 for a purge."""
         last = self._count - 1 - self._newest
-        steps = [self._between(i, j, 0).lost for i, j in pairwise(range(last + 1))]
+        steps = [self._between(i, j).lost for i, j in itertools.pairwise(range(last + 1))]
         return max(steps, default=0.0) / sum(steps) if sum(steps) else 0.0
 
     def _balances(self) -> list[Balance]:
         last = self._count - 1 - self._newest
-        if last < 1:
-            return []
-        lagged = min(last, self._count - 2)
-        each = [self._between(0, last, 0)]
-        return [*each, self._between(0, lagged, 1)] if lagged else each
+        return [
+            self._between(first, last, first_lag, last_lag)
+            for first in (0, 1)
+            for first_lag, last_lag in itertools.product(_LAGS, _LAGS)
+            if first < last and 0 <= first + first_lag < last + last_lag < self._count
+        ]
 
-    def _between(self, first: int, last: int, lag: int) -> Balance:
-        """Return the balance between two samples, with lengths *lag* samples later."""
+    def _between(self, first: int, last: int, first_lag: int = 0, last_lag: int = 0) -> Balance:
+        """Return the balance between two samples, with the lengths of samples that much later."""
 
-        def change(series: Series, offset: int = 0) -> float:
-            return series.values[last + offset] - series.values[first + offset]
+        def counted(series: Series) -> float:
+            return series.values[last] - series.values[first]
+
+        def length(series: Series) -> float:
+            return series.values[last + last_lag] - series.values[first + first_lag]
 
         published, acked, no_ack, delivered, redelivered, ready, unacked = self._series
         return Balance(
             span=published.times[last] - published.times[first],
-            published=change(published),
-            acked=change(acked),
-            no_ack=change(no_ack),
-            delivered=change(delivered),
-            redelivered=change(redelivered),
-            ready=change(ready, lag),
-            unacked=change(unacked, lag),
+            published=counted(published),
+            acked=counted(acked),
+            no_ack=counted(no_ack),
+            delivered=counted(delivered),
+            redelivered=counted(redelivered),
+            ready=length(ready),
+            unacked=length(unacked),
         )

@@ -61,6 +61,21 @@ def test_a_burst_whose_length_lags_is_not_lost() -> None:
     assert balances(queue, newest=2).vanished <= 10
 
 
+@pytest.mark.parametrize(
+    ("counted_at", "seen_at"), [(0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (4, 5), (5, 4)]
+)
+def test_a_burst_at_the_first_samples_is_not_lost(counted_at: int, seen_at: int) -> None:
+    """Issue 13, healthy days: counters and lengths may be a sample apart there too."""
+    queue = make.queue(
+        published=make.samples(*(300 * (n >= counted_at) for n in range(8))),
+        acked=make.level(),
+        delivered=make.level(),
+        ready_series=make.samples(*(300 * (n >= seen_at) for n in range(8))),
+        unacked_series=make.level(),
+    )
+    assert balances(queue, newest=2).vanished == 0
+
+
 def test_a_purge_is_lost_at_once_and_expiry_is_not() -> None:
     purge = make.queue(
         acked=make.level(),

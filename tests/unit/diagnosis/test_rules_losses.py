@@ -146,7 +146,7 @@ def test_messages_that_expire_without_dead_lettering_are_critical() -> None:
     topic = make.topic(queue=expiring(facts=facts), dead_queue=None, dead_lettering=False)
     finding = only(vanishing, make.facts(topic))
     assert (finding.severity, finding.subject) == ("critical", "emails")
-    assert finding.evidence["vanished"] == pytest.approx(50)
+    assert finding.evidence["vanished"] == pytest.approx(45)
     assert finding.evidence["TTL"] == "2 s"
     assert "expired or dropped; they are lost" in finding.finding
 
