@@ -11,7 +11,7 @@ import pandas as pd
 from tasktools.cli import output, render
 from tasktools.core.frames import export, schemas
 from tasktools.core.frames.failure_groups import failure_groups
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import Schema
 
 C = TypeVar("C", bound=Callable[..., Any])
 

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasktools.cli import render as show
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import Schema
 
 DEMO: Final = "DEMO: a made-up cluster"
 

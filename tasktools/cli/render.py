@@ -17,13 +17,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tasktools.cli.columns import COLUMNS, DISPENSABLE
+from tasktools.cli.columns import DISPENSABLE
 from tasktools.core import escaping
 from tasktools.core.frames import schemas
 from tasktools.core.frames.export import is_missing, plain, records, rows
 from tasktools.core.frames.history_schemas import PUBLISHED_MESSAGES
-from tasktools.core.frames.schemas import Column, Schema
-from tasktools.core.timespans import in_words
+from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.words import as_json, words
 
 _MAX_CELL_CHARS: Final = 300
 """Characters of one cell; a body can have megabytes."""
@@ -53,15 +53,10 @@ _STYLES: Final = MappingProxyType(
     }
 )
 _STYLED: Final = ("state", "outcome", "ended", "dead_lettering", "exists", "severity")
-_SHARES: Final = ("utilisation", "share", "not_within", "covered")
-_RATES: Final = ("publish_rate", "ack_rate", "arrivals", "completions", "net")
 _WITH_ARGUMENTS: Final = (schemas.ACTIVE_TASKS, schemas.DEAD_LETTERS, PUBLISHED_MESSAGES)
-_FOLDED: Final = (
-    *("error", "why", "reason", "note", "group", "before", "after", "skipped"),
-    "sentence",
-)
+_LEFT: Final = ("name", "id", "text", "names", "flag", "time", "object")
+_FOLDED: Final = ("text", "names", "object")
 _MISSING: Final = "-"
-_LEAST: Final = 0.05  # what is less would be 0.0, and that is none
 
 harmless: Final = escaping.harmless
 
@@ -120,13 +115,13 @@ def _fits(strips: list[Strip], width: int | None) -> bool:
 
 def _strips(frame: pd.DataFrame, schema: Schema) -> Iterator[Strip]:
     columns = {column.name: column for column in schema.columns}
-    for name in COLUMNS.get(schema.name, schema.names):
+    for name in schema.main or schema.names:
         column = columns[name]
         yield Strip(
             name,
             [_cell(value, column) for value in frame[name]],
-            right=column.kind in ("count", "ratio", "span"),
-            flexible=column.kind == "object" or name in _FOLDED,
+            right=column.kind not in _LEFT,
+            flexible=column.kind in _FOLDED,
         )
     if schema in _WITH_ARGUMENTS:
         yield Strip("arguments", [_arguments(row) for row in records(frame)], flexible=True)
@@ -169,37 +164,8 @@ def _add_column(grid: Table, title: str, *, right: bool = False, folds: bool = F
 
 
 def _cell(value: Any, column: Column) -> Text:
-    text = _short(harmless(_words(value, column)))
+    text = _MISSING if is_missing(value) else _short(harmless(words(value, column.kind)))
     return Text(text, style=_STYLES.get(text, "") if column.name in _STYLED else "")
-
-
-def _words(value: Any, column: Column) -> str:  # noqa: PLR0911 - one a kind
-    if is_missing(value):
-        return _MISSING
-    match column.kind:
-        case "count":
-            return f"{int(value):,}"
-        case "ratio":
-            if column.name in _SHARES:
-                return f"{value:.0%}"
-            number = f"{value:.1f}" if abs(value) >= _LEAST or not value else f"{value:.1g}"
-            return f"{number}/s" if column.name in _RATES else number
-        case "flag":
-            return "yes" if value else "no"
-        case "time":
-            return f"{value:%Y-%m-%d %H:%M:%S}Z"
-        case "span":
-            return _span_of(value.total_seconds(), signed=column.name == "clock_offset")
-        case "object":
-            return ", ".join(map(str, value)) if isinstance(value, list) else _json(value)
-        case _:
-            return str(value)
-
-
-def _span_of(seconds: float, *, signed: bool) -> str:
-    if signed and abs(seconds) < 1:  # no more exact than that
-        return "0 s"
-    return in_words(seconds, signed=signed)
 
 
 def _arguments(row: Mapping[str, Any]) -> Text:
@@ -208,17 +174,13 @@ def _arguments(row: Mapping[str, Any]) -> Text:
     arguments = [row[name] for name in ("args", "kwargs") if not is_missing(row[name])]
     if not arguments:
         return Text(_MISSING)
-    words = " ".join(_json(value) for value in arguments if value)
-    return Text(_short(harmless(words or "none")))
+    texts = " ".join(as_json(value) for value in arguments if value)
+    return Text(_short(harmless(texts or "none")))
 
 
 def _short(text: str) -> str:
     more = len(text) - _MAX_CELL_CHARS
     return text if more <= 0 else f"{text[:_MAX_CELL_CHARS]} [+{more:,} characters]"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False)
 
 
 # --- JSON ----------------------------------------------------------------------------

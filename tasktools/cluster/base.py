@@ -16,7 +16,8 @@ from tasktools.cluster.history_source import history_source_of
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import BrokerError
 from tasktools.core.escaping import UNTYPESET
-from tasktools.core.frames import build, schemas
+from tasktools.core.frames import build
+from tasktools.core.frames.schema import Schema
 from tasktools.core.models import ClusterState, Source
 from tasktools.core.redaction import MaskRule, Redaction
 from tasktools.core.timespans import Moment
@@ -180,7 +181,7 @@ class ClusterBase:
 
     def _frame(
         self,
-        schema: schemas.Schema,
+        schema: Schema,
         rows: Sequence[Sequence[Any]],
         sources: Source | Iterable[Source],
     ) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tasktools.cluster.base import ClusterBase
 from tasktools.core import known_workers, workload
 from tasktools.core.frames import schemas
+from tasktools.core.frames.schema import Schema
 from tasktools.core.models import ClusterState, Source
 from tasktools.core.timespans import Moment
 from tasktools.core.topic_rules import check_queue_name
@@ -359,13 +360,13 @@ class Overview(ClusterBase):
         return frame
 
 
-def _events(state: ClusterState, schema: schemas.Schema) -> Source:
+def _events(state: ClusterState, schema: Schema) -> Source:
     """Return the source `events`, with the columns of *schema* that come from it."""
     columns = tuple(column.name for column in schema.columns if "events" in column.source)
     return replace(state.events, columns=columns)
 
 
-def _row(schema: schemas.Schema, item: object, **others: Any) -> tuple[Any, ...]:
+def _row(schema: Schema, item: object, **others: Any) -> tuple[Any, ...]:
     """Return a row of *schema*: attributes of *item*, but those columns that *others* has."""
     return tuple(others[name] if name in others else getattr(item, name) for name in schema.names)
 

@@ -17,7 +17,7 @@ import pandas as pd
 from tasktools.core import files, taps
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import UNTYPESET
-from tasktools.core.frames import build, schemas
+from tasktools.core.frames import build, schemas, words
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import BrokerIdentity
 from tasktools.core.plurals import counted
@@ -274,7 +274,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _lines(self) -> Iterator[str]:
         yield f"on {self.cluster}"
         time = "" if self.seconds is None else f", {self.seconds:,.0f} s at {self.rate:g} a second"
-        yield f"{_bytes(self.size)} of bodies{time}"
+        yield f"{words.size(self.size)} of bodies{time}"
         if self.rate_why:
             yield f"rate chosen: {self.rate_why}"
         if len(self.targets) > 1:
@@ -356,11 +356,3 @@ def _listed(targets: Counter[str]) -> str:
     names = [queue for queue, _ in targets.most_common(3)]
     more = len(targets) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") if names else "nowhere"
-
-
-def _bytes(size: int) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}"
-        size /= 1000  # type: ignore[assignment]
-    return f"{size:,.1f} GB"

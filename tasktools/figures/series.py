@@ -15,6 +15,7 @@ from tasktools.core.frames import (
     history_schemas,
     schemas,
 )
+from tasktools.core.frames.schema import Schema
 
 Numbers = np.ndarray[Any, Any]
 
@@ -32,7 +33,7 @@ class Busiest(NamedTuple):
     others: int
 
 
-def expect(frame: pd.DataFrame, schema: schemas.Schema, *columns: str) -> None:
+def expect(frame: pd.DataFrame, schema: Schema, *columns: str) -> None:
     """Raise `ValueError` unless *frame* has these *columns* of *schema*."""
     missing = [column for column in columns if column not in frame.columns]
     if not missing:

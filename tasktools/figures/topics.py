@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tasktools.core.frames.history_schemas import QUEUE_DEPTH, THROUGHPUT
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import Schema
 from tasktools.figures.page import Theme, figure, line, lines
 from tasktools.figures.palette import OTHER, Style
 from tasktools.figures.series import busiest, by_name, expect, with_gaps

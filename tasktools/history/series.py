@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import DTYPES, Kind, Schema
 from tasktools.history.file_checks import MAX_TIME
 
 Columns = dict[str, np.ndarray[Any, Any]]
@@ -151,17 +151,18 @@ def frame_of(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({c.name: _typed(c.kind, columns[c.name]) for c in schema.columns})
 
 
-def _typed(kind: str, values: Any) -> Any:
-    if kind == "name":
+def _typed(kind: Kind, values: Any) -> Any:
+    dtype = DTYPES[kind]
+    if dtype == DTYPES["name"]:
         return values
-    if kind == "time":
+    if dtype == DTYPES["time"]:
         return pd.Series((values * 1000).view("M8[us]")).dt.tz_localize("UTC")
     is_missing = np.isnan(values) | (values < 0)
-    if kind == "span":
+    if dtype == DTYPES["span"]:
         spans = (np.where(is_missing, 0, values) * 1e6).round().astype("m8[us]")
         spans[is_missing] = np.timedelta64("NaT")
         return spans
-    if kind == "count":
+    if dtype == DTYPES["count"]:
         whole = np.where(is_missing, 0, values).round().astype(np.int64)
         return pd.arrays.IntegerArray(whole, is_missing)
     return pd.arrays.FloatingArray(values.astype(np.float64), is_missing)

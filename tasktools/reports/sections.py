@@ -10,6 +10,7 @@ import pandas as pd
 
 from tasktools import figures
 from tasktools.core.frames import export
+from tasktools.core.frames.words import as_json
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import in_words
 from tasktools.figures.series import MAX_LINES
@@ -20,7 +21,7 @@ from tasktools.reports.contents import MAX_FAILURES, Contents
 from tasktools.reports.drawing import Backdrop
 from tasktools.reports.embedded import Embedded, embedded
 from tasktools.reports.html import Child, Html, fragment, lines, tag
-from tasktools.reports.tables import as_json, facts, scrolled, shortened, table, words
+from tasktools.reports.tables import facts, scrolled, shortened, table, words
 from tasktools.reports.timeline_chart import timeline_chart
 from tasktools.reports.verdicts import affected_topics, main_cause, verdicts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -12,7 +11,8 @@ import pandas as pd
 
 from tasktools.core.escaping import exact
 from tasktools.core.frames import export
-from tasktools.core.timespans import in_words
+from tasktools.core.frames import words as in_words
+from tasktools.core.frames.words import as_json
 from tasktools.reports.html import Child, Html, fragment, tag
 
 _MAX_CELL_CHARS: Final = 300
@@ -61,20 +61,15 @@ def words(value: Any, name: str = "") -> str:  # noqa: PLR0911 - one a type
         case pd.Timestamp():
             return f"{value:%Y-%m-%d %H:%M:%S}"
         case timedelta():
-            return _span(value.total_seconds(), signed=name == "clock_offset")
+            return in_words.words(value, "offset" if name == "clock_offset" else "span")
         case float() if name in _SHARES:
-            return f"{value:.0%}"
+            return in_words.words(value, "share")
         case int():
             return f"{value:,}"
         case float():
             return f"{value:,.4g}"
         case _:
             return exact(str(value))
-
-
-def as_json(value: Any) -> str:
-    """Return a value with parts as JSON."""
-    return json.dumps(export.plain(value), ensure_ascii=False)
 
 
 def shortened(text: str, most: int = _MAX_CELL_CHARS) -> str:
@@ -94,12 +89,6 @@ def _cell(name: str, value: Any) -> Html:
 def _python(value: Any) -> Any:
     """Return a number or flag of numpy as Python's."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _span(seconds: float, *, signed: bool) -> str:
-    if signed and abs(seconds) < 1:  # no more exact than that
-        return "0 s"
-    return in_words(seconds, signed=signed)
 
 
 def _item(value: Any) -> str:

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from tasktools.cli import render
-from tasktools.cli.columns import COLUMNS
 from tasktools.core.clock import moment
 from tasktools.core.frames import build, schemas
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
-from tasktools.core.frames.schemas import ACTIVE_TASKS, TOPICS, WORKERS, Schema
+from tasktools.core.frames.schema import Schema
+from tasktools.core.frames.schemas import ACTIVE_TASKS, TOPICS, WORKERS
 from tasktools.core.redaction import MASKED
 
 
@@ -55,7 +55,7 @@ def test_a_pipe_gets_every_column_in_one_line_a_row() -> None:
     ]
     header, *lines = drawn(frame_of(TOPICS, *rows), TOPICS).strip().split("\n")
 
-    assert header.split() == list(COLUMNS["topics"])
+    assert header.split() == list(TOPICS.main)
     assert [line.split()[:2] for line in lines] == [
         [f"topic-{number}" * 10, str(number)] for number in range(3)
     ]

@@ -15,7 +15,7 @@ import pytest
 import tasktools as tt
 from tasktools.core.clock import moment
 from tasktools.core.frames import history_schemas
-from tasktools.core.frames.schemas import DTYPES, Schema
+from tasktools.core.frames.schema import DTYPES, Schema
 from tasktools.core.redaction import MASKED
 from tasktools.history.recorder import Recorder
 from tasktools.testing.factories import worker_event

@@ -13,7 +13,8 @@ from tasktools.brokers.memory import MemoryBroker
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.amqp import failure_headers, replay_header, x_death
 from tasktools.core.frames.messages import DeadLetters, ErrorText, fingerprint_of
-from tasktools.core.frames.schemas import DEAD_LETTERS, DTYPES
+from tasktools.core.frames.schema import DTYPES
+from tasktools.core.frames.schemas import DEAD_LETTERS
 from tasktools.core.models import SeenMessage
 from tasktools.core.redaction import MASKED, Redaction
 from tasktools.core.tasks import codec

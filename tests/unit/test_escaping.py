@@ -14,6 +14,7 @@ import pytest
 import tasktools as tt
 from tasktools.core.escaping import StrangersText, as_shown, harmless
 from tasktools.core.frames import build, schemas
+from tasktools.core.frames.schema import DTYPES
 
 DISGUISED = [
     *("emails\u202egpj.exe", "a\u2066b\u2069", "zero\u200bwidth", "soft\u00adhyphen", "nul\x00x"),
@@ -23,8 +24,8 @@ DISGUISED = [
 
 
 def _frame(text: str) -> pd.DataFrame:
-    values = {"name": text, "object": [text, {text: [text]}], "count": 1, "ratio": 0.5}
-    row = [values.get(column.kind) for column in schemas.DEAD_LETTERS.columns]
+    values = {"string": text, "object": [text, {text: [text]}], "Int64": 1, "Float64": 0.5}
+    row = [values.get(DTYPES[column.kind]) for column in schemas.DEAD_LETTERS.columns]
     return build.frame_from(schemas.DEAD_LETTERS, [row])
 
 

@@ -12,7 +12,8 @@ import tasktools as tt
 from benchmarks import explain as checks
 from benchmarks import explain_cases as cases
 from benchmarks.explain_cases import CAUSES, FEW_ROWS, INTERACTIONS, Case
-from tasktools.core.frames.schemas import DTYPES, EXPLANATIONS
+from tasktools.core.frames.schema import DTYPES
+from tasktools.core.frames.schemas import EXPLANATIONS
 
 HOSTS = ["a", "b", "c", "d"]
 

@@ -10,7 +10,7 @@ import pytest
 from tasktools.core.escaping import harmless
 from tasktools.core.frames import build, export
 from tasktools.core.frames.history_schemas import FAILURES, QUEUE_DEPTH
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import DTYPES, Schema
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,15 @@ def test_numbers_and_texts_in_csv_stay_as_they_are() -> None:
 @pytest.mark.parametrize("schema", [QUEUE_DEPTH, FAILURES], ids=lambda schema: schema.name)
 def test_columns_of_every_kind_are_written_as_json_has_them(schema: Schema) -> None:
     at = pd.Timestamp("2026-11-24T08:00:00.5Z")
-    values = {"name": "a,b", "count": 3, "ratio": 0.5, "flag": True, "span": 2.5, "time": at}
-    full = [values.get(column.kind, {"x": [1, None]}) for column in schema.columns]
+    values = {"string": "a,b", "Int64": 3, "Float64": 0.5, "boolean": True}
+    values |= {DTYPES["span"]: 2.5, DTYPES["time"]: at}
+    full = [values.get(DTYPES[column.kind], {"x": [1, None]}) for column in schema.columns]
     frame = build.frame_from(schema, [full, [None] * len(full), full])
     heading, first, second, third = csv.reader(export.csv(frame).splitlines())
-    texts = {"count": "3", "flag": "True", "time": at.isoformat(), "object": '{"x": [1, null]}'}
-    kinds = {column.name: column.kind for column in schema.columns}
+    texts = {DTYPES["time"]: at.isoformat(), "object": '{"x": [1, null]}'}
+    dtypes = {column.name: DTYPES[column.kind] for column in schema.columns}
     assert heading == list(schema.names)
-    assert first == third == [texts.get(kinds[n], str(values.get(kinds[n]))) for n in heading]
+    assert first == third == [texts.get(dtypes[n], str(values.get(dtypes[n]))) for n in heading]
     assert set(second) == {""}
 
 

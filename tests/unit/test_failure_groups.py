@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.failure_groups import failure_groups
-from tasktools.core.frames.schemas import DTYPES, FAILURE_GROUPS
+from tasktools.core.frames.schema import DTYPES
+from tasktools.core.frames.schemas import FAILURE_GROUPS
 from tasktools.core.redaction import MASKED
 
 T0 = datetime(2026, 11, 24, tzinfo=UTC)

@@ -19,7 +19,7 @@ from tasktools.core.frames import diagnosis_schemas as diagnosis
 from tasktools.core.frames import history_schemas as history
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_of_columns
-from tasktools.core.frames.schemas import Schema
+from tasktools.core.frames.schema import Schema
 from tasktools.figures import page
 from tasktools.figures.palette import COLOURS, DASHES, OTHER, styles
 from tasktools.figures.series import thinned
@@ -41,7 +41,12 @@ EVERY: Final[dict[Figure, Schema]] = {
 }
 each = pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.__name__)
 
-_VALUES: Final = {"name": "a name", "count": 3, "ratio": 0.5, "flag": True, "span": 2.0}
+_VALUES: Final = {
+    **dict.fromkeys(("count", "bytes"), 3),
+    **dict.fromkeys(("ratio", "share", "rate"), 0.5),
+    "flag": True,
+    "span": 2.0,
+}
 
 
 def moments(*seconds: float) -> list[pd.Timestamp]:
@@ -57,8 +62,8 @@ def frame_of(schema: Schema, **columns: Sequence[Any]) -> pd.DataFrame:
 
 def one_row(schema: Schema, name: str = "a name") -> pd.DataFrame:
     """Return a frame of one row, in which nothing is missing."""
-    values = {**_VALUES, "name": name, "time": START, "object": None}
-    return frame_of(schema, **{column.name: [values[column.kind]] for column in schema.columns})
+    values = {**_VALUES, **dict.fromkeys(("name", "id", "text"), name), "time": START}
+    return frame_of(schema, **{column.name: [values.get(column.kind)] for column in schema.columns})
 
 
 def depths(topics: Mapping[str, Sequence[float | None]], every: float = 5.0) -> pd.DataFrame:

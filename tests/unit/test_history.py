@@ -14,7 +14,7 @@ from tasktools.brokers.base import changes
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.clock import moment
 from tasktools.core.frames import schemas
-from tasktools.core.frames.schemas import DTYPES, Schema
+from tasktools.core.frames.schema import DTYPES, Schema
 from tasktools.core.models import TopicSettings
 from tasktools.testing.factories import lock_event, worker_event
 from tests.recorded import START, Scene

@@ -19,7 +19,8 @@ import pytest
 
 import tasktools as tt
 from tasktools.core.clock import moment
-from tasktools.core.frames.schemas import DTYPES, OUTCOME, RUNS, Schema
+from tasktools.core.frames.schema import DTYPES, Schema
+from tasktools.core.frames.schemas import OUTCOME, RUNS
 from tasktools.core.plans import Plan, Planned
 from tasktools.replay.account import Account
 from tasktools.replay.ledger import Ledger, default_path

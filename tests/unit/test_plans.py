@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.core.frames.schemas import DTYPES, PLANNED
+from tasktools.core.frames.schema import DTYPES
+from tasktools.core.frames.schemas import PLANNED
 from tasktools.core.plans import Change, Plan, Planned
 
 AT = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
@@ -195,7 +196,7 @@ def test_a_title_is_in_good_english(message: Planned, title: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "2 kB"), (10**6, "1 MB"), (3 * 10**9, "3.0 GB")],
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**6, "1.0 MB"), (3 * 10**9, "3.0 GB")],
 )
 def test_sizes_are_said_in_units(size: int, said: str) -> None:
     assert f"{said} of bodies" in repr(plan(planned(size=size)))

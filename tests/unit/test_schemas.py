@@ -11,17 +11,18 @@ import pytest
 from tasktools.core.frames import capacity_schemas, diagnosis_schemas, schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.markdown import as_markdown
-from tasktools.core.frames.schemas import DTYPES, Schema
+from tasktools.core.frames.schema import DTYPES, Column, Kind, Schema
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = (*schemas.SCHEMAS, *diagnosis_schemas.SCHEMAS, *capacity_schemas.SCHEMAS)
-VALUES: dict[str, Any] = {
-    "name": "x",
-    "count": 3,
-    "ratio": 0.5,
+VALUES: dict[Kind, Any] = {
+    **dict.fromkeys(("name", "id", "text"), "x"),
+    **dict.fromkeys(("count", "bytes"), 3),
+    **dict.fromkeys(("ratio", "share", "rate"), 0.5),
     "flag": True,
     "time": datetime(2026, 1, 1, tzinfo=UTC),
-    "span": 1.25,
+    **dict.fromkeys(("span", "offset"), 1.25),
+    "names": ["a"],
     "object": ["a"],
 }
 
@@ -51,6 +52,6 @@ def test_the_page_about_frames_is_up_to_date() -> None:
 
 
 def test_a_span_of_ten_thousand_years_is_a_span() -> None:
-    schema = Schema("s", "x", (schemas.Column("silence", "span", "m", "-"),))
+    schema = Schema("s", "x", (Column("silence", "span", "m", "-"),))
     frame = frame_from(schema, [[3.2e11], [-3.2e11], [None]])
     assert frame["silence"].isna().tolist() == [False, False, True]

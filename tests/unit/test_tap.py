@@ -16,7 +16,7 @@ from tasktools.core import taps
 from tasktools.core.clock import moment
 from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.frames.messages import is_at_the_edge
-from tasktools.core.frames.schemas import DTYPES
+from tasktools.core.frames.schema import DTYPES
 from tasktools.core.models import Outgoing, Properties
 from tasktools.testing.factories import task_body, task_event
 from tests.recorded import START, Scene

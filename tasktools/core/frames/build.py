@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasktools.core.escaping import all_are_plain, as_shown, is_disguised
-from tasktools.core.frames.schemas import DTYPES, Schema
+from tasktools.core.frames.schema import DTYPES, Schema
 from tasktools.core.models import Source
 
 pd.set_option("display.html.use_mathjax", False)

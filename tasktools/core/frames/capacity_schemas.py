@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schemas import Column, Schema
+from tasktools.core.frames.schema import Column, Schema
 
 _TOPIC: Final = Column("topic", "name", "name of the topic", "samples")
 
@@ -20,13 +20,13 @@ ARRIVALS: Final = Schema(
         Column("hour_of_week", "count", "0 to 167, in UTC: 0 is Monday from 00:00 to 01:00", "-"),
         Column(
             "rate",
-            "ratio",
+            "rate",
             "tasks that arrive in a second, retries not counted; the hour's mean, shrunk towards "
             "that of weekdays or weekends at this hour of the day; missing: never recorded",
             "messages, samples",
         ),
-        Column("low", "ratio", "lower limit of its 90 % interval", "messages, samples"),
-        Column("high", "ratio", "upper limit of its 90 % interval", "messages, samples"),
+        Column("low", "rate", "lower limit of its 90 % interval", "messages, samples"),
+        Column("high", "rate", "upper limit of its 90 % interval", "messages, samples"),
         Column("weeks", "ratio", "weeks of which the hour was recorded; gaps left out", "samples"),
         Column("tasks", "count", "tasks that arrived in it", "messages, samples"),
     ),
@@ -89,7 +89,7 @@ QUALITY: Final = Schema(
         Column("value", "ratio", "what it is; missing: not known", "-"),
         Column("limit", "ratio", "what it should reach, or stay below", "-"),
         Column("ok", "flag", "whether it does; missing: not known", "-"),
-        Column("note", "name", "in words, what it means for an answer; missing: nothing", "-"),
+        Column("note", "text", "in words, what it means for an answer; missing: nothing", "-"),
     ),
 )
 
@@ -110,10 +110,10 @@ DRAIN_FORECAST: Final = Schema(
         ),
         Column("expected", "time", "as likely earlier as later; missing likewise", "as above"),
         Column("latest", "time", "end of the band; missing likewise", "as above"),
-        Column("not_within", "ratio", "probability of no end within the horizon", "as above"),
-        Column("arrivals", "ratio", "tasks that come into the queue, per s", "samples, events"),
-        Column("completions", "ratio", "tasks that end, per s", "events"),
-        Column("net", "ratio", "growth of the queue, per s; below 0: it drains", "samples, events"),
+        Column("not_within", "share", "probability of no end within the horizon", "as above"),
+        Column("arrivals", "rate", "tasks that come into the queue, per s", "samples, events"),
+        Column("completions", "rate", "tasks that end, per s", "events"),
+        Column("net", "rate", "growth of the queue, per s; below 0: it drains", "samples, events"),
         Column("slots", "ratio", "tasks of the topic that its workers can run at once", "events"),
         Column(
             "scored",
@@ -121,14 +121,14 @@ DRAIN_FORECAST: Final = Schema(
             "earlier forecasts of the cluster whose end is known, up to 300",
             "ledger",
         ),
-        Column("covered", "ratio", "share of them whose band held the end; 0.8 is meant", "ledger"),
+        Column("covered", "share", "share of them whose band held the end; 0.8 is meant", "ledger"),
         Column(
             "pinball",
             "ratio",
             "their mean pinball loss, in the log of the time to the end; lower is better",
             "ledger",
         ),
-        Column("note", "name", "the forecast in words, or why there is none", "-"),
+        Column("note", "text", "the forecast in words, or why there is none", "-"),
     ),
 )
 
@@ -162,7 +162,7 @@ SOLUTIONS: Final = Schema(
         Column("wait", "span", "the quantile of the wait, with `slots`", "simulation"),
         Column("wait_low", "span", "lower limit of its 90 % interval", "simulation"),
         Column("wait_high", "span", "upper limit of its 90 % interval", "simulation"),
-        Column("utilisation", "ratio", "mean share of `slots` that is busy, 0 to 1", "simulation"),
+        Column("utilisation", "share", "mean share of `slots` that is busy, 0 to 1", "simulation"),
         Column(
             "erlang_c",
             "count",
@@ -190,7 +190,11 @@ SOLUTIONS: Final = Schema(
             "200 tries that ended, in a span of 6 of them",
             "-",
         ),
-        Column("note", "name", "what to know of this row, in words; missing: nothing", "-"),
+        Column("note", "text", "what to know of this row, in words; missing: nothing", "-"),
+    ),
+    main=(
+        *("topic", "load", "peak_load", "slots_now", "slots", "need_low", "need_high", "workers"),
+        *("workers_low", "workers_high", "wait", "utilisation", "erlang_c", "determined", "fit"),
     ),
 )
 
@@ -200,11 +204,11 @@ CURVES: Final = Schema(
     (
         Column("topic", "name", "name of the topic", "-"),
         Column("slots", "count", "slots of all workers that consume it", "-"),
-        Column("late", "ratio", "share of tasks that wait longer, 0 to 1", "simulation"),
+        Column("late", "share", "share of tasks that wait longer, 0 to 1", "simulation"),
         Column("late_low", "ratio", "lower limit of its 90 % interval", "simulation"),
         Column("late_high", "ratio", "upper limit of its 90 % interval", "simulation"),
         Column("wait", "span", "the quantile of the wait; missing: it has no end", "simulation"),
-        Column("utilisation", "ratio", "mean share of the slots that is busy; 1: overload", "-"),
+        Column("utilisation", "share", "mean share of the slots that is busy; 1: overload", "-"),
     ),
 )
 
@@ -222,9 +226,9 @@ HOURS: Final = Schema(
             "the quantile of the wait; missing: of fewer than 20 tasks, or it has no end",
             "simulation",
         ),
-        Column("late", "ratio", "share of tasks that wait longer, 0 to 1", "simulation"),
+        Column("late", "share", "share of tasks that wait longer, 0 to 1", "simulation"),
         Column(
-            "utilisation", "ratio", "share of the slots that all topics use; 1: overload", "events"
+            "utilisation", "share", "share of the slots that all topics use; 1: overload", "events"
         ),
     ),
 )
@@ -235,7 +239,7 @@ REPLAY_IMPACT: Final = Schema(
     (
         Column("topic", "name", "topic that it goes to", "-"),
         Column("messages", "count", "messages that are sent", "-"),
-        Column("rate", "ratio", "messages a second", "-"),
+        Column("rate", "rate", "messages a second", "-"),
         Column("lasts", "span", "messages / rate", "-"),
         Column(
             "wait_without", "span", "p95 of the waits of live tasks at this hour, without it", "-"
@@ -245,12 +249,12 @@ REPLAY_IMPACT: Final = Schema(
         Column("high", "span", "upper limit of its 80 % band", "-"),
         Column(
             "late",
-            "ratio",
+            "share",
             "share of live tasks that wait longer than `wait_below`, 0 to 1; missing: not asked",
             "-",
         ),
         Column("days", "count", "days of which an hour like this one was recorded", "samples"),
-        Column("note", "name", "what makes it unsure; missing: nothing that is known", "-"),
+        Column("note", "text", "what makes it unsure; missing: nothing that is known", "-"),
     ),
 )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schemas import Column, Schema
+from tasktools.core.frames.schema import Column, Schema
 
 PROBLEMS: Final = ("found", "suspected")
 """Verdicts of findings on what is wrong, or may be; the certain ones first."""
@@ -37,7 +37,7 @@ FINDINGS: Final = Schema(
             "-",
         ),
         Column("subject", "name", "its name; missing: the row is of the whole check", "-"),
-        Column("finding", "name", "one sentence, with its numbers", "-"),
+        Column("finding", "text", "one sentence, with its numbers", "-"),
         Column("evidence", "object", "dict of what speaks for it", "-"),
         Column(
             "against",
@@ -47,7 +47,7 @@ FINDINGS: Final = Schema(
         ),
         Column(
             "because",
-            "name",
+            "text",
             "`check:subject` of the row that explains this one; missing: none does",
             "-",
         ),
@@ -55,13 +55,13 @@ FINDINGS: Final = Schema(
         Column("effect", "span", "for how long a new task waits now", "-"),
         Column(
             "changed",
-            "object",
+            "names",
             "list of what changed within 15 min before `since`; that need not be the cause",
             "-",
         ),
-        Column("remedy", "name", "what helps, in a sentence", "-"),
-        Column("call", "name", "the next call, as Python text", "-"),
-        Column("needs", "object", "list of the sources that it rests on", "-"),
+        Column("remedy", "text", "what helps, in a sentence", "-"),
+        Column("call", "text", "the next call, as Python text", "-"),
+        Column("needs", "names", "list of the sources that it rests on", "-"),
         Column("age", "span", "age of the oldest source that was used", "-"),
     ),
 )
@@ -79,12 +79,12 @@ TOPIC_STATES: Final = Schema(
             "`steady`: neither; `clear`: it was empty within the window; `cannot tell`",
             "samples, events",
         ),
-        Column("why", "name", "what the state rests on, in words", "-"),
+        Column("why", "text", "what the state rests on, in words", "-"),
         Column("since", "time", "when it began; missing: before the window", "samples, events"),
         Column("queued", "count", "messages ready in the queue", "samples"),
-        Column("growth", "ratio", "messages that the queue grows by a second", "samples"),
-        Column("growth_low", "ratio", "lower limit of its 95 % interval", "samples"),
-        Column("growth_high", "ratio", "upper limit of its 95 % interval", "samples"),
+        Column("growth", "rate", "messages that the queue grows by a second", "samples"),
+        Column("growth_low", "rate", "lower limit of its 95 % interval", "samples"),
+        Column("growth_high", "rate", "upper limit of its 95 % interval", "samples"),
         Column("wait", "span", "of a new task, at the rate at which tasks end", "samples, events"),
         Column("empty_in", "span", "while draining: until the queue is empty", "samples"),
         Column("window", "span", "what was judged", "samples"),
@@ -121,7 +121,7 @@ TIMELINE: Final = Schema(
             "state; of a gap what is missing; of a run its verb; and so on",
             "-",
         ),
-        Column("sentence", "name", "what happened, in words", "-"),
+        Column("sentence", "text", "what happened, in words", "-"),
         Column(
             "severity",
             "name",
@@ -137,6 +137,7 @@ TIMELINE: Final = Schema(
         ),
         Column("details", "object", "dict of what else is known of it", "-"),
     ),
+    main=("at", "until", "kind", "severity", "sentence"),
 )
 
 SCHEMAS: Final = (FINDINGS, TOPIC_STATES, TIMELINE)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasktools.core.frames.build import frame_from
-from tasktools.core.frames.schemas import DTYPES, FAILURE_GROUPS
+from tasktools.core.frames.schema import DTYPES
+from tasktools.core.frames.schemas import FAILURE_GROUPS
 
 By = str | Sequence[str] | Callable[[Any], Any]
 """The key that rows are grouped by: a column, several, or a function of the row."""

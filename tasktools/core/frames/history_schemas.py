@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schemas import Column, Schema
+from tasktools.core.frames.schema import Column, Schema
 
 _TOPIC: Final = Column("topic", "name", "name of the topic", "samples")
 _AT: Final = Column("at", "time", "when it was sampled; with `every`, start of the interval", "-")
@@ -45,7 +45,7 @@ UTILISATION: Final = Schema(
             "consume it, which they may consume others with",
             "samples",
         ),
-        Column("utilisation", "ratio", "running / capacity, 0 to 1", "samples"),
+        Column("utilisation", "share", "running / capacity, 0 to 1", "samples"),
     ),
 )
 
@@ -67,7 +67,7 @@ THROUGHPUT: Final = Schema(
         Column(
             "failed", "count", "tasks that failed; one that is tried again counts each", "events"
         ),
-        Column("rate", "ratio", "tasks that ended, in a second that was recorded", "events"),
+        Column("rate", "rate", "tasks that ended, in a second that was recorded", "events"),
     ),
 )
 
@@ -133,7 +133,7 @@ TASK_EVENTS: Final = Schema(
             "more, and nobody said how it ended; `seen`: it was running, its start was not heard",
             "events",
         ),
-        Column("task_id", "name", "identity of the task", "events"),
+        Column("task_id", "id", "identity of the task", "events"),
         Column(
             "task_name",
             "name",
@@ -143,10 +143,10 @@ TASK_EVENTS: Final = Schema(
             "messages, events",
         ),
         Column("topic", "name", "topic it belongs to", "events"),
-        Column("worker_id", "name", "worker that executes it", "events"),
+        Column("worker_id", "id", "worker that executes it", "events"),
         Column("duration", "span", "of a try that ended", "events"),
         Column("error_type", "name", "class of the error", "events"),
-        Column("error", "name", "text of the error", "events"),
+        Column("error", "text", "text of the error", "events"),
     ),
 )
 
@@ -154,7 +154,7 @@ TASKS: Final = Schema(
     "tasks",
     "one task, as its last try in the time asked for shows it; the latest first",
     (
-        Column("task_id", "name", "identity of the task", "events"),
+        Column("task_id", "id", "identity of the task", "events"),
         Column(
             "task_name",
             "name",
@@ -185,7 +185,7 @@ TASKS: Final = Schema(
             "in it: not known",
             "events",
         ),
-        Column("worker_id", "name", "worker that executed it", "events"),
+        Column("worker_id", "id", "worker that executed it", "events"),
         Column("host", "name", "host of that worker, as it says", "events"),
         Column(
             "version", "name", "version of tasktools of that worker; peers do not tell", "events"
@@ -194,11 +194,11 @@ TASKS: Final = Schema(
         Column("started_at", "time", "arrival of the event, by our clock", "events"),
         Column("ended_at", "time", "arrival of the event, by our clock", "events"),
         Column("error_type", "name", "class of the error; missing: nobody said", "events"),
-        Column("error", "name", "text of the error; missing: nobody said", "events"),
-        Column("fingerprint", "name", "the error without what varies; what to group by", "events"),
+        Column("error", "text", "text of the error; missing: nobody said", "events"),
+        Column("fingerprint", "text", "the error without what varies; what to group by", "events"),
         Column("args", "object", "positional arguments", "messages"),
         Column("kwargs", "object", "keyword arguments", "messages"),
-        Column("size", "count", "bytes of its message's body", "messages"),
+        Column("size", "bytes", "bytes of its message's body", "messages"),
     ),
 )
 
@@ -208,10 +208,10 @@ CLUSTER_EVENTS: Final = Schema(
     (
         Column("at", "time", "arrival of the event, by our clock", "events"),
         Column("event", "name", "its name, as on the wire", "events"),
-        Column("sender_id", "name", "the node that sent it", "events"),
-        Column("worker_id", "name", "worker that it is of, or for", "events"),
+        Column("sender_id", "id", "the node that sent it", "events"),
+        Column("worker_id", "id", "worker that it is of, or for", "events"),
         Column("topic", "name", "topic that it is about", "events"),
-        Column("task_id", "name", "task that it is about", "events"),
+        Column("task_id", "id", "task that it is about", "events"),
         Column("detail", "object", "dict of all that it says", "events"),
     ),
 )
@@ -220,39 +220,43 @@ FAILURES: Final = Schema(
     "failures",
     "one failed try of a task, the latest first",
     (
-        Column("key", "name", "names its message in the recording; missing: not kept", "messages"),
+        Column("key", "id", "names its message in the recording; missing: not kept", "messages"),
         Column("queue", "name", "the recording, from which it can be replayed", "-"),
-        Column("task_id", "name", "identity of the task", "events"),
+        Column("task_id", "id", "identity of the task", "events"),
         Column("task_name", "name", "name of the task", "messages, events"),
         Column("topic", "name", "topic it belongs to", "events"),
-        Column("worker_id", "name", "worker that executed it", "events"),
+        Column("worker_id", "id", "worker that executed it", "events"),
         Column("failed_at", "time", "arrival of the event, by our clock", "events"),
         Column("duration", "span", "how long it took", "events"),
         Column("recovered", "flag", "whether a later try of it succeeded", "events"),
         Column("error_type", "name", "class of the error; missing: nobody said", "events"),
-        Column("error", "name", "text of the error; missing: nobody said", "events"),
+        Column("error", "text", "text of the error; missing: nobody said", "events"),
         Column(
             "error_kind",
-            "name",
+            "text",
             "type of the error, and where in the task's own code it was raised, if its text says: "
             "coarser than the fingerprint",
             "events",
         ),
-        Column("fingerprint", "name", "the error without what varies; what to group by", "events"),
-        Column("fingerprint_why", "name", "what both of them are made of", "events"),
+        Column("fingerprint", "text", "the error without what varies; what to group by", "events"),
+        Column("fingerprint_why", "text", "what both of them are made of", "events"),
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
         Column("attempts", "count", "earlier attempts, as the message says", "messages"),
         Column("args", "object", "positional arguments", "messages"),
         Column("kwargs", "object", "keyword arguments", "messages"),
         Column("headers", "object", "the task's headers", "messages"),
-        Column("size", "count", "bytes of its body", "messages"),
-        Column("problem", "name", "why its body is no task, else missing", "messages"),
+        Column("size", "bytes", "bytes of its body", "messages"),
+        Column("problem", "text", "why its body is no task, else missing", "messages"),
         Column(
             "unreadable",
-            "name",
+            "text",
             "why a worker of fastpluggy would take it again for ever; missing: it can read it",
             "messages",
         ),
+    ),
+    main=(
+        *("failed_at", "topic", "task_name", "error_type", "error", "recovered", "worker_id"),
+        *("task_id", "key"),
     ),
 )
 
@@ -261,12 +265,12 @@ PUBLISHED_MESSAGES: Final = Schema(
     "one message that was published to the task exchange, in their order",
     (
         Column(
-            "key", "name", "names it in its tap or recording; missing: its body was not kept", "-"
+            "key", "id", "names it in its tap or recording; missing: its body was not kept", "-"
         ),
         Column("queue", "name", "the tap or the recording, from which it can be replayed", "-"),
         Column("position", "count", "its place there; grows, with gaps", "-"),
         Column("topic", "name", "topic it was published to", "messages"),
-        Column("task_id", "name", "identity of the task", "messages"),
+        Column("task_id", "id", "identity of the task", "messages"),
         Column("task_name", "name", "name of the task", "messages"),
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
         Column(
@@ -279,15 +283,16 @@ PUBLISHED_MESSAGES: Final = Schema(
         Column("args", "object", "positional arguments", "messages"),
         Column("kwargs", "object", "keyword arguments", "messages"),
         Column("headers", "object", "the task's headers", "messages"),
-        Column("size", "count", "bytes of its body", "messages"),
-        Column("problem", "name", "why its body is no task, else missing", "messages"),
+        Column("size", "bytes", "bytes of its body", "messages"),
+        Column("problem", "text", "why its body is no task, else missing", "messages"),
         Column(
             "unreadable",
-            "name",
+            "text",
             "why a worker of fastpluggy would take it again for ever; missing: it can read it",
             "messages",
         ),
     ),
+    main=("key", "published_at", "topic", "task_name", "task_id", "attempts", "size"),
 )
 
 MARKS: Final = Schema(
@@ -295,7 +300,7 @@ MARKS: Final = Schema(
     "one mark: what an operator noted with `Cluster.mark` or `tasktools mark`",
     (
         Column("at", "time", "when it was noted; of another process: its arrival", "events"),
-        Column("text", "name", "what happened, in the operator's words", "events"),
+        Column("text", "text", "what happened, in the operator's words", "events"),
         Column("who", "name", "user, host and process; as it says", "events"),
     ),
 )
@@ -314,7 +319,7 @@ GAPS: Final = Schema(
             "of it could be kept; `messages`: not all that was published was heard",
             "-",
         ),
-        Column("why", "name", "in words", "-"),
+        Column("why", "text", "in words", "-"),
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasktools.core.frames import capacity_schemas, diagnosis_schemas, history_schemas, schemas
+from tasktools.core.frames.schema import DTYPES
 
 
 def as_markdown() -> str:
@@ -21,7 +22,6 @@ def as_markdown() -> str:
         lines += ["", f"## {schema.name}", "", f"One row: {schema.row}.", ""]
         lines += ["| column | dtype | meaning | source |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {c.name} | {schemas.DTYPES[c.kind]} | {c.meaning} | {c.source} |"
-            for c in schema.columns
+            f"| {c.name} | {DTYPES[c.kind]} | {c.meaning} | {c.source} |" for c in schema.columns
         ]
     return "\n".join(lines) + "\n"

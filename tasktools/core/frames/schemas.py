@@ -7,54 +7,15 @@ missing, never 0 or False. `sources` of a column: *events* (the workers' own), *
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-Kind = Literal["name", "count", "ratio", "flag", "time", "span", "object"]
-
-DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
-    {
-        "name": "string",
-        "count": "Int64",
-        "ratio": "Float64",
-        "flag": "boolean",
-        "time": "datetime64[us, UTC]",
-        "span": "timedelta64[us]",
-        "object": "object",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its kind, what it means, with its unit, and where it comes from."""
-
-    name: str
-    kind: Kind
-    meaning: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A frame's name, its columns in order, and what one row is."""
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns' names, in order."""
-        return tuple(column.name for column in self.columns)
-
+from tasktools.core.frames.schema import Column, Schema
 
 WORKERS: Final = Schema(
     "workers",
     "one worker process",
     (
-        Column("worker_id", "name", "the worker's own name", "events"),
+        Column("worker_id", "id", "the worker's own name", "events"),
         Column("role", "name", "what it says it is, mostly `worker`", "events"),
         Column("host", "name", "host name, as it says", "events"),
         Column("pid", "count", "process id on that host", "events"),
@@ -75,19 +36,23 @@ WORKERS: Final = Schema(
         Column("draining", "flag", "takes no new tasks; missing: peers do not tell", "events"),
         Column("running", "count", "tasks it is executing; 0 when gone or stopped", "events"),
         Column("capacity", "count", "tasks it can execute at once", "events"),
-        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
-        Column("topics", "object", "list of topics it consumes, as it says", "events"),
+        Column("utilisation", "share", "running / capacity, 0 to 1", "events"),
+        Column("topics", "names", "list of topics it consumes, as it says", "events"),
         Column("started_at", "time", "start of the process, by the worker's clock", "events"),
         Column("last_seen", "time", "arrival of its last own event, by our clock", "events"),
         Column("silence", "span", "time since then", "events"),
         Column(
             "clock_offset",
-            "span",
+            "offset",
             "how far its clock is ahead of ours (negative: behind), to about half a second",
             "events",
         ),
         Column("succeeded", "count", "tasks that succeeded since it started", "events"),
         Column("failed", "count", "tasks that failed since it started", "events"),
+    ),
+    main=(
+        *("worker_id", "state", "running", "capacity", "utilisation", "silence", "clock_offset"),
+        *("succeeded", "failed", "draining", "topics"),
     ),
 )
 
@@ -102,8 +67,8 @@ TOPICS: Final = Schema(
         Column("dead_letter", "count", "messages ready in the dead-letter queue", "broker"),
         Column("consumers", "count", "consumers of the queue, by the broker", "broker"),
         Column("subscribers", "count", "live workers that say they consume it", "events"),
-        Column("publish_rate", "ratio", "messages published a second", "management"),
-        Column("ack_rate", "ratio", "messages acknowledged a second", "management"),
+        Column("publish_rate", "rate", "messages published a second", "management"),
+        Column("ack_rate", "rate", "messages acknowledged a second", "management"),
         Column(
             "concurrency_limit",
             "count",
@@ -124,6 +89,11 @@ TOPICS: Final = Schema(
             "broker, management",
         ),
         Column("exists", "flag", "whether the queue exists", "broker"),
+    ),
+    main=(
+        *("topic", "queued", "unacked", "running", "dead_letter", "consumers", "subscribers"),
+        *("publish_rate", "ack_rate", "concurrency_limit", "succeeded", "failed", "queue_type"),
+        *("dead_lettering", "exists"),
     ),
 )
 
@@ -158,12 +128,12 @@ ACTIVE_TASKS: Final = Schema(
     "active_tasks",
     "one running or queued task",
     (
-        Column("key", "name", "names a queued message as it lies in its queue", "look"),
-        Column("task_id", "name", "identity of the task", "events, look"),
+        Column("key", "id", "names a queued message as it lies in its queue", "look"),
+        Column("task_id", "id", "identity of the task", "events, look"),
         Column("task_name", "name", "name of the task", "events, look"),
         Column("topic", "name", "topic it belongs to", "events, look"),
         Column("state", "name", "`running` or `queued`", "events, look"),
-        Column("worker_id", "name", "worker that is executing it", "events"),
+        Column("worker_id", "id", "worker that is executing it", "events"),
         Column("attempts", "count", "earlier attempts; 0 at first", "look"),
         Column("published_at", "time", "publication, by the publisher's clock", "look"),
         Column("started_at", "time", "arrival of its start event, by our clock", "events"),
@@ -171,8 +141,9 @@ ACTIVE_TASKS: Final = Schema(
         Column("args", "object", "positional arguments; of a running task if seen before", "look"),
         Column("kwargs", "object", "keyword arguments; of a running task if seen before", "look"),
         Column("headers", "object", "the task's headers; of a running task if seen before", "look"),
-        Column("problem", "name", "why a queued message is no task, else missing", "look"),
+        Column("problem", "text", "why a queued message is no task, else missing", "look"),
     ),
+    main=("state", "topic", "task_name", "age", "attempts", "worker_id", "task_id"),
 )
 
 LOCKS: Final = Schema(
@@ -180,8 +151,8 @@ LOCKS: Final = Schema(
     "one lock that is held",
     (
         Column("lock", "name", "name of the lock", "events"),
-        Column("task_id", "name", "task that holds it", "events"),
-        Column("worker_id", "name", "worker that holds it", "events"),
+        Column("task_id", "id", "task that holds it", "events"),
+        Column("worker_id", "id", "worker that holds it", "events"),
         Column("acquired_at", "time", "arrival of the event, by our clock", "events"),
         Column("held_for", "span", "time since then", "events"),
         Column("orphaned", "flag", "whether its holder is gone; missing: not known", "events"),
@@ -197,7 +168,7 @@ STATS: Final = Schema(
         Column("gone", "count", "workers silent for longer, within the last hour", "events"),
         Column("capacity", "count", "tasks that live workers can execute at once", "events"),
         Column("running", "count", "tasks being executed", "events"),
-        Column("utilisation", "ratio", "running / capacity, 0 to 1", "events"),
+        Column("utilisation", "share", "running / capacity, 0 to 1", "events"),
         Column("topics", "count", "topics known", "events, broker"),
         Column("queued", "count", "messages ready in all topics", "broker"),
         Column("dead_letter", "count", "messages ready in all dead-letter queues", "broker"),
@@ -209,8 +180,8 @@ PUBLISHED: Final = Schema(
     "published",
     "one task of a batch, in the order given",
     (
-        Column("task_id", "name", "identity of the task", "-"),
-        Column("message_id", "name", "id of its message", "-"),
+        Column("task_id", "id", "identity of the task", "-"),
+        Column("message_id", "id", "id of its message", "-"),
         Column("topic", "name", "topic it was published to", "-"),
         Column("task_name", "name", "name of the task", "-"),
         Column(
@@ -221,7 +192,7 @@ PUBLISHED: Final = Schema(
             "`not sent`: it went before this one",
             "broker",
         ),
-        Column("why", "name", "what the broker said to it, in its own words", "broker"),
+        Column("why", "text", "what the broker said to it, in its own words", "broker"),
     ),
 )
 
@@ -229,7 +200,7 @@ FOLLOWED: Final = Schema(
     "followed",
     "one task that is followed, in the order given",
     (
-        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_id", "id", "identity of the task", "-"),
         Column("topic", "name", "topic it belongs to; missing: not known", "events"),
         Column(
             "state",
@@ -239,12 +210,12 @@ FOLLOWED: Final = Schema(
             "gone, or its time to live is over",
             "events",
         ),
-        Column("worker_id", "name", "worker that is executing it, or did last", "events"),
+        Column("worker_id", "id", "worker that is executing it, or did last", "events"),
         Column("started_at", "time", "arrival of its last start event, by our clock", "events"),
         Column("duration", "span", "of its last try, once that has ended", "events"),
         Column("tries", "count", "how often it was heard to begin", "events"),
         Column("error_type", "name", "of its last failure; missing once it succeeded", "events"),
-        Column("error", "name", "of its last failure; missing once it succeeded", "events"),
+        Column("error", "text", "of its last failure; missing once it succeeded", "events"),
     ),
 )
 
@@ -252,7 +223,7 @@ AFTERMATH: Final = Schema(
     "aftermath",
     "one task that was replayed, as `Outcome.follow` has followed it",
     (
-        Column("task_id", "name", "identity of the task", "-"),
+        Column("task_id", "id", "identity of the task", "-"),
         Column("topic", "name", "topic it belongs to; missing: not known", "events"),
         Column(
             "state",
@@ -262,8 +233,8 @@ AFTERMATH: Final = Schema(
             "`unknown`: nothing more was heard of it",
             "events, look",
         ),
-        Column("cause", "name", "fingerprint of its last failure; missing: none told", "events"),
-        Column("worker_id", "name", "worker that is executing it, or did last", "events"),
+        Column("cause", "text", "fingerprint of its last failure; missing: none told", "events"),
+        Column("worker_id", "id", "worker that is executing it, or did last", "events"),
         Column("duration", "span", "of its last try, once that has ended", "events"),
     ),
 )
@@ -272,10 +243,10 @@ DEAD_LETTERS: Final = Schema(
     "dead_letters",
     "one message as it lies in a queue, from the head",
     (
-        Column("key", "name", "names the message as it lies in this queue", "look"),
+        Column("key", "id", "names the message as it lies in this queue", "look"),
         Column("queue", "name", "the queue it lies in", "look"),
         Column("position", "count", "its place in the queue; 0 at the head", "look"),
-        Column("task_id", "name", "identity of the task", "look"),
+        Column("task_id", "id", "identity of the task", "look"),
         Column("task_name", "name", "name of the task", "look"),
         Column("topic", "name", "topic it belongs to", "look"),
         Column(
@@ -298,24 +269,24 @@ DEAD_LETTERS: Final = Schema(
         Column("attempts", "count", "earlier attempts; 0 at first", "look"),
         Column("replays", "count", "how often tasktools replayed it; 0: never", "look"),
         Column("error_type", "name", "class of the error; missing: nobody said", "look, events"),
-        Column("error", "name", "text of the error; missing: nobody said", "look, events"),
+        Column("error", "text", "text of the error; missing: nobody said", "look, events"),
         Column(
             "error_kind",
-            "name",
+            "text",
             "type of the error, and where in the task's own code it was raised, if a traceback "
             "says: coarser than the fingerprint",
             "look, events",
         ),
-        Column("fingerprint", "name", "the error without what varies; what to group by", "look"),
-        Column("fingerprint_why", "name", "what both of them are made of", "look"),
+        Column("fingerprint", "text", "the error without what varies; what to group by", "look"),
+        Column("fingerprint_why", "text", "what both of them are made of", "look"),
         Column("args", "object", "positional arguments", "look"),
         Column("kwargs", "object", "keyword arguments", "look"),
         Column("headers", "object", "the task's headers", "look"),
-        Column("size", "count", "bytes of its body", "look"),
-        Column("problem", "name", "why its body is no task, else missing", "look"),
+        Column("size", "bytes", "bytes of its body", "look"),
+        Column("problem", "text", "why its body is no task, else missing", "look"),
         Column(
             "unreadable",
-            "name",
+            "text",
             "why a worker of fastpluggy would take it again for ever; missing: it can read it",
             "look",
         ),
@@ -328,15 +299,16 @@ DEAD_LETTERS: Final = Schema(
         ),
         Column("expires_at", "time", "when a worker of Celery drops it; missing: never", "look"),
     ),
+    main=("key", "task_name", "reason", "deaths", "replays", "last_death", "error_type", "error"),
 )
 
 FAILURE_GROUPS: Final = Schema(
     "failure_groups",
     "one group of failures, the largest first",
     (
-        Column("group", "name", "what its failures have in common; missing: not known", "-"),
+        Column("group", "text", "what its failures have in common; missing: not known", "-"),
         Column("count", "count", "failures in it", "-"),
-        Column("share", "ratio", "of all failures, 0 to 1", "-"),
+        Column("share", "share", "of all failures, 0 to 1", "-"),
         Column(
             "first",
             "time",
@@ -345,12 +317,13 @@ FAILURE_GROUPS: Final = Schema(
         ),
         Column("last", "time", "when the last of them happened, likewise", "-"),
         Column("tasks", "count", "different task names in it", "-"),
-        Column("topics", "object", "list of topics that it concerns", "-"),
-        Column("example", "name", "key of its last failure", "-"),
-        Column("example_error", "name", "text of that one's error", "-"),
-        Column("error_kind", "name", "kind of that one's error", "-"),
-        Column("fingerprint_why", "name", "what that one's fingerprint is made of", "-"),
+        Column("topics", "names", "list of topics that it concerns", "-"),
+        Column("example", "id", "key of its last failure", "-"),
+        Column("example_error", "text", "text of that one's error", "-"),
+        Column("error_kind", "text", "kind of that one's error", "-"),
+        Column("fingerprint_why", "text", "what that one's fingerprint is made of", "-"),
     ),
+    main=("count", "share", "first", "last", "group"),
 )
 
 EXPLANATIONS: Final = Schema(
@@ -359,13 +332,13 @@ EXPLANATIONS: Final = Schema(
     "with their copies first, then what they explain",
     (
         Column("field", "name", "column, or path in it, as `kwargs.to`", "-"),
-        Column("value", "name", "value there; `(missing)`: the tasks that have none", "-"),
+        Column("value", "text", "value there; `(missing)`: the tasks that have none", "-"),
         Column("and_field", "name", "of a pair the second field; missing: no pair", "-"),
-        Column("and_value", "name", "of a pair the value there", "-"),
+        Column("and_value", "text", "of a pair the value there", "-"),
         Column("failed", "count", "failed tasks with it", "-"),
         Column("rows", "count", "all tasks with it", "-"),
-        Column("share_failed", "ratio", "of the failed tasks, those with it, 0 to 1", "-"),
-        Column("share_succeeded", "ratio", "of the other tasks, those with it, 0 to 1", "-"),
+        Column("share_failed", "share", "of the failed tasks, those with it, 0 to 1", "-"),
+        Column("share_succeeded", "share", "of the other tasks, those with it, 0 to 1", "-"),
         Column(
             "risk_ratio",
             "ratio",
@@ -388,13 +361,13 @@ EXPLANATIONS: Final = Schema(
         ),
         Column(
             "explained_by",
-            "name",
+            "text",
             "among tasks alike in this row above it is not too frequent; missing: a cause of its "
             "own, as far as the fields tell",
             "-",
         ),
         Column(
-            "same_as", "name", "the row above with (98 % of) the same tasks; missing: none", "-"
+            "same_as", "text", "the row above with (98 % of) the same tasks; missing: none", "-"
         ),
     ),
 )
@@ -403,24 +376,25 @@ PLANNED: Final = Schema(
     "planned",
     "one message of a plan, or one edit of it if there are several",
     (
-        Column("key", "name", "names the message as it lies in its queue", "-"),
-        Column("task_id", "name", "identity of the task", "-"),
+        Column("key", "id", "names the message as it lies in its queue", "-"),
+        Column("task_id", "id", "identity of the task", "-"),
         Column("task_name", "name", "name of the task", "-"),
         Column("to", "name", "queue that it goes to; missing: none, or it is skipped", "-"),
-        Column("size", "count", "bytes of its body", "-"),
+        Column("size", "bytes", "bytes of its body", "-"),
         Column("edit", "name", "what is changed, as a path; missing: nothing", "-"),
-        Column("before", "name", "the value there, secrets masked", "-"),
-        Column("after", "name", "the new value, secrets masked", "-"),
-        Column("skipped", "name", "why it stays where it is; missing: it does not", "-"),
+        Column("before", "text", "the value there, secrets masked", "-"),
+        Column("after", "text", "the new value, secrets masked", "-"),
+        Column("skipped", "text", "why it stays where it is; missing: it does not", "-"),
     ),
+    main=("key", "task_name", "to", "edit", "before", "after", "skipped"),
 )
 
 OUTCOME: Final = Schema(
     "outcome",
     "one message of a run, in the order of the plan",
     (
-        Column("key", "name", "names the message as it lay in its queue", "-"),
-        Column("task_id", "name", "identity of the task", "-"),
+        Column("key", "id", "names the message as it lay in its queue", "-"),
+        Column("task_id", "id", "identity of the task", "-"),
         Column("task_name", "name", "name of the task", "-"),
         Column("to", "name", "queue that it was to go to; missing: none", "-"),
         Column(
@@ -438,8 +412,9 @@ OUTCOME: Final = Schema(
             "it was sent a second time, since it is not known whether the first one arrived",
             "broker",
         ),
-        Column("why", "name", "more about it, in words", "-"),
+        Column("why", "text", "more about it, in words", "-"),
     ),
+    main=("outcome", "key", "task_name", "to", "possible_duplicate", "why"),
 )
 
 RUNS: Final = Schema(
@@ -451,7 +426,7 @@ RUNS: Final = Schema(
         Column("ended_at", "time", "when it ended; missing: it goes on, or its process died", "-"),
         Column("ended", "name", "`finished`, `cancelled`, `stopped` (a ramp) or `failed`", "-"),
         Column("who", "name", "user, host and process", "-"),
-        Column("reason", "name", "why, in the operator's words", "-"),
+        Column("reason", "text", "why, in the operator's words", "-"),
         Column("verb", "name", "`replay`, `discard` or `restore`", "-"),
         Column("cluster", "name", "the cluster", "-"),
         Column("source", "name", "the queue, or the archive, that messages were taken from", "-"),
@@ -460,8 +435,12 @@ RUNS: Final = Schema(
         Column("done", "count", "messages replayed, discarded or restored", "-"),
         Column("possible_duplicates", "count", "messages that may have arrived twice", "-"),
         Column("outcomes", "object", "dict of outcomes and their counts; they add up", "-"),
-        Column("plan", "name", "hash of the plan", "-"),
-        Column("note", "name", "more about its end, in words", "-"),
+        Column("plan", "id", "hash of the plan", "-"),
+        Column("note", "text", "more about its end, in words", "-"),
+    ),
+    main=(
+        *("run", "started_at", "ended", "verb", "source", "to", "planned", "done"),
+        *("possible_duplicates", "who", "reason", "note"),
     ),
 )
 

@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 
 from tasktools.core.escaping import harmless
+from tasktools.core.frames import words
 from tasktools.core.timespans import in_words
 
 Kind = Literal["text", "id", "json", "count", "size", "time", "span", "flag"]
@@ -89,12 +90,7 @@ def _count(value: Any, _now: datetime) -> Cell:
 
 
 def _size(value: Any, _now: datetime) -> Cell:
-    size = int(value)
-    exact = f"{size:,} bytes"
-    for unit, least in (("MB", 1_000_000), ("kB", 1000)):
-        if size >= least:
-            return Cell(f"{size / least:,.1f} {unit}", exact)
-    return Cell(f"{size} B", exact)
+    return Cell(words.size(int(value)), f"{int(value):,} bytes")
 
 
 def _time(value: Any, now: datetime) -> Cell:

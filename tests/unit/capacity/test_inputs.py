@@ -12,7 +12,7 @@ import pytest
 import tasktools as tt
 from tasktools.capacity.inputs import Inputs
 from tasktools.core.frames import capacity_schemas as schemas
-from tasktools.core.frames.schemas import DTYPES, Schema
+from tasktools.core.frames.schema import DTYPES, Schema
 from tasktools.demo import write_week
 from tests.recorded_shop import DAY, load, poisson, record
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pandas as pd
 
 from tasktools.core.frames.diagnosis_schemas import FINDINGS
-from tasktools.core.frames.schemas import DTYPES
+from tasktools.core.frames.schema import DTYPES
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.findings_frame import findings_frame
 from tests.unit.diagnosis import facts_factory as make

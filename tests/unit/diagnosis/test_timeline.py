@@ -15,7 +15,7 @@ from tasktools.brokers.memory import MemoryBroker
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
 from tasktools.core.frames.diagnosis_schemas import TIMELINE
-from tasktools.core.frames.schemas import DTYPES
+from tasktools.core.frames.schema import DTYPES
 from tasktools.core.layout import FP
 from tasktools.history.broker import HistoryBroker
 from tasktools.history.store import File

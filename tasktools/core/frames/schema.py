@@ -1,0 +1,79 @@
+"""The model of a schema: its columns, the kinds of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal[
+    "name",
+    "id",
+    "text",
+    "names",
+    "count",
+    "bytes",
+    "ratio",
+    "share",
+    "rate",
+    "flag",
+    "time",
+    "span",
+    "offset",
+    "object",
+]
+"""The kind of a column's values: with their type it says how they are shown.
+
+A *text* is a sentence, *names* a list of them, a *share* a part of 1, a *rate* a number a second,
+an *offset* a span with a sign, an *object* whatever a message holds.
+"""
+
+_TEXT: Final = "string"
+_SPAN: Final = "timedelta64[us]"
+
+DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
+    {
+        "name": _TEXT,
+        "id": _TEXT,
+        "text": _TEXT,
+        "names": "object",
+        "count": "Int64",
+        "bytes": "Int64",
+        "ratio": "Float64",
+        "share": "Float64",
+        "rate": "Float64",
+        "flag": "boolean",
+        "time": "datetime64[us, UTC]",
+        "span": _SPAN,
+        "offset": _SPAN,
+        "object": "object",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its kind, what it means, with its unit, and where it comes from."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A frame's name, what one row is, and its columns in order.
+
+    *main* are the columns that a table shows, in its order; empty: all of them.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    main: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(column.name for column in self.columns)

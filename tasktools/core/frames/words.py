@@ -1,0 +1,82 @@
+"""Values of frames in words, by the kind of their column: each is written alike everywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from tasktools.core.escaping import exact
+from tasktools.core.frames.export import plain
+from tasktools.core.frames.schema import Kind
+from tasktools.core.timespans import in_words
+
+_LEAST: Final = 0.05  # what is less would be 0.0, and that is none
+
+
+def words(value: Any, kind: Kind) -> str:  # noqa: PLR0911, C901 - one a kind
+    """Return *value*, which is not missing, in words.
+
+    >>> words(12_345, "count"), words(12_345, "bytes"), words(0.786, "share"), words(0.004, "rate")
+    ('12,345', '12.3 kB', '79%', '0.004/s')
+    """
+    match kind:
+        case "count":
+            return f"{int(value):,}"
+        case "bytes":
+            return size(int(value))
+        case "share":
+            return _share(value)
+        case "ratio":
+            return _number(value)
+        case "rate":
+            return f"{_number(value)}/s"
+        case "flag":
+            return "yes" if value else "no"
+        case "time":
+            return f"{value:%Y-%m-%d %H:%M:%S}Z"
+        case "span":
+            return in_words(value.total_seconds())
+        case "offset":
+            return _offset(value.total_seconds())
+        case "names":
+            return ", ".join(map(str, value)) if isinstance(value, list) else as_json(value)
+        case "object":
+            return exact(value) if isinstance(value, str) else as_json(value)
+        case _:
+            return exact(value) if isinstance(value, str) else str(value)
+
+
+def size(number: float) -> str:
+    """Return a *number* of bytes for people.
+
+    >>> size(650), size(12_345), size(3 * 10**9)
+    ('650 B', '12.3 kB', '3.0 GB')
+    """
+    if number < 1000:
+        return f"{number:,.0f} B"
+    for unit in ("kB", "MB"):
+        number /= 1000
+        if number < 1000:
+            return f"{number:,.1f} {unit}"
+    return f"{number / 1000:,.1f} GB"
+
+
+def as_json(value: Any) -> str:
+    """Return a value with parts as JSON, in which a secret is ``•••``."""
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) >= _LEAST or not value else f"{value:.1g}"
+
+
+def _share(value: float) -> str:
+    """Return a part of 1 in percent; what is not none, or not all, does not look so."""
+    percent = f"{value:.0%}"
+    if percent == "0%" and value > 0:
+        return "<1%"
+    return ">99%" if percent == "100%" and value < 1 else percent
+
+
+def _offset(seconds: float) -> str:
+    return "0 s" if abs(seconds) < 1 else in_words(seconds, signed=True)  # no more exact than that
