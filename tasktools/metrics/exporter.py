@@ -7,6 +7,7 @@ is as good as one that failed: ``tasktools_up`` is 0, and what it would have tol
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,8 @@ from tasktools.metrics.families import samples_of_counts as of_counts
 from tasktools.metrics.needs import Needs
 from tasktools.metrics.queue_heads import QueueHeads
 from tasktools.metrics.task_counts import TaskCounts
+
+_log = logging.getLogger("tasktools.metrics")
 
 _END_SECONDS: Final = 2.0
 
@@ -88,6 +91,12 @@ class Exporter(Collector):
             except TaskToolsError as error:
                 self.problem = str(error)
                 self._last = _Look(time.monotonic())
+            except Exception as error:  # noqa: BLE001 - the next look may succeed
+                problem = f"The cluster could not be looked at: {error!r}"
+                if problem != self.problem:
+                    _log.exception("a look of the exporter failed")
+                self.problem = problem
+                self._last = _Look(time.monotonic())
             else:
                 self.problem = reading.facts.missing.get("broker")
                 if reading.facts.state.events.ok:  # else what is counted as 0 is not known
@@ -123,7 +132,8 @@ class Exporter(Collector):
             self._topics,
         )
         if self._needs is not None:
-            samples |= self._needs.samples()
+            for name, rows in self._needs.samples().items():
+                samples[name] = [*samples.get(name, ()), *rows]
         for family in FAMILIES:
             kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
             metric = kind(family.name, family.meaning, labels=family.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from typing import Any, Final, Self
 
@@ -13,6 +14,8 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import SystemClock
 from tasktools.core.errors import TaskToolsError
 from tasktools.metrics.families import MAX_LABEL_VALUES, Samples
+
+_log = logging.getLogger("tasktools.metrics")
 
 _EVERY_SECONDS: Final = 3600.0  # what a week needs does not change sooner
 _RETRY_SECONDS: Final = 60.0
@@ -28,11 +31,15 @@ class Needs:
     """The workers that topics need so that 95 % of their tasks wait *wait_below* seconds at most.
 
     They are solved in a thread of their own, as long as this is open; until then they are absent.
+    So they are after an attempt that failed; the next one comes *retry* seconds later.
     """
 
-    def __init__(self, history: Cluster, *, wait_below: float) -> None:
+    def __init__(
+        self, history: Cluster, *, wait_below: float, retry: float = _RETRY_SECONDS
+    ) -> None:
         self._history = history
         self._wait_below = wait_below
+        self._retry = retry
         self._samples: Samples = {}
         self._end = threading.Event()
         self._context = contextlib.ExitStack()
@@ -55,14 +62,20 @@ class Needs:
 
     def _run(self) -> None:
         while not self._end.is_set():
+            samples: Samples = {}
             try:
-                self._samples = samples_of_needs(
-                    solve(self._history, wait_below=self._wait_below), SystemClock().time()
-                )
-                self.problem = None
+                solutions = solve(self._history, wait_below=self._wait_below)
+                samples, problem = samples_of_needs(solutions, SystemClock().time()), None
             except TaskToolsError as error:
-                self.problem = f"The recording does not tell the needed workers: {error}"
-            self._end.wait(_EVERY_SECONDS if self.problem is None else _RETRY_SECONDS)
+                problem = f"The recording does not tell the needed workers: {error}"
+            except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+                problem = f"The needed workers could not be computed: {error!r}"
+                if problem != self.problem:
+                    _log.exception("the needed workers could not be computed")
+            is_up = problem is None
+            self._samples = {**samples, "tasktools_source_up": [(("recording",), float(is_up))]}
+            self.problem = problem
+            self._end.wait(_EVERY_SECONDS if is_up else self._retry)
 
 
 def samples_of_needs(solutions: pd.DataFrame, at: float) -> Samples:

@@ -165,15 +165,22 @@ def test_a_scrape_waits_for_no_look_and_up_is_absent_then_0_then_1(
         eventually(up(scraped))
 
 
+@pytest.mark.parametrize(
+    ("error", "logged"), [(ConnectionLost("gone"), 0), (ZeroDivisionError("a defect"), 1)]
+)
 def test_a_look_that_fails_takes_its_values_away_and_the_next_brings_them_back(
-    demo: tt.Cluster, monkeypatch: pytest.MonkeyPatch
+    demo: tt.Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    logged: int,
 ) -> None:
     with exporting(demo) as scraped:
         eventually(up(scraped))
         with monkeypatch.context() as patch:
 
             def fail(**_options: Any) -> Any:
-                raise ConnectionLost
+                raise error
 
             patch.setattr(demo, "observed", fail)
 
@@ -186,6 +193,8 @@ def test_a_look_that_fails_takes_its_values_away_and_the_next_brings_them_back(
             counters = {family.name for family in FAMILIES if family.kind == "counter"}
             assert left == counters | {"tasktools_up", "tasktools_info"}
         eventually(up(scraped))
+    lines = [each for each in caplog.records if each.name == "tasktools.metrics"]
+    assert len(lines) == logged
 
 
 def test_strange_names_are_escaped_and_two_alike_do_not_spoil_a_scrape() -> None:
