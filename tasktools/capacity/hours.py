@@ -25,11 +25,14 @@ class WeekLoad:
     loads: FloatArray
     tasks: FloatArray
     """Tasks in each of them, a second."""
+    mean: float
+    """The load over all that was recorded, hours of which too little was recorded included."""
 
     @property
     def peak(self) -> float | None:
-        """The load of the busiest hour; `None`: too little was recorded of any."""
-        return float(self.loads.max()) if len(self.loads) else None
+        """The load of the busiest hour, which is no less than the mean; `None`: too little was
+        recorded of any."""
+        return max(float(self.loads.max()), self.mean) if len(self.loads) else None
 
 
 def slots_to_clear(load: WeekLoad, within: float) -> int:
@@ -37,7 +40,7 @@ def slots_to_clear(load: WeekLoad, within: float) -> int:
     the load has fallen below them, if tasks flowed like a fluid."""
     week = np.zeros(HOURS_OF_WEEK)
     week[load.hours] = load.loads
-    enough, too_few = math.ceil(float(week.max())), math.floor(float(week.mean()))
+    enough, too_few = math.ceil(load.peak or 0.0), math.floor(float(week.mean()))
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
         if _longest_clearing(week, middle) <= within:

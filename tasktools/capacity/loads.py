@@ -28,11 +28,14 @@ class Load:
     tasks: Tasks
     count: int
     """All tasks, also where `tasks` are a sample."""
-    mean: float
-    """Erlang."""
     week: WeekLoad
     service: float
     """Mean seconds of a try."""
+
+    @property
+    def mean(self) -> float:
+        """Erlang."""
+        return self.week.mean
 
 
 def load_of(topic: TopicDemand, demand: Demand, question: Question) -> Load | None:
@@ -54,8 +57,7 @@ def load_of(topic: TopicDemand, demand: Demand, question: Question) -> Load | No
         topic,
         tasks,
         round(count),
-        count * busy / recorded_seconds(demand),
-        WeekLoad(hours, rates[hours] * busy, rates[hours]),
+        WeekLoad(hours, rates[hours] * busy, rates[hours], count * busy / recorded_seconds(demand)),
         tasks.busy_seconds / tasks.tries,
     )
 
@@ -109,4 +111,4 @@ def joint_week(loads: Mapping[str, Load]) -> WeekLoad:
         places = np.searchsorted(hours, week.hours)
         total[places] += week.loads
         tasks[places] += week.tasks
-    return WeekLoad(hours, total, tasks)
+    return WeekLoad(hours, total, tasks, sum(week.mean for week in weeks))

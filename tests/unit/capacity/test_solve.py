@@ -11,6 +11,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.capacity.demand import Demand, WorkerSlots
+from tasktools.capacity.weekly import HOUR
 from tasktools.core.frames.capacity_schemas import CURVES, HOURS, SOLUTIONS
 from tests.capacity.traffic import (
     SINCE,
@@ -101,6 +102,19 @@ def test_other_targets_ask_for_more_slots() -> None:
         for span in ("1h", "6h", "1D")
     ]
     assert by_wait["load"] < cleared[2] < cleared[1] < cleared[0] <= by_wait["peak_load"] + 1
+
+
+def test_the_busiest_hour_is_no_less_busy_than_the_mean_of_minutes() -> None:
+    """Nearly all tasks came in a minute of an hour of which too little is known."""
+    since = SINCE + HOUR - 60.0
+    rng = np.random.default_rng(2)
+    arrivals = np.sort(np.concatenate([rng.uniform(0, 60, 400), rng.uniform(60, 300, 40)]))
+    topic = topic_of(since + arrivals, exponential(rng, len(arrivals)) / 10)
+    span = (since, since + 300.0)
+    demand = Demand(*span, (span,), {"work": topic}, ())
+    row = solved(demand, utilisation_below=0.5)["work"]
+    assert row["peak_load"] == row["load"] > 1
+    assert row["slots"] >= row["load"] / 0.5
 
 
 def test_more_traffic_and_longer_tasks_need_more() -> None:
