@@ -16,7 +16,7 @@ import numpy as np
 from tasktools.capacity.demand import Demand, FloatArray, TopicDemand, WorkerSlots
 from tasktools.capacity.interval import Blocks, Share
 from tasktools.capacity.need import MAX_UNITS, LateShares
-from tasktools.capacity.pools import PoolTopic, pool_waits
+from tasktools.capacity.pools import PoolQueues, PoolTopic
 from tasktools.capacity.sampling import Span, span_of
 from tasktools.capacity.simulation import Queue, Tasks, in_order
 
@@ -199,7 +199,8 @@ class PoolModel:
         self._counted = {name: span.counted(each.times) for name, each in parts.items()}
         self._times = {name: each.times[self._counted[name]] for name, each in parts.items()}
         self._blocks = {name: span.blocks(times) for name, times in self._times.items()}
-        self._topics = {name: PoolTopic(each, topics[name].limit) for name, each in parts.items()}
+        limited = {name: PoolTopic(each, topics[name].limit) for name, each in parts.items()}
+        self._queues = PoolQueues(limited)
         self._simulated: dict[int, dict[str, FloatArray]] = {}
         self._wait_below = wait_below
         self._late = {name: self._shares(name) for name in tasks}
@@ -222,7 +223,7 @@ class PoolModel:
         """Return the waits (s) of the tasks of *topic* that count."""
         if units not in self._simulated:
             self._checkpoint()
-            waits = pool_waits(self._pool.of_workers(units), self._topics)
+            waits = self._queues.waits(self._pool.of_workers(units))
             self._simulated[units] = {name: waits[name][self._counted[name]] for name in waits}
         return self._simulated[units][topic]
 

@@ -48,24 +48,35 @@ def credits_of(workers: Sequence[WorkerSlots], topics: Mapping[str, PoolTopic]) 
     return rows
 
 
+class PoolQueues:
+    """The queues of the topics of a pool, before any workers."""
+
+    def __init__(self, topics: Mapping[str, PoolTopic]) -> None:
+        self._topics = topics
+        self._events = _Events.of(topics)  # once: it takes a fifth of a run
+
+    def waits(self, workers: Sequence[WorkerSlots]) -> dict[str, FloatArray]:
+        """Return by topic the wait of each task's first try; infinite if it never begins."""
+        begun = _begun(
+            self._events,
+            credits_of(workers, self._topics),
+            [worker.capacity for worker in workers],
+            [topic.limit is not None for topic in self._topics.values()],
+        )
+        start = np.array(begun)
+        waits, first = {}, 0
+        for name, topic in self._topics.items():
+            last = first + len(topic.tasks.times)
+            waits[name] = start[first:last] - (topic.tasks.times - self._events.origin)
+            first = last
+        return waits
+
+
 def pool_waits(
     workers: Sequence[WorkerSlots], topics: Mapping[str, PoolTopic]
 ) -> dict[str, FloatArray]:
-    """Return by topic the wait (s) of each task's first try; infinite if it never begins."""
-    events = _Events.of(topics)
-    begun = _begun(
-        events,
-        credits_of(workers, topics),
-        [worker.capacity for worker in workers],
-        [topic.limit is not None for topic in topics.values()],
-    )
-    start = np.array(begun)
-    waits, first = {}, 0
-    for name, topic in topics.items():
-        last = first + len(topic.tasks.times)
-        waits[name] = start[first:last] - (topic.tasks.times - events.origin)
-        first = last
-    return waits
+    """Return by topic the wait of each task's first try; infinite if it never begins."""
+    return PoolQueues(topics).waits(workers)
 
 
 @dataclass(frozen=True, slots=True)
