@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from tasktools.testing import eventually
 from tests.faults.registry import Story, fault
 from tests.faults.world import World
 
@@ -68,6 +69,19 @@ def hoarding(world: World) -> Story:
     world.consume("emails", prefetch=0, pause=0.7)
     world.publish("emails", 300, delay=0.1)
     yield lambda: world.queue("emails").get("messages_unacknowledged", 0) > 80
+
+
+@fault("held_beside_idle", "prefetch_too_high:emails", peer=0, ours=1)
+def held_beside_idle(world: World) -> Story:
+    """Long tasks have all places of a worker, which holds messages of its other topic besides; the
+    next worker that comes has places free, and does not get them."""
+    world.reports.rate = 0
+    yield
+    world.publish("reports", 4, delay=120.0)
+    eventually(lambda: world.queue("emails").get("messages_unacknowledged", 0) >= 4, timeout=60)
+    world.start_ours()
+    world.wait_consumed(emails=2, reports=2)
+    yield lambda: world.queue("emails").get("messages_unacknowledged", 0) >= 4
 
 
 @fault("surge", "publisher_surge", baseline=45)
