@@ -44,8 +44,11 @@ class Series(msgspec.Struct, frozen=True, gc=False):
 
     def between(self, since: float, until: float) -> Series:
         """Return the samples from *since* to *until*, both included."""
-        first, end = bisect_left(self.times, since), bisect_right(self.times, until)
-        return Series(self.times[first:end], self.values[first:end])
+        times = self.times
+        if not times or (since <= times[0] and times[-1] <= until):
+            return self
+        first, end = bisect_left(times, since), bisect_right(times, until)
+        return Series(times[first:end], self.values[first:end])
 
     def before(self, at: float) -> float | None:
         """Return the newest value at or before *at*; `None` if there is none."""

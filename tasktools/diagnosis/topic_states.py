@@ -166,7 +166,7 @@ def _window(series: Series, at: float) -> Series:
     first = min(at - _WINDOW_SECONDS, until.times[-_WINDOW_SAMPLES:][0])
     window = until.between(first, at)
     steps = [later - earlier for earlier, later in itertools.pairwise(window.times)]
-    if not steps:
+    if max(steps, default=0.0) <= _GAP_SECONDS:
         return window
     widest = max(_GAP_SECONDS, _GAP_STEPS * median(steps))
     ends = [at for at, step in zip(window.times[1:], steps, strict=True) if step > widest]
@@ -191,8 +191,10 @@ def _incomplete(queued: Series, at: float) -> str | None:
 def _stopped(samples: TopicSamples, queued: Series, at: float) -> _Judged | None:
     least = max(_STOPPED_SECONDS, _TIMES_P95 * (samples.p95 or 0.0))
     waiting = _above_zero_since(queued)
+    if waiting is None:
+        return None
     idle = _idle_since(samples, at, samples.began, samples.ended)
-    if waiting is None or idle is None:
+    if idle is None:
         return None
     since = max(waiting, idle)
     if at - since < _COVERED_SHARE * least:
@@ -209,8 +211,10 @@ def _stalled(samples: TopicSamples, at: float) -> _Judged | None:
     least = max(_STALLED_SECONDS, _TIMES_P95 * (samples.p95 or 0.0))
     running = (samples.running or Series()).between(float("-inf"), at)
     busy = _above_zero_since(running)
+    if busy is None or at - running.times[-1] > _STALE_SECONDS:
+        return None
     idle = _idle_since(samples, at, samples.ended)
-    if busy is None or idle is None or at - running.times[-1] > _STALE_SECONDS:
+    if idle is None:
         return None
     since = max(busy, idle)
     if at - since < _COVERED_SHARE * least:
@@ -222,7 +226,8 @@ def _stalled(samples: TopicSamples, at: float) -> _Judged | None:
 def _cleared(queued: Series) -> _Judged | None:
     if min(queued.values) > 0:
         return None
-    empty = max(at for at, value in zip(queued.times, queued.values, strict=True) if value <= 0)
+    newest_first = zip(reversed(queued.times), reversed(queued.values), strict=True)
+    empty = next(at for at, value in newest_first if value <= 0)
     return "clear", f"the queue was empty {in_words(queued.times[-1] - empty)} ago", None
 
 
@@ -249,7 +254,8 @@ def _moving(samples: TopicSamples, queued: Series, growth: Trend | None, at: flo
 
 def _turn(queued: Series, length: float) -> float | None:
     """Return when the queue had that *length* last; `None`: before the window."""
-    last = max(at for at, each in zip(queued.times, queued.values, strict=True) if each == length)
+    newest_first = zip(reversed(queued.times), reversed(queued.values), strict=True)
+    last = next(at for at, each in newest_first if each == length)
     return None if last == queued.times[0] else last
 
 
@@ -283,9 +289,12 @@ def _last_change(counter: Series, at: float) -> float:
     until = counter.between(float("-inf"), at)
     if not until:
         return at
-    pairs = zip(reversed(until.times), reversed(until.values), strict=True)
-    equal = itertools.takewhile(lambda pair: pair[1] == until.last, pairs)
-    return min(time for time, _ in equal)
+    newest, since = until.last, until.times[-1]
+    for time, value in zip(reversed(until.times), reversed(until.values), strict=True):
+        if value != newest:
+            break
+        since = time
+    return since
 
 
 def _wait(samples: TopicSamples, queued: float, at: float) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -22,9 +21,14 @@ SELECT id, name FROM names WHERE EXISTS (
 _LONGEST_QUEUE: Final = """
 SELECT max(queued_max) FROM topic_samples WHERE topic = :topic AND at >= :since AND at < :until
 """
+_STEPS: Final = """
+CREATE TEMP TABLE IF NOT EXISTS steps (start INTEGER PRIMARY KEY, end INTEGER NOT NULL)
+"""
+# The steps come in order, so that SQLite need not sort the rows to group them.
 _SAMPLES: Final = """
-SELECT {} FROM topic_samples WHERE topic = :topic AND at >= :since AND at < :until
-GROUP BY at / :step ORDER BY at
+SELECT {} FROM temp.steps AS s
+CROSS JOIN topic_samples AS t ON t.topic = :topic AND t.at >= s.start AND t.at < s.end
+GROUP BY s.start ORDER BY s.start
 """
 
 
@@ -49,20 +53,29 @@ def topic_series(connection: sqlite3.Connection, since: int, until: int) -> dict
             for number, _ in topics
         }
         topics.sort(key=lambda topic: lengths[topic[0]], reverse=True)
-    params["step"] = max((until - since) // _MAX_SAMPLES, 1)
-    return {
-        # One query a topic: a single one would sort all rows again to group them.
-        name: _series(connection, {**params, "topic": number})
-        for number, name in topics[:_MAX_TOPICS]
-    }
+    _fill_steps(connection, since, until)
+    return {name: _series(connection, number) for number, name in topics[:_MAX_TOPICS]}
 
 
-def _series(connection: sqlite3.Connection, params: Mapping[str, int]) -> TopicSeries:
+def _fill_steps(connection: sqlite3.Connection, since: int, until: int) -> None:
+    """Fill the table ``temp.steps`` with the stretches of which each becomes a sample; they lie on
+    multiples of their length."""
+    step = max((until - since) // _MAX_SAMPLES, 1)
+    starts = range(since // step * step, until, step)
+    connection.execute(_STEPS)
+    connection.execute("DELETE FROM temp.steps")
+    connection.executemany(
+        "INSERT INTO temp.steps VALUES (?, ?)",
+        ((max(start, since), min(start + step, until)) for start in starts),
+    )
+
+
+def _series(connection: sqlite3.Connection, topic: int) -> TopicSeries:
     columns = fetch(
         connection,
         "at:i queued:f? running:f? began:i ended:i",
         _SAMPLES,
-        params,
+        {"topic": topic},
         at="max(at + span)",
         queued="min(queued)",
         running="min(running)",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+from typing import Final
 
 import msgspec
 import pandas as pd
 
 from tasktools.core.frames import export
+
+_COMPRESSION_LEVEL: Final = 6
+"""Of gzip. The highest makes a report 4 % smaller, and takes seven times as long."""
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +31,11 @@ def embedded(name: str, frame: pd.DataFrame) -> Embedded:
     """Return *frame* as it is embedded: the same frame always gives the same bytes."""
     contents = export.csv(frame).encode("utf-8", "backslashreplace")
     # no time and no name of a file in the header: they would differ from run to run
-    compressed = base64.b64encode(gzip.compress(contents, mtime=0)).decode("ascii")
+    compressed = gzip.compress(contents, _COMPRESSION_LEVEL, mtime=0)
     return Embedded(
         name=name,
         rows=len(frame),
         size=len(contents),
         sha256=hashlib.sha256(contents).hexdigest(),
-        url=f"data:application/gzip;base64,{compressed}",
+        url=f"data:application/gzip;base64,{base64.b64encode(compressed).decode('ascii')}",
     )
