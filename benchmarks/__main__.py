@@ -35,7 +35,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
     yield cluster.publish_many(
         node, tasks=5_000 if small else 20_000, one_by_one=300 if small else 2_000
     )
-    yield from cluster.topics(node, count=500 if small else 1_000, rounds=5 if small else 7)
+    yield from cluster.topics(node, count=500 if small else 1_000, rounds=15)
     yield from browsing.browsing(
         node,
         messages=10_000 if small else 100_000,
