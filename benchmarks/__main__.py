@@ -51,7 +51,7 @@ def _results(node: RabbitMQNode, *, small: bool) -> Iterator[Result]:
         rounds=1 if small else 3,
         share=0.5 if small else 1.0,
     )
-    yield from recording.reading(topics=10 if small else 100, rounds=3)
+    yield from recording.reading(topics=10 if small else 100, rounds=7 if small else 3)
     yield from recording.hearing(node, workers=10_000, events=1_000, seconds=10 if small else 300)
     yield diagnosing.diagnosing(
         topics=1_000, workers=1_000, ticks=20 if small else 120, rounds=3 if small else 5
