@@ -121,28 +121,43 @@ def _shows(cluster: tt.Cluster, count: int) -> Callable[[], None]:
 
 
 def import_time(*, rounds: int) -> Iterator[Result]:
-    """`import tasktools`, and the way to an open cluster, each against `import pandas`.
+    """`import tasktools`, and the way to an open cluster, each against `import pandas`; the
+    processor time of commands.
 
     Each in a fresh interpreter, in processor time: a busy machine doubles the seconds of either.
-    The import alone loads no pandas; who opens a cluster does.
+    None of them loads pandas.
     """
-
-    def running(code: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
-
-    pandas = running("import pandas")
-    for what, code, bound in (
-        ("import tasktools", "import tasktools", 1.3),
-        ("import tasktools and open memory://", _OPEN_MEMORY, 1.7),
+    pandas = _running("import pandas")
+    for what, code in (
+        ("import tasktools", "import tasktools"),
+        ("import tasktools.worker and its runner", "import tasktools.worker.runner"),
+        ("import tasktools and open memory://", _OPEN_MEMORY),
     ):
-        running(code)()  # compiled and in the file cache from here on
-        ours, other = in_turns(running(code), pandas, rounds, processor_seconds_of_children)
+        _running(code)()  # compiled and in the file cache from here on
+        ours, other = in_turns(_running(code), pandas, rounds, processor_seconds_of_children)
         yield at_most(
             f"{what}, against import pandas",
             ours / other,
-            bound,
+            1.1,
             f"{ours:.2f} s against {other:.2f} s",
+        )
+    for command, bound in (("--help", 0.3), ("topics --dsn memory://", 0.5)):
+        seconds, _ = in_turns(_command(command), pandas, rounds, processor_seconds_of_children)
+        yield at_most(
+            f"processor seconds of tasktools {command}",
+            seconds,
+            bound,
+            "user and system, the interpreter's start included",
         )
 
 
 _OPEN_MEMORY = "import tasktools; tasktools.connect('memory://').close()"
+
+
+def _running(code: str) -> Callable[[], object]:
+    return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _command(line: str) -> Callable[[], object]:
+    program = [sys.executable, "-m", "tasktools.cli", *line.split()]
+    return lambda: subprocess.run(program, check=True, capture_output=True)

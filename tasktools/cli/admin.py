@@ -130,8 +130,8 @@ def configure(access: Access, *, name: str, as_json: bool, **settings: Any) -> N
 def settings(access: Access, *, as_json: bool) -> None:
     """Show the settings of all topics that have some."""
     with access.cluster() as cluster:
-        frame = cluster.topic_settings()
-    output.answer(frame, schemas.SETTINGS, as_json=as_json)
+        table = cluster.topic_settings_table()
+    output.answer(table, schemas.SETTINGS, as_json=as_json)
 
 
 @topic.command()
@@ -219,9 +219,9 @@ def mark(access: Access, *, text: str) -> None:
 def locks(access: Access, *, at: str | None, as_json: bool) -> None:
     """Show the locks that are held, their holders, and whether a holder is gone."""
     with access.cluster() as cluster:
-        cluster.workers()  # wait until the workers were heard: they say who is gone
-        frame = cluster.locks(at=at)
-    output.answer(frame, schemas.LOCKS, as_json=as_json)
+        cluster.workers_table()  # wait until the workers were heard: they say who is gone
+        table = cluster.locks_table(at=at)
+    output.answer(table, schemas.LOCKS, as_json=as_json)
 
 
 @click.command()

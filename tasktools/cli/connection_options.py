@@ -6,15 +6,17 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import tasktools
 from tasktools.cli import render, time_options
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.layout import LAYOUTS
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-import tasktools
 from tasktools.cli import connection_options as reaching
 from tasktools.cli import output
 from tasktools.cli.connection_options import Access, with_access, with_json
 from tasktools.cli.failure_groups import show_failures, with_groups
 from tasktools.cli.filters import Choice, with_choice
 from tasktools.core.frames import export, schemas
+from tasktools.replay.ledger import Ledger
 
 
 @click.command()
@@ -36,8 +36,8 @@ def dead(
     refused without --force.
     """
     with access.cluster() as cluster:
-        frame = choice.of(cluster, topic, force=force)
-    show_failures(frame, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
+        table = choice.of(cluster, topic, force=force)
+    show_failures(table, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
 
 
 @click.command()
@@ -61,9 +61,9 @@ def ledger(*, run: int | None, last: int, as_csv: bool, as_json: bool) -> None:
     if as_csv and as_json:
         raise click.UsageError("Give --csv or --json.")
     with reaching.spoken():
-        frame = tasktools.ledger(run, last=last)
+        file = Ledger()
+        table = file.runs_table(last) if run is None else file.messages_table(run)
     if as_csv:
-        output.write(export.csv(frame).rstrip("\n"))
+        output.write(export.csv(table).rstrip("\n"))
     else:
-        schema = schemas.RUNS if run is None else schemas.OUTCOME
-        output.answer(frame, schema, as_json=as_json)
+        output.answer(table, table.schema, as_json=as_json)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import pandas as pd
 from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
@@ -15,11 +14,14 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.end_signal import end_signals
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import export
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
+from tasktools.core.lazy import pd
 from tasktools.core.timespans import in_words
 from tasktools.diagnosis.summary import nothing_found
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _LOOK_SECONDS: Final = 5.0
 _STYLES: Final = {"critical": "bold red", "warning": "yellow", "suspect": "cyan"}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
-import pandas as pd
 
 from tasktools.cli import output, render
 from tasktools.core.frames import export, schemas
-from tasktools.core.frames.failure_groups import failure_groups
+from tasktools.core.frames.failure_groups import group_table
 from tasktools.core.frames.schema import Schema
+from tasktools.core.frames.table import Table
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -43,20 +43,20 @@ def with_groups(schema: Schema) -> Callable[[C], C]:
 
 
 def show_failures(
-    frame: pd.DataFrame, schema: Schema, *, by: Sequence[str], rows: int, as_json: bool
+    table: Table, schema: Schema, *, by: Sequence[str], rows: int, as_json: bool
 ) -> None:
-    """Show the groups of *frame*, and the first *rows* of it; or all as one JSON document."""
-    groups = failure_groups(frame, list(by))
+    """Show the groups of *table*, and the first *rows* of it; or all as one JSON document."""
+    groups = group_table(table, list(by))
     if as_json:
-        output.write(render.document(frame, groups=export.rows(groups)))
+        output.write(render.document(table, groups=export.rows(groups)))
         return
-    output.heading(frame)
-    if len(frame):
+    output.heading(table)
+    if len(table):
         output.section(groups, schemas.FAILURE_GROUPS)
-    if rows and len(frame):
+    if rows and len(table):
         output.write("")
-    if rows or frame.empty:
-        output.section(frame.head(rows), schema)
-    if 0 < rows < len(frame):
-        output.remark([f"note: {len(frame) - rows:,} more; --rows or --json lists them"])
-    output.notes(frame)
+    if rows or not len(table):
+        output.section(table.head(rows), schema)
+    if 0 < rows < len(table):
+        output.remark([f"note: {len(table) - rows:,} more; --rows or --json lists them"])
+    output.notes(table)

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-import pandas as pd
 from click.core import ParameterSource
 
 import tasktools
@@ -18,13 +17,16 @@ from tasktools.cli.connection_options import Access, with_access, with_json
 from tasktools.cli.end_signal import end_signals
 from tasktools.cli.failure_groups import show_failures, with_groups
 from tasktools.cli.filters import Choice
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
 from tasktools.core.errors import NotRecorded
 from tasktools.core.frames import export
 from tasktools.core.frames.history_schemas import FAILURES
+from tasktools.core.frames.table import Table
 from tasktools.core.timespans import Moment, in_words
 from tasktools.history.store import File
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _MAX_WATCH: Final = 3_600.0  # seconds that a live cluster keeps in memory
 _SAMPLE_SECONDS: Final = 1.0  # seconds
@@ -68,9 +70,9 @@ def failures(
         _check_watch(watch)
     with access.cluster() as cluster:
         if watch is not None:
-            frame = _watched(cluster, topic, watch)
+            table = _watched(cluster, topic, watch)
         else:
-            frame = _failures(cluster, topic, since, until)
+            table = _failures(cluster, topic, since, until)
         if watch is None and not cluster.is_recorded:
             raise NotRecorded(
                 "A live cluster does not tell what failed before; nothing was changed. Listen from "
@@ -78,10 +80,10 @@ def failures(
                 "recording: --dsn sqlite:///FILE."
             )
     if as_csv:
-        output.remark([render.harmless(frame.attrs["recorded"])])
-        output.write(export.csv(frame).rstrip("\n"))
+        output.remark([render.harmless(table.attrs["recorded"])])
+        output.write(export.csv(table).rstrip("\n"))
         return
-    show_failures(frame, FAILURES, by=by, rows=rows, as_json=as_json)
+    show_failures(table, FAILURES, by=by, rows=rows, as_json=as_json)
 
 
 def _check_watch(length: float) -> None:
@@ -93,7 +95,7 @@ def _check_watch(length: float) -> None:
         raise click.UsageError("--watch keeps an hour at most; 'tasktools record' keeps more.")
 
 
-def _watched(cluster: Cluster, topic: str | None, length: float) -> pd.DataFrame:
+def _watched(cluster: Cluster, topic: str | None, length: float) -> Table:
     """Listen for *length* seconds, or until a signal comes; return what failed meanwhile."""
     if cluster.is_recorded:
         raise NotRecorded(
@@ -110,34 +112,39 @@ def _watched(cluster: Cluster, topic: str | None, length: float) -> pd.DataFrame
         ):
             with cluster.sampled():  # takes in what was heard
                 pass
-        frame = cluster.failures(topic, since=since)
+        table = cluster.failures_table(topic, since=since)
     extent = f"heard from {since:%Y-%m-%d %H:%M:%S} to {datetime.now(UTC):%H:%M:%S} UTC"
-    frame.attrs["recorded"] = f"{extent}; what failed before is not known"
-    frame.attrs["notes"].insert(0, frame.attrs["recorded"])
-    return frame
+    table.attrs["recorded"] = f"{extent}; what failed before is not known"
+    table.attrs["notes"].insert(0, table.attrs["recorded"])
+    return table
 
 
 def _failures(
     cluster: Cluster, topic: str | None, since: Moment, until: Moment | None = None
-) -> pd.DataFrame:
+) -> Table:
     try:
-        return cluster.failures(topic, since=since, until=until)
+        return cluster.failures_table(topic, since=since, until=until)
     except ValueError as error:  # the end comes before the beginning
         raise click.UsageError(render.harmless(str(error))) from error
 
 
 def failed_tasks(
     file: Path, topic: str, choice: Choice, since: Moment, mask: Iterable[str]
-) -> pd.DataFrame:
+) -> Table:
     """Return the chosen tasks of *topic* that failed, have not succeeded since, and can be sent
     again from the recording *file*."""
     with tasktools.connect(File(file).name, mask=mask) as history:
-        frame = _failures(history, topic, since)
-    chosen = choice.among(frame, f"failed task of {topic}").head(choice.limit or len(frame))
-    left = chosen[chosen["key"].notna() & ~chosen["recovered"]]
-    gone = len(chosen) - len(left)
+        table = _failures(history, topic, since)
+    chosen = choice.among(table, f"failed task of {topic}")
+    chosen = chosen.head(choice.limit or len(chosen))
+    places = [
+        place
+        for place, row in enumerate(chosen.records())
+        if row["key"] is not None and not row["recovered"]
+    ]
+    gone = len(chosen) - len(places)
     if gone:
         output.remark(
             [f"note: {gone:,} left out: they succeeded later, or their messages were not kept"]
         )
-    return left
+    return chosen.at(places)

@@ -11,17 +11,19 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import pandas as pd
 
 from tasktools.cli import render
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import export
 from tasktools.core.frames.schemas import DEAD_LETTERS
+from tasktools.core.frames.table import Table
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.tasks import edits
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _SYNTAX: Final = re.compile(r"([^=~!]+)(!=|=|~)(.*)", re.DOTALL)
 _WITH_PATHS: Final = ("args", "kwargs", "headers")
@@ -83,30 +85,30 @@ class Choice:
     def __bool__(self) -> bool:
         return bool(self.where or self.fingerprints or self.keys or self.limit)
 
-    def of(self, cluster: Cluster, topic: str, *, force: bool) -> pd.DataFrame:
+    def of(self, cluster: Cluster, topic: str, *, force: bool) -> Table:
         """Return the chosen dead letters of *topic*; *force* allows a look that costs something."""
-        frame = cluster.dead_letters(topic, self.limit, force=force)
-        return self.among(frame, f"dead letter of {topic}")
+        table = cluster.dead_letters_table(topic, self.limit, force=force)
+        return self.among(table, f"dead letter of {topic}")
 
-    def among(self, frame: pd.DataFrame, what: str) -> pd.DataFrame:
-        """Return the chosen rows of *frame*, each of which is a *what*."""
-        attrs = frame.attrs
-        known = set(frame["key"])
+    def among(self, table: Table, what: str) -> Table:
+        """Return the chosen rows of *table*, each of which is a *what*."""
+        known = set(table["key"])
         missing = [key for key in self.keys if key not in known]
         if missing:
             raise click.ClickException(
                 f"No {render.harmless(what)} has the key {render.harmless(missing[0])} (any more); "
                 "nothing was done."
             )
-        if self.keys:
-            frame = frame[frame["key"].isin(self.keys)]
-        if self.fingerprints:
-            frame = frame[frame["fingerprint"].isin(self.fingerprints)]
-        if self.where:
-            rows = export.records(frame)
-            frame = frame[[all(condition.holds(row) for condition in self.where) for row in rows]]
-        frame.attrs = attrs
-        return frame
+        if not (self.keys or self.fingerprints or self.where):
+            return table
+        return table.at(place for place, row in enumerate(table.records()) if self._has(row))
+
+    def _has(self, row: Mapping[str, Any]) -> bool:
+        return (
+            (not self.keys or row["key"] in self.keys)
+            and (not self.fingerprints or row["fingerprint"] in self.fingerprints)
+            and all(condition.holds(row) for condition in self.where)
+        )
 
 
 def _conditions(

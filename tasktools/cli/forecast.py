@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,9 +11,11 @@ import tasktools
 from tasktools.cli import output, render, time_options
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.end_signal import end_signals
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
 from tasktools.core.timespans import in_words
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _MAX_WATCH: Final = 3_600.0  # seconds that a live cluster keeps in memory
 _SAMPLE_SECONDS: Final = 2.0

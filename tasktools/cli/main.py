@@ -1,28 +1,66 @@
-"""The main commands. Exit codes: 0 done; 1 failed, or done in part; 2 wrong usage."""
+"""The main command. Exit codes: 0 done; 1 failed, or done in part; 2 wrong usage.
+
+A command is imported when it is used, so that ``tasktools --help`` and each of them begin at once.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable
-from typing import IO, Any, Final
+import io
+import sys
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final
 
 import click
-import pandas as pd
 
 import tasktools
-from tasktools.brokers.base import raise_unless_confirmed
-from tasktools.cli import output, render
-from tasktools.cli.connection_options import Access, with_access, with_at, with_json
-from tasktools.cluster import task_file
-from tasktools.core.frames import export, schemas
-from tasktools.core.frames.diagnosis_schemas import PROBLEMS
 
-_MAX_LISTED: Final = 20
-_HOW_TO_KNOW: Final = (
-    "tasktools failures --watch 60s listens from now on, tasktools record keeps all"
+_COMMANDS: Final = MappingProxyType(
+    {
+        "Look": {
+            "status": ("overview", "Totals of the cluster, and what is worst."),
+            "diagnose": ("diagnose", "What is wrong, the best explanation first."),
+            "workers": ("overview", "Workers, and those that died within the last hour."),
+            "topics": ("overview", "Topics: their queues, their load, their dead letters."),
+            "tasks": ("overview", "Running and queued tasks."),
+            "locks": ("admin", "Locks that are held, and by whom."),
+            "forecast": ("forecast", "When the queue of a topic is empty."),
+            "capacity": ("capacity", "How many workers each topic needs."),
+        },
+        "Failures": {
+            "dead": ("dead", "Dead letters: groups of failures, then the messages."),
+            "failures": ("failures", "Tasks that failed, also without a dead letter."),
+            "replay": ("replay", "Send dead letters, or failed tasks, again."),
+            "discard": ("replay", "Take dead letters out of their queue."),
+            "restore": ("replay", "Put discarded messages back."),
+            "ledger": ("dead", "Who replayed, discarded or restored what, and why."),
+        },
+        "History": {
+            "record": ("record", "Record the cluster into a file."),
+            "timeline": ("timeline", "What happened, in the order of time."),
+            "report": ("report", "Write one HTML file to read, print and pass on."),
+            "mark": ("admin", 'Note what happens now, like "deploy 1.4".'),
+            "tap": ("tap", "Keep published messages on the broker."),
+            "published": ("tap", "Messages of a tap or a recording."),
+            "untap": ("tap", "Stop keeping published messages."),
+        },
+        "Operate": {
+            "publish": ("publish", "Publish a task, or the tasks in a file."),
+            "topic": ("admin", "Create and delete topics, change their settings."),
+            "drain": ("admin", "Make a worker take no new tasks."),
+            "unlock": ("admin", "Release a lock, whoever holds it."),
+        },
+        "Run": {
+            "worker": ("worker", "Execute tasks."),
+            "metrics": ("metrics", "Serve metrics for Prometheus."),
+            "notebook": ("notebook", "Run notebooks without a browser."),
+        },
+    }
 )
-_MAX_FILE_CHARS: Final = 256_000_000
+"""The commands by section: the module beside this one that has it, and what it does or shows."""
+_MODULE_OF: Final = {
+    name: module for section in _COMMANDS.values() for name, (module, _) in section.items()
+}
 
 
 class _Commands(click.Group):
@@ -30,8 +68,31 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name."""
-        output.write_out_what_encodings_lack()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        del ctx
+        return list(_MODULE_OF)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or `None` if there is none of that name."""
+        del ctx
+        if cmd_name not in _MODULE_OF:
+            return None
+        module = import_module(f"tasktools.cli.{_MODULE_OF[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the commands do, without importing them."""
+        del ctx
+        for section, commands in _COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, words) for name, (_, words) in commands.items()])
 
 
 @click.group(
@@ -42,241 +103,3 @@ class _Commands(click.Group):
 @click.version_option(tasktools.__version__, prog_name="tasktools")
 def main() -> None:
     """Look at a RabbitMQ task-worker cluster, publish to it, and operate it."""
-
-
-@main.command()
-@with_at
-@with_json
-@with_access
-def status(access: Access, *, at: str | None, as_json: bool) -> None:
-    """Show totals of the cluster (workers, load, messages) and what is worst."""
-    with access.cluster() as cluster:
-        frame = cluster.stats(at=at)
-        failed = cluster.workers(at=at)["failed"].sum()
-        findings = tasktools.diagnose(cluster, at=at, settle=0)
-        is_recorded = "recorded" in frame.attrs
-    if failed:
-        how = "tasktools failures" if is_recorded else _HOW_TO_KNOW
-        frame.attrs["notes"] += [f"{failed:,} tasks failed since the workers started; why: {how}"]
-    if frame["dead_letter"].fillna(0).sum() and not is_recorded:
-        frame.attrs["notes"] += ["why messages are dead letters: tasktools dead TOPIC"]
-    if as_json:
-        worst = findings[findings["verdict"].isin(PROBLEMS)].head(1)
-        output.write(render.document(frame, worst=next(iter(export.rows(worst)), None)))
-        return
-    output.answer(frame, schemas.STATS, as_json=False, render=render.facts)
-    output.write(render.harmless(findings.attrs["headline"]))
-
-
-@main.command()
-@with_at
-@with_json
-@with_access
-def workers(access: Access, *, at: str | None, as_json: bool) -> None:
-    """Show the workers, including those that died within the last hour."""
-    with access.cluster() as cluster:
-        frame = cluster.workers(at=at)
-    output.answer(frame, schemas.WORKERS, as_json=as_json)
-
-
-@main.command()
-@click.argument("names", metavar="[TOPIC]...", nargs=-1)
-@with_at
-@with_json
-@with_access
-def topics(access: Access, names: tuple[str, ...], *, at: str | None, as_json: bool) -> None:
-    """Show the topics: their queues, their load, their dead letters.
-
-    Without the management API only topics that workers mention can be found; with a TOPIC,
-    only that one is shown, in any case.
-    """
-    with access.cluster(names) as cluster:
-        frame = cluster.topics(at=at)
-    if names:
-        attrs, frame = frame.attrs, frame[frame["topic"].isin(names)]
-        frame.attrs = attrs
-    output.answer(frame, schemas.TOPICS, as_json=as_json)
-
-
-@main.command()
-@click.argument("topic", required=False)
-@click.option(
-    "--queued/--no-queued",
-    default=True,
-    help="Look at the queues, too (default); this marks messages redelivered.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 65_535),
-    default=1000,
-    show_default=True,
-    metavar="N",
-    help="How many queued tasks of a topic to look at.",
-)
-@with_at
-@with_json
-@with_access
-def tasks(
-    access: Access,
-    topic: str | None,
-    *,
-    queued: bool,
-    limit: int,
-    at: str | None,
-    as_json: bool,
-) -> None:
-    """Show running and queued tasks, of TOPIC or of all topics."""
-    with access.cluster() as cluster:
-        frame = cluster.active_tasks(topic, queued=queued, limit=limit, at=at)
-    output.answer(frame, schemas.ACTIVE_TASKS, as_json=as_json)
-
-
-def _json(wanted: type, name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """Return a callback that reads an option as JSON of type *wanted*."""
-
-    def read(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
-        if text is None:
-            return None
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"this is not JSON ({error}).") from error
-        if not isinstance(value, wanted):
-            raise click.BadParameter(f"this is not a JSON {name}.")
-        return value
-
-    return read
-
-
-@main.command()
-@click.argument("topic", required=False)
-@click.argument("task", required=False)
-@click.option("--args", "task_args", callback=_json(list, "array"), metavar="JSON", help="Array.")
-@click.option("--kwargs", callback=_json(dict, "object"), metavar="JSON", help="Object.")
-@click.option("--headers", callback=_json(dict, "object"), metavar="JSON", help="Object.")
-@click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="AMQP priority.")
-@click.option(
-    "--ttl", type=float, metavar="S", help="It expires if not delivered within S seconds."
-)
-@click.option("--delay", type=float, metavar="S", help="It is queued after S seconds.")
-@click.option("--create", is_flag=True, help="Create topics that do not exist.")
-@click.option(
-    "--from",
-    "file",
-    type=click.File(encoding="utf-8-sig"),
-    metavar="FILE",
-    help="Publish the tasks in a file: CSV, or one JSON object a line, with "
-    f"{', '.join(task_file.COLUMNS)}; args, kwargs and headers are JSON. '-' reads stdin.",
-)
-@click.option("--force", is_flag=True, help="Publish although a queue would drop messages.")
-@with_json
-@with_access
-def publish(  # noqa: PLR0913 - one an option
-    access: Access,
-    *,
-    topic: str | None,
-    task: str | None,
-    task_args: list[Any] | None,
-    kwargs: dict[str, Any] | None,
-    headers: dict[str, Any] | None,
-    priority: int | None,
-    ttl: float | None,
-    delay: float | None,
-    create: bool,
-    file: IO[str] | None,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Publish TASK (module:function) to TOPIC, or the tasks in a file.
-
-    Checks everything before anything is sent, and waits until RabbitMQ has confirmed. Prints
-    the task's id; for a file, the number of tasks by outcome.
-    """
-    columns = {
-        "topic": topic,
-        "task_name": task,
-        "args": task_args,
-        "kwargs": kwargs,
-        "headers": headers,
-        "priority": priority,
-        "ttl": ttl,
-        "delay": delay,
-    }
-    if file is not None:
-        if any(value is not None for value in columns.values()):
-            raise click.UsageError("--from takes topics, tasks and their values from the file.")
-        _publish_file(access, file, create=create, force=force, as_json=as_json)
-    elif topic is None or task is None:
-        raise click.UsageError("Give TOPIC and TASK, or --from FILE.")
-    else:
-        frame = pd.DataFrame([columns], dtype=object)
-        _publish_one(access, frame, create=create, force=force, as_json=as_json)
-
-
-def _publish_one(
-    access: Access, task: pd.DataFrame, *, create: bool, force: bool, as_json: bool
-) -> None:
-    with access.cluster() as cluster:
-        published = cluster.publish_many(task, create=create, warn=_warn, force=force)
-        done = published.iloc[0]
-        reason = done["why"] if isinstance(done["why"], str) else None
-        raise_unless_confirmed(done["outcome"], done["topic"], reason)
-    if as_json:
-        output.write(render.document(published))
-    else:
-        output.write(str(done["task_id"]))
-        demo = f" ({output.DEMO})" if "demo" in published.attrs else ""
-        output.remark([render.harmless(f"Published to {done['topic']}, confirmed{demo}.")])
-
-
-def _publish_file(
-    access: Access, file: IO[str], *, create: bool, force: bool, as_json: bool
-) -> None:
-    with access.cluster() as cluster:
-        frame = task_file.read(_text_of(file))
-        with output.progress(len(frame)) as advance:
-            published = cluster.publish_many(
-                frame, create=create, progress=advance, warn=_warn, force=force
-            )
-    outcomes = Counter({"confirmed": 0})
-    outcomes.update(published["outcome"].tolist())
-    if as_json:
-        output.write(render.document(published, outcomes=outcomes))
-    else:
-        output.tally(outcomes, demo="demo" in published.attrs)
-    if outcomes["confirmed"] < len(published):
-        output.remark(_missed(published))
-        click.get_current_context().exit(1)
-
-
-def _warn(warning: str) -> None:
-    output.remark([render.harmless(f"warning: {warning}")])
-
-
-def _text_of(file: IO[str]) -> str:
-    try:
-        text = file.read(_MAX_FILE_CHARS + 1)
-    except UnicodeDecodeError as error:
-        raise click.ClickException(
-            f"The file is not UTF-8 ({error.reason} at byte {error.start}); nothing was published."
-        ) from error
-    if len(text) > _MAX_FILE_CHARS:
-        raise click.ClickException(
-            f"The file has more than {_MAX_FILE_CHARS:,} characters; nothing was published. Split "
-            "it."
-        )
-    return text
-
-
-def _missed(published: pd.DataFrame) -> list[str]:
-    rows = enumerate(published.to_dict("records"), start=1)
-    lines = [
-        render.harmless(
-            f"{row['outcome']}: task {n} of the file, {row['task_name']} ({row['topic']})"
-            + (f": {row['why']}" if isinstance(row["why"], str) else "")
-        )
-        for n, row in rows
-        if row["outcome"] != "confirmed"
-    ]
-    more = [f"and {len(lines) - _MAX_LISTED:,} more; --json lists them all"]
-    return [*lines[:_MAX_LISTED], *(more if len(lines) > _MAX_LISTED else [])]

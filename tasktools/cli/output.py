@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TextIO
 
 import click
-import pandas as pd
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasktools.cli import render as show
+from tasktools.cli.render import Answer
 from tasktools.core.frames.schema import Schema
 
 DEMO: Final = "DEMO: a made-up cluster"
@@ -25,9 +24,7 @@ _PIPE_WIDTH: Final = 20_000
 Render = Callable[..., tuple[RenderableType, tuple[str, ...]]]
 
 
-def answer(
-    frame: pd.DataFrame, schema: Schema, *, as_json: bool, render: Render = show.table
-) -> None:
+def answer(frame: Answer, schema: Schema, *, as_json: bool, render: Render = show.table) -> None:
     """Print *frame* as JSON, or as a table with its notes under it, on stderr."""
     if as_json:
         write(show.document(frame))
@@ -37,7 +34,7 @@ def answer(
     notes(frame)
 
 
-def heading(frame: pd.DataFrame) -> None:
+def heading(frame: Answer) -> None:
     """Print the source of *frame*: always for the demo and for a recording (with its
     extent), else only on a terminal."""
     where = frame.attrs.get("cluster") or frame.attrs.get("ledger", "")
@@ -51,11 +48,11 @@ def heading(frame: pd.DataFrame) -> None:
         write(show.harmless(str(where).strip("<>")))
 
 
-def section(frame: pd.DataFrame, schema: Schema, *, render: Render = show.table) -> None:
+def section(frame: Answer, schema: Schema, *, render: Render = show.table) -> None:
     """Print *frame* as a table."""
     drawn, left_out = render(frame, schema, width=width())
     draw(drawn)
-    if frame.empty:
+    if not len(frame):
         what = schema.name.replace("_", " ")
         sources = frame.attrs.get("sources", {}).values()
         # A worker that was killed before this command began is heard of by nobody.
@@ -65,7 +62,7 @@ def section(frame: pd.DataFrame, schema: Schema, *, render: Render = show.table)
         remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
 
 
-def notes(frame: pd.DataFrame) -> None:
+def notes(frame: Answer) -> None:
     """Print the notes of *frame* to stderr, without what `heading` has printed."""
     shown = show.harmless(frame.attrs.get("recorded", ""))
     remark([f"note: {remark}" for remark in show.remarks(frame) if remark != shown])
@@ -108,13 +105,6 @@ def write(text: str) -> None:
 def _writable(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "utf-8"  # click takes ASCII for a mistake, and writes UTF-8
     return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def write_out_what_encodings_lack() -> None:
-    """Make stdout and stderr escape characters that they cannot encode."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def remark(lines: Iterable[str]) -> None:

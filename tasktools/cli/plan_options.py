@@ -8,22 +8,25 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import pandas as pd
 
 import tasktools
-from tasktools.brokers.base import Broker
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_json
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import export
+from tasktools.core.lazy import pd
 from tasktools.core.plans import Plan, Verb
 from tasktools.monitor import consumption
+from tasktools.replay.aftermath import causes, has_failed
 from tasktools.replay.ledger import DONE
-from tasktools.replay.outcome import Outcome, causes, has_failed
 from tasktools.replay.ramp import Ramp
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.brokers.base import Broker
+    from tasktools.cluster.cluster import Cluster
+    from tasktools.replay.outcome import Outcome
 
 _MAX_LISTED: Final = 20
 

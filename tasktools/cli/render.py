@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Union
 
-import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +22,9 @@ from tasktools.core.frames import schemas
 from tasktools.core.frames.export import is_missing, plain, records, rows
 from tasktools.core.frames.history_schemas import PUBLISHED_MESSAGES
 from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.table import Table as Rows
 from tasktools.core.frames.words import as_json, words
+from tasktools.core.lazy import pd
 
 _MAX_CELL_CHARS: Final = 300
 """Characters of one cell; a body can have megabytes."""
@@ -59,6 +60,8 @@ _FOLDED: Final = ("text", "names", "object")
 _MISSING: Final = "-"
 
 harmless: Final = escaping.harmless
+Answer = Union["pd.DataFrame", Rows]
+"""An answer of the cluster; most commands take a table, which needs no pandas."""
 
 
 # --- tables --------------------------------------------------------------------------
@@ -81,9 +84,7 @@ class Strip:
         return max(words, min(cells, _NARROW) if self.flexible else cells)
 
 
-def table(
-    frame: pd.DataFrame, schema: Schema, *, width: int | None
-) -> tuple[Table, tuple[str, ...]]:
+def table(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, tuple[str, ...]]:
     """Return *frame* as a table, and the names of the columns that did not fit.
 
     For a terminal of *width* it has lines, and what is long is folded; without a width, for a
@@ -113,7 +114,7 @@ def _fits(strips: list[Strip], width: int | None) -> bool:
     return width is None or sum(strip.width + _BETWEEN for strip in strips) <= width
 
 
-def _strips(frame: pd.DataFrame, schema: Schema) -> Iterator[Strip]:
+def _strips(frame: Answer, schema: Schema) -> Iterator[Strip]:
     columns = {column.name: column for column in schema.columns}
     for name in schema.main or schema.names:
         column = columns[name]
@@ -127,9 +128,7 @@ def _strips(frame: pd.DataFrame, schema: Schema) -> Iterator[Strip]:
         yield Strip("arguments", [_arguments(row) for row in records(frame)], flexible=True)
 
 
-def facts(
-    frame: pd.DataFrame, schema: Schema, *, width: int | None
-) -> tuple[Table, tuple[str, ...]]:
+def facts(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, tuple[str, ...]]:
     """Return the one row of *frame* as a table of its columns, one a line."""
     grid = _grid(terminal=width is not None)
     grid.show_header = False
@@ -186,7 +185,7 @@ def _short(text: str) -> str:
 # --- JSON ----------------------------------------------------------------------------
 
 
-def document(frame: pd.DataFrame, **more: Any) -> str:
+def document(frame: Answer, **more: Any) -> str:
     """Return *frame* as one JSON document: rows, sources, notes, and looks where there are any.
 
     Times are ISO 8601, spans seconds, what is missing is null, a secret is ``•••``. It is
@@ -195,12 +194,12 @@ def document(frame: pd.DataFrame, **more: Any) -> str:
     return json.dumps(_fields(frame, more), indent=2, allow_nan=False)
 
 
-def line(frame: pd.DataFrame, **more: Any) -> str:
+def line(frame: Answer, **more: Any) -> str:
     """Return the same document on one line, for who reads one after the other."""
     return json.dumps(_fields(frame, more), allow_nan=False)
 
 
-def _fields(frame: pd.DataFrame, more: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(frame: Answer, more: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rows": rows(frame),
         "sources": plain(frame.attrs.get("sources", {})),
@@ -215,7 +214,7 @@ def _fields(frame: pd.DataFrame, more: Mapping[str, Any]) -> dict[str, Any]:
 # --- what goes under a table ---------------------------------------------------------
 
 
-def remarks(frame: pd.DataFrame) -> list[str]:
+def remarks(frame: Answer) -> list[str]:
     """Return the remarks on *frame*: its notes, and looks that were not harmless."""
     notes = [str(note) for note in frame.attrs.get("notes", ())]
     costly: dict[str, list[str]] = {}

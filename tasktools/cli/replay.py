@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,13 +15,15 @@ from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.failures import failed_tasks
 from tasktools.cli.filters import Choice, with_choice
 from tasktools.cli.plan_options import Order, with_order
-from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.plans import Plan
 from tasktools.core.tasks.edits import REMOVE
 from tasktools.core.timespans import Moment
 from tasktools.replay.ramp import Ramp
 from tasktools.replay.rates import AUTO, Rate, checked_rate
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 
 def _new_values(
@@ -165,16 +167,16 @@ def replay(  # noqa: PLR0913 - one an option
 
     def planned(cluster: Cluster) -> Plan:
         if recorded is None:
-            frame = choice.of(cluster, str(topic), force=order.force)
+            table = choice.of(cluster, str(topic), force=order.force)
         else:
-            frame = failed_tasks(recorded, str(topic), choice, since or "1D", access.mask)
+            table = failed_tasks(recorded, str(topic), choice, since or "1D", access.mask)
         with contextlib.ExitStack() as stack:
             recording = None
             if history is not None:
                 dsn = f"sqlite:///{history.absolute()}"
                 recording = stack.enter_context(tasktools.connect(dsn, mask=access.mask))
             return cluster.plan_replay(
-                frame,
+                table.frame(),
                 to,
                 edits=edits or None,
                 rate=rate,
@@ -216,9 +218,8 @@ def discard(
         raise click.UsageError("Give --archive FILE, or --no-archive.")
 
     def planned(cluster: Cluster) -> Plan:
-        return cluster.plan_discard(
-            choice.of(cluster, str(topic), force=order.force), archive=archive
-        )
+        table = choice.of(cluster, str(topic), force=order.force)
+        return cluster.plan_discard(table.frame(), archive=archive)
 
     order.carry_out(access, "discard", planned)
 

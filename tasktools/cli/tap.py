@@ -101,5 +101,5 @@ def published(
     Nothing is removed.
     """
     with access.cluster() as cluster:
-        frame = cluster.published(topic, since=since, until=until, limit=limit, tap=name)
-    output.answer(frame, schemas.PUBLISHED_MESSAGES, as_json=as_json)
+        table = cluster.published_table(topic, since=since, until=until, limit=limit, tap=name)
+    output.answer(table, schemas.PUBLISHED_MESSAGES, as_json=as_json)

@@ -7,17 +7,16 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tasktools.brokers.base import Broker
 from tasktools.cluster.history_source import history_source_of
 from tasktools.core.clock import Clock, SystemClock
 from tasktools.core.errors import BrokerError
 from tasktools.core.escaping import UNTYPESET
-from tasktools.core.frames import build
 from tasktools.core.frames.schema import Schema
+from tasktools.core.frames.table import Table, sources_attr
+from tasktools.core.lazy import pd
 from tasktools.core.models import ClusterState, Source
 from tasktools.core.redaction import MaskRule, Redaction
 from tasktools.core.timespans import Moment
@@ -28,6 +27,8 @@ from tasktools.replay.timing import Timing
 
 if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
     from tasktools.history.recorder import Recorder
+
+Answer = TypeVar("Answer", "pd.DataFrame", Table)
 
 
 class ClusterBase:
@@ -179,23 +180,33 @@ class ClusterBase:
 
     # --- frames -----------------------------------------------------------------------
 
+    def _table(
+        self,
+        schema: Schema,
+        rows: Sequence[Sequence[Any]],
+        sources: Source | Iterable[Source],
+    ) -> Table:
+        return self._sourced(Table.of_rows(schema, rows), sources)
+
     def _frame(
         self,
         schema: Schema,
         rows: Sequence[Sequence[Any]],
         sources: Source | Iterable[Source],
     ) -> pd.DataFrame:
-        return self._frame_of(build.frame_from(schema, rows), sources)
+        return self._table(schema, rows, sources).frame()
 
-    def _frame_of(self, frame: pd.DataFrame, sources: Source | Iterable[Source]) -> pd.DataFrame:
-        """Return *frame* with the attrs that every frame of this cluster has."""
-        all_sources = (sources,) if isinstance(sources, Source) else tuple(sources)
-        frame.attrs["sources"] = build.sources_attr(all_sources)
-        frame.attrs["notes"] = [
-            *frame.attrs.get("notes", []),
-            *(f"{source.name}: {source.note}" for source in all_sources if source.note),
-        ]
-        return self.labelled(frame)
+    def _sourced(self, answer: Answer, sources: Source | Iterable[Source]) -> Answer:
+        """Return *answer* with the attrs that every one of this cluster has."""
+        self._set_sources(answer.attrs, [sources] if isinstance(sources, Source) else sources)
+        self._set_label(answer.attrs)
+        return answer
+
+    def _set_sources(self, attrs: dict[Any, Any], sources: Iterable[Source]) -> None:
+        all_sources = tuple(sources)
+        attrs["sources"] = sources_attr(all_sources)
+        notes = (f"{source.name}: {source.note}" for source in all_sources if source.note)
+        attrs["notes"] = [*attrs.get("notes", []), *notes]
 
     def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return *frame* with the attrs that say of which cluster it is.
@@ -219,12 +230,15 @@ class ClusterBase:
         '<Cluster memory://, layout taskworker>'
 
         """
-        frame.attrs["cluster"] = repr(self)
-        notes = frame.attrs.setdefault("notes", [])
+        self._set_label(frame.attrs)
+        return frame
+
+    def _set_label(self, attrs: dict[Any, Any]) -> None:
+        attrs["cluster"] = repr(self)
+        notes = attrs.setdefault("notes", [])
         if note := self.broker.note:
             notes.insert(0, note)
             if self.is_recorded:
-                frame.attrs["recorded"] = note
+                attrs["recorded"] = note
         if self.broker.demo:
-            frame.attrs["demo"] = "DEMO"
-        return frame
+            attrs["demo"] = "DEMO"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final, Literal
 
-import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.cluster.overview import Overview
@@ -19,6 +18,7 @@ from tasktools.core.errors import (
     UnsafePeerCommand,
 )
 from tasktools.core.events import Command
+from tasktools.core.lazy import pd
 from tasktools.core.models import ClusterState, QueueType, TopicSettings, Worker
 from tasktools.core.suggestions import did_you_mean
 from tasktools.core.topic_rules import check_name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.brokers.base import Look
 from tasktools.cluster.base import ClusterBase
 from tasktools.core.frames import messages, schemas
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 from tasktools.core.models import SeenMessage
 from tasktools.core.topic_rules import check_queue_name
 from tasktools.monitor import active_tasks
@@ -64,6 +65,12 @@ class DeadLetters(ClusterBase):
         0      send  rejected       1
 
         """
+        return self.dead_letters_table(topic, limit, force=force).frame()
+
+    def dead_letters_table(
+        self, topic: str, limit: int | None = None, *, force: bool = False
+    ) -> Table:
+        """Return `dead_letters` as a table, which takes no pandas."""
         check_queue_name(topic)
         queue = self.broker.layout.dead_queue(topic)
         if not self.broker.queue_exists(queue):
@@ -105,7 +112,7 @@ class DeadLetters(ClusterBase):
         0         0      send
 
         """
-        return self._look(queue, None, limit, force=force)
+        return self._look(queue, None, limit, force=force).frame()
 
     def message(self, queue: str, key: str, *, force: bool = False) -> SeenMessage | None:
         """Return one message with all its properties. Secrets are **not** masked.
@@ -149,20 +156,18 @@ class DeadLetters(ClusterBase):
         self.broker.peek(queue, receive=receive, force=force)
         return matches[0] if matches else None
 
-    def _look(
-        self, queue: str, topic: str | None, limit: int | None, *, force: bool
-    ) -> pd.DataFrame:
+    def _look(self, queue: str, topic: str | None, limit: int | None, *, force: bool) -> Table:
         rows = messages.DeadLetters(
             queue, topic=topic, heard_error=self._errors.get, redaction=self._redaction
         )
         self._listen()
         look = self.broker.peek(queue, limit, receive=rows.add, force=force)
-        frame = rows.frame()
-        report = _report(look, len(frame))
+        table = rows.table()
+        report = _report(look, len(table))
         source = replace(active_tasks.look_source([report]), columns=_LOOK_COLUMNS)
-        frame = self._frame_of(frame, source)
-        frame.attrs["looks"] = [report.as_dict()]
-        return frame
+        table = self._sourced(table, source)
+        table.attrs["looks"] = [report.as_dict()]
+        return table
 
 
 def _report(look: Look, shown: int) -> active_tasks.LookReport:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tasktools.cluster.history import Analysis
 from tasktools.core.timespans import Moment
-from tasktools.history.demand_reader import DemandReader
+
+if TYPE_CHECKING:  # imported where it is opened: it takes numpy
+    from tasktools.history.demand_reader import DemandReader
 
 
 class RecordedDemand(Analysis):
@@ -46,6 +49,8 @@ class RecordedDemand(Analysis):
         ['emails', 'exports', 'images', 'newsletters', 'orders', 'reports']
 
         """
+        from tasktools.history.demand_reader import DemandReader
+
         query = self._query(since, until, raw=True)
         with query.recording.read() as connection:
             yield DemandReader(connection, query.window)

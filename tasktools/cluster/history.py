@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
-import pandas as pd
 
-from tasktools.cluster.base import ClusterBase
+from tasktools.cluster.base import Answer, ClusterBase
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 from tasktools.core.models import Source
 from tasktools.core.timespans import Moment, Span, epoch, interval, seconds
 from tasktools.history import metrics, records, service_times
@@ -355,7 +356,7 @@ class Analysis(ClusterBase):
             worker_id=worker_id,
             task_id=task_id,
             redaction=self._redaction,
-        )
+        ).frame()
         named = int(frame["task_name"].notna().sum())
         if named < len(frame):
             frame.attrs["notes"] += [
@@ -387,7 +388,7 @@ class Analysis(ClusterBase):
 
         """
         query = self._query(since, until)
-        return self._answer(records.cluster_events, query, redaction=self._redaction)
+        return self._answer(records.cluster_events, query, redaction=self._redaction).frame()
 
     def failures(
         self,
@@ -426,6 +427,17 @@ class Analysis(ClusterBase):
         True
 
         """
+        return self.failures_table(topic, since=since, until=until, limit=limit).frame()
+
+    def failures_table(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1D",
+        until: Moment | None = None,
+        limit: int = _MAX_FAILURES,
+    ) -> Table:
+        """Return `failures` as a table, which takes no pandas."""
         query = self._query(since, until)
         return self._answer(
             records.failures,
@@ -459,7 +471,7 @@ class Analysis(ClusterBase):
         ['since', 'until', 'what', 'why']
 
         """
-        return self._answer(records.gaps, self._query(since, until))
+        return self._answer(records.gaps, self._query(since, until)).frame()
 
     @contextlib.contextmanager
     def sampled(self) -> Iterator[TickReader]:
@@ -521,18 +533,18 @@ class Analysis(ClusterBase):
         return self._history.recording()
 
     def _answer(
-        self, question: Callable[..., pd.DataFrame], query: Query, *args: Any, **options: Any
-    ) -> pd.DataFrame:
+        self, question: Callable[..., Answer], query: Query, *args: Any, **options: Any
+    ) -> Answer:
         with query.recording.read() as connection:
-            frame = question(connection, query.window, *args, **options)
-            missing = records.gaps(connection, query.window)
-            has_gaps = question is not records.gaps and not missing.empty
+            answer = question(connection, query.window, *args, **options)
+            missing = len(records.gaps(connection, query.window))
+            has_gaps = question is not records.gaps and missing > 0
             note = self._history.note(connection, query.window, has_gaps=has_gaps)
-        source = Source(name="recording", ok=missing.empty, columns=tuple(frame.columns), age=0.0)
-        frame = self._frame_of(frame, source)
-        frame.attrs["recording"] = query.recording.name
+        source = Source(name="recording", ok=not missing, columns=tuple(answer.columns), age=0.0)
+        answer = self._sourced(answer, source)
+        answer.attrs["recording"] = query.recording.name
         if note is not None and self.is_recorded:
-            frame.attrs["notes"][0] = frame.attrs["recorded"] = note
+            answer.attrs["notes"][0] = answer.attrs["recorded"] = note
         elif note is not None:
-            frame.attrs["notes"].append(note)
-        return frame
+            answer.attrs["notes"].append(note)
+        return answer

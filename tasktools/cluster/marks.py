@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 
-import pandas as pd
-
 from tasktools.cluster.history import Analysis
 from tasktools.core import marks
 from tasktools.core.clock import moment
 from tasktools.core.errors import BrokerError, Closed, ReadOnly
 from tasktools.core.frames import history_schemas as schemas
+from tasktools.core.lazy import pd
 from tasktools.core.marks import Mark
 from tasktools.core.models import Source
 from tasktools.core.timespans import Moment
@@ -122,4 +121,5 @@ class Marks(Analysis):
         ['at', 'text', 'who']
 
         """
-        return self._answer(records.marks, self._query(since, until), redaction=self._redaction)
+        query = self._query(since, until)
+        return self._answer(records.marks, query, redaction=self._redaction).frame()

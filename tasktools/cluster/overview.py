@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.cluster.base import ClusterBase
 from tasktools.core import known_workers, workload
 from tasktools.core.frames import schemas
 from tasktools.core.frames.schema import Schema
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 from tasktools.core.models import ClusterState, Source
 from tasktools.core.timespans import Moment
 from tasktools.core.topic_rules import check_queue_name
@@ -52,8 +53,12 @@ class Overview(ClusterBase):
         8
 
         """
+        return self.workers_table(at=at).frame()
+
+    def workers_table(self, *, at: Moment | None = None) -> Table:
+        """Return `workers` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).workers()
+            return self.at(at).workers_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         rows = [
             _row(
@@ -65,10 +70,10 @@ class Overview(ClusterBase):
             )
             for worker in sorted(state.workers, key=lambda worker: worker.worker_id)
         ]
-        frame = self._frame(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
+        table = self._table(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
         clocks = known_workers.note_of_clocks(state.workers)
-        frame.attrs["notes"] += [clocks] if clocks else []
-        return frame
+        table.attrs["notes"] += [clocks] if clocks else []
+        return table
 
     def topics(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the topics with their queues.
@@ -104,8 +109,12 @@ class Overview(ClusterBase):
         1  images       0    True
 
         """
+        return self.topics_table(at=at).frame()
+
+    def topics_table(self, *, at: Moment | None = None) -> Table:
+        """Return `topics` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).topics()
+            return self.at(at).topics_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         kept_settings, note = tasks.kept_settings(self.broker)
         known = {**state.settings, **kept_settings}
@@ -127,9 +136,9 @@ class Overview(ClusterBase):
                 )
             )
         sources = (_events(state, schemas.TOPICS), *report.sources)
-        frame = self._frame(schemas.TOPICS, rows, sources)
-        frame.attrs["notes"] += [note] if note else []
-        return frame
+        table = self._table(schemas.TOPICS, rows, sources)
+        table.attrs["notes"] += [note] if note else []
+        return table
 
     def topic_settings(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the settings of topics that the broker keeps.
@@ -165,15 +174,19 @@ class Overview(ClusterBase):
         0  emails                  4
 
         """
+        return self.topic_settings_table(at=at).frame()
+
+    def topic_settings_table(self, *, at: Moment | None = None) -> Table:
+        """Return `topic_settings` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).topic_settings()
+            return self.at(at).topic_settings_table()
         kept_settings = self.broker.topic_settings()
         rows = [
             _row(schemas.SETTINGS, settings, topic=topic, retention=settings.retention_seconds)
             for topic, settings in sorted(kept_settings.items())
         ]
         source = Source(name="broker", ok=True, columns=schemas.SETTINGS.names, age=0.0)
-        return self._frame(schemas.SETTINGS, rows, source)
+        return self._table(schemas.SETTINGS, rows, source)
 
     def active_tasks(
         self,
@@ -222,8 +235,19 @@ class Overview(ClusterBase):
         0      send  queued
 
         """
+        return self.active_tasks_table(topic, queued=queued, limit=limit, at=at).frame()
+
+    def active_tasks_table(
+        self,
+        topic: str | None = None,
+        *,
+        queued: bool = True,
+        limit: int = 1000,
+        at: Moment | None = None,
+    ) -> Table:
+        """Return `active_tasks` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).active_tasks(topic, queued=queued, limit=limit)
+            return self.at(at).active_tasks_table(topic, queued=queued, limit=limit)
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         sources = [_events(state, schemas.ACTIVE_TASKS)]
         looks: list[tasks.LookReport] = []
@@ -247,9 +271,9 @@ class Overview(ClusterBase):
         rows = [tasks.running_row(run, self._seen.get(run.task_id), now) for run in running]
         rows += [tasks.queued_row(name, message, now) for name, message in waiting]
         shown = [tasks.masked(row, self._redaction) for row in rows]
-        frame = self._frame(schemas.ACTIVE_TASKS, shown, sources)
-        frame.attrs["looks"] = [look.as_dict() for look in looks]
-        return frame
+        table = self._table(schemas.ACTIVE_TASKS, shown, sources)
+        table.attrs["looks"] = [look.as_dict() for look in looks]
+        return table
 
     def locks(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the locks that were announced and not released.
@@ -280,8 +304,12 @@ class Overview(ClusterBase):
         0  nightly  task-1
 
         """
+        return self.locks_table(at=at).frame()
+
+    def locks_table(self, *, at: Moment | None = None) -> Table:
+        """Return `locks` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).locks()
+            return self.at(at).locks_table()
         state = self._state()
         now = self._clock.time()
         rows = [
@@ -292,13 +320,13 @@ class Overview(ClusterBase):
             )
             for lock in state.locks
         ]
-        frame = self._frame(schemas.LOCKS, rows, _events(state, schemas.LOCKS))
+        table = self._table(schemas.LOCKS, rows, _events(state, schemas.LOCKS))
         if state.listening_since is not None:
-            frame.attrs["notes"] += [
+            table.attrs["notes"] += [
                 f"locks that were taken before {state.listening_since:%H:%M:%S} UTC, when this "
                 "process began to listen, are not known: they are announced only once"
             ]
-        return frame
+        return table
 
     def stats(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the cluster in one row.
@@ -326,8 +354,12 @@ class Overview(ClusterBase):
         [6]
 
         """
+        return self.stats_table(at=at).frame()
+
+    def stats_table(self, *, at: Moment | None = None) -> Table:
+        """Return `stats` as a table, which takes no pandas."""
         if at is not None:
-            return self.at(at).stats()
+            return self.at(at).stats_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         report = self.broker.topic_report(state.topics | self._named)
         live = workload.live_workers(state.workers)
@@ -355,9 +387,9 @@ class Overview(ClusterBase):
             *(tasks.total(known) if is_told else None for known in counts.values()),
             len(state.locks) if is_heard else None,
         )
-        frame = self._frame(schemas.STATS, [row], sources)
-        frame.attrs["notes"] += tasks.notes_of_totals(counts)
-        return frame
+        table = self._table(schemas.STATS, [row], sources)
+        table.attrs["notes"] += tasks.notes_of_totals(counts)
+        return table
 
 
 def _events(state: ClusterState, schema: Schema) -> Source:

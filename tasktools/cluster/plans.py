@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -17,16 +17,20 @@ from tasktools.cluster.publish import Publishing
 from tasktools.core import files
 from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.lazy import pd
 from tasktools.core.plans import Plan, Planned, Verb
 from tasktools.core.timespans import Span
 from tasktools.monitor import active_tasks, consumption
 from tasktools.replay import planner, rates, target_checks
-from tasktools.replay.outcome import MAX_FOLLOWED, Aftermath, Outcome
+from tasktools.replay.aftermath import MAX_FOLLOWED, Aftermath
 from tasktools.replay.planner import Edits
 from tasktools.replay.progress import Progress, in_background
 from tasktools.replay.ramp import Ramp, RampGuard
 from tasktools.replay.rates import ChosenRate, Rate
 from tasktools.replay.target_readers import Readers
+
+if TYPE_CHECKING:  # imported at the end of a run: it is a frame
+    from tasktools.replay.outcome import Outcome
 
 
 class Plans(Publishing):
@@ -448,7 +452,9 @@ class Plans(Publishing):
             number = in_background(
                 run.execute, run.cancelled, lambda: bar.stand_still(run.obstacle)
             )
-        return Outcome.of(self._frame_of(ledger.messages(number, plan), ()), aftermath)
+        from tasktools.replay.outcome import Outcome
+
+        return Outcome.of(self._sourced(ledger.messages(number, plan), ()), aftermath)
 
     def _aftermath_of(self, plan: Plan) -> Aftermath | None:
         """Follow the tasks of *plan* from now on: a worker may be quicker than the run."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.brokers.base import Broker, raise_unless_confirmed
@@ -14,6 +13,7 @@ from tasktools.cluster.base import ClusterBase
 from tasktools.core.errors import InvalidTask, UnknownTask
 from tasktools.core.escaping import as_shown
 from tasktools.core.frames import schemas
+from tasktools.core.lazy import pd
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import Outgoing, PublishResults, Source
 from tasktools.core.tasks import codec

@@ -6,8 +6,6 @@ import math
 from collections import deque
 from typing import Final
 
-import pandas as pd
-
 from tasktools.brokers.taps import Tapped
 from tasktools.cluster.history import Analysis, Query
 from tasktools.core import taps
@@ -15,6 +13,8 @@ from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.clock import moment
 from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.frames.messages import PublishedMessages, is_at_the_edge
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 from tasktools.core.models import Source, TaskMessage
 from tasktools.core.taps import Tap
 from tasktools.core.tasks import codec
@@ -164,20 +164,32 @@ class Tapping(Analysis):
         0  emails      send
 
         """
+        table = self.published_table(topic, since=since, until=until, limit=limit, tap=tap)
+        return table.frame()
+
+    def published_table(
+        self,
+        topic: str | None = None,
+        *,
+        since: Moment = "1h",
+        until: Moment | None = None,
+        limit: int = _MAX_MESSAGES,
+        tap: str = taps.NAME,
+    ) -> Table:
+        """Return `published` as a table, which takes no pandas."""
         if limit < 1:
             raise ValueError(f"limit is {limit}, not 1 or more.")
         if self.is_recorded:
-            frame = self._recorded(self._query(since, until), topic, limit + 1)
+            table = self._recorded(self._query(since, until), topic, limit + 1)
         else:
             start, end = self._between(since, until)
-            frame = self._tapped(tap, start, None if until is None else end, topic, limit + 1)
-        if len(frame) > limit:
-            attrs, frame = frame.attrs, frame.head(limit)
-            frame.attrs = attrs
-            frame.attrs["notes"] += [f"there is more: these are the first {limit:,}"]
-        return frame
+            table = self._tapped(tap, start, None if until is None else end, topic, limit + 1)
+        if len(table) > limit:
+            table = table.head(limit)
+            table.attrs["notes"] += [f"there is more: these are the first {limit:,}"]
+        return table
 
-    def _recorded(self, query: Query, topic: str | None, limit: int) -> pd.DataFrame:
+    def _recorded(self, query: Query, topic: str | None, limit: int) -> Table:
         return self._answer(
             records.published,
             query,
@@ -189,7 +201,7 @@ class Tapping(Analysis):
 
     def _tapped(
         self, tap: str, since: float, until: float | None, topic: str | None, limit: int
-    ) -> pd.DataFrame:
+    ) -> Table:
         rows = PublishedMessages(tap, redaction=self._redaction)
         seen: deque[TaskMessage] = deque(maxlen=MAX_TASKS)
         learn = self.broker.composer.functions.learn
@@ -215,11 +227,12 @@ class Tapping(Analysis):
 
         self.broker.read_tap(tap, receive, since=since, until=until)
         self._seen.remember(seen)
-        frame = self._frame_of(rows.frame(), Source(name="tap", ok=True, columns=_COLUMNS, age=0.0))
-        frame.attrs["tap"] = tap
-        if frame.empty:
-            frame.attrs["notes"] += [
+        source = Source(name="tap", ok=True, columns=_COLUMNS, age=0.0)
+        table = self._sourced(rows.table(), source)
+        table.attrs["tap"] = tap
+        if not len(table):
+            table.attrs["notes"] += [
                 f"{tap} has nothing of what was asked for, from {moment(since):%d %b %H:%M:%S} UTC "
                 "on; it keeps only what is published after it was made"
             ]
-        return frame
+        return table

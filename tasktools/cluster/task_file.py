@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import pandas as pd
-
 from tasktools.core.errors import InvalidTask
+from tasktools.core.lazy import pd
 
 COLUMNS: Final = ("topic", "task_name", "args", "kwargs", "headers", "priority", "ttl", "delay")
 NEEDED: Final = ("topic", "task_name")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import pandas as pd
-
 from tasktools.cluster.history import Analysis
+from tasktools.core.lazy import pd
 from tasktools.core.timespans import Moment
 from tasktools.history import tasks
 

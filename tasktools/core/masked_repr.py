@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import pandas as pd
 
+from tasktools.core.lazy import is_frame
 from tasktools.core.redaction import mask, mask_text
 
 
@@ -64,9 +64,8 @@ def rich_repr(thing: object, names: Iterable[str]) -> list[tuple[str, Any]]:
 
 def masked_repr(value: Any) -> str:
     """Return the representation of *value* without secrets; of a body and of a frame its size."""
-    match value:
-        case bytes() | bytearray() | memoryview():
-            return f"<{len(value)} bytes>"
-        case pd.DataFrame():
-            return f"<{len(value)} rows>"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if is_frame(value):
+        return f"<{len(value)} rows>"
     return mask_text(repr(mask(value)))

@@ -12,12 +12,12 @@ from html import escape
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
-import pandas as pd
 
 from tasktools.core import files, taps
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import UNTYPESET
 from tasktools.core.frames import build, schemas, words
+from tasktools.core.lazy import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import BrokerIdentity
 from tasktools.core.plurals import counted

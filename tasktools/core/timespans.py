@@ -7,13 +7,14 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-import pandas as pd
-
 from tasktools.core.arguments import is_number
+from tasktools.core.lazy import pd
 
 Moment = datetime | str | timedelta
 """A time with its zone, as ``"2026-11-24T12:00Z"``; or a span before now, as ``"2h"``."""
 _NUMBER = re.compile(r"[-+]?+[\d._]++")
+_SECONDS: Final = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "D": 86_400}
+_SIMPLE = re.compile(r"(\d{1,5}+(?:\.\d{1,6}+)?) ?(s|min|m|h|d|D)", re.ASCII)
 Span = float | str | timedelta
 """Seconds, or a span as ``"5s"``, ``"2h"`` or ``"7D"``."""
 _UNITS: Final = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -91,10 +92,14 @@ def _time(text: str) -> datetime | None:
 
 
 def _length(span: Span) -> float | None:
-    if not isinstance(span, str | timedelta):
+    if isinstance(span, timedelta):
+        return span.total_seconds()
+    if not isinstance(span, str):
         return float(span) if is_number(span) else None
-    if isinstance(span, str) and _NUMBER.fullmatch(span.strip()):  # pandas takes it for nanoseconds
+    if _NUMBER.fullmatch(span.strip()):  # pandas takes it for nanoseconds
         return None
+    if simple := _SIMPLE.fullmatch(span):  # the usual ones, without the import of pandas
+        return round(float(simple[1]) * _SECONDS[simple[2]], 6)
     try:
         return float(pd.Timedelta(span).total_seconds())
     except ValueError:

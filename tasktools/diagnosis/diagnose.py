@@ -8,7 +8,7 @@ import pandas as pd
 
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
-from tasktools.core.frames.build import sources_attr
+from tasktools.core.frames.table import sources_attr
 from tasktools.core.timespans import Moment
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.findings_frame import Findings, findings_frame

@@ -10,8 +10,9 @@ import pandas as pd
 
 from tasktools.core.clock import moment
 from tasktools.core.escaping import UNTYPESET, harmless
-from tasktools.core.frames.build import frame_from, sources_attr
+from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.diagnosis_schemas import FINDINGS, PROBLEMS
+from tasktools.core.frames.table import sources_attr
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.summary import nothing_found

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
+from tasktools.core.lazy import np
 from tasktools.history.file_checks import MAX_TIME
 from tasktools.history.series import MISSING, Columns, Window, id_of
 

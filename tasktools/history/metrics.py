@@ -6,11 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-import numpy as np
-import pandas as pd
-
 from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.frames import history_schemas as schemas
+from tasktools.core.lazy import np, pd
 from tasktools.history.intervals import CLUSTER, TOPICS, WORKERS, by_interval
 from tasktools.history.series import (
     MISSING,

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-import numpy as np
 
 from tasktools.core.duration_histogram import Histogram
+from tasktools.core.lazy import np
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import DurationReading
 from tasktools.core.series import Series

@@ -1,4 +1,4 @@
-"""Single tasks, events and messages of a recording, as frames and as values."""
+"""Single tasks, events and messages of a recording, as tables and as values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
-import pandas as pd
 
 from tasktools.brokers.mover import RawMessage
 from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.amqp.field_tables import BROKEN
 from tasktools.core.clock import moment
 from tasktools.core.fingerprints import VERSION, fingerprints
-from tasktools.core.frames import build
 from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.frames.messages import PublishedMessages
+from tasktools.core.frames.table import Table
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import Properties, TaskMessage
 from tasktools.core.redaction import Redaction
@@ -190,7 +189,7 @@ def failures(
     limit: int,
     recording: str,
     redaction: Redaction,
-) -> pd.DataFrame:
+) -> Table:
     """Return failed attempts, with their messages if these were recorded (schema `FAILURES`)."""
     params = _params(connection, window, topic, limit=limit)
     rows = select(connection, _FailureRow, _FAILURES, params, duration=DURATION)
@@ -198,7 +197,7 @@ def failures(
     numbers = sorted({pairs[row.n] for row in rows if row.n in pairs})
     by_number = {message.n: message for message in messages(connection, numbers)}
     recovered = _recovered(connection, {row.task: row.ended for row in reversed(rows)})
-    return build.frame_from(
+    return Table.of_rows(
         schemas.FAILURES,
         [
             _failure_row(row, by_number.get(pairs.get(row.n, 0)), recovered, recording, redaction)
@@ -263,7 +262,7 @@ def published(
     limit: int,
     recording: str,
     redaction: Redaction,
-) -> pd.DataFrame:
+) -> Table:
     """Return the first *limit* recorded messages (schema `PUBLISHED_MESSAGES`)."""
     params = _params(connection, window, topic, limit=limit)
     numbers = [number for (number,) in connection.execute(_PUBLISHED, params)]
@@ -278,7 +277,7 @@ def published(
             priority=None if raw is None else amqp_properties.decode(raw.properties).priority,
             size=message.size,
         )
-    return rows.frame()
+    return rows.table()
 
 
 def task_events(
@@ -289,7 +288,7 @@ def task_events(
     worker_id: str | None,
     task_id: str | None,
     redaction: Redaction,
-) -> pd.DataFrame:
+) -> Table:
     """Return the starts and ends of tasks (schema `TASK_EVENTS`)."""
     worker = id_of(connection, worker_id)
     params = _params(connection, window, topic, worker=worker, task=task_id)
@@ -313,7 +312,7 @@ def task_events(
     rows = [row for row in rows if window.since <= row[0] < window.until]
     rows.sort(key=lambda row: row[0])
     shown = [(moment(row[0] / 1000), *row[1:]) for row in rows]
-    return build.frame_from(schemas.TASK_EVENTS, shown)
+    return Table.of_rows(schemas.TASK_EVENTS, shown)
 
 
 def _events_of(row: _AttemptRow, redaction: Redaction) -> Iterator[tuple[Any, ...]]:
@@ -331,7 +330,7 @@ def _events_of(row: _AttemptRow, redaction: Redaction) -> Iterator[tuple[Any, ..
 
 def cluster_events(
     connection: sqlite3.Connection, window: Window, *, redaction: Redaction
-) -> pd.DataFrame:
+) -> Table:
     """Return the events that are not about tasks (schema `CLUSTER_EVENTS`)."""
     source = "FROM events AS t WHERE at >= ? AND at < ? ORDER BY at, n"
     rows = [
@@ -346,24 +345,24 @@ def cluster_events(
         )
         for row in select(connection, _EventRow, source, (window.since, window.until))
     ]
-    return build.frame_from(schemas.CLUSTER_EVENTS, rows)
+    return Table.of_rows(schemas.CLUSTER_EVENTS, rows)
 
 
-def marks(connection: sqlite3.Connection, window: Window, *, redaction: Redaction) -> pd.DataFrame:
+def marks(connection: sqlite3.Connection, window: Window, *, redaction: Redaction) -> Table:
     """Return what operators marked (schema `MARKS`)."""
     rows: list[_MarkRow] = []
     if has_table(connection, "marks"):
         source = "FROM marks AS t WHERE at >= ? AND at < ? ORDER BY at, mark"
         rows = select(connection, _MarkRow, source, (window.since, window.until))
     shown = [(moment(row.at / 1000), redaction.text(row.text), row.who) for row in rows]
-    return build.frame_from(schemas.MARKS, shown)
+    return Table.of_rows(schemas.MARKS, shown)
 
 
-def gaps(connection: sqlite3.Connection, window: Window) -> pd.DataFrame:
+def gaps(connection: sqlite3.Connection, window: Window) -> Table:
     """Return the intervals in which something was not recorded (schema `GAPS`)."""
     source = "FROM gaps AS t WHERE until >= ? AND since < ? ORDER BY since"
     shown = [
         (moment(row.since / 1000), moment(row.until / 1000), row.what, row.why)
         for row in select(connection, GapRow, source, (window.since, window.until))
     ]
-    return build.frame_from(schemas.GAPS, shown)
+    return Table.of_rows(schemas.GAPS, shown)

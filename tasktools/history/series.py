@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-import pandas as pd
 
 from tasktools.core.frames.schema import DTYPES, Kind, Schema
+from tasktools.core.lazy import np, pd
 from tasktools.history.file_checks import MAX_TIME
 
-Columns = dict[str, np.ndarray[Any, Any]]
+Columns = dict[str, "np.ndarray[Any, Any]"]
 
 MISSING: Final = -1
 """The value for NULL in an array; no recorded number is below 0."""

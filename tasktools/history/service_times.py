@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
-import numpy as np
-import pandas as pd
 
 from tasktools.core.duration_histogram import NOTHING, Histogram
 from tasktools.core.frames import history_schemas as schemas
+from tasktools.core.lazy import np, pd
 from tasktools.history.file_checks import Count, Real, Time
 from tasktools.history.series import (
     MISSING,

@@ -6,13 +6,13 @@ import sqlite3
 from typing import Annotated, Any, Final
 
 import msgspec
-import pandas as pd
 
 from tasktools.core.clock import moment
 from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.frames import build
 from tasktools.core.frames import history_schemas as schemas
+from tasktools.core.lazy import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.redaction import Redaction
 from tasktools.history import pairing, records

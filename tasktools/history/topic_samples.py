@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-import numpy as np
-
+from tasktools.core.lazy import np
 from tasktools.history.series import MISSING, Columns, fetch, id_of
 
 _SAMPLES: Final = """

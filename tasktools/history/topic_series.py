@@ -6,8 +6,8 @@ import sqlite3
 from typing import Final
 
 import msgspec
-import numpy as np
 
+from tasktools.core.lazy import np
 from tasktools.core.series import Series
 from tasktools.history.series import fetch
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-import pandas as pd
 from msgspec import structs
 
 from tasktools.brokers.base import Broker
@@ -17,6 +16,7 @@ from tasktools.core.clock import Clock, moment
 from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import Event, TaskEvent
+from tasktools.core.lazy import pd
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import ClusterState, Outgoing, PublishResult, RunningTask, Source
 

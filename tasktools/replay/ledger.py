@@ -13,15 +13,16 @@ import hashlib
 import os
 import socket
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import pandas as pd
-
 from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan, LedgerError, RecordingError
-from tasktools.core.frames import build, schemas
+from tasktools.core.frames import schemas
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 from tasktools.core.plans import Plan
 from tasktools.history import file_checks, sqlite_files
 from tasktools.replay import ledger_file
@@ -129,6 +130,10 @@ class Ledger:
 
     def runs(self, last: int = 100) -> pd.DataFrame:
         """Return the *last* runs, the latest first (schema `RUNS`)."""
+        return self.runs_table(last).frame()
+
+    def runs_table(self, last: int = 100) -> Table:
+        """Return `runs` as a table, which takes no pandas."""
         with self.open() as connection:
             run_rows = connection.execute(
                 "SELECT run, started_at, ended_at, ended, who, reason, verb, cluster, source, "
@@ -136,7 +141,7 @@ class Ledger:
                 (last,),
             ).fetchall()
             rows = [_run_row(row, _outcomes(connection, row[0], row[6])) for row in run_rows]
-        return build.frame_from(schemas.RUNS, rows, ledger=str(self.path))
+        return Table.of_rows(schemas.RUNS, rows, ledger=str(self.path))
 
     def source_of(self, plan_hash: str) -> str | None:
         """Return the queue from which the plan of that hash took messages, if a run tells it."""
@@ -151,6 +156,10 @@ class Ledger:
     def messages(self, run: int, plan: Plan | None = None) -> pd.DataFrame:
         """Return the messages of a run (schema `OUTCOME`), of whose *plan* it has a copy. Raises
         `LedgerError` for none."""
+        return self.messages_table(run, plan).frame()
+
+    def messages_table(self, run: int, plan: Plan | None = None) -> Table:
+        """Return `messages` as a table, which takes no pandas."""
         run = int(run)  # a frame's numbers are numpy's, which SQLite takes for bytes
         with self.open() as connection:
             row = connection.execute(
@@ -163,11 +172,12 @@ class Ledger:
             states = connection.execute(
                 "SELECT state, sends, why FROM messages WHERE run = ? ORDER BY n", (run,)
             ).fetchall()
-        frame = build.frame_of_columns(schemas.OUTCOME, _outcome_columns(plan, states))
-        frame.attrs.update(run=run, ended=ended, reason=reason, ledger=str(self.path))
-        frame.attrs["notes"] = [note] if note else []
-        frame.attrs["outcomes"] = frame["outcome"].value_counts().to_dict()
-        return frame
+        columns = _outcome_columns(plan, states)
+        table = Table(schemas.OUTCOME, columns, run=run, ended=ended, reason=reason)
+        table.attrs["ledger"] = str(self.path)
+        table.attrs["notes"] = [note] if note else []
+        table.attrs["outcomes"] = dict(Counter(table["outcome"]).most_common())
+        return table
 
 
 def _named(state: str, verb: str) -> str:

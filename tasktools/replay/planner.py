@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import pandas as pd
 from msgspec.structs import replace
 
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import exact
+from tasktools.core.lazy import pd
 from tasktools.core.plans import Change, Planned, kind_of_source
 from tasktools.core.redaction import Redaction
 from tasktools.core.tasks import edits as editing

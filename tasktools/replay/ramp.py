@@ -12,7 +12,7 @@ from tasktools.brokers.base import Broker
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.plans import Plan, Planned
 from tasktools.monitor.follow import ENDED, TaskTracker
-from tasktools.replay.outcome import DeadAgain
+from tasktools.replay.aftermath import DeadAgain
 from tasktools.replay.timing import Timing
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -460,7 +461,7 @@ def _all_of(terminal: int) -> str:
 @pytest.mark.usefixtures("server")
 def test_a_file_of_tasks_is_read_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue 11, secrets: a stranger's file may have gigabytes in one line."""
-    monkeypatch.setattr(sys.modules["tasktools.cli.main"], "_MAX_FILE_CHARS", 100)
+    monkeypatch.setattr(import_module("tasktools.cli.publish"), "_MAX_FILE_CHARS", 100)
     result = run("publish", "--from", "-", stdin="topic,task_name\n" + "x" * 200)
     assert result.exit_code == 1
     assert "more than 100 characters; nothing was published" in result.stderr

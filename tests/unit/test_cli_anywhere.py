@@ -17,8 +17,11 @@ from tests.recorded import Scene
 
 def commands(command: click.Command, *path: str) -> list[tuple[str, ...]]:
     """Return the paths of all commands."""
-    inner = command.commands if isinstance(command, click.Group) else {}
-    below = (commands(one, *path, name) for name, one in inner.items())
+    if not isinstance(command, click.Group):
+        return [path]
+    context = click.Context(command)
+    inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    below = (commands(one, *path, name) for name, one in inner.items() if one is not None)
     return [path, *(found for group in below for found in group)]
 
 

@@ -55,7 +55,7 @@ def row(
         "emails.dead", topic=topic, heard_error=heard, redaction=Redaction(reveal=reveal)
     )
     rows.add(message, b"")
-    (found,) = rows.frame().to_dict("records")
+    (found,) = rows.table().frame().to_dict("records")
     return {str(name): None if value is pd.NA else value for name, value in found.items()}
 
 
@@ -255,11 +255,11 @@ def test_errors_are_remembered_in_bounded_memory() -> None:
 def test_the_frame_has_its_schema_also_when_it_is_empty() -> None:
     dtypes = {c.name: DTYPES[c.kind] for c in DEAD_LETTERS.columns}
     rows = DeadLetters("q", topic=None, heard_error=lambda _task_id: None, redaction=Redaction())
-    assert dict(rows.frame().dtypes.astype(str)) == dtypes
+    assert dict(rows.table().frame().dtypes.astype(str)) == dtypes
     rows.add(seen(), b"")
     rows.add(seen(b"\xff", **FAILED), b"")
-    assert dict(rows.frame().dtypes.astype(str)) == dtypes
-    assert rows.frame()["topic"].tolist() == ["emails", pd.NA]
+    assert dict(rows.table().frame().dtypes.astype(str)) == dtypes
+    assert rows.table().frame()["topic"].tolist() == ["emails", pd.NA]
 
 
 def test_what_the_columns_come_from_and_what_the_look_cost_is_told() -> None:

@@ -1,20 +1,13 @@
-"""Rows to DataFrames with exactly their schema, and the notes that travel with them."""
+"""Rows to DataFrames with exactly their schema."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from tasktools.core.escaping import all_are_plain, as_shown, is_disguised
 from tasktools.core.frames.schema import DTYPES, Schema
-from tasktools.core.models import Source
-
-pd.set_option("display.html.use_mathjax", False)
-# Names, errors and arguments in frames are of strangers, and so none of it is a formula: Jupyter
-# would typeset what stands between two dollars. It is a switch of pandas for all its tables.
+from tasktools.core.lazy import np, pd
 
 
 def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> pd.DataFrame:
@@ -45,17 +38,3 @@ def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
         dtype = pd.StringDtype("python")  # the other storage would keep plain strings only
     series: pd.Series[Any] = pd.Series(values, dtype=dtype)
     return series
-
-
-def sources_attr(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
-    """Return `attrs["sources"]`: for each source its columns, whether it answered (`ok`),
-    how old it is (`age`, seconds) and what is wrong with it (`note`)."""
-    return {
-        source.name: {
-            "ok": source.ok,
-            "columns": list(source.columns),
-            "age": source.age,
-            "note": source.note,
-        }
-        for source in sources
-    }

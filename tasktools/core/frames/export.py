@@ -7,31 +7,35 @@ import io
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, Final
 
-import pandas as pd
-
 from tasktools.core.escaping import harmless
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")  # noqa: RUF001
 _NUMBER: Final = re.compile(r"[+-]?\d++(?:\.\d++)?(?:[eE][+-]?\d++)?", re.ASCII)
 
 
-def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def records(frame: pd.DataFrame | Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of *frame* as they are."""
+    if isinstance(frame, Table):
+        yield from frame.records()
+        return
     names = [str(name) for name in frame.columns]
     for values in frame.itertuples(index=False, name=None):
         yield dict(zip(names, values, strict=True))
 
 
-def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows(frame: pd.DataFrame | Table) -> list[dict[str, Any]]:
     """Return the rows of *frame* as JSON has them."""
     return [{name: plain(value) for name, value in row.items()} for row in records(frame)]
 
 
-def csv(frame: pd.DataFrame) -> str:
+def csv(frame: pd.DataFrame | Table) -> str:
     """Return *frame* as CSV with a heading: what is missing is empty, what has parts is JSON.
 
     A text that a spreadsheet would take for a formula has a quote before it, which makes it a text
@@ -39,8 +43,12 @@ def csv(frame: pd.DataFrame) -> str:
     """
     file = io.StringIO()
     writer = csv_format.writer(file, lineterminator="\n")
-    writer.writerow(frame.columns)
-    columns = [_cells(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    if isinstance(frame, Table):
+        writer.writerow(frame.schema.names)
+        columns = [[_cell(plain(value)) for value in frame[name]] for name in frame.schema.names]
+    else:
+        writer.writerow(frame.columns)
+        columns = [_cells(frame.iloc[:, place]) for place in range(frame.shape[1])]
     writer.writerows(zip(*columns, strict=True))
     return file.getvalue()
 
@@ -86,5 +94,11 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one a type
 
 
 def is_missing(value: Any) -> bool:
-    """Whether *value* is missing: `None`, NaN, `pandas.NA` or `pandas.NaT`."""
-    return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124
+    """Whether *value* is missing: `None`, NaN, `pandas.NA` or `pandas.NaT`.
+
+    >>> [is_missing(value) for value in (None, float("nan"), 0, "", [None])]
+    [True, True, False, False, False]
+    """
+    if value is None or ("pandas" in sys.modules and (value is pd.NA or value is pd.NaT)):
+        return True
+    return bool(value != value)  # noqa: PLR0124 - NaN is not itself

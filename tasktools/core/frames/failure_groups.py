@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
-import pandas as pd
-
-from tasktools.core.frames.build import frame_from
+from tasktools.core.frames.export import is_missing
 from tasktools.core.frames.schema import DTYPES
 from tasktools.core.frames.schemas import FAILURE_GROUPS
+from tasktools.core.frames.table import Table
+from tasktools.core.lazy import pd
 
 By = str | Sequence[str] | Callable[[Any], Any]
 """The key that rows are grouped by: a column, several, or a function of the row."""
 
 _TIMES: Final = ("failed_at", "last_death", "first_death", "published_at")
+_EXAMPLE: Final = ("key", "error", "error_kind", "fingerprint_why")
+_TOLD: Final = ("topic", "task_name", *_EXAMPLE)
 _KEPT_ATTRS: Final = ("cluster", "demo", "fingerprint_version")
 
 
@@ -57,109 +59,142 @@ def failure_groups(frame: pd.DataFrame, by: By = "fingerprint") -> pd.DataFrame:
             "Failures are grouped in a frame, as cluster.dead_letters() returns it, "
             f"not in a {type(frame).__name__}."
         )
-    attrs = {name: frame.attrs[name] for name in _KEPT_ATTRS if name in frame.attrs}
-    frame = frame.reset_index(drop=True)
-    keys = _keys(frame, by)
-    groups = keys.groupby(list(keys), dropna=False, sort=False).ngroup().to_numpy()
-    names = keys.astype(object)[~pd.Series(groups).duplicated()].itertuples(index=False, name=None)
-    answer = frame_from(FAILURE_GROUPS, _rows(frame, groups, map(_name, names)), **attrs)
-    return answer.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+    if callable(by):
+        keys = [_hashable(by(row)) for row in frame.itertuples(index=False, name="Row")]
+    else:
+        names = [by] if isinstance(by, str) else list(by)
+        _check(names, frame.columns)
+        keys = _keys([_values(frame[name]) for name in names])
+    columns: dict[str, list[Any]] = {
+        name: _values(frame[name]) for name in _TOLD if name in frame.columns
+    }
+    return _grouped(keys, columns, _times(frame), frame.attrs).frame()
+
+
+def group_table(table: Table, by: Sequence[str] = ("fingerprint",)) -> Table:
+    """Return what `failure_groups` does of the failures in *table*, which takes no pandas."""
+    _check(by, table.columns)
+    columns: dict[str, list[Any]] = {name: table[name] for name in _TOLD if name in table.columns}
+    times = [table[name] for name in _TIMES if name in table.columns]
+    first_known = [next(filter(None, row), None) for row in zip(*times, strict=True)]
+    return _grouped(_keys([table[name] for name in by]), columns, first_known, table.attrs)
 
 
 # --- what a row is grouped by ------------------------------------------------------------
 
 
-def _keys(frame: pd.DataFrame, by: By) -> pd.DataFrame:
-    """Return a frame of what each row is grouped by, in one or more columns."""
-    if callable(by):
-        results = [by(row) for row in frame.itertuples(index=False, name="Row")]
-        return pd.DataFrame({0: _hashables(results)})
-    names = [by] if isinstance(by, str) else list(by)
-    unknown = [str(name) for name in names if name not in frame.columns]
+def _check(names: Sequence[str], known: Iterable[Any]) -> None:
+    """Raise `ValueError` if one of *names* is none of the *known* columns."""
+    there = list(map(str, known))
+    unknown = [str(name) for name in names if str(name) not in there]
     if unknown or not names:
         raise ValueError(
             f"The frame has no column {' or '.join(unknown) or 'to group by'}; "
-            f"it has {', '.join(map(str, frame.columns)) or 'none'}."
+            f"it has {', '.join(there) or 'none'}."
         )
-    columns = [frame[name] for name in names]
-    return pd.DataFrame(
-        {n: _hashables(c) if c.dtype == object else c for n, c in enumerate(columns)}
-    )
 
 
-def _hashables(values: Iterable[Any]) -> pd.Series[Any]:
-    return pd.Series([_hashable(value) for value in values], dtype=object)
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """Return the values of a column; what is missing is `None`."""
+    missing = column.isna()
+    values = column.tolist()
+    if not missing.any():
+        return values
+    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
 
 
-def _hashable(value: Any) -> Any:
-    """Return *value*, or its text if it is a list or a dict, say."""
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value
-
-
-def _name(key: tuple[Any, ...]) -> str | None:
-    if isinstance(key[0], tuple):  # a function may return several values
-        key = key[0]
-    if all(pd.isna(part) for part in key):
-        return None
-    return " · ".join("?" if pd.isna(part) else f"{part}" for part in key)
-
-
-# --- what is said about a group ------------------------------------------------------------
-
-
-def _rows(
-    frame: pd.DataFrame, groups: np.ndarray[Any, Any], names: Iterable[str | None]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of the answer; *groups* has for each row of *frame* its group's number."""
-    counts = np.bincount(groups)
-    times = _times(frame)
-    spans = times.groupby(groups).agg(["min", "max"])
-    latest = np.empty(len(counts), dtype=np.intp)
-    order = np.argsort(times.to_numpy(dtype="datetime64[us]").view(np.int64), kind="stable")
-    latest[groups[order]] = order  # of those with one index, the last is kept
-    topics, tasks = (_distinct(frame, name, groups) for name in ("topic", "task_name"))
-    return list(
-        zip(
-            names,
-            counts.tolist(),
-            (counts / max(len(frame), 1)).tolist(),
-            spans["min"],
-            spans["max"],
-            [None if ids is None else len(ids) for ids in tasks],
-            topics,
-            _at(frame, "key", latest),
-            *(_at(frame, name, latest) for name in ("error", "error_kind", "fingerprint_why")),
-            strict=True,
-        )
-    )
-
-
-def _times(frame: pd.DataFrame) -> pd.Series[Any]:
-    """Return when each failure happened, as far as its row says."""
+def _times(frame: pd.DataFrame) -> list[Any]:
+    """Return when each failure happened (UTC, without the zone), as far as its row says."""
     dtype: Any = DTYPES["time"]
     times: pd.Series[Any] = pd.Series(pd.NaT, index=frame.index, dtype=dtype)
     for name in _TIMES:
         if name in frame.columns:
             times = times.fillna(pd.to_datetime(frame[name], utc=True).astype(dtype))
-    return times
+    values: list[Any] = times.dt.tz_localize(None).to_numpy().tolist()  # faster without it
+    return values
 
 
-def _distinct(
-    frame: pd.DataFrame, name: str, groups: np.ndarray[Any, Any]
-) -> list[list[str] | None]:
-    """Return for each group the different values that it has in a column; `None`: not known."""
-    values_by_group: list[list[str]] = [[] for _ in range(groups.max(initial=-1) + 1)]
-    if name in frame.columns:
-        pairs = pd.DataFrame({"group": groups, "value": frame[name]}).dropna().drop_duplicates()
-        pairs = pairs.sort_values("value")
-        for group, value in zip(pairs["group"], pairs["value"], strict=True):
-            values_by_group[group].append(value)
-    return [values or None for values in values_by_group]
+def _keys(columns: Sequence[Sequence[Any]]) -> list[Hashable]:
+    """Return for each row the values of *columns*."""
+    return list(zip(*map(_hashables, columns), strict=True))
 
 
-def _at(frame: pd.DataFrame, name: str, places: np.ndarray[Any, Any]) -> list[Any]:
-    return [None] * len(places) if name not in frame.columns else frame[name].iloc[places].tolist()
+def _hashables(values: Sequence[Any]) -> Sequence[Hashable]:
+    """Return *values*, or their texts if there are lists or dicts, say."""
+    try:
+        set(values)
+    except TypeError:
+        return [_hashable(value) for value in values]
+    return values
+
+
+def _hashable(value: Any) -> Hashable:
+    """Return *value*, or its text if it is a list or a dict, say; what is missing is `None`."""
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return None if is_missing(value) else value
+
+
+def _name(key: Hashable) -> str | None:
+    parts = key if isinstance(key, tuple) else (key,)
+    if all(map(is_missing, parts)):
+        return None
+    return " · ".join("?" if is_missing(part) else f"{part}" for part in parts)
+
+
+# --- what is said about a group ------------------------------------------------------------
+
+
+def _grouped(
+    keys: Sequence[Hashable],
+    columns: Mapping[str, Sequence[Any]],
+    times: Sequence[datetime | None],
+    attrs: Mapping[Any, Any],
+) -> Table:
+    """Return the groups of rows that have the same of *keys*; *columns* tell about the rows, and
+    *times* when they happened."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    rows = [
+        _row(key, places, columns, times, len(keys))
+        for key, places in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
+    kept_attrs = {name: attrs[name] for name in _KEPT_ATTRS if name in attrs}
+    return Table.of_rows(FAILURE_GROUPS, rows, **kept_attrs)
+
+
+def _row(
+    key: Hashable,
+    places: Sequence[int],
+    columns: Mapping[str, Sequence[Any]],
+    times: Sequence[datetime | None],
+    total: int,
+) -> tuple[Any, ...]:
+    """Return the row of the group whose rows are at *places*, of *total* rows."""
+    known = [time for time in map(times.__getitem__, places) if time is not None]
+    first, last = (min(known), max(known)) if known else (None, None)
+    latest = next(place for place in reversed(places) if times[place] == last)
+    topics, tasks = (_distinct(columns.get(name), places) for name in ("topic", "task_name"))
+    return (
+        _name(key),
+        len(places),
+        len(places) / total,
+        _in_utc(first),
+        _in_utc(last),
+        None if tasks is None else len(tasks),
+        topics,
+        *(columns[name][latest] if name in columns else None for name in _EXAMPLE),
+    )
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _distinct(values: Sequence[Any] | None, places: Iterable[int]) -> list[Any] | None:
+    """Return the different ones of *values* at *places*; `None`: not known."""
+    known = {values[place] for place in places} - {None} if values is not None else None
+    return sorted(known) if known else None

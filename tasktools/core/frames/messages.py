@@ -10,11 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-import pandas as pd
-
 from tasktools.core.amqp import failure_headers, replay_header, x_death
 from tasktools.core.fingerprints import VERSION, Fingerprint, fingerprint, fingerprints
-from tasktools.core.frames import build, history_schemas, schemas
+from tasktools.core.frames import history_schemas, schemas
+from tasktools.core.frames.table import Table
 from tasktools.core.models import Failure, SeenMessage, TaskMessage
 from tasktools.core.redaction import Redaction
 
@@ -52,11 +51,9 @@ class DeadLetters:
         for append, value in zip(self._appends, self._row(message), strict=True):
             append(value)
 
-    def frame(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """Return them (schema `DEAD_LETTERS`)."""
-        frame = build.frame_of_columns(schemas.DEAD_LETTERS, self._columns)
-        frame.attrs["fingerprint_version"] = VERSION
-        return frame
+        return Table(schemas.DEAD_LETTERS, self._columns, fingerprint_version=VERSION)
 
     def _row(self, message: SeenMessage) -> tuple[Any, ...]:
         task, failure = message.task, _failure(message)
@@ -211,9 +208,9 @@ class PublishedMessages:
         for append, value in zip(self._appends, row, strict=True):
             append(value)
 
-    def frame(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """Return the messages (schema `PUBLISHED_MESSAGES`)."""
-        return build.frame_of_columns(history_schemas.PUBLISHED_MESSAGES, self._columns)
+        return Table(history_schemas.PUBLISHED_MESSAGES, self._columns)
 
 
 def is_at_the_edge(published_at: datetime | None, since: float, until: float) -> bool:

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-import pandas as pd
-
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import exact
+from tasktools.core.frames.export import is_missing
+from tasktools.core.lazy import np
 from tasktools.core.models import Properties
 from tasktools.core.redaction import DEFAULT, MASKED, Masked, Redaction
 from tasktools.core.tasks import codec, compression
@@ -237,8 +236,7 @@ def before_after(
 def _before(row: Mapping[str, Any], path: str) -> Any:
     field, *inner = path.split(".")
     value = row.get(field)
-    is_known = isinstance(value, list | dict) or not pd.isna(value)
-    return _at(value, inner) if is_known else NOT_KNOWN
+    return NOT_KNOWN if is_missing(value) else _at(value, inner)
 
 
 def _after(path: str, value: Any, rules: Redaction) -> Any:

@@ -17,7 +17,8 @@ from tasktools.core.errors import QueueNotFound, TaskToolsError
 from tasktools.core.models import Properties, SeenMessage
 from tasktools.core.plans import Plan
 from tasktools.core.redaction import Redaction
-from tasktools.replay.outcome import Outcome, causes, is_settled
+from tasktools.replay.aftermath import causes, is_settled
+from tasktools.replay.outcome import Outcome
 from tasktools.widgets.dead_letters.requests import (
     ImpactInputs,
     ImpactResult,

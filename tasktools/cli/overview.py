@@ -1,0 +1,103 @@
+"""The commands that show the cluster as it is: its totals, workers, topics and tasks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+import tasktools
+from tasktools.cli import output, render
+from tasktools.cli.connection_options import Access, with_access, with_at, with_json
+from tasktools.core.frames import export, schemas
+from tasktools.core.frames.diagnosis_schemas import PROBLEMS
+
+_HOW_TO_KNOW: Final = (
+    "tasktools failures --watch 60s listens from now on, tasktools record keeps all"
+)
+
+
+@click.command()
+@with_at
+@with_json
+@with_access
+def status(access: Access, *, at: str | None, as_json: bool) -> None:
+    """Show totals of the cluster (workers, load, messages) and what is worst."""
+    with access.cluster() as cluster:
+        table = cluster.stats_table(at=at)
+        failed = sum(count or 0 for count in cluster.workers_table(at=at)["failed"])
+        findings = tasktools.diagnose(cluster, at=at, settle=0)
+        is_recorded = "recorded" in table.attrs
+    if failed:
+        how = "tasktools failures" if is_recorded else _HOW_TO_KNOW
+        table.attrs["notes"] += [f"{failed:,} tasks failed since the workers started; why: {how}"]
+    if table["dead_letter"][0] and not is_recorded:
+        table.attrs["notes"] += ["why messages are dead letters: tasktools dead TOPIC"]
+    if as_json:
+        worst = findings[findings["verdict"].isin(PROBLEMS)].head(1)
+        output.write(render.document(table, worst=next(iter(export.rows(worst)), None)))
+        return
+    output.answer(table, schemas.STATS, as_json=False, render=render.facts)
+    output.write(render.harmless(findings.attrs["headline"]))
+
+
+@click.command()
+@with_at
+@with_json
+@with_access
+def workers(access: Access, *, at: str | None, as_json: bool) -> None:
+    """Show the workers, including those that died within the last hour."""
+    with access.cluster() as cluster:
+        table = cluster.workers_table(at=at)
+    output.answer(table, schemas.WORKERS, as_json=as_json)
+
+
+@click.command()
+@click.argument("names", metavar="[TOPIC]...", nargs=-1)
+@with_at
+@with_json
+@with_access
+def topics(access: Access, names: tuple[str, ...], *, at: str | None, as_json: bool) -> None:
+    """Show the topics: their queues, their load, their dead letters.
+
+    Without the management API only topics that workers mention can be found; with a TOPIC,
+    only that one is shown, in any case.
+    """
+    with access.cluster(names) as cluster:
+        table = cluster.topics_table(at=at)
+    if names:
+        table = table.at(n for n, topic in enumerate(table["topic"]) if topic in names)
+    output.answer(table, schemas.TOPICS, as_json=as_json)
+
+
+@click.command()
+@click.argument("topic", required=False)
+@click.option(
+    "--queued/--no-queued",
+    default=True,
+    help="Look at the queues, too (default); this marks messages redelivered.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 65_535),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many queued tasks of a topic to look at.",
+)
+@with_at
+@with_json
+@with_access
+def tasks(
+    access: Access,
+    topic: str | None,
+    *,
+    queued: bool,
+    limit: int,
+    at: str | None,
+    as_json: bool,
+) -> None:
+    """Show running and queued tasks, of TOPIC or of all topics."""
+    with access.cluster() as cluster:
+        table = cluster.active_tasks_table(topic, queued=queued, limit=limit, at=at)
+    output.answer(table, schemas.ACTIVE_TASKS, as_json=as_json)
