@@ -39,7 +39,7 @@ SECTIONS: Final = {
     "2days": Section("The need, from two days", _needs(2.0), 50, 7_000),
     "day": Section("The need, from a day", _needs(1.0), 50, 7_000),
     "balance": Section("The need, recorded without messages", _text(needs.balance), 10, 7_000),
-    "pool": Section("Waits on a real node", _text(real_pool.section), 2, 11),
+    "pool": Section("Waits on a real node", _text(real_pool.section), 4, 31),
     "drains": Section("Drain forecasts of ten kinds", drains.section, 40, 5_000),
     "real-drains": Section("Drains on a real node, 3.10", real_drains.section, 10, 100),
     "replays": Section(replays.TITLE, replays.section, 20, 7_000),
