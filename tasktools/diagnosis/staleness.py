@@ -41,17 +41,20 @@ def stale_sources(facts: Facts) -> dict[str, str]:
     """
     stale = {}
     events = facts.state.events
-    if facts.heard_since is not None:
-        if not events.ok:
-            stale["events"] = events.note or "no events are received"
-        elif not facts.is_recorded and (events.age or 0.0) > MAX_EVENT_LAG:
-            stale["events"] = f"the events are {in_words(events.age or 0.0)} behind"
+    if not events.ok:  # what was heard last is of before
+        stale["events"] = events.note or "no events are received"
+    elif facts.heard_since is not None and not facts.is_recorded and _lag(facts) > MAX_EVENT_LAG:
+        stale["events"] = f"the events are {in_words(_lag(facts))} behind"
     for source in facts.sources:
         if source.name == "management" and (source.age or 0.0) > MAX_SAMPLE_AGE:
             stale["management"] = (
                 f"the statistics of the management API are {in_words(source.age or 0.0)} old"
             )
     return stale
+
+
+def _lag(facts: Facts) -> float:
+    return facts.state.events.age or 0.0
 
 
 def without_stale_sources(facts: Facts) -> Facts:

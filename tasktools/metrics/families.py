@@ -203,7 +203,7 @@ def samples_of(reading: Reading) -> Samples:
         ],
         **_of_cluster(facts),
         **_of_topics(reading, shown),
-        **_of_workers(workers),
+        **_of_workers(workers if facts.state.events.ok else ()),
         "tasktools_findings": list(_findings(reading.rows)),
     }
 
@@ -223,7 +223,7 @@ def samples_of_counts(counts: Mapping[str, Mapping[str, int]], topics: Iterable[
 
 def _of_cluster(facts: Facts) -> Samples:
     state = facts.state
-    if not (state.events.ok or state.workers):
+    if not state.events.ok:
         return {}
     live = workload.live_workers(state.workers)
     states = Counter(worker.state for worker in state.workers)

@@ -232,3 +232,16 @@ def test_rules_do_not_see_a_stale_source() -> None:
     }
     judge(facts, rules=[each])
     assert seen[1] == facts
+
+
+def test_what_was_heard_before_the_broker_went_away_is_not_judged() -> None:
+    """After 20 s its tasks had all hung, as nobody could tell that they ended."""
+    running = [make.running(f"t{n}", age=60.0) for n in range(4)]
+    ended = make.ends(60, until=make.NOW - 60)
+    busy = make.facts(workers=[make.worker(running=4)], running=running, ends=ended)
+    assert "workers_hung" in {row.check for row in judge(busy).rows if row.severity}
+    away = Source(name="events", ok=False, note="no events for 60 s")
+    state = replace(busy.state, events=away)
+    rows = judge(replace(busy, state=state, heard_since=None)).rows
+    verdicts = {row.check: row.verdict for row in rows}
+    assert {"found", "suspected"}.isdisjoint(verdicts.values())

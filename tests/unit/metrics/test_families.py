@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import SOLUTIONS
-from tasktools.core.models import Source
+from tasktools.core.models import Source, Worker
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
 from tasktools.metrics.families import (
@@ -55,14 +56,16 @@ def test_a_topic_has_what_is_known_of_it() -> None:
     assert samples["tasktools_capacity_tasks"] == [((), 5)]
 
 
-def test_without_events_nothing_is_said_of_workers() -> None:
-    deaf = {"events": Source(name="events", ok=False), "workers": (), "settled": False}
+@pytest.mark.parametrize("heard_before", [(), (make.worker(running=2),)])
+def test_without_events_nothing_is_said_of_workers(heard_before: tuple[Worker, ...]) -> None:
+    deaf = {"events": Source(name="events", ok=False), "workers": heard_before, "settled": False}
     samples = read(make.facts(make.topic(queued=7), state=deaf))
     assert samples["tasktools_topic_queued_messages"] == [(("emails",), 7)]
     for name in ("running_tasks", "capacity_tasks", "utilisation_ratio"):
         assert not samples.get(f"tasktools_topic_{name}")
         assert not samples.get(f"tasktools_{name}")
     assert "tasktools_workers" not in samples
+    assert not samples["tasktools_worker_running_tasks"]
 
 
 def test_a_topic_without_workers_has_no_capacity_and_no_utilisation() -> None:
