@@ -32,11 +32,11 @@ _MIN_COVERED: Final = 1800.0
 
 def topic_samples(connection: sqlite3.Connection, topic: str, since: int, until: int) -> Columns:
     """Return the samples of *topic* from *since* to *until* (ms), in order: `at`, `queued`,
-    `capacity`, `limit` (-1 for missing), and the tasks that `began` and `ended` since the sample
-    before."""
+    `capacity`, `consumers`, `limit` (-1 for missing), and the tasks that `began` and `ended` since
+    the sample before."""
     return fetch(
         connection,
-        "at:i queued:f? capacity:f? limit:f? began:f ended:f",
+        "at:i queued:f? capacity:f? consumers:f? limit:f? began:f ended:f",
         _SAMPLES,
         {"topic": id_of(connection, topic), "since": since, "until": until},
         at="at + span",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -123,6 +123,9 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
     with cluster.observed() as observation:
         at, recent = round(observation.sample.at, 3), observation.recent
         reading = read(recent, topic, at, timing)
+        if observation.sample.report is None:
+            reason = observation.sample.why or "it does not say why"
+            reading = replace(reading, bins=None, why=f"the broker did not answer: {reason}")
         if level is None:
             level = max(usual_depth(recent, topic) or 0.0, _MIN_LEVEL)
         level = float(level)
@@ -133,6 +136,8 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
             ledger = Ledger()
             if reading.bins is not None or ledger.path.exists():
                 with opened(ledger, observation.address) as log:
+                    if not cluster.is_recorded:
+                        log.forget_from(at + timing.longest_step)
                     _score(log, recent, at, timing, rng)
                     past = log.past(at)
                     made = _made(reading, level, timing, past, rng)

@@ -103,6 +103,12 @@ class ForecastLog:
             pinball=float(np.mean([row.pinball for row in rows])),
         )
 
+    def forget_from(self, at: float) -> None:
+        """Delete forecasts made after *at*, which is now: the clock was set back, and what comes at
+        their time is not what they foresaw."""
+        sql = "DELETE FROM forecasts WHERE cluster = ? AND made_at > ? AND scored_at IS NULL"
+        self._connection.execute(sql, (self._address, at))
+
     def waiting(self, at: float) -> dict[str, float]:
         """Return the topics with forecasts made before *at* that are not scored yet, and up to when
         (s since the epoch) each was looked at."""

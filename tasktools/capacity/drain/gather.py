@@ -22,6 +22,8 @@ _SHAPE_SECONDS: Final = 28 * DAY
 _MIN_SHAPE_HOURS: Final = 42
 """Recorded hours from which on the hour of the day is known: nearly two days."""
 _MIN_RATE_SHARE: Final = 0.02
+_CATCH_UP_SECONDS: Final = 5.0
+"""After a gap of the events, in which workers send at once what they could not send before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def _known_bins(
     is_known: BoolArray = (begins >= times[0] - 1e-6) & (begins < times[-1])
     steps = np.diff(times)
     wide = np.flatnonzero(steps > longest_step)
-    holes = [*gaps, *zip(times[wide].tolist(), times[wide + 1].tolist(), strict=True)]
+    late = ((since, until + _CATCH_UP_SECONDS) for since, until in gaps)
+    holes = [*late, *zip(times[wide].tolist(), times[wide + 1].tolist(), strict=True)]
     for since, until in holes:
         is_known &= (ends <= since) | (begins >= until)
     return is_known
@@ -147,11 +150,13 @@ def _depths(samples: Columns) -> Series:
 
 
 def _slots(samples: Columns) -> FloatArray:
-    """Return how many tasks of the topic may run at once: the slots of its workers, its limit."""
+    """Return how many tasks of the topic may run at once: the slots of its workers, its limit; none
+    where the broker has no consumer, which it knows before a worker is missed."""
     capacity, limit = samples["capacity"], samples["limit"]
     is_limited = (limit != MISSING) & (limit > 0)
     slots = np.where(is_limited, np.minimum(capacity, limit), capacity)
-    return np.where(capacity == MISSING, np.nan, slots)
+    is_left = (samples["consumers"] == 0) & (samples["began"] == 0)
+    return np.where(is_left, 0.0, np.where(capacity == MISSING, np.nan, slots))
 
 
 def _last(values: FloatArray) -> float | None:

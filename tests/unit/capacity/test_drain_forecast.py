@@ -13,6 +13,8 @@ import pytest
 import tasktools as tt
 from tasktools.capacity.drain.bins import Timing
 from tasktools.capacity.drain.drain_forecast import answer_of, score_waiting
+from tasktools.capacity.drain.forecast_log import opened as log_of
+from tasktools.replay.ledger import Ledger
 from tests.capacity.recordings import Sample, record
 from tests.recorded import START
 
@@ -107,6 +109,40 @@ def test_a_time_without_events_is_no_time_without_arrivals(tmp_path: Path) -> No
     connection.close()
     with tt.connect(f"sqlite:///{tmp_path / 'r.db'}") as cluster:
         assert row(cluster)["completions"] == pytest.approx(10, rel=0.1)
+
+
+def test_what_comes_all_at_once_after_an_alarm_did_not_arrive_then(tmp_path: Path) -> None:
+    """Workers send after it what they could not send: 7,200 tasks began in a moment, it seemed."""
+    record(tmp_path / "r.db", TOPIC, draining(1200))
+    since, until, now = (round(1000 * (START + at)) for at in (265, 1165, 1170))
+    with sqlite3.connect(tmp_path / "r.db") as connection:
+        connection.execute("INSERT INTO gaps VALUES (?, ?, 'events', 'alarm')", (since, until))
+        connection.execute(
+            "UPDATE topic_samples SET began = 0, done = 0 WHERE at > ? AND at <= ?", (since, until)
+        )
+        connection.execute(
+            "UPDATE topic_samples SET began = 7250, done = 9050 WHERE at = ?", (now,)
+        )
+    connection.close()
+    with tt.connect(f"sqlite:///{tmp_path / 'r.db'}") as cluster:
+        made = row(cluster)
+    assert made["arrivals"] == pytest.approx(8, rel=0.1)
+    assert made["completions"] == pytest.approx(10, rel=0.1)
+
+
+def test_a_topic_that_the_broker_knows_no_consumer_of_is_left_at_once(tmp_path: Path) -> None:
+    """Its workers were killed, and are missed after 30 s only."""
+    standing = [(at, 2000.0, 0.0, 0.0, 8.0) for at in range(1000, 1010, 5)]
+    with opened(tmp_path / "r.db", [*draining(1000), *standing]) as cluster:
+        assert row(cluster)["slots"] == 8
+        with sqlite3.connect(tmp_path / "r.db") as connection:
+            connection.execute(
+                "UPDATE topic_samples SET consumers = 0 WHERE at >= ?", (1000 * (START + 1000),)
+            )
+        connection.close()
+        made = row(cluster)
+    assert made["slots"] == 0
+    assert made["note"].startswith("will not end: no worker takes this topic")
 
 
 def test_a_purge_is_no_time_without_arrivals(tmp_path: Path) -> None:
@@ -270,6 +306,22 @@ def test_a_ledger_with_forecasts_that_nobody_wrote_is_not_believed(
         frame = tt.drain_forecast(cluster.at("3min"), TOPIC)
     assert any("is not stored" in note for note in frame.attrs["notes"])
     assert len(tt.ledger()) == 0
+
+
+def test_forecasts_of_a_time_that_a_clock_set_back_brings_again_are_deleted(
+    tmp_path: Path, ledger_file: Path
+) -> None:
+    """What comes then is another drain."""
+    with opened(tmp_path / "r.db", draining(2400)) as cluster:
+        row(cluster, "30min")
+        with cluster.observed() as observation:
+            address, at = observation.address, observation.sample.at
+        with log_of(Ledger(), address) as log:
+            assert log.waiting(at).keys() == {TOPIC}
+            log.forget_from(at)
+            assert log.waiting(at).keys() == {TOPIC}
+            log.forget_from(at - 3600)
+            assert log.waiting(at) == {}
 
 
 def test_a_live_cluster_is_forecast_from_what_was_sampled(tmp_path: Path) -> None:
