@@ -4,6 +4,9 @@
 	browser faults capacity bench-sample bench chaos coverage test-versions docs clean
 .SILENT:
 .DELETE_ON_ERROR:
+# Tests start hundreds of processes, and pytest rewrites each module of the tests in each of its
+# own: compiled once, read by all.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
@@ -23,7 +26,7 @@ demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser
 	scripts/system-deps
-	$(MAKE) lint types
+	$(MAKE) -j 2 lint types
 	$(MAKE) -j 2 unit integration # the latter mostly waits
 	$(MAKE) bench-sample # with both cores for itself
 
