@@ -10,22 +10,27 @@ import pandas as pd
 
 T = TypeVar("T")
 
-_PAUSE: Final = 0.02
+_SHORTEST_PAUSE_SECONDS: Final = 0.02
+_LONGEST_PAUSE_SECONDS: Final = 0.2
+_PAUSE_PER_SECOND: Final = 0.05  # how late an answer may be seen, of the time that it took
 
 
 def eventually(predicate: Callable[[], T | None], timeout: float = 30.0) -> T:
     """Call *predicate* until its answer is true, and return that; fail after *timeout* s.
 
-    A missing value of a frame (`pandas.NA`) is no answer yet.
+    A missing value of a frame (`pandas.NA`) is no answer yet. What takes long is asked for less
+    often: a question to the management API takes processor time from what is waited for.
 
     >>> eventually(lambda: 6 * 7)
     42
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
         answer = predicate()
         if answer is not pd.NA and answer:
             return answer
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= timeout:
             raise AssertionError(f"not within {timeout:g} s; the last answer was {answer!r}")
-        time.sleep(_PAUSE)
+        pause = max(_SHORTEST_PAUSE_SECONDS, waited * _PAUSE_PER_SECOND)
+        time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
