@@ -34,10 +34,14 @@ def outside() -> Outside:
 
 @pytest.fixture
 def page(browser: Browser, outside: Outside) -> Iterator[Page]:
-    """A page without cookies or storage of another test."""
+    """A page without cookies or storage of another test; it leaves no kernel behind, with a demo
+    that goes on for as long as the others are tested."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(60_000)
     page = context.new_page()
     outside.watch(page)
-    yield page
-    context.close()
+    try:
+        yield page
+        page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+    finally:
+        context.close()
