@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -38,8 +38,10 @@ def patterns() -> tuple[Found, ...]:
 
 def _patterns(path: Path) -> Iterator[Found]:
     source = path.read_text(encoding="utf-8")
-    tree = ast.parse(source)
     assert "from re import" not in source, f"{path}: use re.…, so that the pattern is found"
+    if not re.search(r"\bre\.\w", source):  # a tree takes long
+        return
+    tree = ast.parse(source)
     calls = [
         node
         for node in ast.walk(tree)
@@ -78,13 +80,21 @@ def _name_of(call: ast.Call, names: dict[int, str], tree: ast.AST) -> str | None
     return None
 
 
-@cache
 def _methods(name: str) -> tuple[str, ...]:
     if name.startswith("="):  # the name is of the method already
         return (name[1:],)
-    uses = re.compile(rf"\b{name}\.(findall|finditer|fullmatch|match|search|split|subn?)\b")
-    sources = (path.read_text(encoding="utf-8") for path in _PACKAGE.rglob("*.py"))
-    return tuple(sorted({use for source in sources for use in uses.findall(source)}))
+    return tuple(sorted(_uses()[name]))
+
+
+@cache
+def _uses() -> defaultdict[str, set[str]]:
+    """Return the methods of patterns that the package calls, by the name before the dot."""
+    called = re.compile(r"\b(\w+)\.(findall|finditer|fullmatch|match|search|split|subn?)\b")
+    uses: defaultdict[str, set[str]] = defaultdict(set)
+    for path in _PACKAGE.rglob("*.py"):
+        for name, method in called.findall(path.read_text(encoding="utf-8")):
+            uses[name].add(method)
+    return uses
 
 
 def _value(node: ast.expr) -> Any:
