@@ -18,7 +18,7 @@ from rich.text import Text
 
 from tasktools.cli.columns import DISPENSABLE
 from tasktools.core import escaping
-from tasktools.core.frames import schemas
+from tasktools.core.frames import caption, schemas
 from tasktools.core.frames.export import is_missing, plain, records, rows
 from tasktools.core.frames.history_schemas import PUBLISHED_MESSAGES
 from tasktools.core.frames.schema import Column, Schema
@@ -216,10 +216,4 @@ def _fields(frame: Answer, more: Mapping[str, Any]) -> dict[str, Any]:
 
 def remarks(frame: Answer) -> list[str]:
     """Return the remarks on *frame*: its notes, and looks that were not harmless."""
-    notes = [str(note) for note in frame.attrs.get("notes", ())]
-    costly: dict[str, list[str]] = {}
-    for look in frame.attrs.get("looks", ()):
-        if not look["refused"] and look["cost"] != "harmless":
-            costly.setdefault(f"{look['cost']}: {look['why']}", []).append(str(look["queue"]))
-    notes += [f"looking at {', '.join(queues)} {cost}" for cost, queues in costly.items()]
-    return [harmless(note) for note in notes]
+    return caption.remarks(frame.attrs)

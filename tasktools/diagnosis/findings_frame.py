@@ -3,56 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
 from tasktools.core.clock import moment
-from tasktools.core.escaping import UNTYPESET, harmless
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.diagnosis_schemas import FINDINGS, PROBLEMS
+from tasktools.core.frames.frame import Frame
 from tasktools.core.frames.table import sources_attr
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.summary import nothing_found
 
-_SHOWN: Final = (
-    *("verdict", "severity", "check", "subject", "finding", "because"),
-    *("since", "effect", "remedy", "call"),
-)
-_BRIEF: Final = ("severity", "check", "subject", "finding")
-_MAX_CHARS: Final = 200
 
-
-class Findings(pd.DataFrame):
-    """The frame of `diagnose`; whatever is made of it is a plain frame.
+class Findings(Frame):
+    """The frame of `diagnose`; whatever is made of it is a frame as all others.
 
     Shown are the rows that are found or suspected, without the columns of numbers, and
     ``attrs["summary"]`` for the others.
     """
 
-    def __repr__(self) -> str:
-        shown = self._shown()
-        brief = shown[list(_BRIEF)]
-        table = self._nothing() if shown.empty else brief.to_string(max_colwidth=_MAX_CHARS)
-        return f"{table}\n{harmless(self._summary())}"
+    _schema = FINDINGS
 
-    def _repr_html_(self) -> str:
-        shown = self._shown()
-        with pd.option_context("display.max_colwidth", None):
-            table = f"<div>{self._nothing()}</div>" if shown.empty else shown.to_html(escape=True)
-        return f"{table}<div {UNTYPESET}>{escape(harmless(self._summary()))}</div>"
-
-    def _shown(self) -> pd.DataFrame:
-        frame = pd.DataFrame(self)
-        return frame.loc[frame["verdict"].isin(PROBLEMS), list(_SHOWN)]
+    def _part(self) -> pd.DataFrame:
+        return self.loc[self["verdict"].isin(PROBLEMS), list(FINDINGS.main)]
 
     def _nothing(self) -> str:
         return f"{nothing_found(self['verdict']).capitalize()}."
-
-    def _summary(self) -> str:
-        return str(self.attrs.get("summary", ""))
 
 
 def findings_frame(rows: Iterable[Row], facts: Facts) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasktools.core.frames.build import framed
 from tasktools.core.frames.schema import DTYPES, Kind, Schema
 from tasktools.core.lazy import np, pd
 from tasktools.history.file_checks import MAX_TIME
@@ -147,7 +148,7 @@ def _id_of(connection: sqlite3.Connection, name: str) -> int:
 
 def frame_of(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
     """Return *columns* as a frame of *schema*: times in ms, spans in seconds, -1 for missing."""
-    return pd.DataFrame({c.name: _typed(c.kind, columns[c.name]) for c in schema.columns})
+    return framed(schema, {c.name: _typed(c.kind, columns[c.name]) for c in schema.columns})
 
 
 def _typed(kind: Kind, values: Any) -> Any:

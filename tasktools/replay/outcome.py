@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.frames.frame import Frame
+from tasktools.core.frames.schemas import OUTCOME
 from tasktools.replay.aftermath import Aftermath
 
 
-class Outcome(pd.DataFrame):
+class Outcome(Frame):
     """The outcome of each message of a run (schema `OUTCOME`), and a way to follow the tasks.
 
-    It is a `DataFrame`; what is made of it (rows, columns, copies) is a plain one.
+    It is a `DataFrame`; what is made of it (rows, columns, copies) does not follow them.
     """
 
+    _schema = OUTCOME
     _aftermath: Aftermath | None = None
-
-    @property
-    def _constructor(self) -> Callable[..., pd.DataFrame]:
-        return pd.DataFrame
 
     @classmethod
     def of(cls, frame: pd.DataFrame, aftermath: Aftermath | None) -> Outcome:

@@ -89,6 +89,6 @@ def test_names_in_a_frame_are_neither_typeset_nor_disguised(
 
     assert shown.locator("mjx-container").count() == 0
     assert r"pay$\alpha^2$" in shown.inner_text()
-    assert r"{'a\u202eb': '$y_1$'}" in shown.inner_text()
+    assert r'{"a\u202eb": "$y_1$"}' in shown.inner_text()
     odd_names = "odd.peek(odd.topics()['topic'][0])['task_name'].tolist()"
     assert r"x^2" in run_code(page, odd_names).inner_text()  # a name from a frame works

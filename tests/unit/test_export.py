@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pandas as pd
 import pytest
 
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import as_shown, harmless
 from tasktools.core.frames import build, export
 from tasktools.core.frames.history_schemas import FAILURES, QUEUE_DEPTH
 from tasktools.core.frames.schema import DTYPES, Schema
@@ -58,3 +59,9 @@ def test_columns_of_every_kind_are_written_as_json_has_them(schema: Schema) -> N
 def test_values_that_are_equal_and_not_the_same_are_written_as_they_are() -> None:
     frame = pd.DataFrame({"args": pd.Series([1, True, 1.0, "1", None], dtype=object)})
     assert export.csv(frame) == 'args\n1\nTrue\n1.0\n1\n""\n'
+
+
+def test_a_disguised_name_in_a_message_is_exact_in_json() -> None:
+    """Its escape was escaped once more."""
+    value = as_shown({"a\u202eb": "c\u202ed"})
+    assert json.dumps(export.plain(value)) == '{"a\\u202eb": "c\\u202ed"}'

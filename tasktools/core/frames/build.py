@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasktools.core.escaping import all_are_plain, as_shown, is_disguised
@@ -20,12 +20,22 @@ def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> p
 
 def frame_of_columns(schema: Schema, columns: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return *columns*, each with its values, in the schema's order, as a frame of *schema*."""
-    return pd.DataFrame(
+    return framed(
+        schema,
         {
             column.name: _series(list(values), DTYPES[column.kind])
             for column, values in zip(schema.columns, columns, strict=True)
-        }
+        },
     )
+
+
+def framed(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return *columns*, which have the types of *schema*, as a frame that is shown as such."""
+    from tasktools.core.frames.frame import Frame  # a class of pandas'
+
+    frame = Frame(columns)
+    frame._schema = schema  # noqa: SLF001
+    return frame
 
 
 def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.schema import Alarm, Column, Schema
 
 _TOPIC: Final = Column("topic", "name", "name of the topic", "samples")
 
@@ -91,6 +91,7 @@ QUALITY: Final = Schema(
         Column("ok", "flag", "whether it does; missing: not known", "-"),
         Column("note", "text", "in words, what it means for an answer; missing: nothing", "-"),
     ),
+    alarms=(Alarm("ok", "warning", (False,)),),
 )
 
 DRAIN_FORECAST: Final = Schema(

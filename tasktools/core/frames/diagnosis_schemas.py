@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.schema import Alarm, Column, Schema
 
 PROBLEMS: Final = ("found", "suspected")
 """Verdicts of findings on what is wrong, or may be; the certain ones first."""
@@ -64,6 +64,15 @@ FINDINGS: Final = Schema(
         Column("needs", "names", "list of the sources that it rests on", "-"),
         Column("age", "span", "age of the oldest source that was used", "-"),
     ),
+    alarms=(
+        Alarm("severity", "critical", ("critical",)),
+        Alarm("severity", "warning", ("warning",)),
+    ),
+    ordered=True,
+    main=(
+        *("severity", "check", "subject", "finding", "verdict", "because"),
+        *("since", "effect", "remedy", "call"),
+    ),
 )
 
 TOPIC_STATES: Final = Schema(
@@ -89,6 +98,10 @@ TOPIC_STATES: Final = Schema(
         Column("empty_in", "span", "while draining: until the queue is empty", "samples"),
         Column("window", "span", "what was judged", "samples"),
         Column("samples", "count", "samples in it", "samples"),
+    ),
+    alarms=(
+        Alarm("state", "critical", ("stopped", "stalled")),
+        Alarm("state", "warning", ("falling behind",)),
     ),
 )
 
@@ -138,6 +151,11 @@ TIMELINE: Final = Schema(
         Column("details", "object", "dict of what else is known of it", "-"),
     ),
     main=("at", "until", "kind", "severity", "sentence"),
+    alarms=(
+        Alarm("severity", "critical", ("critical",)),
+        Alarm("severity", "warning", ("warning",)),
+    ),
+    ordered=True,
 )
 
 SCHEMAS: Final = (FINDINGS, TOPIC_STATES, TIMELINE)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, Final
 
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import exact, harmless
 from tasktools.core.frames.table import Table
 from tasktools.core.lazy import pd
 
@@ -78,7 +78,10 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one a type
         case float():
             return value if math.isfinite(value) else None if math.isnan(value) else str(value)
         case dict():
-            return {str(key): plain(item) for key, item in value.items()}
+            return {
+                exact(key) if isinstance(key, str) else str(key): plain(item)
+                for key, item in value.items()
+            }
         case list() | tuple():
             return [plain(item) for item in value]
         case _ if is_missing(value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.schema import Alarm, Column, Schema
 
 _TOPIC: Final = Column("topic", "name", "name of the topic", "samples")
 _AT: Final = Column("at", "time", "when it was sampled; with `every`, start of the interval", "-")
@@ -148,6 +148,11 @@ TASK_EVENTS: Final = Schema(
         Column("error_type", "name", "class of the error", "events"),
         Column("error", "text", "text of the error", "events"),
     ),
+    alarms=(
+        Alarm("event", "critical", ("lost",)),
+        Alarm("event", "warning", ("failed",)),
+    ),
+    ordered=True,
 )
 
 TASKS: Final = Schema(
@@ -200,6 +205,11 @@ TASKS: Final = Schema(
         Column("kwargs", "object", "keyword arguments", "messages"),
         Column("size", "bytes", "bytes of its message's body", "messages"),
     ),
+    alarms=(
+        Alarm("outcome", "critical", ("lost",)),
+        Alarm("outcome", "warning", ("failed",)),
+    ),
+    ordered=True,
 )
 
 CLUSTER_EVENTS: Final = Schema(

@@ -1,4 +1,4 @@
-"""The model of a schema: its columns, the kinds of their values."""
+"""The model of a schema: its columns, the kinds of their values, and what in them is alarming."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ an *offset* a span with a sign, an *object* whatever a message holds.
 _TEXT: Final = "string"
 _SPAN: Final = "timedelta64[us]"
 
+Severity = Literal["critical", "warning"]
+
 DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
     {
         "name": _TEXT,
@@ -62,16 +64,33 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """A frame's name, what one row is, and its columns in order.
+class Alarm:
+    """Values of *column*, *among* some, that somebody should look at, and how bad they are.
 
-    *main* are the columns that a table shows, in its order; empty: all of them.
+    Without *among* it is any that is neither missing, 0 nor False. With *along* they are alarming
+    only where that column is above 0.
+    """
+
+    column: str
+    severity: Severity
+    among: tuple[str | int, ...] = ()
+    along: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A frame's name, what one row is, and its columns in order; and how they are shown.
+
+    *main* are the columns that a table without room for all of them shows, in its order; empty:
+    the first ones. Rows with *alarms* come first, unless the rows are *ordered*, as by time.
     """
 
     name: str
     row: str
     columns: tuple[Column, ...]
     main: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    ordered: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasktools.core.frames.schema import Column, Schema
+from tasktools.core.frames.schema import Alarm, Column, Schema
 
 WORKERS: Final = Schema(
     "workers",
@@ -54,6 +54,11 @@ WORKERS: Final = Schema(
         *("worker_id", "state", "running", "capacity", "utilisation", "silence", "clock_offset"),
         *("succeeded", "failed", "draining", "topics"),
     ),
+    alarms=(
+        Alarm("state", "critical", ("gone",)),
+        Alarm("state", "warning", ("late",)),
+        Alarm("draining", "warning"),
+    ),
 )
 
 TOPICS: Final = Schema(
@@ -95,6 +100,14 @@ TOPICS: Final = Schema(
         *("publish_rate", "ack_rate", "concurrency_limit", "succeeded", "failed", "queue_type"),
         *("dead_lettering", "exists"),
     ),
+    alarms=(
+        Alarm("exists", "critical", (False,)),
+        Alarm("consumers", "critical", (0,), along="queued"),
+        Alarm("consumers", "warning", (0,)),
+        Alarm("dead_lettering", "critical", (False,)),
+        Alarm("dead_letter", "warning"),
+        Alarm("concurrency_limit", "warning", (0,)),
+    ),
 )
 
 SETTINGS: Final = Schema(
@@ -122,6 +135,7 @@ SETTINGS: Final = Schema(
         ),
         Column("retention", "span", "how long dead letters are kept; missing: for ever", "broker"),
     ),
+    alarms=(Alarm("concurrency_limit", "warning", (0,)),),
 )
 
 ACTIVE_TASKS: Final = Schema(
@@ -144,6 +158,7 @@ ACTIVE_TASKS: Final = Schema(
         Column("problem", "text", "why a queued message is no task, else missing", "look"),
     ),
     main=("state", "topic", "task_name", "age", "attempts", "worker_id", "task_id"),
+    alarms=(Alarm("problem", "critical"),),
 )
 
 LOCKS: Final = Schema(
@@ -157,6 +172,7 @@ LOCKS: Final = Schema(
         Column("held_for", "span", "time since then", "events"),
         Column("orphaned", "flag", "whether its holder is gone; missing: not known", "events"),
     ),
+    alarms=(Alarm("orphaned", "critical"),),
 )
 
 STATS: Final = Schema(
@@ -173,6 +189,11 @@ STATS: Final = Schema(
         Column("queued", "count", "messages ready in all topics", "broker"),
         Column("dead_letter", "count", "messages ready in all dead-letter queues", "broker"),
         Column("locks", "count", "locks held", "events"),
+    ),
+    alarms=(
+        Alarm("gone", "critical"),
+        Alarm("late", "warning"),
+        Alarm("dead_letter", "warning"),
     ),
 )
 
@@ -193,6 +214,10 @@ PUBLISHED: Final = Schema(
             "broker",
         ),
         Column("why", "text", "what the broker said to it, in its own words", "broker"),
+    ),
+    alarms=(
+        Alarm("outcome", "critical", ("unroutable", "refused")),
+        Alarm("outcome", "warning", ("in doubt", "not sent")),
     ),
 )
 
@@ -217,6 +242,10 @@ FOLLOWED: Final = Schema(
         Column("error_type", "name", "of its last failure; missing once it succeeded", "events"),
         Column("error", "text", "of its last failure; missing once it succeeded", "events"),
     ),
+    alarms=(
+        Alarm("state", "critical", ("failed",)),
+        Alarm("state", "warning", ("unknown",)),
+    ),
 )
 
 AFTERMATH: Final = Schema(
@@ -236,6 +265,10 @@ AFTERMATH: Final = Schema(
         Column("cause", "text", "fingerprint of its last failure; missing: none told", "events"),
         Column("worker_id", "id", "worker that is executing it, or did last", "events"),
         Column("duration", "span", "of its last try, once that has ended", "events"),
+    ),
+    alarms=(
+        Alarm("state", "critical", ("died", "failed")),
+        Alarm("state", "warning", ("unknown",)),
     ),
 )
 
@@ -300,6 +333,10 @@ DEAD_LETTERS: Final = Schema(
         Column("expires_at", "time", "when a worker of Celery drops it; missing: never", "look"),
     ),
     main=("key", "task_name", "reason", "deaths", "replays", "last_death", "error_type", "error"),
+    alarms=(
+        Alarm("problem", "critical"),
+        Alarm("unreadable", "critical"),
+    ),
 )
 
 FAILURE_GROUPS: Final = Schema(
@@ -324,6 +361,7 @@ FAILURE_GROUPS: Final = Schema(
         Column("fingerprint_why", "text", "what that one's fingerprint is made of", "-"),
     ),
     main=("count", "share", "first", "last", "group"),
+    ordered=True,
 )
 
 EXPLANATIONS: Final = Schema(
@@ -370,6 +408,7 @@ EXPLANATIONS: Final = Schema(
             "same_as", "text", "the row above with (98 % of) the same tasks; missing: none", "-"
         ),
     ),
+    ordered=True,
 )
 
 PLANNED: Final = Schema(
@@ -387,6 +426,7 @@ PLANNED: Final = Schema(
         Column("skipped", "text", "why it stays where it is; missing: it does not", "-"),
     ),
     main=("key", "task_name", "to", "edit", "before", "after", "skipped"),
+    alarms=(Alarm("skipped", "warning"),),
 )
 
 OUTCOME: Final = Schema(
@@ -415,6 +455,11 @@ OUTCOME: Final = Schema(
         Column("why", "text", "more about it, in words", "-"),
     ),
     main=("outcome", "key", "task_name", "to", "possible_duplicate", "why"),
+    alarms=(
+        Alarm("outcome", "critical", ("returned", "refused", "in doubt")),
+        Alarm("outcome", "warning", ("skipped", "gone", "not sent")),
+        Alarm("possible_duplicate", "warning"),
+    ),
 )
 
 RUNS: Final = Schema(
@@ -442,6 +487,12 @@ RUNS: Final = Schema(
         *("run", "started_at", "ended", "verb", "source", "to", "planned", "done"),
         *("possible_duplicates", "who", "reason", "note"),
     ),
+    alarms=(
+        Alarm("ended", "critical", ("failed",)),
+        Alarm("ended", "warning", ("stopped", "cancelled")),
+        Alarm("possible_duplicates", "warning"),
+    ),
+    ordered=True,
 )
 
 SCHEMAS: Final = (

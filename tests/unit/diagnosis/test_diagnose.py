@@ -16,6 +16,7 @@ from tasktools.brokers.memory import MemoryBroker
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
 from tasktools.core.errors import BrokerTimeout
+from tasktools.core.frames.frame import Frame
 from tasktools.core.models import ClusterState
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.findings_frame import Findings
@@ -226,12 +227,12 @@ def test_a_notebook_shows_what_is_found_and_folds_the_rest(scene: Scene) -> None
     advertise(scene)
     findings = tt.diagnose(scene.cluster, settle=0)
     assert isinstance(findings, Findings)
-    shown = findings._repr_html_()
+    shown = str(findings._repr_html_())
     assert "advertised_not_consumed" in shown
     assert "checks ruled out" in shown
     assert "Ruled out:" not in shown
     assert "Ruled out:" not in repr(findings)
-    assert type(findings.head(3)) is pd.DataFrame
+    assert type(findings.head(3)) is Frame
     assert "Ruled out:" in findings.head(90).to_string()
 
 
@@ -239,7 +240,7 @@ def test_where_nothing_is_found_that_is_shown(scene: Scene) -> None:
     findings = tt.diagnose(scene.cluster)
     assert isinstance(findings, Findings)
     assert "Nothing found" in repr(findings)
-    assert "Nothing found" in findings._repr_html_()
+    assert "Nothing found" in str(findings._repr_html_())
 
 
 def test_a_cluster_shows_its_worst_finding_escaped(scene: Scene) -> None:
@@ -313,7 +314,7 @@ def test_nothing_beside_a_frame_is_typeset() -> None:
     """A topic called ``$x$`` was a formula of MathJax in the sentences under the frame."""
     with tt.connect("memory://") as cluster:
         findings = Findings(tt.diagnose(cluster, settle=0))
-        for html in (cluster._repr_html_(), findings._repr_html_().rpartition("<div")[2]):
+        for html in (cluster._repr_html_(), str(findings._repr_html_()).rpartition("<div")[2]):
             assert html.count("mathjax_ignore") == max(html.count("<div"), 1)
 
 
