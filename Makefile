@@ -1,7 +1,7 @@
-# `make help` lists the targets. Two environments, made when needed: .venv for the demo,
-# .venv-test for everything else.
+# `make help` lists the targets. Environments are made when needed: .venv for the demo, .venv-dist
+# for the wheel, .venv-test for everything else.
 .PHONY: help demo test lint types unit integration servers conformance peer chaos-sample notebooks \
-	browser faults capacity bench-sample bench chaos coverage test-versions docs clean
+	browser faults capacity bench-sample bench chaos coverage test-versions dist docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 # Tests start hundreds of processes, and pytest rewrites each module of the tests in each of its
@@ -92,14 +92,20 @@ test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 
 	  TASKTOOLS_RABBITMQ_ROOT=$$root $(PYTEST) tests/conformance tests/rabbitmq tests/peer || exit 1; \
 	done
 
+dist: .venv-dist/ready ## Build and check the wheel; its tests outside the tree (PYTHONS="python3.12 …", LOWEST=1)
+	LOWEST=$(LOWEST) scripts/dist $(PYTHONS)
+
 docs: .venv-test/ready ## Write docs/frames.md from the schemas
 	$(BIN)/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
 
 clean: ## Remove the environments and what tools left
-	rm -rf .venv .venv-test .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	rm -rf .venv .venv-test .venv-dist dist .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
 .venv/ready: pyproject.toml
 	scripts/venv .venv notebooks
 
 .venv-test/ready: pyproject.toml
 	scripts/venv .venv-test dev
+
+.venv-dist/ready: pyproject.toml
+	scripts/venv .venv-dist dist

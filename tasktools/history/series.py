@@ -160,7 +160,7 @@ def _typed(kind: Kind, values: Any) -> Any:
     is_missing = np.isnan(values) | (values < 0)
     if dtype == DTYPES["span"]:
         spans = (np.where(is_missing, 0, values) * 1e6).round().astype("m8[us]")
-        spans[is_missing] = np.timedelta64("NaT")
+        spans[is_missing] = np.timedelta64("NaT", "us")
         return spans
     if dtype == DTYPES["count"]:
         whole = np.where(is_missing, 0, values).round().astype(np.int64)

@@ -11,6 +11,7 @@ import functools
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -204,6 +205,8 @@ class Memory:
     def write(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection; the recording is gone after the context."""
         connection = sqlite3.connect(":memory:", check_same_thread=False)
+        close = weakref.finalize(self, connection.close)  # also of a cluster that nobody closed
+        close.atexit = False  # another thread may be reading
         try:
             connection.executescript(SCHEMA)
             self._connection = connection
@@ -211,7 +214,7 @@ class Memory:
         finally:
             with self._lock:  # SQLite crashes if a connection is closed during a read
                 self._connection = None
-                connection.close()
+                close()
 
     def distrusted(self, _connection: sqlite3.Connection) -> AbstractContextManager[object]:
         """Do nothing: nobody else has written into it."""
