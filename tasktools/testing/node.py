@@ -14,9 +14,11 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -202,6 +204,21 @@ class RabbitMQNode:
         with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
             text = answer.read()
         return json.loads(text) if text else None
+
+    def alarms(self) -> set[str]:
+        """Return the resources for which the node blocks publishers: ``memory``, ``disk space``.
+
+        The node itself is asked, not its statistics, and without a `ctl`, which is a process that
+        takes half a second of processor time.
+        """
+        try:
+            self.request("GET", "/api/health/checks/local-alarms")
+        except urllib.error.HTTPError as answer:
+            with answer:
+                if answer.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                return {alarm["resource"] for alarm in json.load(answer)["alarms"]}
+        return set()
 
     def add_vhost(self, name: str) -> str:
         """Create a vhost, open to guest; returns its DSN."""

@@ -56,11 +56,8 @@ class Alarming:
         if is_on != self._is_on:
             limit = ["absolute", "1MB"] if is_on else ["0.6"]
             self.node.ctl("set_vm_memory_high_watermark", *limit)
-            eventually(lambda: is_on == ("memory" in self._alarms()))
+            eventually(lambda: is_on == ("memory" in self.node.alarms()))
         self._is_on = is_on
-
-    def _alarms(self) -> str:
-        return self.node.ctl("eval", "rabbit_alarm:get_alarms().")
 
     def connect(self, **options: Any) -> tt.Cluster:
         """Connect as guest."""
