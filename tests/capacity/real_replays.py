@@ -91,12 +91,12 @@ def work(run: str, number: int, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def write_history(path: Path, now: float, rng: np.random.Generator) -> None:
+def write_history(path: Path, now: float, rng: np.random.Generator, load: float = LOAD) -> None:
     """Write the hours around *now* of the 7 days before, with the traffic of today."""
     spans = [(now - day * _DAY - _BEFORE, now - day * _DAY + _AFTER) for day in range(7, 0, -1)]
     parts = []
     for since, until in spans:
-        count = rng.poisson(LOAD / SERVICE * (until - since))
+        count = rng.poisson(load / SERVICE * (until - since))
         times = np.sort(rng.uniform(since, until, count))
         services = rng.exponential(SERVICE, count)
         started = times + simulated_waits(times, services, SLOTS)
