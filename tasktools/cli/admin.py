@@ -8,6 +8,7 @@ import click
 
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
+from tasktools.cli.display import Display, with_display
 from tasktools.cluster.commands import UNCHANGED
 from tasktools.core import marks
 from tasktools.core.frames import schemas
@@ -125,13 +126,12 @@ def configure(access: Access, *, name: str, as_json: bool, **settings: Any) -> N
 
 
 @topic.command()
-@with_json
+@with_display(schemas.SETTINGS)
 @with_access
-def settings(access: Access, *, as_json: bool) -> None:
+def settings(access: Access, *, display: Display) -> None:
     """Show the settings of all topics that have some."""
     with access.cluster() as cluster:
-        table = cluster.topic_settings_table()
-    output.answer(table, schemas.SETTINGS, as_json=as_json)
+        display.show(cluster.topic_settings_table)
 
 
 @topic.command()
@@ -214,14 +214,13 @@ def mark(access: Access, *, text: str) -> None:
 
 @click.command()
 @with_at
-@with_json
+@with_display(schemas.LOCKS)
 @with_access
-def locks(access: Access, *, at: str | None, as_json: bool) -> None:
+def locks(access: Access, *, at: str | None, display: Display) -> None:
     """Show the locks that are held, their holders, and whether a holder is gone."""
     with access.cluster() as cluster:
         cluster.workers_table()  # wait until the workers were heard: they say who is gone
-        table = cluster.locks_table(at=at)
-    output.answer(table, schemas.LOCKS, as_json=as_json)
+        display.show(lambda: cluster.locks_table(at=at))
 
 
 @click.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 import tasktools
-from tasktools.cli import output, render, time_options
-from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli import render, time_options
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.display import Display, with_display
 from tasktools.core.frames.capacity_schemas import SOLUTIONS
 from tasktools.core.timespans import Moment
 
@@ -42,7 +43,7 @@ from tasktools.core.timespans import Moment
     help="As if tasks took so many times as long.",
 )
 @time_options.with_window("28D")
-@with_json
+@with_display(SOLUTIONS, watch=False)
 @with_access
 def capacity(
     access: Access,
@@ -53,7 +54,7 @@ def capacity(
     service: float,
     since: Moment,
     until: Moment | None,
-    as_json: bool,
+    display: Display,
 ) -> None:
     """Show how many workers each topic needs, and how sure that is.
 
@@ -73,4 +74,4 @@ def capacity(
             )
         except ValueError as error:
             raise click.UsageError(render.harmless(str(error))) from error
-    output.answer(frame, SOLUTIONS, as_json=as_json)
+    display.show(lambda: frame)

@@ -2,42 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
 import click
 
 from tasktools.cli import connection_options as reaching
-from tasktools.cli import output
-from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.display import Display, with_display
 from tasktools.cli.failure_groups import show_failures, with_groups
 from tasktools.cli.filters import Choice, with_choice
-from tasktools.core.frames import export, schemas
+from tasktools.core.frames import schemas
+from tasktools.core.frames.table import Table
 from tasktools.replay.ledger import Ledger
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
+
+_DEAD_LETTER_QUEUES: Final = replace(
+    schemas.TOPICS,
+    name="dead_letters",
+    main=("topic", "dead_letter", "queued", "consumers", "failed", "dead_lettering"),
+)
 
 
 @click.command()
-@click.argument("topic")
+@click.argument("topic", required=False)
 @with_groups(schemas.DEAD_LETTERS)
 @with_choice
 @click.option("--force", is_flag=True, help="Look although that could make RabbitMQ drop messages.")
-@with_json
+@with_display(schemas.DEAD_LETTERS, schemas.TOPICS, watch=False)
 @with_access
 def dead(
     access: Access,
     *,
-    topic: str,
+    topic: str | None,
     by: tuple[str, ...],
     choice: Choice,
     rows: int,
     force: bool,
-    as_json: bool,
+    display: Display,
 ) -> None:
     """Show the dead letters of TOPIC: groups of failures, then the messages.
 
-    Nothing is removed from the queue. A look that could make RabbitMQ drop a message is
+    Without TOPIC it lists the topics that have dead letters, and how many; it looks into no queue
+    then. Nothing is removed from a queue. A look that could make RabbitMQ drop a message is
     refused without --force.
     """
+    if topic is None:
+        if choice or force:
+            raise click.UsageError("Give TOPIC: without it only counts are shown.")
+        with access.cluster() as cluster:
+            display.show(lambda: _counted(cluster))
+        return
     with access.cluster() as cluster:
         table = choice.of(cluster, topic, force=force)
-    show_failures(table, schemas.DEAD_LETTERS, by=by, rows=rows, as_json=as_json)
+    show_failures(table, display, by=by, rows=rows)
+
+
+def _counted(cluster: Cluster) -> Table:
+    """Return the topics that have dead letters, or may have some, those with the most first."""
+    table = cluster.topics_table()
+    counts = table["dead_letter"]
+    places = [place for place, count in enumerate(counts) if count != 0]
+    places.sort(key=lambda place: -(counts[place] or 0))
+    shown = table.at(places)
+    shown.schema = _DEAD_LETTER_QUEUES
+    if places:
+        shown.attrs["notes"] = [*shown.attrs["notes"], "what they died of: tasktools dead TOPIC"]
+    return shown
 
 
 @click.command()
@@ -50,20 +83,13 @@ def dead(
     metavar="N",
     help="The last N runs.",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns.")
-@with_json
-def ledger(*, run: int | None, last: int, as_csv: bool, as_json: bool) -> None:
+@with_display(schemas.RUNS, schemas.OUTCOME)
+def ledger(*, run: int | None, last: int, display: Display) -> None:
     """Show who replayed, discarded or restored what, when, why, and how it ended.
 
     With the number of a RUN, what became of each of its messages. The ledger is a file of yours
     on this machine; TASKTOOLS_LEDGER names another.
     """
-    if as_csv and as_json:
-        raise click.UsageError("Give --csv or --json.")
     with reaching.spoken():
         file = Ledger()
-        table = file.runs_table(last) if run is None else file.messages_table(run)
-    if as_csv:
-        output.write(export.csv(table).rstrip("\n"))
-    else:
-        output.answer(table, table.schema, as_json=as_json)
+        display.show(lambda: file.runs_table(last) if run is None else file.messages_table(run))

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from tasktools.cli import output, render
-from tasktools.core.frames import export, schemas
+from tasktools.cli.display import Display, with_rows, write_csv
+from tasktools.core.frames import export
 from tasktools.core.frames.failure_groups import group_table
 from tasktools.core.frames.schema import Schema
 from tasktools.core.frames.table import Table
@@ -29,34 +30,26 @@ def with_groups(schema: Schema) -> Callable[[C], C]:
             metavar="COL",
             help="Group by this column; several group together.",
         )
-        rows = click.option(
-            "--rows",
-            type=click.IntRange(0),
-            default=20,
-            show_default=True,
-            metavar="N",
-            help="List N below the groups; --json lists all.",
-        )
-        return by(rows(command))
+        return by(with_rows("below the groups")(command))
 
     return give
 
 
-def show_failures(
-    table: Table, schema: Schema, *, by: Sequence[str], rows: int, as_json: bool
-) -> None:
+def show_failures(table: Table, display: Display, *, by: Sequence[str], rows: int) -> None:
     """Show the groups of *table*, and the first *rows* of it; or all as one JSON document."""
     groups = group_table(table, list(by))
-    if as_json:
+    table = display.table(table)
+    if display.as_csv:
+        write_csv(table)
+        return
+    if display.as_json:
         output.write(render.document(table, groups=export.rows(groups)))
         return
     output.heading(table)
     if len(table):
-        output.section(groups, schemas.FAILURE_GROUPS)
+        display.section(groups)
     if rows and len(table):
         output.write("")
     if rows or not len(table):
-        output.section(table.head(rows), schema)
-    if 0 < rows < len(table):
-        output.remark([f"note: {len(table) - rows:,} more; --rows or --json lists them"])
+        display.cut(table, rows)
     output.notes(table)

@@ -13,13 +13,13 @@ from click.core import ParameterSource
 
 import tasktools
 from tasktools.cli import output, render, time_options
-from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.display import Display, with_display
 from tasktools.cli.end_signal import end_signals
 from tasktools.cli.failure_groups import show_failures, with_groups
 from tasktools.cli.filters import Choice
 from tasktools.core.clock import moment
 from tasktools.core.errors import NotRecorded
-from tasktools.core.frames import export
 from tasktools.core.frames.history_schemas import FAILURES
 from tasktools.core.frames.table import Table
 from tasktools.core.timespans import Moment, in_words
@@ -43,8 +43,7 @@ _SAMPLE_SECONDS: Final = 1.0  # seconds
     help="Listen to a live cluster for so long, at most an hour, and show what fails meanwhile; "
     "Ctrl-C shows what was heard up to then.",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns.")
-@with_json
+@with_display(FAILURES, watch=False)
 @with_access
 def failures(
     access: Access,
@@ -55,8 +54,7 @@ def failures(
     by: tuple[str, ...],
     rows: int,
     watch: float | None,
-    as_csv: bool,
-    as_json: bool,
+    display: Display,
 ) -> None:
     """Show the tasks that failed, of TOPIC or of all, those included that workers acknowledged.
 
@@ -64,8 +62,6 @@ def failures(
     --watch 60s shows those that fail within a minute from now. The kinds of failures come first,
     then the failures, the latest first.
     """
-    if as_csv and as_json:
-        raise click.UsageError("Give --csv or --json.")
     if watch is not None:
         _check_watch(watch)
     with access.cluster() as cluster:
@@ -79,11 +75,9 @@ def failures(
                 "now on with --watch 60s; or record it with 'tasktools record FILE', and ask the "
                 "recording: --dsn sqlite:///FILE."
             )
-    if as_csv:
+    if display.as_csv:
         output.remark([render.harmless(table.attrs["recorded"])])
-        output.write(export.csv(table).rstrip("\n"))
-        return
-    show_failures(table, FAILURES, by=by, rows=rows, as_json=as_json)
+    show_failures(table, display, by=by, rows=rows)
 
 
 def _check_watch(length: float) -> None:

@@ -51,7 +51,7 @@ def heading(frame: Answer) -> None:
 def section(frame: Answer, schema: Schema, *, render: Render = show.table) -> None:
     """Print *frame* as a table."""
     drawn, left_out = render(frame, schema, width=width())
-    draw(drawn)
+    draw(drawn, is_wide=render is show.all_columns)
     if not len(frame):
         what = schema.name.replace("_", " ")
         sources = frame.attrs.get("sources", {}).values()
@@ -59,7 +59,7 @@ def section(frame: Answer, schema: Schema, *, render: Render = show.table) -> No
         is_certain = schema.name != "workers" and all(source["ok"] for source in sources)
         remark([f"There are no {what}." if is_certain else f"No {what} are known."])
     if left_out:
-        remark([f"note: no room for {', '.join(left_out)}; --json has all columns"])
+        remark([f"note: no room for {', '.join(left_out)}; --wide has all columns"])
 
 
 def notes(frame: Answer) -> None:
@@ -75,13 +75,19 @@ def tally(outcomes: Mapping[str, int], *, demo: bool) -> None:
     draw(show.counts(outcomes, "tasks", width=width()))
 
 
-def draw(renderable: RenderableType) -> None:
-    """Print a renderable of rich; in a pipe its width is unlimited."""
-    console = Console(width=width() or _PIPE_WIDTH)
+def draw(renderable: RenderableType, *, is_wide: bool = False) -> None:
+    """Print a renderable of rich; in a pipe, or if it *is_wide*, its width is unlimited."""
+    console = Console(width=(None if is_wide else width()) or _PIPE_WIDTH)
     with console.capture() as captured:
         console.print(renderable)
     lines = captured.get().splitlines()
     write("\n".join(line.rstrip() for line in lines))
+
+
+def renew(title: str) -> None:
+    """Begin the screen anew, or in a pipe a new paragraph, with *title*."""
+    click.clear()  # a terminal only
+    write(title if width() is not None else f"\n{title}")
 
 
 def width() -> int | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
+from tasktools.cli.display import Display, with_display, with_rows
 from tasktools.core.frames import export, schemas
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
+from tasktools.core.frames.table import Table
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _HOW_TO_KNOW: Final = (
     "tasktools failures --watch 60s listens from now on, tasktools record keeps all"
@@ -43,39 +48,42 @@ def status(access: Access, *, at: str | None, as_json: bool) -> None:
 
 @click.command()
 @with_at
-@with_json
+@with_display(schemas.WORKERS)
 @with_access
-def workers(access: Access, *, at: str | None, as_json: bool) -> None:
+def workers(access: Access, *, at: str | None, display: Display) -> None:
     """Show the workers, including those that died within the last hour."""
     with access.cluster() as cluster:
-        table = cluster.workers_table(at=at)
-    output.answer(table, schemas.WORKERS, as_json=as_json)
+        display.show(lambda: cluster.workers_table(at=at))
 
 
 @click.command()
 @click.argument("names", metavar="[TOPIC]...", nargs=-1)
 @with_at
-@with_json
+@with_display(schemas.TOPICS)
 @with_access
-def topics(access: Access, names: tuple[str, ...], *, at: str | None, as_json: bool) -> None:
+def topics(access: Access, names: tuple[str, ...], *, at: str | None, display: Display) -> None:
     """Show the topics: their queues, their load, their dead letters.
 
     Without the management API only topics that workers mention can be found; with a TOPIC,
     only that one is shown, in any case.
     """
-    with access.cluster(names) as cluster:
+
+    def look(cluster: Cluster) -> Table:
         table = cluster.topics_table(at=at)
-    if names:
-        table = table.at(n for n, topic in enumerate(table["topic"]) if topic in names)
-    output.answer(table, schemas.TOPICS, as_json=as_json)
+        if not names:
+            return table
+        return table.at(n for n, topic in enumerate(table["topic"]) if topic in names)
+
+    with access.cluster(names) as cluster:
+        display.show(lambda: look(cluster))
 
 
 @click.command()
 @click.argument("topic", required=False)
 @click.option(
     "--queued/--no-queued",
-    default=True,
-    help="Look at the queues, too (default); this marks messages redelivered.",
+    default=False,
+    help="Look into the queues, too, which marks their messages redelivered; by default not.",
 )
 @click.option(
     "--limit",
@@ -83,10 +91,11 @@ def topics(access: Access, names: tuple[str, ...], *, at: str | None, as_json: b
     default=1000,
     show_default=True,
     metavar="N",
-    help="How many queued tasks of a topic to look at.",
+    help="With --queued: how many queued tasks of a topic to look at.",
 )
+@with_rows("tasks")
 @with_at
-@with_json
+@with_display(schemas.ACTIVE_TASKS)
 @with_access
 def tasks(
     access: Access,
@@ -94,10 +103,12 @@ def tasks(
     *,
     queued: bool,
     limit: int,
+    rows: int,
     at: str | None,
-    as_json: bool,
+    display: Display,
 ) -> None:
-    """Show running and queued tasks, of TOPIC or of all topics."""
+    """Show running tasks, of TOPIC or of all topics; with --queued those in the queues, too."""
     with access.cluster() as cluster:
-        table = cluster.active_tasks_table(topic, queued=queued, limit=limit, at=at)
-    output.answer(table, schemas.ACTIVE_TASKS, as_json=as_json)
+        display.show(
+            lambda: cluster.active_tasks_table(topic, queued=queued, limit=limit, at=at), rows=rows
+        )

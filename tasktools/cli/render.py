@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, Union
 
@@ -84,6 +85,19 @@ class Strip:
         return max(words, min(cells, _NARROW) if self.flexible else cells)
 
 
+def all_columns(
+    frame: Answer, schema: Schema, *, width: int | None
+) -> tuple[Table, tuple[str, ...]]:
+    """Return *frame* as a table with all columns of *schema*, in lines as long as they are."""
+    del width
+    grid = _grid(terminal=False)
+    for column in schema.columns:
+        _add_column(grid, column.name, right=column.kind not in _LEFT)
+    for row in records(frame):
+        grid.add_row(*(_cell(row[column.name], column) for column in schema.columns))
+    return grid, ()
+
+
 def table(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, tuple[str, ...]]:
     """Return *frame* as a table, and the names of the columns that did not fit.
 
@@ -95,6 +109,8 @@ def table(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, t
     for name in DISPENSABLE.get(schema.name, ()):
         if _fits(strips, width):
             break
+        if all(strip.name != name for strip in strips):
+            continue
         strips = [strip for strip in strips if strip.name != name]
         left_out.append(name)
     fits = _fits(strips, width)
@@ -163,8 +179,20 @@ def _add_column(grid: Table, title: str, *, right: bool = False, folds: bool = F
 
 
 def _cell(value: Any, column: Column) -> Text:
-    text = _MISSING if is_missing(value) else _short(harmless(words(value, column.kind)))
+    if is_missing(value):
+        text = _MISSING
+    elif column.kind == "time":
+        text = local(value)
+    else:
+        text = _short(harmless(words(value, column.kind)))
     return Text(text, style=_STYLES.get(text, "") if column.name in _STYLED else "")
+
+
+def local(time: datetime) -> str:
+    """Return *time* in the zone of this machine, with its offset from UTC, as it can be typed."""
+    zoned = time.astimezone()
+    text = f"{zoned:%Y-%m-%d %H:%M:%S%z}"
+    return f"{text[:-5]}Z" if text.endswith("+0000") else f"{text[:-2]}:{text[-2:]}"
 
 
 def _arguments(row: Mapping[str, Any]) -> Text:

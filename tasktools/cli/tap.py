@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from tasktools.cli import output, render, time_options
-from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.display import Display, with_display
 from tasktools.core import taps
 from tasktools.core.frames import history_schemas as schemas
 
@@ -84,7 +85,7 @@ def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
     help="The first N messages.",
 )
 @_with_name
-@with_json
+@with_display(schemas.PUBLISHED_MESSAGES)
 @with_access
 def published(
     access: Access,
@@ -94,12 +95,13 @@ def published(
     until: str | None,
     limit: int,
     name: str,
-    as_json: bool,
+    display: Display,
 ) -> None:
     """Show messages published to TOPIC, or to all topics, from a tap or a recording.
 
     Nothing is removed.
     """
     with access.cluster() as cluster:
-        table = cluster.published_table(topic, since=since, until=until, limit=limit, tap=name)
-    output.answer(table, schemas.PUBLISHED_MESSAGES, as_json=as_json)
+        display.show(
+            lambda: cluster.published_table(topic, since=since, until=until, limit=limit, tap=name)
+        )

@@ -26,7 +26,7 @@ def with_window(since: str) -> Callable[[C], C]:
             callback=moment,
             metavar="MOMENT",
             help="From then on: a time like 2026-11-24T12:00Z, or a span before the end, like 2h. "
-            "A time without a zone is UTC, as all times that are shown.",
+            "A time without a zone is UTC.",
         )
         end = click.option(
             "--until", callback=moment, metavar="MOMENT", help="Until then; else to the end."

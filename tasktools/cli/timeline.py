@@ -5,17 +5,18 @@ from __future__ import annotations
 import click
 
 import tasktools
-from tasktools.cli import output, render, time_options
-from tasktools.cli.connection_options import Access, with_access, with_json
+from tasktools.cli import render, time_options
+from tasktools.cli.connection_options import Access, with_access
+from tasktools.cli.display import Display, with_display
 from tasktools.core.frames.diagnosis_schemas import TIMELINE
 from tasktools.core.timespans import Moment
 
 
 @click.command()
 @time_options.with_window("2h")
-@with_json
+@with_display(TIMELINE)
 @with_access
-def timeline(access: Access, *, since: Moment, until: Moment | None, as_json: bool) -> None:
+def timeline(access: Access, *, since: Moment, until: Moment | None, display: Display) -> None:
     """Show what happened, in the order of time: workers, topics in trouble, failures, locks,
     settings, marks, runs of plans, alarms, and gaps.
 
@@ -24,7 +25,6 @@ def timeline(access: Access, *, since: Moment, until: Moment | None, as_json: bo
     """
     with access.cluster() as cluster:
         try:
-            frame = tasktools.timeline(cluster, since=since, until=until)
+            display.show(lambda: tasktools.timeline(cluster, since=since, until=until))
         except ValueError as error:  # the end comes before the beginning
             raise click.UsageError(render.harmless(str(error))) from error
-    output.answer(frame, TIMELINE, as_json=as_json)

@@ -110,8 +110,8 @@ def test_topics_can_be_asked_for_by_name() -> None:
 
 
 def test_tasks_of_one_topic_with_and_without_looking() -> None:
-    both = json.loads(run("tasks", "reports", "--limit", "3", "--json", *DEMO).stdout)
-    only = json.loads(run("tasks", "reports", "--no-queued", "--json", *DEMO).stdout)
+    both = json.loads(run("tasks", "reports", "--queued", "--limit", "3", "--json", *DEMO).stdout)
+    only = json.loads(run("tasks", "reports", "--json", *DEMO).stdout)
 
     assert [row["state"] for row in both["rows"]].count("queued") == 3
     assert {row["topic"] for row in both["rows"]} == {"reports"}
@@ -120,7 +120,7 @@ def test_tasks_of_one_topic_with_and_without_looking() -> None:
 
 
 def test_notes_go_under_the_table_and_to_stderr() -> None:
-    result = run("tasks", "reports", "--limit", "1", *DEMO)
+    result = run("tasks", "reports", "--queued", "--limit", "1", *DEMO)
 
     assert "1 of" in result.stderr
     assert "reorders" in result.stderr
@@ -132,7 +132,7 @@ def test_refused_looks_are_told(server: MemoryServer) -> None:
         broker.publish("emails", {"task_name": "shop:send"})
     server.set_consumers("emails", 1)
 
-    result = run("tasks", "--read-only")
+    result = run("tasks", "--queued", "--read-only")
 
     assert result.exit_code == 0
     assert "was refused" in result.stderr
@@ -160,9 +160,9 @@ def test_secrets_are_masked(server: MemoryServer) -> None:
     with MemoryBroker(server, layout=layout.FP) as broker:
         broker.publish("emails", {"task_name": "shop:send", "kwargs": {"password": "geheim"}})
 
-    assert "•••" in run("tasks", "emails").stdout
-    assert "geheim" not in run("tasks", "emails").output
-    row = json.loads(run("tasks", "emails", "--json").stdout)["rows"][0]
+    assert "•••" in run("tasks", "emails", "--queued").stdout
+    assert "geheim" not in run("tasks", "emails", "--queued").output
+    row = json.loads(run("tasks", "emails", "--queued", "--json").stdout)["rows"][0]
     assert row["kwargs"] == {"password": "•••"}
 
 
@@ -171,7 +171,7 @@ def test_a_name_full_of_escapes_does_nothing(server: MemoryServer) -> None:
         server.ensure_topic(layout.FP, "emails")
         broker.publish("emails", {"task_name": "\x1b]0;owned\x07[bold]x[/bold]"})
 
-    result = run("tasks", "emails")
+    result = run("tasks", "emails", "--queued")
 
     assert r"\x1b]0;owned\x07[bold]x[/bold]" in result.stdout
     assert "\x1b" not in result.output

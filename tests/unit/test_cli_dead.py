@@ -332,7 +332,7 @@ def test_nothing_that_is_chosen_is_nothing_done() -> None:
         ("discard", "--plan", "p", "--no-archive"),
         ("restore",),
         ("restore", "/nowhere/at/all"),
-        ("dead",),
+        ("dead", "--key", "x"),
         ("dead", "emails", "--by", "nothing"),
         ("ledger", "--json", "--csv"),
         ("ledger", "0"),

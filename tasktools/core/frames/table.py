@@ -37,6 +37,22 @@ class Table:
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema.columns)
         return cls(schema, columns, **attrs)
 
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, schema: Schema) -> Self:
+        """Return *frame* as a table of *schema*, whose columns it has."""
+        columns = []
+        for name in schema.names:
+            missing = frame[name].isna()
+            columns.append(
+                [
+                    None if gone else _given(value)
+                    for value, gone in zip(frame[name].tolist(), missing, strict=True)
+                ]
+            )
+        table = cls(schema, columns)
+        table.attrs = {str(name): value for name, value in frame.attrs.items()}
+        return table
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
@@ -76,6 +92,11 @@ class Table:
         frame = frame_of_columns(self.schema, self._columns)
         frame.attrs.update(self.attrs)
         return frame
+
+
+def _given(value: Any) -> Any:
+    """Return a value of a frame as tables are given it."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def sources_attr(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
