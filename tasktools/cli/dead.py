@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tasktools.cli import connection_options as reaching
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.display import Display, with_display
 from tasktools.cli.failure_groups import show_failures, with_groups
@@ -27,7 +28,7 @@ _DEAD_LETTER_QUEUES: Final = replace(
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @with_groups(schemas.DEAD_LETTERS)
 @with_choice
 @click.option("--force", is_flag=True, help="Look although that could make RabbitMQ drop messages.")

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 import tasktools
 from tasktools.cli import output, render, time_options
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.display import Display, with_display
 from tasktools.cli.end_signal import end_signals
@@ -33,7 +34,7 @@ _SAMPLE_SECONDS: Final = 1.0  # seconds
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @time_options.with_window("1D")
 @with_groups(FAILURES)
 @click.option(

@@ -9,6 +9,7 @@ import click
 
 import tasktools
 from tasktools.cli import output, render, time_options
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.end_signal import end_signals
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
@@ -22,7 +23,7 @@ _SAMPLE_SECONDS: Final = 2.0
 
 
 @click.command()
-@click.argument("topic")
+@click.argument("topic", shell_complete=topic_names)
 @click.option(
     "--level",
     type=click.FloatRange(min=0),

@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 import tasktools
+from tasktools.cli.examples import with_examples
 
 _COMMANDS: Final = MappingProxyType(
     {
@@ -54,6 +55,7 @@ _COMMANDS: Final = MappingProxyType(
             "worker": ("worker", "Execute tasks."),
             "metrics": ("metrics", "Serve metrics for Prometheus."),
             "notebook": ("notebook", "Run notebooks without a browser."),
+            "completion": ("completion", "Completion of commands and topics in a shell."),
         },
     }
 )
@@ -84,8 +86,7 @@ class _Commands(click.Group):
         if cmd_name not in _MODULE_OF:
             return None
         module = import_module(f"tasktools.cli.{_MODULE_OF[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        return with_examples(getattr(module, cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the commands do, without importing them."""

@@ -119,6 +119,12 @@ def remark(lines: Iterable[str]) -> None:
         click.echo(_writable(line, sys.stderr), err=True)
 
 
+def refresh(text: str) -> None:
+    """Write *text* over the last line of stderr if that is a terminal; "" only takes it away."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[2K{_writable(text, sys.stderr)}", nl=False, err=True)
+
+
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on stderr if that is a terminal; report the progress at an interrupt."""

@@ -8,6 +8,7 @@ import click
 
 import tasktools
 from tasktools.cli import output, render
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.display import Display, with_display, with_rows
 from tasktools.core.frames import export, schemas
@@ -57,7 +58,7 @@ def workers(access: Access, *, at: str | None, display: Display) -> None:
 
 
 @click.command()
-@click.argument("names", metavar="[TOPIC]...", nargs=-1)
+@click.argument("names", metavar="[TOPIC]...", nargs=-1, shell_complete=topic_names)
 @with_at
 @with_display(schemas.TOPICS)
 @with_access
@@ -79,7 +80,7 @@ def topics(access: Access, names: tuple[str, ...], *, at: str | None, display: D
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @click.option(
     "--queued/--no-queued",
     default=False,

@@ -11,6 +11,7 @@ import click
 
 from tasktools.brokers.base import raise_unless_confirmed
 from tasktools.cli import output, render
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access, with_json
 from tasktools.cluster import task_file
 from tasktools.core.lazy import pd
@@ -37,7 +38,7 @@ def _json(wanted: type, name: str) -> Callable[[click.Context, click.Parameter, 
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @click.argument("task", required=False)
 @click.option("--args", "task_args", callback=_json(list, "array"), metavar="JSON", help="Array.")
 @click.option("--kwargs", callback=_json(dict, "object"), metavar="JSON", help="Object.")

@@ -114,7 +114,8 @@ def record(  # noqa: PLR0913 - one an option
         with recorder:
             where = render.harmless(f"{cluster.broker.address} into {file}")
             output.remark([f"Recording {where} every {in_words(every)}; Ctrl-C ends it."])
-            _until_told(recorder, end_signal, length)
+            _until_told(recorder, end_signal, length, file)
+            output.refresh("")
     output.write(f"{recorder.ticks:,} ticks{_size(file)}")
     output.remark(_gaps(recorder, began))
     if recorder.problem is not None:
@@ -139,13 +140,19 @@ def _gaps(recorder: Recorder, began: float) -> list[str]:
     return [] if gaps == extent.WITHOUT_GAPS else [f"note: {render.harmless(gaps)}"]
 
 
-def _until_told(recorder: Recorder, end_signal: EndSignal, length: float | None) -> None:
-    """Wait for the end; print problems meanwhile."""
-    end = None if length is None else time.monotonic() + length
+def _until_told(
+    recorder: Recorder, end_signal: EndSignal, length: float | None, file: Path
+) -> None:
+    """Wait for the end; print problems meanwhile, and on a terminal how far it is."""
+    began = time.monotonic()
+    end = None if length is None else began + length
     last_shown: str | None = None
     while not end_signal.wait(_POLL_SECONDS) and not recorder.is_stopped:
         if recorder.problem != last_shown:
             last_shown = recorder.problem
+            output.refresh("")
             output.remark([render.harmless(last_shown or "It goes on.")])
+        lasted = in_words(time.monotonic() - began)
+        output.refresh(f"{recorder.ticks:,} ticks in {lasted}{_size(file)}")
         if end is not None and time.monotonic() >= end:
             return

@@ -11,6 +11,7 @@ import click
 
 import tasktools
 from tasktools.cli import render, time_options
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.failures import failed_tasks
 from tasktools.cli.filters import Choice, with_choice
@@ -71,7 +72,7 @@ def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> 
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @with_choice
 @click.option(
     "--recorded",
@@ -189,7 +190,7 @@ def replay(  # noqa: PLR0913 - one an option
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @with_choice
 @click.option(
     "--archive",

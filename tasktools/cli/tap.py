@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tasktools.cli import output, render, time_options
+from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.display import Display, with_display
 from tasktools.core import taps
@@ -74,7 +75,7 @@ def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=topic_names)
 @time_options.with_window("1h")
 @click.option(
     "--limit",
