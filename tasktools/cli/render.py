@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, Union
 
@@ -190,7 +190,7 @@ def _cell(value: Any, column: Column) -> Text:
 
 def local(time: datetime) -> str:
     """Return *time* in the zone of this machine, with its offset from UTC, as it can be typed."""
-    zoned = time.astimezone()
+    zoned = datetime.fromtimestamp(time.timestamp(), UTC).astimezone()  # also of a pandas time
     text = f"{zoned:%Y-%m-%d %H:%M:%S%z}"
     return f"{text[:-5]}Z" if text.endswith("+0000") else f"{text[:-2]}:{text[-2:]}"
 
