@@ -40,7 +40,7 @@ lint: .venv-test/ready ## Style, layers, and notebooks without outputs
 types: .venv-test/ready ## mypy --strict
 	$(BIN)/mypy
 
-unit: .venv-test/ready ## Without any server
+unit: .venv-test/ready .venv-test/arrow/ready ## Without any server
 	$(PYTEST) -n 2 tests/unit tasktools --doctest-modules
 
 integration: .venv-test/ready # browser, notebooks and servers in one go; what takes longest starts first
@@ -52,7 +52,7 @@ servers: .venv-test/ready # conformance, peer, faults and chaos-sample in one go
 conformance: .venv-test/ready ## Both backends, on a private node
 	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq
 
-coverage: .venv-test/ready ## Those two again, with what they cover
+coverage: .venv-test/ready .venv-test/arrow/ready ## Those two again, with what they cover
 	$(PYTEST) tests/unit tests/conformance tests/rabbitmq --cov --cov-report=term:skip-covered
 
 peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
@@ -109,3 +109,8 @@ clean: ## Remove the environments and what tools left
 
 .venv-dist/ready: pyproject.toml
 	scripts/venv .venv-dist dist
+
+# Beside the others: where pyarrow is installed, pandas keeps texts in another way, and few have it.
+.venv-test/arrow/ready: .venv-test/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(@D) 'polars>=1.30' 'pyarrow>=18'
+	touch $@

@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.lab import (
+    DARK,
     IMAGE,
+    LIGHT,
     SCRIPT,
     Lab,
     Outside,
@@ -21,6 +23,7 @@ from tests.browser.lab import (
     run_all,
     run_code,
     screenshot,
+    use_theme,
 )
 
 NOTEBOOK: Final = "01_quickstart.ipynb"
@@ -92,3 +95,58 @@ def test_names_in_a_frame_are_neither_typeset_nor_disguised(
     assert r'{"a\u202eb": "$y_1$"}' in shown.inner_text()
     odd_names = "odd.peek(odd.topics()['topic'][0])['task_name'].tolist()"
     assert r"x^2" in run_code(page, odd_names).inner_text()  # a name from a frame works
+
+
+_FRAMES: Final = """import tasktools as tt
+from IPython.display import display
+shop = tt.connect("demo://")
+display(shop.workers(), shop.topics(), shop.active_tasks(), shop.dead_letters("orders"))
+display(tt.diagnose(shop), tt.timeline(shop), shop.dead_letters("orders").head(1))"""
+_OUTSIDE: Final = """() => [...document.querySelectorAll('.tasktools-frame')].map(frame => {
+  const right = frame.getBoundingClientRect().right + 1;
+  return [...frame.querySelectorAll('td, th')].filter(
+    cell => cell.getBoundingClientRect().right > right).map(cell => cell.innerText);
+})"""
+_CONTRAST: Final = """cell => {
+  const seen = color => color.match(/[0-9.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(
+    c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4
+  ).reduce((sum, c, place) => sum + c * [.2126, .7152, .0722][place], 0);
+  let under = [255, 255, 255];
+  const layers = [];
+  for (let node = cell; node; node = node.parentElement) layers.unshift(node);
+  const over = ([r, g, b, a = 1]) => {
+    under = [r, g, b].map((c, n) => c * a + under[n] * (1 - a));
+  };
+  layers.forEach(node => over(seen(getComputedStyle(node).backgroundColor)));
+  const back = light(under);
+  over(seen(getComputedStyle(cell).color));
+  const [high, low] = [light(under), back].sort((a, b) => b - a);
+  return (high + .05) / (low + .05);
+}"""
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_frames_fit_on_the_screen_and_can_be_read(
+    lab: Lab, page: Page, tmp_path: Path, theme: str
+) -> None:
+    """Of 17 columns 12 were shown, and the alarming ones were off screen."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    open_empty(page, lab, f"frames_{theme[-4:].strip()}.ipynb")
+    use_theme(page, theme)
+    output = run_code(page, _FRAMES)
+    frames = output.locator(".tasktools-frame")
+    frames.nth(6).wait_for()
+    for details in output.locator("details").all():
+        details.locator("summary").click()
+    screenshot(page, f"frames_{theme[-4:].strip().lower()}", tmp_path)
+
+    assert errors(page) == []
+    assert page.evaluate(_OUTSIDE) == [[]] * 7
+    late = frames.first.locator("td.tt-warning", has_text="late")
+    dead = frames.nth(1).locator("tr.tt-warning td.tt-warning").first
+    for cell in (late, dead, frames.first.locator("tbody td").last):
+        assert cell.is_visible()
+        assert cell.evaluate(_CONTRAST) > 4.5
+    assert frames.first.locator("tbody tr").first.inner_text().startswith("▲")
+    assert frames.nth(3).locator("td[title]").count() > 10

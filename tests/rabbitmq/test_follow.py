@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 import tasktools as tt
 from tasktools.cli import main
+from tasktools.core.frames.frame import Frame
 from tasktools.testing import eventually, task_body, task_payload
 from tests.conftest import Connect, Vhost
 from tests.rabbitmq.replays import DEAD, TOPIC, put_tasks
@@ -70,7 +71,7 @@ def test_an_outcome_is_followed_until_its_tasks_have_died_again(
     outcome = cluster.run(cluster.plan_replay(cluster.dead_letters(TOPIC)), **QUIET)
     assert isinstance(outcome, pd.DataFrame)
     assert outcome["outcome"].tolist() == ["replayed"] * 40
-    assert type(outcome[outcome["outcome"] == "replayed"]) is pd.DataFrame
+    assert type(outcome[outcome["outcome"] == "replayed"]) is Frame
     frame = outcome.follow(30)
     assert frame.attrs["summary"] == (
         "40 replayed, 40 died again of ValueError: no such customer <n>"

@@ -93,6 +93,7 @@ def test_frames_of_two_looks_become_one_with_the_notes_of_both() -> None:
     whole = pd.concat([first, second], ignore_index=True)
     assert whole.attrs == {"notes": ["a note", "another"], "demo": "DEMO"}
     assert first.attrs["notes"] == ["a note"]
+    assert pd.concat([first, pd.DataFrame({"topic": ["d"]})]).attrs == first.attrs
     assert repr(whole).startswith("DEMO topics: 6 rows")
 
 
@@ -100,7 +101,9 @@ def test_of_other_rows_it_does_not_say_that_they_are_topics() -> None:
     sums = topics().groupby("topic")[["queued"]].sum()
     assert repr(sums).startswith("DEMO made of topics: 3 rows")
     other = topics().merge(frame_of(WORKERS, {"worker_id": "w"}), how="cross")
-    assert repr(other).startswith("frame: 3 rows")
+    assert repr(other).startswith("DEMO frame: 3 rows")
+    without = frame_of(TOPICS, {"topic": "a"})
+    assert pd.concat([without, without]).attrs == {}
 
 
 @pytest.mark.parametrize("schema", EVERY, ids=lambda schema: schema.name)

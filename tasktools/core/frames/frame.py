@@ -35,7 +35,7 @@ class Frame(pd.DataFrame):
         if parts := getattr(other, "input_objs", ()):  # of a concat or merge
             schemas = [getattr(part, "_schema", None) for part in parts]
             self._schema = schemas[0] if all(each == schemas[0] for each in schemas) else None
-            self.attrs = _common([part.attrs for part in parts])
+            self.attrs = _common([part.attrs for part in parts if part.attrs])
         return self
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ class Frame(pd.DataFrame):
 
 def _common(attrs: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
     """Return those of *attrs* that are equal in all, and all notes: what is known of the whole."""
-    first, *others = attrs
+    first, *others = attrs or [{}]
     common = {
         key: value for key, value in first.items() if all(o.get(key) == value for o in others)
     }
