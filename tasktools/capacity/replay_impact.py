@@ -82,8 +82,13 @@ def replay_impact(
     >>> with tt.connect(f"sqlite:///{path}") as history:
     ...     impact = tt.replay_impact(history, "orders", messages=50, rate=0.05)
     >>> impact[["rate", "lasts", "days"]]
-       rate           lasts  days
-    0  0.05 0 days 00:16:40     7
+    DEMO replay impact: 1 row; sqlite:... layout fp,
+      RabbitMQ 4.3.6, read_only
+         rate        lasts  days
+    0  0.05/s  16 min 40 s     7
+    note: recorded from amqp://shop, 2026-11-16 00:00:00 UTC to 2026-11-23 00:00:00
+      UTC, with 1 gap: 2026-11-18 14:06:00 UTC to 2026-11-18 15:24:00 UTC (all: no
+      recorder was running); this is as it was at 2026-11-23 00:00:00 UTC
 
     References
     ----------

@@ -36,7 +36,8 @@ class Cluster(
     >>> with tt.connect("memory://") as cluster:
     ...     task_id = cluster.publish("emails", "send", kwargs={"to": "a@b"}, create=True)
     ...     cluster.topics()[["topic", "queued"]]
-        topic  queued
+    topics: 1 row; from events, broker; memory://, layout taskworker
+       topic   queued
     0  emails       1
 
     """

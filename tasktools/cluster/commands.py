@@ -183,7 +183,8 @@ class Commands(Overview):
         ...     cluster.create_topic("emails")
         ...     settings = cluster.configure_topic("emails", concurrency_limit=4)
         ...     settings[["topic", "concurrency_limit"]]
-            topic  concurrency_limit
+        settings: 1 row; from broker; memory://, layout taskworker
+           topic   concurrency_limit
         0  emails                  4
 
         """

@@ -61,8 +61,10 @@ class DeadLetters(ClusterBase):
         ...     delivery = cluster.broker.claim("emails", "worker-1")
         ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
         ...     cluster.dead_letters("emails")[["task_name", "reason", "deaths"]]
-          task_name    reason  deaths
-        0      send  rejected       1
+        dead letters: 1 row; from look; looking at emails.dead was harmless; memory://,
+          layout taskworker
+           task_name  reason    deaths
+        0  send       rejected       1
 
         """
         return self.dead_letters_table(topic, limit, force=force).frame()
@@ -108,8 +110,10 @@ class DeadLetters(ClusterBase):
         >>> with tt.connect("memory://") as cluster:
         ...     task_id = cluster.publish("emails", "send", create=True)
         ...     cluster.peek("emails")[["position", "task_name"]]
-           position task_name
-        0         0      send
+        dead letters: 1 row; from look; looking at emails was harmless; memory://,
+          layout taskworker
+           position  task_name
+        0         0  send
 
         """
         return self._look(queue, None, limit, force=force).frame()

@@ -104,9 +104,10 @@ class Overview(ClusterBase):
         >>> with tt.connect("memory://", topics=["emails"]) as cluster:
         ...     cluster.create_topic("images")
         ...     cluster.topics()[["topic", "queued", "exists"]]
-            topic  queued  exists
-        0  emails    <NA>   False
-        1  images       0    True
+        topics: 2 rows; from events, broker; memory://, layout taskworker
+             topic   queued  exists
+        0!!  emails       -  no
+        1    images       0  yes
 
         """
         return self.topics_table(at=at).frame()
@@ -170,7 +171,8 @@ class Overview(ClusterBase):
         ...     cluster.create_topic("emails")
         ...     settings = cluster.configure_topic("emails", concurrency_limit=4)
         ...     cluster.topic_settings()[["topic", "concurrency_limit"]]
-            topic  concurrency_limit
+        settings: 1 row; from broker; memory://, layout taskworker
+           topic   concurrency_limit
         0  emails                  4
 
         """
@@ -231,8 +233,10 @@ class Overview(ClusterBase):
         >>> with tt.connect("memory://") as cluster:
         ...     task_id = cluster.publish("emails", "send", create=True)
         ...     cluster.active_tasks("emails")[["task_name", "state"]]
-          task_name   state
-        0      send  queued
+        active tasks: 1 row; from events, look; looking at emails was harmless;
+          memory://, layout taskworker
+           task_name  state
+        0  send       queued
 
         """
         return self.active_tasks_table(topic, queued=queued, limit=limit, at=at).frame()
@@ -300,8 +304,11 @@ class Overview(ClusterBase):
         >>> with tt.connect("memory://") as cluster:
         ...     lock = cluster.broker.acquire_lock("nightly", "task-1", "worker-1")
         ...     cluster.locks()[["lock", "task_id"]]
-              lock task_id
+        locks: 1 row; from events; memory://, layout taskworker
+           lock     task_id
         0  nightly  task-1
+        note: locks that were taken before ... UTC, when this process began to
+          listen, are not known: they are announced only once
 
         """
         return self.locks_table(at=at).frame()

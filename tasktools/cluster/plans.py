@@ -425,8 +425,9 @@ class Plans(Publishing):
         ...     delayed = cluster.broker.nack(delivery.id, requeue=False)
         ...     plan = cluster.plan_replay(cluster.dead_letters("emails"))
         ...     cluster.run(plan, reason="INC-42", progress=False)[["task_name", "outcome"]]
-          task_name   outcome
-        0      send  replayed
+        outcome: 1 row; run ..., finished: 1 replayed; memory://, layout taskworker
+           task_name  outcome
+        0  send       replayed
 
         """
         from tasktools.replay.ledger import Ledger

@@ -227,8 +227,10 @@ class Publishing(ClusterBase):
         >>> with tt.connect("memory://") as cluster:
         ...     task_id = cluster.publish("emails", "send", kwargs={"to": "a@b"}, create=True)
         ...     cluster.active_tasks("emails")[["task_name", "state"]]
-          task_name   state
-        0      send  queued
+        active tasks: 1 row; from events, look; looking at emails was harmless;
+          memory://, layout taskworker
+           task_name  state
+        0  send       queued
 
         """
         messages = compose(
@@ -289,9 +291,10 @@ class Publishing(ClusterBase):
         >>> frame = pd.DataFrame({"topic": "emails", "task_name": ["send", "check"]})
         >>> with tt.connect("memory://") as cluster:
         ...     cluster.publish_many(frame, create=True)[["task_name", "outcome"]]
-          task_name    outcome
-        0      send  confirmed
-        1     check  confirmed
+        published: 2 rows; memory://, layout taskworker
+           task_name  outcome
+        0  send       confirmed
+        1  check      confirmed
 
         """
         requests = requests_from(frame)
@@ -335,7 +338,8 @@ class Publishing(ClusterBase):
         >>> with tt.connect("memory://") as cluster:
         ...     task_id = cluster.publish("emails", "send", create=True)
         ...     cluster.follow(task_id).frame()[["topic", "state", "tries"]]
-            topic   state  tries
+        followed: 1 row; from events; memory://, layout taskworker
+           topic   state   tries
         0  emails  queued      0
 
         """

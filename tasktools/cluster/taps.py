@@ -160,8 +160,9 @@ class Tapping(Analysis):
         ...     tap = cluster.tap()
         ...     task_id = cluster.publish("emails", "send", create=True)
         ...     cluster.published()[["topic", "task_name"]]
-            topic task_name
-        0  emails      send
+        published messages: 1 row; from tap; memory://, layout taskworker
+           topic   task_name
+        0  emails  send
 
         """
         table = self.published_table(topic, since=since, until=until, limit=limit, tap=tap)

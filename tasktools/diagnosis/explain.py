@@ -114,8 +114,9 @@ def explain(
     >>> is_failed = (tasks["host"] == "b") & (tasks.index % 3 > 0)
     >>> rows = tt.explain(tasks[is_failed], tasks[~is_failed])
     >>> rows[["field", "value", "failed", "rows"]]
-      field value  failed  rows
-    0  host     b      34    50
+    explanations: 1 row
+       field  value  failed  rows
+    0  host   b          34    50
 
     """
     if not 0 < level < 1:

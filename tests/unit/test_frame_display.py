@@ -103,7 +103,7 @@ def test_what_is_alarming_comes_first_and_is_marked_without_colour() -> None:
     names = [name.replace("<wbr>", "") for name in head]
     assert names[:3] == ["", "topic", "queued"]  # there is room: as they are
     narrow = next(line for line in lines_of(frame, 36) if " topic " in line)
-    assert narrow.split()[:3] == ["topic", "consumers", "letter"]
+    assert narrow.split()[:3] == ["topic", "consumers", "dead_letter"]
     html = html_of(frame)
     assert '<span title="critical">✖</span> 3</th>' in html
     assert '<td class="tt-number tt-critical" align="right"><b>0</b></td>' in html

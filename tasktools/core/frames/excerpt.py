@@ -36,7 +36,7 @@ NUMBERS: Final = ("count", "bytes", "ratio", "share", "rate", "span", "offset")
 FLEXIBLE: Final = ("text", "names", "object")
 """Kinds of values that may be folded, or cut."""
 _SEVERITIES: Final[tuple[Severity | None, ...]] = (None, "warning", "critical")
-_MISSING: Final = "–"  # noqa: RUF001
+_MISSING: Final = "-"
 
 Levels = np.ndarray[Any, np.dtype[np.int8]]
 """Of each row 0, or 1 for a warning, or 2 for what is critical."""

@@ -77,16 +77,22 @@ def _body(excerpt: Excerpt, chars: int) -> Iterator[str]:
 
 
 def _sizes(strips: Sequence[Strip], room: int) -> Iterator[tuple[Strip, int]]:
-    """Yield each strip and its width: those that are flexible share the *room* that is left."""
+    """Yield each strip and its width: the *room* that is left is for values that may be folded,
+    and then for names."""
     left = room - sum(strip.width + GAP for strip in strips)
     most = pd.get_option("display.max_colwidth") or _MAX_COLUMN_CHARS
-    for strip in strips:
-        more = 0
+    sizes = [strip.width for strip in strips]
+    for place, strip in enumerate(strips):
         if strip.kind in FLEXIBLE:
-            more = max(0, min(strip.longest - strip.width, most - strip.width, left))
-        left -= more
-        lacking = min(left, 0) if strip is strips[-1] else 0
-        yield strip, strip.width + more + lacking
+            more = max(0, min(min(strip.longest, most) - strip.width, left))
+            sizes[place] += more
+            left -= more
+    for place, strip in enumerate(strips):
+        if 0 < (more := len(strip.name) - sizes[place]) <= left:
+            sizes[place] += more
+            left -= more
+    sizes[-1] += min(left, 0)
+    yield from zip(strips, sizes, strict=True)
 
 
 def _lines_of(strip: Strip, size: int) -> tuple[Lines, list[Lines]]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from tasktools.core.escaping import exact
 from tasktools.core.frames.export import plain
 from tasktools.core.frames.schema import Kind
 from tasktools.core.timespans import in_words
 
-_LEAST: Final = 0.05  # what is less would be 0.0, and that is none
-
 
 def words(value: Any, kind: Kind) -> str:  # noqa: PLR0911, C901 - one a kind
     """Return *value*, which is not missing, in words.
 
-    >>> words(12_345, "count"), words(12_345, "bytes"), words(0.786, "share"), words(0.004, "rate")
-    ('12,345', '12.3 kB', '79%', '0.004/s')
+    >>> words(12_345, "count"), words(12_345, "bytes"), words(0.786, "share"), words(0.05, "rate")
+    ('12,345', '12.3 kB', '79%', '0.05/s')
     """
     match kind:
         case "count":
@@ -67,7 +65,7 @@ def as_json(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.1f}" if abs(value) >= _LEAST or not value else f"{value:.1g}"
+    return f"{value:,.1f}" if abs(value) >= 1 or not value else f"{value:.2g}"
 
 
 def _share(value: float) -> str:
