@@ -72,8 +72,9 @@ def _finding(facts: Facts, name: str, resources: list[str], blocked: int) -> Fin
         evidence={"alarms": words, **figures, "blocked connections": blocked},
         against={"a connection in flow": "is normal under load, and not counted"},
         remedy=(
-            "Free disk on the node, or drain the deepest queue (add workers, or archive messages); "
-            "publishers go on by themselves when the alarm ends."
+            f"{'Free disk on' if 'disk' in resources else 'Give more memory to'} the node, or "
+            "drain the deepest queue (add workers, or archive messages); publishers go on by "
+            "themselves when the alarm ends."
         ),
         call='cluster.topics().nlargest(5, "queued")',
         needs=("management",),
@@ -87,11 +88,14 @@ def _node(facts: Facts, name: str) -> ServerNode | None:
 
 
 def _figures(node: ServerNode, resources: list[str]) -> dict[str, Any]:
+    """Return what is behind the alarms, but for figures that are older than they are."""
     figures: dict[str, Any] = {}
-    if "memory" in resources and node.memory_used is not None and node.memory_limit is not None:
-        figures["memory used"] = f"{_size(node.memory_used)} of {_size(node.memory_limit)}"
-    if "disk" in resources and node.disk_free is not None and node.disk_limit is not None:
-        figures["disk free"] = f"{_size(node.disk_free)}, limit {_size(node.disk_limit)}"
+    used, most = node.memory_used, node.memory_limit
+    if "memory" in resources and used is not None and most is not None and used >= most:
+        figures["memory used"] = f"{_size(used)} of {_size(most)}"
+    free, least = node.disk_free, node.disk_limit
+    if "disk" in resources and free is not None and least is not None and free <= least:
+        figures["disk free"] = f"{_size(free)}, limit {_size(least)}"
     return figures
 
 

@@ -50,6 +50,19 @@ def test_an_alarm_comes_with_the_figures_of_its_node() -> None:
     assert finding.topics == ("emails",)
 
 
+def test_figures_from_before_an_alarm_do_not_stand_beside_it() -> None:
+    """The list of nodes is some seconds old: "memory used 146.5 MB of 15.17 GB" in an alarm."""
+    server = make.server(
+        [make.topic()],
+        nodes=(make.node(memory_used=146_500_000, memory_limit=15_170_000_000),),
+        alarms=(Alarm(resource="memory", node="rabbit@one"),),
+    )
+    finding = only(node_alarm, make.facts(make.topic(), server=server))
+    assert "memory used" not in finding.finding
+    assert "memory used" not in finding.evidence
+    assert "memory to the node" in str(finding.remedy)
+
+
 def test_figures_of_a_small_disk_are_in_megabytes() -> None:
     node = make.node(disk_alarm=True, disk_free=40_000_000)
     finding = only(node_alarm, with_server(alarms=None, nodes=(node,)))
