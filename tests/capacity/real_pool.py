@@ -124,13 +124,12 @@ def _hand_overs(published: dict[str, FloatArray]) -> FloatArray:
     ends: dict[str, list[float]] = {}
     for _, ended, worker in RAN.values():
         ends.setdefault(worker, []).append(ended)
-    return np.array(
-        [
-            began - max(end for end in ends[worker] if end <= began)
-            for (topic, number), (began, _, worker) in RAN.items()
-            if began - published[topic][number] > _WAITED_SECONDS
-        ]
+    waited = (
+        (began, [end for end in ends[worker] if end <= began])
+        for (topic, number), (began, _, worker) in RAN.items()
+        if began - published[topic][number] > _WAITED_SECONDS
     )
+    return np.array([began - max(before) for began, before in waited if before])
 
 
 def _publish(
