@@ -28,8 +28,6 @@ def html(caption: Caption, excerpt: Excerpt, *, nothing: str) -> str:
     """
     parts = [f"<style>{_style()}</style>", _caption(caption)]
     parts += _tables(excerpt) if excerpt.labels else [f"<div {UNTYPESET}>{escape(nothing)}</div>"]
-    if excerpt.more:
-        parts.append(_under(f"… {more_rows(excerpt)}"))
     if excerpt.empty:
         parts.append(_under(f"empty: {', '.join(excerpt.empty)}"))
     if caption.summary:
@@ -58,10 +56,12 @@ def _under(text: str) -> str:
 
 def _tables(excerpt: Excerpt) -> Iterator[str]:
     shown, others = excerpt.parted(ROOM, GAP)
-    if others and len(excerpt.labels) == 1:
+    if others and len(excerpt.labels) == 1 and not excerpt.more:
         yield _facts(excerpt.strips)
         return
     yield _table(excerpt, shown)
+    if excerpt.more:
+        yield _under(f"… {more_rows(excerpt)}")
     if others:
         names = ", ".join(strip.name for strip in others)
         tables = "".join(_table(excerpt, part) for part in _parts(shown[0], others))

@@ -62,7 +62,7 @@ def _body(excerpt: Excerpt, chars: int) -> Iterator[str]:
     leads = [f"{labels[0]}{' ' * len(marks[0])}", *map(str.__add__, labels[1:], marks)]
     room = chars - len(leads[0])
     shown, others = excerpt.parted(room, GAP)
-    if others and len(excerpt.labels) == 1:
+    if others and len(excerpt.labels) == 1 and not excerpt.more:
         yield from _facts(excerpt.strips, chars)
         return
     columns = [_lines_of(strip, size) for strip, size in _sizes(shown, room)]
