@@ -72,6 +72,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "notebook run": (
             "tasktools notebook run notebooks/05_live_dashboard.ipynb -p since=2h -o out.ipynb",
         ),
+        "notebooks": ("tasktools notebooks night",),
+        "lab": (
+            "tasktools lab",
+            "tasktools lab --folder night --dsn sqlite:///ops.db -- --no-browser --port 8900",
+        ),
         "completion": (
             'eval "$(tasktools completion bash)"      # in ~/.bashrc',
             'eval "$(tasktools completion zsh)"       # in ~/.zshrc',

@@ -52,9 +52,11 @@ _COMMANDS: Final = MappingProxyType(
             "unlock": ("admin", "Release a lock, whoever holds it."),
         },
         "Run": {
+            "lab": ("lab", "Open JupyterLab on the notebooks."),
             "worker": ("worker", "Execute tasks."),
             "metrics": ("metrics", "Serve metrics for Prometheus."),
             "notebook": ("notebook", "Run notebooks without a browser."),
+            "notebooks": ("lab", "Copy the notebooks into a folder."),
             "completion": ("completion", "Completion of commands and topics in a shell."),
         },
     }

@@ -88,7 +88,7 @@ def run(
         files.check_target(path, overwrite=overwrite)
         files.read(file, at_most=_MAX_NOTEBOOK_BYTES)
         _check_parameters(file, parameters)
-        with tempfile.TemporaryDirectory() as folder, _environment(dsn):
+        with tempfile.TemporaryDirectory() as folder, dsn_in_environment(dsn):
             executed = Path(folder) / "executed.ipynb"
             failure = _executed(file, executed, parameters)
             files.write(path, _record(executed, path), overwrite=overwrite)
@@ -153,7 +153,7 @@ def _record(executed: Path, path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _environment(dsn: str | None) -> Iterator[None]:
+def dsn_in_environment(dsn: str | None) -> Iterator[None]:
     """Let the kernel find *dsn* in its environment: a parameter would be kept, password and all.
 
     The path of a recording is from here, while the notebook runs in its own folder.

@@ -24,6 +24,7 @@ from tasktools.testing.factories import task_event
 from tests.jupyter import NOTEBOOKS, jupyter_environment
 
 ALL: Final = sorted(NOTEBOOKS.glob("*.ipynb"))
+HOME: Final = NOTEBOOKS / "00_home.ipynb"
 QUICKSTART: Final = NOTEBOOKS / "01_quickstart.ipynb"
 PUBLISH: Final = NOTEBOOKS / "02_publish.ipynb"
 DEAD_LETTERS: Final = NOTEBOOKS / "03_dead_letters.ipynb"
@@ -279,6 +280,9 @@ def test_every_notebook_runs_on_a_recording_whose_broker_is_stopped(
 @pytest.mark.parametrize(
     ("notebook", "frame"),
     [
+        (HOME, "Cluster.stats"),
+        (HOME, "Cluster.topics"),
+        (HOME, "diagnose"),
         (QUICKSTART, "Cluster.workers"),
         (QUICKSTART, "Cluster.topics"),
         (QUICKSTART, "Cluster.active_tasks"),
