@@ -7,22 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from tasktools.cli import main
+from tests.commands import commands
 from tests.recorded import Scene
-
-
-def commands(command: click.Command, *path: str) -> list[tuple[str, ...]]:
-    """Return the paths of all commands."""
-    if not isinstance(command, click.Group):
-        return [path]
-    context = click.Context(command)
-    inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
-    below = (commands(one, *path, name) for name, one in inner.items() if one is not None)
-    return [path, *(found for group in below for found in group)]
 
 
 def terminal(encoding: str, *args: str, dsn: str = "demo://") -> subprocess.CompletedProcess[bytes]:

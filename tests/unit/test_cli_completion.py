@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from tasktools.cli import main
 from tasktools.cli.examples import EXAMPLES
+from tests.commands import commands
 
 
 def completions(*args: str) -> list[str]:
@@ -68,16 +69,6 @@ def test_bash_itself_reads_the_script() -> None:
 
 
 # --- examples ------------------------------------------------------------------------
-
-
-def commands(command: click.Command, *path: str) -> list[tuple[str, ...]]:
-    """Return the paths of all commands."""
-    if not isinstance(command, click.Group):
-        return [path]
-    context = click.Context(command)
-    inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
-    below = (commands(one, *path, name) for name, one in inner.items() if one is not None)
-    return [path, *(found for group in below for found in group)]
 
 
 def test_every_help_ends_with_examples() -> None:
