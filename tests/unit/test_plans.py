@@ -196,7 +196,7 @@ def test_a_title_is_in_good_english(message: Planned, title: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**6, "1.0 MB"), (3 * 10**9, "3.0 GB")],
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**6, "1 MB"), (3 * 10**9, "3 GB")],
 )
 def test_sizes_are_said_in_units(size: int, said: str) -> None:
     assert f"{said} of bodies" in repr(plan(planned(size=size)))

@@ -48,15 +48,12 @@ def size(number: float) -> str:
     """Return a *number* of bytes for people.
 
     >>> size(650), size(12_345), size(3 * 10**9)
-    ('650 B', '12.3 kB', '3.0 GB')
+    ('650 B', '12.3 kB', '3 GB')
     """
-    if number < 1000:
-        return f"{number:,.0f} B"
-    for unit in ("kB", "MB"):
-        number /= 1000
-        if number < 1000:
-            return f"{number:,.1f} {unit}"
-    return f"{number / 1000:,.1f} GB"
+    for unit, least in (("GB", 10**9), ("MB", 10**6), ("kB", 1000)):
+        if number >= least:
+            return f"{f'{number / least:,.1f}'.removesuffix('.0')} {unit}"
+    return f"{number:,.0f} B"
 
 
 def as_json(value: Any) -> str:
