@@ -113,10 +113,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current directory, with modules of its own that are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    known = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    for name, imported in list(sys.modules.items()):
+        if tmp_path in Path(getattr(imported, "__file__", None) or "/").parents:
+            del sys.modules[name]
 
 
 def module(folder: Path, name: str, text: str) -> None:
