@@ -48,11 +48,8 @@ def seed(cluster: HasBroker, *, beat: float = _BEAT, clock: Clock | None = None)
 
     >>> import tasktools as tt
     >>> with tt.connect("memory://") as cluster, seed(cluster):
-    ...     cluster.topics()[["topic", "queued", "running", "dead_letter"]]
-         topic  queued  running  dead_letter
-    0   emails      12        1            3
-    1   images       4        1            0
-    2  reports       5        1            1
+    ...     cluster.topics().set_index("topic")["dead_letter"].to_dict()
+    {'emails': 3, 'images': 0, 'reports': 1}
     """
     broker = cluster.broker
     broker.setup()

@@ -71,8 +71,9 @@ def connect_error(error: BaseException, dsn: DSN) -> BrokerError:
                 )
             case amqp.IncompatibleProtocolError():
                 return Unreachable(
-                    f"What answers at {dsn.place} does not speak AMQP 0-9-1; nothing was changed. "
-                    "Check the port, and whether it wants amqps://."
+                    f"What answers at {dsn.place} ended the connection before it spoke AMQP "
+                    "0-9-1; nothing was changed. Check the port, whether it wants amqps://, and "
+                    "whether the broker is only starting or stopping."
                 )
     reason = next((_os_reason(cause) for cause in chain if isinstance(cause, OSError)), None)
     return Unreachable(
