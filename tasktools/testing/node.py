@@ -68,7 +68,7 @@ class RabbitMQNode:
         self._binaries = _find_binaries(root)
         self._process: subprocess.Popen[bytes] | None = None
         self.name = f"{name or f'tasktools-{uuid.uuid4().hex[:8]}'}@localhost"
-        self.port, self._tls_port, management_port, self._dist_port = _free_ports(4)
+        self.port, self._tls_port, management_port, self._dist_port = free_ports(4)
         self.dsn = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self.tls_dsn = f"amqps://guest:guest@127.0.0.1:{self._tls_port}/"
         self.management_url = f"http://127.0.0.1:{management_port}"
@@ -294,7 +294,7 @@ def _find_binaries(root: Path | None) -> Path:
     return Path(server).resolve().parent
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports on which nobody listens, of those that systems give to nobody unasked: a node
     that is down keeps its ports, and no client and no other server may get them meanwhile."""
     ports: list[int] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -16,12 +16,6 @@ from tests.jupyter import jupyter_environment
 
 _STARTS_WITHIN: Final = 90.0
 _STOPS_WITHIN: Final = 20.0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -51,7 +45,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
     deadline = time.monotonic() + _STARTS_WITHIN
     while time.monotonic() < deadline and process.poll() is None:
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, http.client.HTTPException),
             urllib.request.urlopen(url, timeout=5),  # noqa: S310 - loopback
         ):
             return

@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tasktools.testing.node import free_ports
 from tests.browser.lab import Outside
-from tests.browser.server import free_port, running_server
+from tests.browser.server import running_server
 from tests.jupyter import NOTEBOOKS
 
 NOTEBOOK: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 @pytest.fixture
 def voila(tmp_path: Path) -> Iterator[str]:
     """The address of the page; each visit has a kernel of its own."""
-    port = free_port()
+    (port,) = free_ports(1)
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", f"--port={port}"]
     command += ["--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--theme=dark"]
