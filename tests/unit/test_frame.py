@@ -14,7 +14,13 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.core.frames import capacity_schemas, diagnosis_schemas, history_schemas, schemas
+from tasktools.core.frames import (
+    capacity_schemas,
+    diagnosis_schemas,
+    export,
+    history_schemas,
+    schemas,
+)
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.frame import Frame
 from tasktools.core.frames.schema import Schema
@@ -168,6 +174,42 @@ def test_the_options_of_pandas_hold() -> None:
         assert max(map(len, repr(frame).split("\n"))) <= 40
     with pd.option_context("display.large_repr", "info", "display.max_rows", 5):
         assert "RangeIndex: 70 entries" in repr(frame)
+
+
+@pytest.mark.parametrize("width", [0, 1, 5, 20])
+def test_a_display_without_room_is_as_narrow_as_can_be_read(width: int) -> None:
+    with pd.option_context("display.width", width):
+        for frame in (topics(), topics().head(1), topics().head(0)):
+            assert max(map(len, repr(frame).split("\n"))) <= 20
+
+
+def test_arrays_and_frames_in_cells_are_values_like_others() -> None:
+    frame = topics().head(2)
+    arrays: list[Any] = [np.array([1, 2]), np.array([])]
+    frames: list[Any] = [topics(), pd.Series([1, 2])]
+    frame = frame.assign(array=arrays, frame=frames)
+    assert "[1, 2]" in repr(frame)
+    assert "[1, 2]" in html_of(frame)
+    assert export.rows(frame)[0]["array"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("attrs", "note"),
+    [
+        ({"notes": "checked by Ann"}, "note: checked by Ann"),
+        ({"notes": None, "looks": None}, None),
+        ({"notes": ["known"], "looks": [{}], "sources": ["a"]}, "note: known"),
+        ({"notes": ["known"], "window": {}, "run": 1, "outcomes": []}, "note: known"),
+        ({"notes": ["known"], "sources": {"events": {}}}, "note: known"),
+    ],
+)
+def test_attrs_that_somebody_set_hide_no_rows(attrs: dict[Any, Any], note: str | None) -> None:
+    frame = topics()
+    frame.attrs = dict(attrs)
+    for each in (frame, pd.concat([frame, frame.copy()])):
+        for shown in (repr(each), html_of(each)):
+            assert "topic" in shown
+            assert note is None or shown.count(note) == 1
 
 
 def test_columns_that_are_no_names_are_shown_by_pandas() -> None:

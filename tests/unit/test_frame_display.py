@@ -110,6 +110,29 @@ def test_what_is_alarming_comes_first_and_is_marked_without_colour() -> None:
     assert html.count('tt-critical"') == 1 + 1  # the row and the cell
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda frame: frame.astype(str),
+        lambda frame: frame.astype(object),
+        lambda frame: frame.assign(queued="lots", dead_letter="none"),
+        lambda frame: frame.isna(),
+        lambda frame: frame.apply(lambda row: row, axis=1),
+    ],
+)
+def test_what_is_no_number_any_more_is_no_alarm(changed: Any) -> None:
+    frame = changed(frame_of(TOPICS, {"topic": "a", "queued": 0, "dead_letter": 0}))
+    assert lines_of(frame[["topic", "queued", "dead_letter"]])[-1].startswith("0 ")
+    assert "tt-warning" not in html_of(frame).split("</style>")[1]
+
+
+def test_means_and_sums_of_alarming_numbers_are_alarming() -> None:
+    rows = ({"topic": name, "dead_letter": n, "consumers": 1} for name, n in (("a", 0), ("b", 3)))
+    frame = frame_of(TOPICS, *rows)[["topic", "dead_letter"]]
+    for made in (frame.groupby("topic").mean(), frame.groupby("topic").sum()):
+        assert [line.split()[0] for line in lines_of(made) if "!" in line] == ["b"]
+
+
 @pytest.mark.parametrize("sort", ["topic", "queued"])
 def test_the_order_that_somebody_chose_is_kept(sort: str) -> None:
     rows = [{"topic": n, "queued": q, "consumers": c} for n, q, c in [("b", 1, 1), ("a", 2, 0)]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +30,7 @@ def caption_of(
     attrs: Mapping[Any, Any], schema: Schema | None, rows: int, *, derived: bool
 ) -> Caption:
     """Return the caption of *rows* of *schema*, or of what is *derived* from them; of *attrs*."""
-    facts = [counted(rows, "row"), *_facts(attrs)]
+    facts = [counted(rows, "row"), *_readable(_facts(attrs))]
     title = "frame" if schema is None else schema.name.replace("_", " ")
     return Caption(
         title=f"made of {title}" if derived else title,
@@ -43,13 +44,37 @@ def caption_of(
 
 def remarks(attrs: Mapping[Any, Any]) -> list[str]:
     """Return the notes in *attrs*, and what looks that were not harmless have cost."""
-    notes = [str(note) for note in attrs.get("notes", ())]
+    return [harmless(note) for note in (*notes_in(attrs), *_readable(_costs(attrs)))]
+
+
+def notes_in(attrs: Mapping[Any, Any]) -> list[str]:
+    """Return the notes in *attrs*; somebody may have put a text there in place of a list.
+
+    >>> notes_in({"notes": "checked"}), notes_in({"notes": None})
+    (['checked'], [])
+    """
+    notes = attrs.get("notes")
+    if isinstance(notes, list | tuple):
+        return list(map(str, notes))
+    return [str(notes)] if notes else []
+
+
+def _costs(attrs: Mapping[Any, Any]) -> Iterator[str]:
     costly: dict[str, list[str]] = {}
     for look in attrs.get("looks", ()):
         if not look["refused"] and look["cost"] != _HARMLESS:
             costly.setdefault(f"{look['cost']}: {look['why']}", []).append(str(look["queue"]))
-    notes += [f"looking at {', '.join(queues)} {cost}" for cost, queues in costly.items()]
-    return [harmless(note) for note in notes]
+    for cost, queues in costly.items():
+        yield f"looking at {', '.join(queues)} {cost}"
+
+
+def _readable(remarks: Iterator[str]) -> list[str]:
+    """Return *remarks* up to one that cannot be made: attrs are whatever somebody has set."""
+    made = []
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        for remark in remarks:
+            made.append(remark)  # noqa: PERF402 - what was made before an error stays
+    return made
 
 
 def _facts(attrs: Mapping[Any, Any]) -> Iterator[str]:

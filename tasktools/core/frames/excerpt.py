@@ -35,6 +35,8 @@ NUMBERS: Final = ("count", "bytes", "ratio", "share", "rate", "span", "offset")
 """Kinds of values that are read from the right."""
 FLEXIBLE: Final = ("text", "names", "object")
 """Kinds of values that may be folded, or cut."""
+_COUNTED: Final = ("count", "flag", "ratio")
+"""Kinds of values that are alarming above 0."""
 _SEVERITIES: Final[tuple[Severity | None, ...]] = (None, "warning", "critical")
 _MISSING: Final = "-"
 
@@ -127,7 +129,7 @@ def excerpt_of(frame: pd.DataFrame, schema: Schema | None, room: int, gap: int) 
     The order of columns is changed only where they have no *room* (see `Excerpt.parted`).
     """
     kinds = {str(name): _kind(name, dtype, schema) for name, dtype in frame.dtypes.items()}
-    alarms = [alarm for alarm in schema.alarms if alarm.column in kinds] if schema else []
+    alarms = [alarm for alarm in schema.alarms if _can_tell(alarm, kinds, schema)] if schema else []
     levels, alarming = _levels(frame, kinds, alarms)
     places = _places(frame, levels, ordered=schema is None or schema.ordered)
     part = frame.iloc[places]
@@ -187,6 +189,16 @@ def _kind_of(dtype: Any) -> Kind:
 # --- rows ----------------------------------------------------------------------------
 
 
+def _can_tell(alarm: Alarm, kinds: dict[str, Kind], schema: Schema) -> bool:
+    """Whether the columns of *alarm* are there, and hold what they held, or sums or means of it."""
+    meant = {column.name: column.kind for column in schema.columns}
+    return all(
+        kinds.get(name) in (meant[name], *(("count", "ratio") if meant[name] in _COUNTED else ()))
+        for name in (alarm.column, alarm.along)
+        if name is not None
+    )
+
+
 def _levels(
     frame: pd.DataFrame, kinds: dict[str, Kind], alarms: Sequence[Alarm]
 ) -> tuple[Levels, list[str]]:
@@ -206,15 +218,11 @@ def _hits(frame: pd.DataFrame, kinds: dict[str, Kind], alarm: Alarm) -> np.ndarr
     values = frame[alarm.column]
     if alarm.among:
         hits = values.isin(alarm.among).to_numpy(dtype=bool)
-    elif kinds[alarm.column] in ("count", "flag"):
+    elif kinds[alarm.column] in _COUNTED:
         hits = _above_0(values)
     else:
         hits = values.notna().to_numpy(dtype=bool)
-    if alarm.along is not None:
-        if alarm.along not in kinds:
-            return np.zeros(len(frame), dtype=bool)
-        hits &= _above_0(frame[alarm.along])
-    return hits
+    return hits if alarm.along is None else hits & _above_0(frame[alarm.along])
 
 
 def _above_0(values: pd.Series[Any]) -> np.ndarray[Any, Any]:

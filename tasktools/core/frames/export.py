@@ -92,8 +92,11 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one a type
             return value.isoformat()
         case bytes():
             return value.decode("utf-8", "backslashreplace")
-        case _:
-            return value.item() if hasattr(value, "item") else str(value)
+        case _ if not hasattr(value, "tolist"):
+            return str(value)
+        case _:  # numpy's, one value or many
+            items = value.tolist()
+            return plain(items) if isinstance(items, list) else items
 
 
 def is_missing(value: Any) -> bool:
@@ -104,4 +107,6 @@ def is_missing(value: Any) -> bool:
     """
     if value is None or ("pandas" in sys.modules and (value is pd.NA or value is pd.NaT)):
         return True
+    if getattr(value, "shape", ()):  # an array or a frame in a cell
+        return False
     return bool(value != value)  # noqa: PLR0124 - NaN is not itself

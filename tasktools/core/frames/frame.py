@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any, ClassVar, Self
 
 from tasktools.core.frames import html_table, text_table
-from tasktools.core.frames.caption import Caption, caption_of
+from tasktools.core.frames.caption import Caption, caption_of, notes_in
 from tasktools.core.frames.excerpt import excerpt_of
 from tasktools.core.frames.export import is_missing, plain
 from tasktools.core.frames.schema import Schema
@@ -102,5 +102,5 @@ def _common(attrs: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
     common = {
         key: value for key, value in first.items() if all(o.get(key) == value for o in others)
     }
-    notes = dict.fromkeys(note for each in attrs for note in each.get("notes", ()))
+    notes = dict.fromkeys(note for each in attrs for note in notes_in(each))
     return deepcopy(common | ({"notes": list(notes)} if notes else {}))

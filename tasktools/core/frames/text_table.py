@@ -18,6 +18,7 @@ from tasktools.core.plurals import counted
 GAP: Final = 2
 _MARKS: Final = {"critical": "!!", "warning": "!", None: ""}
 _DEFAULT_WIDTH: Final = 80  # that pandas has, also in a wider terminal
+_MIN_WIDTH: Final = 20
 _MAX_LINES: Final = 6  # of a cell
 _WRAPPED: Final = ("text", "name", "id")
 _MAX_COLUMN_CHARS: Final = 160
@@ -29,8 +30,8 @@ def width() -> int:
     """Return the characters of a line: by pandas' option, or of the terminal if that has none."""
     option = pd.get_option("display.width")
     if option is None or (option == _DEFAULT_WIDTH and sys.stdout.isatty()):
-        return shutil.get_terminal_size().columns
-    return int(option)
+        option = shutil.get_terminal_size().columns
+    return max(int(option), _MIN_WIDTH)
 
 
 def text(caption: Caption, excerpt: Excerpt, *, chars: int, nothing: str) -> str:
