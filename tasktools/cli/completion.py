@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
@@ -9,7 +12,9 @@ import tasktools
 from tasktools.cli import output
 from tasktools.core.errors import TaskToolsError
 
-_TIMEOUT_SECONDS = 2.0  # nobody waits longer at a prompt
+_TIMEOUT_SECONDS: Final = 2.0  # nobody waits longer at a prompt
+_WORD: Final = re.compile(r"[\w./:@%+=,][\w./:@%+=,-]*")
+"""A word in which no shell finds anything to expand."""
 
 
 @click.command()
@@ -39,4 +44,14 @@ def topic_names(
     except TaskToolsError:
         return []  # a shell has no place for a sentence
     names = sorted(stats.topic for stats in report.topics if stats.exists)
-    return [CompletionItem(name) for name in names if name.startswith(begun)]
+    return [CompletionItem(name) for name in names if completes(begun, name)]
+
+
+def completes(begun: str, name: str) -> bool:
+    """Whether a shell may write *name* in place of *begun*. It obeys what it writes: whoever names
+    a queue ``$(reboot)`` must not have it run at the next operator's prompt.
+
+    >>> completes("e", "emails"), completes("", "$(reboot)"), completes("", "-rf")
+    (True, False, False)
+    """
+    return name.startswith(begun) and _WORD.fullmatch(name) is not None

@@ -17,6 +17,7 @@ from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
 from tasktools.cli import main
+from tasktools.cli.completion import completes
 from tasktools.cli.examples import EXAMPLES
 from tests.commands import commands
 
@@ -46,6 +47,28 @@ def test_a_shell_completes_commands_options_columns_and_topics(
     assert completions("dead", "o") == ["orders"]
     assert completions("topics", "emails", "ex") == ["exports"]
     assert completions("tasks", "--dsn", "memory://", "o") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$(touch x)",
+        "`touch x`",
+        "a;b",
+        "a b",
+        "a|b",
+        "a*",
+        "~root",
+        "a'b",
+        'a"b',
+        "a\\b",
+        "-rf",
+        "",
+    ],
+)
+def test_names_that_a_shell_would_obey_are_not_completed(name: str) -> None:
+    assert not completes("", name)
+    assert completes("", "shop.emails-2:é")
 
 
 def test_a_broker_that_is_down_completes_nothing_and_says_nothing(
