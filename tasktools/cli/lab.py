@@ -75,18 +75,17 @@ def lab(folder: Path, *, dsn: str | None, options: tuple[str, ...]) -> None:
 
 def _copy(folder: Path, *, overwrite: bool) -> tuple[list[Path], int]:
     """Copy the notebooks; return the paths of the copies, and how many were there already."""
-    copied, there = [], 0
     with spoken():
-        for source in _shipped():
-            target = folder / source.name
-            if target.exists() and not overwrite:
-                there += 1
-                continue
-            with files.errors_of(folder, "cannot be made", "nothing was copied."):
-                folder.mkdir(parents=True, exist_ok=True)
-            files.write(target, files.read(source, at_most=_MAX_NOTEBOOK_BYTES))
-            copied.append(target)
-    return copied, there
+        sources = _shipped()
+        with files.errors_of(folder, "cannot be made", "nothing was copied."):
+            folder.mkdir(parents=True, exist_ok=True)
+            wanted = [each for each in sources if overwrite or not (folder / each.name).exists()]
+        for source in wanted:
+            files.check_target(folder / source.name, overwrite=overwrite)
+        for source in wanted:
+            contents = files.read(source, at_most=_MAX_NOTEBOOK_BYTES)
+            files.write(folder / source.name, contents, overwrite=overwrite)
+    return [folder / source.name for source in wanted], len(sources) - len(wanted)
 
 
 def _shipped() -> list[Path]:

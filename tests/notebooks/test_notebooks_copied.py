@@ -55,6 +55,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     assert "nothing was copied" in result.stderr
 
 
+def test_where_one_cannot_be_replaced_none_is_written(tmp_path: Path) -> None:
+    (tmp_path / NAMES[-1]).mkdir()
+    result = run("notebooks", str(tmp_path), "--overwrite")
+    assert result.exit_code == 1
+    assert "nothing was done" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [NAMES[-1]]
+
+
 def test_the_home_opens_every_other_notebook() -> None:
     links = re.findall(r"\]\(([^)]+)\)", (NOTEBOOKS / "00_home.ipynb").read_text(encoding="utf-8"))
     assert sorted(set(links)) == NAMES[1:]
