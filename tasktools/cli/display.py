@@ -14,6 +14,7 @@ from tasktools.cli import output, render, time_options
 from tasktools.cli.connection_options import with_json
 from tasktools.cli.end_signal import end_signals
 from tasktools.cli.render import Answer
+from tasktools.core.errors import TaskToolsError
 from tasktools.core.frames import export
 from tasktools.core.frames.schema import Schema
 from tasktools.core.frames.table import Table
@@ -44,23 +45,18 @@ class Display:
 
     def show(self, look: Callable[[], Answer], *, rows: int | None = None) -> None:
         """Show what *look* returns, at most *rows* of it in a table; with --watch again and again,
-        until a signal comes."""
+        until a signal comes, whatever becomes of the broker after the first time."""
         if self.watch is None:
             self._show(self.table(look()), rows)
             return
         with end_signals() as end_signal:
+            table: Table | None = self.table(look())
             while True:
-                table = self.table(look())
-                if self.as_json:
-                    output.write(render.line(table))
-                else:
-                    output.renew(
-                        f"{render.local(datetime.now().astimezone())}, every "
-                        f"{in_words(self.watch)} until Ctrl-C"
-                    )
-                    self._show(table, rows)
+                if table is not None:
+                    self._show_again(table, rows)
                 if end_signal.wait(self.watch):
                     return
+                table = _next_look(lambda: self.table(look()))
 
     def table(self, answer: Answer) -> Table:
         """Return *answer* as a table in the order of --sort, what is missing at the end."""
@@ -87,6 +83,14 @@ class Display:
             more = f"{len(table) - rows:,} more; --rows, --csv or --json lists them"
             output.remark([f"note: {more}"])
 
+    def _show_again(self, table: Table, rows: int | None) -> None:
+        if self.as_json:
+            output.write(render.line(table))
+            return
+        now = render.local(datetime.now().astimezone())
+        output.renew(f"{now}, every {in_words(self.watch or 0)} until Ctrl-C")
+        self._show(table, rows)
+
     def _show(self, table: Table, rows: int | None) -> None:
         if self.as_json:
             output.write(render.document(table))
@@ -96,6 +100,16 @@ class Display:
             output.heading(table)
             self.cut(table, len(table) if rows is None else rows)
             output.notes(table)
+
+
+def _next_look(look: Callable[[], Table]) -> Table | None:
+    """Return what *look* returns; `None` where it fails, which is said: a broker may come back."""
+    try:
+        return look()
+    except TaskToolsError as error:
+        now = render.local(datetime.now().astimezone())
+        output.remark([render.harmless(f"{now}: {error}")])
+        return None
 
 
 def write_csv(table: Table) -> None:

@@ -17,8 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tasktools.cli import main, render
+from tasktools.cli.display import Display
 from tasktools.core.clock import moment
-from tasktools.core.frames.schemas import SCHEMAS, TOPICS
+from tasktools.core.errors import BrokerError
+from tasktools.core.frames.schemas import LOCKS, SCHEMAS, TOPICS
 from tasktools.core.frames.table import Table
 from tests.recorded import Scene
 
@@ -166,6 +168,32 @@ def test_watch_with_json_is_a_document_a_line() -> None:
     assert code == 0
     documents = [json.loads(line) for line in shown.splitlines()[:2]]
     assert all(document["demo"] for document in documents)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watch_goes_on_when_the_broker_is_back(
+    capfd: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    display = Display(
+        schemas=(LOCKS,), sort=None, wide=False, as_csv=False, as_json=as_json, watch=0.01
+    )
+    looks = iter(["before", None, None, "after"])
+
+    def look() -> Table:
+        name = next(looks)
+        if name is None:
+            raise BrokerError("No RabbitMQ answers")
+        if name == "after":
+            os.kill(os.getpid(), signal.SIGINT)
+        return Table.of_rows(LOCKS, [(name, None, None, None, None, None)], sources={}, notes=[])
+
+    display.show(look)
+    shown, said = capfd.readouterr()
+    assert shown.index("before") < shown.index("after")
+    assert said.count("No RabbitMQ answers\n") == 2
+    looks = iter([None])
+    with pytest.raises(BrokerError):  # who was never reached
+        display.show(look)
 
 
 def test_watch_refuses_what_it_cannot_do() -> None:
