@@ -6,8 +6,10 @@ A command is imported when it is used, so that ``tasktools --help`` and each of 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -72,6 +74,9 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed, as by >&-: nobody wants what is written there
+                setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

@@ -140,3 +140,15 @@ def test_what_is_neither_a_time_nor_a_span_is_refused(typed: str, scene: Scene) 
     result = shown(scene, "--since", typed)
     assert ("is no moment" in result) is (typed != "99999h"), result
     assert "Traceback" not in result
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_who_closes_an_output_has_the_command_done_without_it(closed: str) -> None:
+    line = f'"{sys.executable}" -m tasktools.cli "$@" --dsn demo:// {closed}'
+    for args, code in ((["topics", "--sort", "topic"], 0), (["dead", "nope"], 1)):
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *args], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+        assert (done.stdout == "") is (closed != "2>&-" or code == 1)
