@@ -76,7 +76,8 @@ class _Commands(click.Group):
         """Run the command that the arguments name."""
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # closed, as by >&-: nobody wants what is written there
-                setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+                nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+                setattr(sys, name, nowhere)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
