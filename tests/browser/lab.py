@@ -168,7 +168,8 @@ def open_empty(page: Page, lab: Lab, name: str) -> None:
 def use_theme(page: Page, name: str) -> None:
     """Show everything in the theme *name*, "JupyterLab Light" or "JupyterLab Dark"."""
     page.evaluate(_USE_THEME, name)
-    page.wait_for_timeout(500)  # the style sheets are fetched and applied
+    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+    page.wait_for_timeout(500)  # figures and tables draw themselves anew
 
 
 def run_all(page: Page) -> list[int | None]:

@@ -176,7 +176,7 @@ def pause_and_choose(page: Page, board: Board) -> None:
     # Paused, it stays; the state says what is on screen.
     board.all.get_by_role("button", name="Pause").click()
     expect(board.all.get_by_role("status")).to_contain_text("paused")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1500)  # what was on its way is drawn
     at = board.newest()
     page.wait_for_timeout(2500)
     assert board.newest() == at == float(state(page, "newest_at"))
@@ -236,8 +236,7 @@ def test_the_chart_of_queues_shows_when_the_longest_is_empty(
     # A hidden topic has no band.
     board.chart("queued").get_by_role("button", name="exports").click()
     expect(words).to_have_text("")
-    page.wait_for_timeout(500)
-    assert inks(page, board) < shown
+    eventually(lambda: inks(page, board) < shown)
     assert errors(page) == []
     assert outside.urls == []
 
