@@ -154,9 +154,12 @@ class Part:
 
 
 def open_notebook(page: Page, base: str, name: str) -> None:
-    """Open the notebook *name* on a kernel that is ready."""
+    """Open the notebook *name* on a kernel that is ready, in the light theme: all tests share a
+    JupyterLab, which keeps the theme that the one before has chosen."""
     page.goto(f"{base}/doc/tree/{name}", wait_until="domcontentloaded")
     page.evaluate(_READY)
+    if page.evaluate("document.body.dataset.jpThemeName") != LIGHT:
+        use_theme(page, LIGHT)
 
 
 def open_empty(page: Page, lab: Lab, name: str) -> None:
