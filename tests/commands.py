@@ -11,5 +11,5 @@ def commands(command: click.Command, *path: str) -> list[tuple[str, ...]]:
         return [path]
     context = click.Context(command)
     inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
-    below = (commands(one, *path, name) for name, one in inner.items() if one is not None)
-    return [path, *(found for group in below for found in group)]
+    groups = (commands(each, *path, name) for name, each in inner.items() if each is not None)
+    return [path, *(inner_path for group in groups for inner_path in group)]

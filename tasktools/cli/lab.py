@@ -79,13 +79,13 @@ def _copy(folder: Path, *, overwrite: bool) -> tuple[list[Path], int]:
         sources = _shipped()
         with files.errors_of(folder, "cannot be made", "nothing was copied."):
             folder.mkdir(parents=True, exist_ok=True)
-            wanted = [each for each in sources if overwrite or not (folder / each.name).exists()]
-        for source in wanted:
+            to_copy = [each for each in sources if overwrite or not (folder / each.name).exists()]
+        for source in to_copy:
             files.check_target(folder / source.name, overwrite=overwrite)
-        for source in wanted:
+        for source in to_copy:
             contents = files.read(source, at_most=_MAX_NOTEBOOK_BYTES)
             files.write(folder / source.name, contents, overwrite=overwrite)
-    return [folder / source.name for source in wanted], len(sources) - len(wanted)
+    return [folder / source.name for source in to_copy], len(sources) - len(to_copy)
 
 
 def _shipped() -> list[Path]:

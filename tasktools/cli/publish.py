@@ -122,7 +122,7 @@ def _publish_file(
     access: Access, file: IO[str], *, create: bool, force: bool, as_json: bool
 ) -> None:
     with access.cluster() as cluster:
-        frame = task_file.read(_text_of(file))
+        frame = task_file.read(text_of(file))
         with output.progress(len(frame)) as advance:
             published = cluster.publish_many(
                 frame, create=create, progress=advance, warn=_warn, force=force
@@ -142,17 +142,17 @@ def _warn(warning: str) -> None:
     output.remark([render.harmless(f"warning: {warning}")])
 
 
-def _text_of(file: IO[str]) -> str:
+def text_of(file: IO[str], *, max_chars: int = _MAX_FILE_CHARS) -> str:
+    """Return what is in *file*, which may have *max_chars* characters."""
     try:
-        text = file.read(_MAX_FILE_CHARS + 1)
+        text = file.read(max_chars + 1)
     except UnicodeDecodeError as error:
         raise click.ClickException(
             f"The file is not UTF-8 ({error.reason} at byte {error.start}); nothing was published."
         ) from error
-    if len(text) > _MAX_FILE_CHARS:
+    if len(text) > max_chars:
         raise click.ClickException(
-            f"The file has more than {_MAX_FILE_CHARS:,} characters; nothing was published. Split "
-            "it."
+            f"The file has more than {max_chars:,} characters; nothing was published. Split it."
         )
     return text
 

@@ -188,9 +188,9 @@ def test_watch_goes_on_when_the_broker_is_back(
         return Table.of_rows(LOCKS, [(name, None, None, None, None, None)], sources={}, notes=[])
 
     display.show(look)
-    shown, said = capfd.readouterr()
-    assert shown.index("before") < shown.index("after")
-    assert said.count("No RabbitMQ answers\n") == 2
+    output, errors = capfd.readouterr()
+    assert output.index("before") < output.index("after")
+    assert errors.count("No RabbitMQ answers\n") == 2
     looks = iter([None])
     with pytest.raises(BrokerError):  # who was never reached
         display.show(look)

@@ -311,7 +311,7 @@ def test_a_ledger_with_forecasts_that_nobody_wrote_is_not_believed(
 def test_forecasts_of_a_time_that_a_clock_set_back_brings_again_are_deleted(
     tmp_path: Path, ledger_file: Path
 ) -> None:
-    """What comes then is another drain."""
+    """After the clock was set back another drain lies in the hour that was forecast."""
     with opened(tmp_path / "r.db", draining(2400)) as cluster:
         row(cluster, "30min")
         with cluster.observed() as observation:

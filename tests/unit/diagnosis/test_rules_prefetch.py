@@ -67,20 +67,20 @@ def test_a_healthy_cluster_has_none() -> None:
 
 
 def test_messages_that_wait_at_a_busy_worker_beside_an_idle_one() -> None:
-    found = judging.only(RULE.judge, pool())
-    assert (found.check, found.severity, found.subject) == (
+    finding = judging.only(RULE.judge, pool())
+    assert (finding.check, finding.severity, finding.subject) == (
         "prefetch_too_high",
         "warning",
         "emails",
     )
-    assert found.needs_second_look
-    assert found.finding == (
+    assert finding.needs_second_look
+    assert finding.finding == (
         "3 messages of 'emails' wait at 'worker-1', where no place became free for 30 s, "
         "while 3 places on its other workers are free."
     )
-    assert found.evidence == {"waiting": 3, "free places": 3, "no place free for": 30.0}
-    assert found.call == "cluster.leave_topic('worker-1', 'emails')"
-    assert found.workers == ("worker-1", "worker-2")
+    assert finding.evidence == {"waiting": 3, "free places": 3, "no place free for": 30.0}
+    assert finding.call == "cluster.leave_topic('worker-1', 'emails')"
+    assert finding.workers == ("worker-1", "worker-2")
 
 
 def test_what_it_runs_of_the_topic_does_not_wait() -> None:
