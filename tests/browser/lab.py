@@ -146,6 +146,12 @@ class Part:
     def filter(self, text: str) -> None:
         self.all.get_by_role("searchbox", name="Filter").fill(text)
 
+    def heading(self, title: str) -> Locator:
+        return self.all.get_by_role("columnheader").get_by_role("button", name=title)
+
+    def sorted(self, way: str) -> Locator:
+        return self.all.locator(f"[aria-sort={way}]")
+
     def button(self, name: str | re.Pattern[str]) -> Locator:
         return self.all.get_by_role("button", name=name, exact=True)
 

@@ -70,12 +70,6 @@ class Table(Part):
     def says(self, text: str) -> Locator:
         return self.all.get_by_role("status").get_by_text(text, exact=True)
 
-    def heading(self, title: str) -> Locator:
-        return self.all.get_by_role("columnheader").get_by_role("button", name=title)
-
-    def sorted(self, way: str) -> Locator:
-        return self.all.locator(f"[aria-sort={way}]")
-
     def row(self, place: int) -> Locator:
         """The row at *place* in the list of shown rows."""
         return self.all.locator(f".tt-body [role=row][aria-rowindex='{place + 2}']")
