@@ -93,7 +93,7 @@ def test_the_first_look_never_shows_more_than_runs(
 
     def look(number: int) -> None:
         time.sleep(0.37 * (number % AT_ONCE))  # another moment between two heartbeats for each
-        since = time.time()  # a cluster listens from its connect on, which takes long if all is busy
+        since = time.time()  # it listens from its connect on, which takes long where all is busy
         cluster = connect()
         first = cluster.workers() if number % 2 else cluster.stats()
         middle = time.time()
