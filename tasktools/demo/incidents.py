@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from tasktools.core.models import Delivery
 from tasktools.demo.world import Fate, Mishap
 
 Kind = Literal["killed", "deployed", "not consumed", "hung", "slow"]
@@ -13,9 +15,10 @@ Kind = Literal["killed", "deployed", "not consumed", "hung", "slow"]
 _FOR_EVER: Final = 1e9
 _SLOWER: Final = 6.0
 _FAILING_SHARE: Final = 0.85
+_NEW_ARGUMENT: Final = "currency"
 _BAD_DEPLOY: Final = Mishap(
     "TypeError",
-    "charge_card() missing 1 required argument: 'currency'",
+    f"charge_card() missing 1 required argument: '{_NEW_ARGUMENT}'",
     '  File "/srv/shop/payments.py", line 12, in charge_card\n    return charge(order)',
 )
 
@@ -45,20 +48,25 @@ class Incident:
         """Whether nobody consumes *topic* any more, though workers say that they do."""
         return self.kind == "not consumed" and topic == self.topic and after >= self.at
 
-    def changed(self, fate: Fate, task_id: str, topic: str, host: str, after: float) -> Fate:
-        """Return the *fate* of a task of *topic* that begins on *host* now."""
-        if topic != self.topic or after < self.at:
+    def changed(self, fate: Fate, delivery: Delivery, host: str, after: float) -> Fate:
+        """Return the *fate* of the task of *delivery* that begins on *host* now."""
+        if delivery.topic != self.topic or after < self.at:
             return fate
         match self.kind:
             case "hung":
                 return Fate(_FOR_EVER)
             case "slow":
                 return replace(fate, seconds=fate.seconds * _SLOWER)
-            case "deployed" if host in self.hosts:
-                is_failing = random.Random(task_id).random() < _FAILING_SHARE  # noqa: S311 - a demo
+            case "deployed" if host in self.hosts and _NEW_ARGUMENT not in _kwargs(delivery):
+                dice = random.Random(delivery.task.task_id)  # noqa: S311 - a demo
+                is_failing = dice.random() < _FAILING_SHARE
                 return Fate(min(fate.seconds, 0.3), _BAD_DEPLOY) if is_failing else fate
             case _:
                 return fate
+
+
+def _kwargs(delivery: Delivery) -> Mapping[str, Any]:
+    return delivery.task.kwargs or {}
 
 
 INCIDENTS: Final = {

@@ -233,7 +233,7 @@ class Simulation:
         fate = world.fate(task_id, message_id, topic, self._speed, again=again)
         if self._incident is None:
             return fate
-        return self._incident.changed(fate, task_id, topic, host, self._since_start)
+        return self._incident.changed(fate, delivery, host, self._since_start)
 
     def reports(self, now: float) -> tuple[WorkerReport, ...]:
         """Return the reports of all workers heard of within 30 s."""

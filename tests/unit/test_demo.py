@@ -377,6 +377,28 @@ def test_a_deploy_says_goodbye_and_fails() -> None:
     broker.close()
 
 
+@pytest.mark.parametrize(("edits", "died"), [({"kwargs.currency": "EUR"}, 0), (None, 12)])
+def test_what_a_deploy_broke_is_mended_by_the_argument_that_was_missing(
+    edits: dict[str, str] | None, died: int
+) -> None:
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="bad_deploy")
+    cluster = Cluster(broker, clock=clock)
+    live(broker, clock, 30)
+
+    def without_it() -> pd.DataFrame:
+        dead = cluster.dead_letters("orders")
+        return dead[dead["error"].str.contains("missing 1 required argument", na=False)]
+
+    chosen = without_it().head(12)
+    plan = cluster.plan_replay(chosen, edits=edits)
+    outcome = cluster.run(plan, reason="INC-42", progress=False)
+    assert set(outcome["outcome"]) == {"replayed"}
+    live(broker, clock, 60)
+    assert without_it()["task_id"].isin(chosen["task_id"]).sum() == died
+    broker.close()
+
+
 def test_where_consumers_stopped_workers_say_that_they_consume() -> None:
     broker = DemoBroker(clock=ManualClock(), incident="stopped_consumers")
     emails = Cluster(broker, clock=broker.clock).topics().set_index("topic").loc["emails"]
