@@ -8,6 +8,7 @@ from typing import Any, Final
 import ipywidgets
 from traitlets import HasTraits, dlink, link
 
+from tasktools.widgets import html
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.state import SharedState
 
@@ -51,6 +52,11 @@ def html_of(state: HasTraits, trait: str, as_html: Callable[[Any], str]) -> Any:
     shown = ipywidgets.HTML(layout=WIDE)
     dlink((state, trait), (shown, "value"), as_html)
     return shown
+
+
+def step(number: int, name: str) -> Any:
+    """Return the heading of the step *number*."""
+    return ipywidgets.HTML(html.step(number, name), layout=WIDE)
 
 
 def text(

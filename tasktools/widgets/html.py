@@ -32,6 +32,14 @@ def title(text: str) -> str:
     return f'<div class="tt-title">{escape(text)}</div>'
 
 
+def step(number: int, text: str) -> str:
+    """Return the heading of the step *number* of what is done with a widget."""
+    return (
+        f'<div class="tt-step" role="heading" aria-level="3"><span>{number}</span>'
+        f"{escape(text)}</div>"
+    )
+
+
 def quiet(text: str) -> str:
     """Return *text* as a remark."""
     return f'<div class="tt-note tt-quiet">{escape(text)}</div>' if text else ""

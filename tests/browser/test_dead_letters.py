@@ -219,6 +219,17 @@ def test_what_is_planned_is_what_was_selected_after_filter_sort_and_scroll(
     expect(letters.all).to_contain_text("DEMO")
     letters.button("Look").click()
     letters.group("CardDeclined").first.click()
+
+    # Each row has its arguments on a second line; which columns there are, one chooses.
+    expect(letters.row("was declined").first).to_contain_text('"card_token":"•••"')
+    expect(letters.heading("Task id")).to_have_count(0)
+    letters.all.get_by_text("Columns", exact=True).click()
+    letters.all.get_by_role("checkbox", name="Task id", exact=True).click()
+    expect(letters.heading("Task id")).to_be_visible()
+    letters.all.get_by_text("Columns", exact=True).click()
+
+    # The next step is in sight, wherever one is.
+    expect(letters.button("Make the plan")).to_be_in_viewport()
     letters.heading("Message").click()
     expect(letters.sorted("ascending")).to_be_visible()
     letters.row("was declined").first.locator(".tt-check").click()

@@ -79,6 +79,7 @@ def test_the_browser_gets_the_columns_at_once_and_the_rows_when_it_asks(browser:
         "kind": "text",
         "width": 90,
         "grow": True,
+        "under": False,
     }
     page = browser.say("look", first=2, last=4)
     assert (page["view"], page["answers"], page["first"]) == ("v", "look", 2)
@@ -101,6 +102,18 @@ def test_all_views_hear_that_there_is_something_new(browser: Browser) -> None:
     before = browser.widget.revision
     browser.state.select(["k1"])
     assert browser.widget.revision == browser.state.revision > before
+
+
+def test_the_browser_chooses_columns_of_which_one_at_least_is_seen(browser: Browser) -> None:
+    browser.say("see", unseen=["deaths", "at"])
+    assert browser.page["unseen"] == ["deaths", "at"]
+    browser.say("sort", column="deaths")
+    browser.say("filter", text="b>1")  # what is not seen is there all the same
+    assert browser.keys == ["k3", "k1", "k5"]
+    for unseen in (["name", "deaths", "at"], ["nothing"]):
+        browser.say("see", unseen=unseen)
+        assert "must be seen" in browser.page["problem"]
+        assert browser.page["unseen"] == ["deaths", "at"]
 
 
 def test_the_browser_filters_sorts_selects_and_opens(browser: Browser) -> None:

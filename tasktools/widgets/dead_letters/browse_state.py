@@ -31,14 +31,14 @@ COLUMNS: Final = (
     Column("task_name", "Task", width=140),
     Column("reason", "Reason", width=86),
     Column("error_type", "Error", width=120),
-    Column("error", "Message", width=330, grow=True),
+    Column("error", "Message", width=300, grow=True),
     Column("deaths", "Deaths", "count", 66),
     Column("replays", "Replays", "count", 76),
     Column("last_death", "Died", "time", 84),
     Column("published_at", "Published", "time", 84),
     Column("size", "Size", "size", 70),
     Column("problem", "Problem", width=120),
-    Column("kwargs", "Arguments", "json", 300),
+    Column("kwargs", "Arguments", "json", under=True),
     Column("task_id", "Task id", "id", 230),
 )
 
@@ -89,6 +89,7 @@ class BrowseState(SharedState):
     ) -> None:
         self._clock = clock or SystemClock()
         self.table = TableState(COLUMNS, clock=self._clock)
+        self.table.unseen = ("task_id",)  # the detail of a row has it
         self.__dict__["_lock"] = self.table.lock  # its changes change this state, too
         super().__init__()
         self.read_only = read_only

@@ -16,12 +16,14 @@ from tasktools.widgets.bindings import (
     html_of,
     row,
     shown_while,
+    step,
     text,
 )
 from tasktools.widgets.dead_letters.detail import html as detail_html
 from tasktools.widgets.dead_letters.edits import EditRow
 from tasktools.widgets.dead_letters.group_list import GroupList
 from tasktools.widgets.dead_letters.groups import GROUP_COLUMNS
+from tasktools.widgets.dead_letters.html import plan_html
 from tasktools.widgets.dead_letters.state import DeadLettersState
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.table import TableWidget
@@ -37,6 +39,7 @@ def where(state: DeadLettersState) -> Any:
         state, "Look", state.look, style="primary", allowed="can_look", blockers="look_blockers"
     )
     return column(
+        step(1, "Look"),
         row(_topic(state), look, html_of(state, "cost", html.quiet)),
         html_of(state, "look_blockers", html.reasons),
         html_of(state, "look_refusal", html.alert),
@@ -78,14 +81,14 @@ def groups(state: DeadLettersState) -> Any:
         style=_label(),
         layout={"width": "240px"},
     )
-    return column(bound(by, state, "group_by"), GroupList(state), name="groups")
+    return column(step(2, "Choose"), bound(by, state, "group_by"), GroupList(state), name="groups")
 
 
 def letters(state: DeadLettersState) -> Any:
     """Return the table, and the details of its current row."""
     whole = button(state, "Show the whole message", state.show_whole, allowed="can_show_whole")
     return column(
-        TableWidget(state.table, label="Dead letters", lines=12),
+        TableWidget(state.table, label="Dead letters", lines=8),
         html_of(state, "detail", detail_html),
         shown_while(whole, state, "detail"),
         name="letters",
@@ -93,15 +96,13 @@ def letters(state: DeadLettersState) -> Any:
 
 
 def intent(state: DeadLettersState) -> Any:
-    """Return the form for what to do with the selection."""
+    """Return the form for what to do with the selection, and the plan that was made of it."""
     verb = ipywidgets.ToggleButtons(
         options=[("Replay", "replay"), ("Discard", "discard")], style={"button_width": "84px"}
     )
-    chosen = html_of(state, "chosen", html.title)
-    make = button(state, "Make the plan", state.make_plan, style="primary", allowed="can_plan")
-    make.layout.margin = _INDENT
     return column(
-        row(bound(verb, state, "verb"), chosen),
+        step(3, "Plan"),
+        bound(verb, state, "verb"),
         shown_while(_replay(state), state, "is_replay"),
         shown_while(_discard(state), state, "is_replay", inverse=True),
         text(
@@ -112,8 +113,9 @@ def intent(state: DeadLettersState) -> Any:
             width="690px",
             label_width=_LABEL,
         ),
-        row(make, html_of(state, "plan_blockers", html.reasons)),
+        html_of(state, "plan_blockers", html.reasons),
         html_of(state, "plan_refusal", html.alert),
+        html_of(state, "plan", plan_html),
         name="intent",
     )
 

@@ -1,44 +1,54 @@
-"""The plan on screen, the two clicks that run it, its progress, and its outcome."""
+"""The bar of actions with the two clicks that run a plan, its progress, and its outcome."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tasktools.widgets import html
-from tasktools.widgets.bindings import button, column, html_of, progress_bar, row, shown_while
-from tasktools.widgets.dead_letters.html import outcome_html, plan_html
+from tasktools.widgets.bindings import (
+    button,
+    column,
+    html_of,
+    progress_bar,
+    row,
+    shown_while,
+    step,
+)
+from tasktools.widgets.dead_letters.html import outcome_html
 from tasktools.widgets.dead_letters.state import DeadLettersState
 
 
-def plan(state: DeadLettersState) -> Any:
-    """Return the plan and the buttons that run it."""
+def actions(state: DeadLettersState) -> Any:
+    """Return the bar that stays in sight: the selection, and the buttons of the next steps."""
+    make = button(state, "Make the plan", state.make_plan, style="primary", allowed="can_plan")
     ask = button(state, "Run the plan …", state.run, allowed="can_run", blockers="blockers")
     sure = button(
         state, "Run the plan", state.confirm, style="danger", label="label", allowed="can_run"
     )
     no = button(state, "Not now", state.decline)
-    clicks = row(
-        shown_while(ask, state, "armed", inverse=True), shown_while(row(sure, no), state, "armed")
-    )
-    why_off = html_of(state, "blockers", html.reasons)
-    shown = column(html_of(state, "plan", plan_html), clicks, why_off, name="run")
-    return shown_while(shown, state, "plan")
-
-
-def progress(state: DeadLettersState) -> Any:
-    """Return the progress of the run, and the button that ends it."""
     cancel = button(state, "Cancel", state.cancel, style="warning")
-    return shown_while(row(*progress_bar(state), cancel), state, "running")
+    bar = row(
+        html_of(state, "chosen", html.title),
+        make,
+        shown_while(ask, state, "armed", inverse=True),
+        shown_while(row(sure, no), state, "armed"),
+        shown_while(row(*progress_bar(state), cancel), state, "running"),
+    )
+    bar.add_class("tt-actions")
+    return bar
 
 
-def outcome(state: DeadLettersState) -> Any:
-    """Return how the last run ended, and what became of its tasks since."""
+def run(state: DeadLettersState) -> Any:
+    """Return what stands in the way of a run, and how the last one ended, with what became of its
+    tasks since."""
     return column(
+        step(4, "Run"),
+        shown_while(html_of(state, "blockers", html.reasons), state, "plan"),
         html_of(state, "run_refusal", html.alert),
         html_of(state, "summary", html.status),
         html_of(state, "followed", _since),
         html_of(state, "outcome", outcome_html),
-        name="outcome",
+        name="run",
     )
 
 

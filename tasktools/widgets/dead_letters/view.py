@@ -83,15 +83,17 @@ class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
             read_only=cluster.read_only,
         )
         after_look = column(
-            inputs.groups(state), inputs.letters(state), inputs.intent(state), results.plan(state)
+            inputs.groups(state),
+            inputs.letters(state),
+            inputs.intent(state),
+            results.run(state),
+            results.actions(state),
         )
         self._show(
             [
                 ipywidgets.HTML(heading),
                 inputs.where(state),
                 shown_while(after_look, state, "has_looked"),
-                results.progress(state),
-                results.outcome(state),
                 html_of(state, "problem", html.alert),
             ],
             "tasktools-dead-letters",

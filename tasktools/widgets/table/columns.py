@@ -25,8 +25,9 @@ _JSON: Final = msgspec.json.Encoder(enc_hook=str)
 class Column:
     """One column of a table: its name in the frame, its heading, and the kind of its values.
 
-    Widths are pixels; columns that may `grow` share the rest of the width. A filter searches the
-    kinds of text: `text`, `id` and `json`.
+    Widths are pixels; columns that may `grow` share the rest of the width. One that is `under` the
+    others has a second line of each row to itself. A filter searches the kinds of text: `text`,
+    `id` and `json`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column:
     kind: Kind = "text"
     width: int = 120
     grow: bool = False
+    under: bool = False
 
     @property
     def searched(self) -> bool:

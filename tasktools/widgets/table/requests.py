@@ -37,6 +37,8 @@ def _one_row(state: TableState, message: Mapping[str, Any]) -> bool:
             state.filter = text
         case {"do": "sort", "column": str(column)}:
             state.sort_by(column)
+        case {"do": "see", "unseen": list(names)}:
+            state.unseen = tuple(names)
         case {"do": "open", "key": str(key)}:
             state.open(key)
         case {"do": "toggle", "key": str(key)}:

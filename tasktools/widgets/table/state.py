@@ -39,6 +39,7 @@ class Page:
     total: int
     filter: str
     sort: Sort | None
+    unseen: tuple[str, ...]
     current: str | None
     at: int | None  # where the current row is, if it is shown
     every: str  # whether all shown rows are selected: "true", "false" or "mixed"
@@ -58,6 +59,7 @@ class TableState(SharedState):
     # set by the user
     filter = traitlets.Unicode()  # words that a row must contain, in any case
     sort = traitlets.Instance(Sort, allow_none=True)
+    unseen = traitlets.Tuple()  # names of columns that are not shown; a filter searches them, too
     current = traitlets.Unicode(None, allow_none=True)  # key of the current row
 
     # derived
@@ -127,6 +129,7 @@ class TableState(SharedState):
                 total=self.total,
                 filter=self.filter,
                 sort=self.sort,
+                unseen=self.unseen,
                 current=self.current,
                 at=None if self.current is None else self._at(self.current),
                 every=self._every(),
@@ -220,11 +223,21 @@ class TableState(SharedState):
             raise traitlets.TraitError(f"There is no column {sort.column!r} to sort by.")
         return sort
 
+    @traitlets.validate("unseen")
+    def _some_are_seen(self, proposal: Any) -> tuple[str, ...]:
+        unseen: tuple[str, ...] = proposal["value"]
+        names = [column.name for column in self.columns]
+        if not set(unseen) < set(names):
+            raise traitlets.TraitError(
+                f"One of the columns {', '.join(names)} must be seen, and no others can be unseen."
+            )
+        return unseen
+
     @traitlets.observe("filter", "sort")
     def _arranged(self, _change: Any) -> None:
         self._arrange()
 
-    @traitlets.observe("current", "problem")
+    @traitlets.observe("current", "problem", "unseen")
     def _revise(self, _change: Any = None) -> None:
         self.revision += 1
 

@@ -2,6 +2,7 @@
 // Whatever comes from a message is set as text, never as markup.
 
 const LINE = 26; // px; --tt-line
+const UNDER = 18; // px more of a row that has a second line
 const CHECK = 32; // px, the column of boxes
 const FEWEST = 3; // lines of a table without rows
 const AHEAD = 12; // rows asked for beyond those in sight, above and below
@@ -11,6 +12,7 @@ const AGES = 60000; // ms after which "5 min ago" is told anew
 
 const EMPTY = {
   generation: 0, revision: -1, first: 0, rows: [], shown: 0, total: 0, filter: "", sort: null,
+  unseen: [],
   current: null, at: null, every: "false", counts: [], nothing: "", problem: "",
 };
 
@@ -29,6 +31,10 @@ function setText(element, text) {
 function setAttribute(element, name, value) {
   if (value === null || value === "") element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
+function cellClass(head) {
+  return `tt-cell tt-${head.kind}${head.under ? " tt-under" : ""}`;
 }
 
 class Table {
@@ -55,9 +61,16 @@ class Table {
       role: "checkbox", "aria-label": "Select all shown rows", "aria-checked": "false",
     }, [make("span", "tt-box")]);
     this.sorts = this.heads.map((head) =>
-      make("div", `tt-cell tt-${head.kind}`, { role: "columnheader", title: head.title }, [
+      make("div", cellClass(head), { role: "columnheader", title: head.title }, [
         make("button", "tt-sort", { "data-column": head.name }, [make("span", "", {}, [head.title])]),
       ]));
+    this.seen = this.heads.map((head) =>
+      make("button", "tt-see", { role: "checkbox", "data-column": head.name },
+        [make("span", "tt-box"), head.title]));
+    const columns = make("details", "tt-columns", {}, [
+      make("summary", "", {}, ["Columns"]),
+      make("div", "", { role: "group", "aria-label": "Columns" }, this.seen),
+    ]);
     const corner = make("div", "tt-check", { role: "columnheader" }, [this.every]);
     const top = make("div", "tt-row tt-head", { role: "row", "aria-rowindex": 1 },
       [corner, ...this.sorts]);
@@ -72,33 +85,42 @@ class Table {
     this.none = make("button", "", {}, ["Select none"]);
     this.problem = make("div", "tt-problem", { role: "alert" });
     this.root = make("div", "tasktools-table", {}, [
-      make("div", "tt-bar", {}, [this.filter]),
+      make("div", "tt-bar", {}, [this.filter, columns]),
       this.grid,
       make("div", "tt-foot", {}, [this.counts, this.all, this.none, this.problem]),
     ]);
-    for (const part of this.root.querySelectorAll("button, input, [tabindex]")) {
+    for (const part of this.root.querySelectorAll("button, input, summary, [tabindex]")) {
       part.dataset.lmSuppressShortcuts = ""; // JupyterLab would take "d d" for "delete this cell"
     }
-    this.setWidths();
     this.draw();
     el.append(this.root);
   }
 
   setWidths() {
-    const widths = this.heads.map((head) =>
+    const seen = this.heads.filter((head) => !this.page.unseen.includes(head.name));
+    const beside = seen.filter((head) => !head.under);
+    const widths = beside.map((head) =>
       head.grow ? `minmax(${head.width}px, 1fr)` : `${head.width}px`);
-    const least = this.heads.reduce((sum, head) => sum + head.width, CHECK);
+    const least = beside.reduce((sum, head) => sum + head.width, CHECK);
+    this.line = LINE + (beside.length < seen.length ? UNDER : 0);
     this.root.style.setProperty("--tt-columns", `${CHECK}px ${widths.join(" ")}`);
+    this.root.style.setProperty("--tt-row", `${this.line}px`);
     for (const part of this.grid.children) part.style.minWidth = `${least}px`;
+    this.heads.forEach((head, i) => {
+      const unseen = !seen.includes(head);
+      this.sorts[i].hidden = unseen || head.under;
+      setAttribute(this.seen[i], "aria-checked", !unseen);
+    });
   }
 
   draw() {
     const { page } = this;
+    this.setWidths();
     // As high as all rows need, whatever the filter leaves: nothing below moves while one types.
     const lines = Math.min(this.lines, Math.max(page.total, FEWEST));
     const scrollbar = this.grid.offsetHeight - this.grid.clientHeight;
-    this.grid.style.height = `${(lines + 1) * LINE + scrollbar}px`;
-    this.body.style.height = `${Math.max(page.shown, 1) * LINE}px`;
+    this.grid.style.height = `${lines * this.line + LINE + scrollbar}px`;
+    this.body.style.height = `${Math.max(page.shown, 1) * this.line}px`;
     this.drawRows();
     this.heads.forEach((head, i) => {
       const sorted = page.sort?.column === head.name;
@@ -114,20 +136,22 @@ class Table {
   }
 
   drawRows() {
-    const { first, rows, current } = this.page;
+    const { first, rows, current, unseen } = this.page;
     const drawn = this.body.children; // the first is `nothing`
     while (drawn.length > rows.length + 1) drawn[drawn.length - 1].remove();
     while (drawn.length < rows.length + 1) this.body.append(this.makeRow(drawn.length));
     rows.forEach(([key, selected, cells], i) => {
       const row = drawn[i + 1];
       row.dataset.key = key;
-      row.style.top = `${(first + i) * LINE}px`;
+      row.style.top = `${(first + i) * this.line}px`;
       row.classList.toggle("tt-current", key === current);
       setAttribute(row, "aria-rowindex", first + i + 2);
       setAttribute(row, "aria-selected", selected);
       cells.forEach(([text, title], j) => {
-        setText(row.children[j + 1], text);
-        setAttribute(row.children[j + 1], "title", title || text);
+        const drawnCell = row.children[j + 1];
+        setText(drawnCell, text);
+        setAttribute(drawnCell, "title", title || text);
+        drawnCell.hidden = unseen.includes(this.heads[j].name);
       });
     });
     const at = rows.findIndex(([key]) => key === current);
@@ -136,7 +160,7 @@ class Table {
 
   makeRow(number) {
     const cells = this.heads.map((head) =>
-      make("div", `tt-cell tt-${head.kind}`, { role: "gridcell" }));
+      make("div", cellClass(head), { role: "gridcell" }));
     const check = make("div", "tt-check", { role: "gridcell" }, [make("span", "tt-box")]);
     return make("div", "tt-row", { role: "row", id: `${this.view}-${number}` }, [check, ...cells]);
   }
@@ -155,7 +179,7 @@ class Table {
   // --- asking, and the answers ------------------------------------------------------
 
   inSight() {
-    const first = Math.floor(this.grid.scrollTop / LINE);
+    const first = Math.floor(this.grid.scrollTop / this.line);
     return [first, Math.min(first + this.lines + 1, this.page.shown)];
   }
 
@@ -207,9 +231,10 @@ class Table {
 
   reveal(at) {
     if (at === null) return;
-    const top = at * LINE, height = this.grid.clientHeight - LINE; // below the heading
+    const top = at * this.line, bottom = top + this.line;
+    const height = this.grid.clientHeight - LINE; // below the heading
     if (top < this.grid.scrollTop) this.grid.scrollTop = top;
-    else if (top + LINE > this.grid.scrollTop + height) this.grid.scrollTop = top + LINE - height;
+    else if (bottom > this.grid.scrollTop + height) this.grid.scrollTop = bottom - height;
   }
 
   // --- what is clicked and typed ----------------------------------------------------
@@ -229,11 +254,18 @@ class Table {
       const { column } = sort.firstChild.dataset;
       sort.addEventListener("click", () => this.sayFromTheTop("sort", { column }));
     }
+    for (const box of this.seen) box.addEventListener("click", this.see);
     this.filter.addEventListener("input", () => {
       clearTimeout(this.typing);
       this.typing = setTimeout(this.sendFilter, TYPING);
     });
   }
+
+  see = (event) => {
+    const { column } = event.currentTarget.dataset, { unseen } = this.page;
+    const others = unseen.filter((name) => name !== column);
+    this.say("see", { unseen: others.length < unseen.length ? others : [...unseen, column] });
+  };
 
   touch = (event) => {
     this.touched = event.target.closest(".tt-row")?.dataset.key;
