@@ -73,6 +73,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "tasktools notebook run notebooks/05_live_dashboard.ipynb -p since=2h -o out.ipynb",
         ),
         "notebooks": ("tasktools notebooks night",),
+        "board": ("tasktools board", "tasktools board --theme dark --no-browser --port 8901"),
         "lab": (
             "tasktools lab",
             "tasktools lab --folder night --dsn sqlite:///ops.db -- --no-browser --port 8900",

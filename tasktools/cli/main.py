@@ -54,6 +54,7 @@ _COMMANDS: Final = MappingProxyType(
             "unlock": ("admin", "Release a lock, whoever holds it."),
         },
         "Run": {
+            "board": ("board", "Open the live board in the browser."),
             "lab": ("lab", "Open JupyterLab on the notebooks."),
             "worker": ("worker", "Execute tasks."),
             "metrics": ("metrics", "Serve metrics for Prometheus."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.end_signal import EndSignal, end_signals
+from tasktools.cli.listening import reporting_no_port, url_of, warnings
 from tasktools.cli.time_options import span
 
 if TYPE_CHECKING:  # imported when it is served: prometheus_client takes 0.2 s
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # imported when it is served: prometheus_client takes 0.2 s
 
 _POLL_SECONDS: Final = 0.2
 _PORT: Final = 9105
+_READABLE: Final = "read the names of topics and workers"
 
 
 @click.command()
@@ -96,12 +97,13 @@ def metrics(
                 version=tasktools.__version__,
                 needs=needs,
             ) as exporter,
-            _reporting_no_port(address, port),
+            reporting_no_port(address, port),
             served(exporter, address, port) as bound,
         ):
             of = render.harmless(cluster.broker.address)
-            output.remark(_warnings(address))
-            output.remark([f"Serving http://{address}:{bound}/metrics of {of}; Ctrl-C ends it."])
+            output.remark(warnings(address, _READABLE))
+            url = url_of(address, bound)
+            output.remark([f"Serving {url}metrics of {of}; Ctrl-C ends it."])
             _until_ended(exporter, needs, end_signal)
 
 
@@ -116,32 +118,6 @@ def _needs(recorded: Path | None, wait: float, mask: tuple[str, ...]) -> Iterato
     dsn = f"sqlite:///{recorded.absolute()}"
     with tasktools.connect(dsn, mask=mask) as history, Needs(history, wait_below=wait) as needs:
         yield needs
-
-
-@contextlib.contextmanager
-def _reporting_no_port(address: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise click.ClickException(
-            render.harmless(
-                f"Nothing can listen at {address}, port {port} ({error.strerror or error}); "
-                "nothing was served. Give another --port, or the --address of this machine."
-            )
-        ) from error
-
-
-def _warnings(address: str) -> list[str]:
-    """Return a warning if others than this machine can read what is served."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address).is_loopback:
-            return []
-    if address == "localhost":
-        return []
-    return [
-        "note: everybody who can reach this address can read the names of topics and workers; "
-        "there is no password"
-    ]
 
 
 def _until_ended(exporter: Exporter, needs: Needs | None, end_signal: EndSignal) -> None:

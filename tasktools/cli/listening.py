@@ -1,0 +1,45 @@
+"""The address of a command that serves something: its URL, its warnings, its error."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator
+
+import click
+
+from tasktools.cli import render
+
+
+@contextlib.contextmanager
+def reporting_no_port(address: str, port: int) -> Iterator[None]:
+    """Turn the error of a server that cannot listen into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(
+            render.harmless(
+                f"Nothing can listen at {address}, port {port} ({error.strerror or error}); "
+                "nothing was served. Give another --port, or the --address of this machine."
+            )
+        ) from error
+
+
+def url_of(address: str, port: int) -> str:
+    """Return the URL of a server."""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}/"
+
+
+def warnings(address: str, readable: str) -> list[str]:
+    """Return a warning if others than this machine can read what is served."""
+    if is_loopback(address):
+        return []
+    return [f"note: everybody who can reach this address can {readable}; there is no password"]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach *address*."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    return address == "localhost"
