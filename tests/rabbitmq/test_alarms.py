@@ -355,7 +355,7 @@ def test_a_cancelled_run_ends_in_time_during_an_alarm_and_loses_nothing(
         running.go_on.set()
         eventually(lambda: running.notices)
         running.cancelled.set()
-        broken_off = running.outcome(5)
+        broken_off = timed(lambda: running.outcome(60), 5)
         assert set(broken_off["outcome"]) <= {"replayed", "in doubt", "not sent"}
         assert "not sent" in set(broken_off["outcome"])
         ended = int((broken_off["outcome"] == "replayed").sum())

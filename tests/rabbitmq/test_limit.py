@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tasktools as tt
+from tasktools.testing import eventually
 from tests.conftest import Vhost
 from tests.rabbitmq.runners import Runners, fill, most_at_once, wait_for_all
 
@@ -29,13 +29,9 @@ def test_six_runners_of_which_one_is_killed_never_run_more_than_three_at_once(
     cluster.configure_topic("work", concurrency_limit=3)
     for _ in range(6):
         runners.start("work", capacity=4)
-    deadline = time.monotonic() + 60
-    while len(cluster.workers()) < 6:
-        assert time.monotonic() < deadline
+    eventually(lambda: len(cluster.workers()) == 6, timeout=60)
     fill(cluster, "work", TASKS, seconds=0.005)
-    while len(runners.finished()) < TASKS // 4:
-        assert time.monotonic() < deadline + 60
-        time.sleep(0.02)
+    eventually(lambda: len(runners.finished()) >= TASKS // 4, timeout=60)
     busy = {run.pid for run in runners.executions()}
     runners.kill(next(runner for runner in runners.running if runner.pid in busy))
     wait_for_all(runners, TASKS)

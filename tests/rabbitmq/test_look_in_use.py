@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,7 @@ from tests.conftest import Vhost
 from tests.rabbitmq import replays
 from tests.rabbitmq.replays import DEAD
 from tests.support import Raw
+from tests.timing import within
 
 LONGEST_LOOK = 15.0  # seconds; 5 are promised, of a machine that has not much else to do
 LONGEST_RUN = 30.0  # seconds; its consumer would need 200 and more
@@ -73,13 +72,6 @@ def others(vhost: Vhost) -> Iterator[Others]:
         process.communicate()
 
 
-def timed(look: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what *look* returned, and the seconds that it took."""
-    began = time.monotonic()
-    answer = look()
-    return answer, time.monotonic() - began
-
-
 @pytest.fixture
 def dead_tasks(topic: str, vhost: Vhost) -> int:
     """Put tasks into the dead-letter queue of the topic; returns how many."""
@@ -95,11 +87,11 @@ def test_a_look_at_a_queue_in_use_ends_in_time(
     others(DEAD, how)
     if how == "consumer":
         eventually(lambda: cluster.broker.queue_facts(DEAD).consumers == 1)
-    frame, seconds = timed(lambda: cluster.dead_letters(topic))
-    assert seconds < LONGEST_LOOK
+    with within(LONGEST_LOOK, "the look"):
+        frame = cluster.dead_letters(topic)
     assert len(frame) > dead_tasks / 2
-    frame, seconds = timed(lambda: cluster.dead_letters(topic, limit=5))
-    assert seconds < LONGEST_LOOK
+    with within(LONGEST_LOOK, "the look"):
+        frame = cluster.dead_letters(topic, limit=5)
     assert len(frame) == 5
 
 
@@ -112,8 +104,8 @@ def test_a_run_on_a_queue_in_use_ends(
     others(DEAD, how)
     if how == "consumer":
         eventually(lambda: cluster.broker.queue_facts(DEAD).consumers == 1)
-    outcome, seconds = timed(lambda: cluster.run(plan, reason="others are at it"))
-    assert seconds < LONGEST_RUN
+    with within(LONGEST_RUN, "the run"):
+        outcome = cluster.run(plan, reason="others are at it")
     counts = outcome["outcome"].value_counts()
     assert set(counts.index) <= {"replayed", "gone"}
     assert raw.depth(topic) == counts["replayed"] > dead_tasks / 10
@@ -129,6 +121,6 @@ def test_queued_tasks_are_seen_beside_their_workers(
     others("emails", "consumer")
     eventually(lambda: cluster.broker.queue_facts("emails").consumers == 1)
     for limit in (1_000, 5):
-        frame, seconds = timed(lambda: cluster.active_tasks("emails", limit=limit))  # noqa: B023
-        assert seconds < LONGEST_LOOK
+        with within(LONGEST_LOOK, "the look"):
+            frame = cluster.active_tasks("emails", limit=limit)
         assert len(frame) == limit
