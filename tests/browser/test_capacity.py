@@ -29,9 +29,7 @@ _DARK_WIDGET: Final = """dark_cluster = tt.connect(f"sqlite:///{week}")
 dark = tt.widgets.capacity(dark_cluster, "newsletters", price="$2", theme="dark")
 dark"""
 
-expect.set_options(timeout=60_000)
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 
 
 class Capacity(Part):

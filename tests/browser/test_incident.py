@@ -39,9 +39,7 @@ for n in range(30):
 widget = tt.widgets.incident(cluster)
 widget"""
 
-expect.set_options(timeout=60_000)
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 
 
 class Incident(Part):

@@ -33,7 +33,7 @@ hostile = tt.connect("memory://")
 hostile.publish("{IMAGE}", "shop:send", kwargs={{"to": "{SCRIPT}"}}, create=True)
 hostile.active_tasks()[["topic", "task_name", "kwargs"]]"""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_quick_start_runs_top_to_bottom_and_shows_the_demo_cluster(

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 import tasktools as tt
 from tests import incident
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,7 @@ frame["task_name"] = "\\ud800\\u202eevil"
 frame["kwargs"] = [{{{MARKUP!r}: {MARKUP!r}}}] * 5
 state.show(frame)"""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-expect.set_options(timeout=60_000)
+pytestmark = pytest.mark.slow
 
 
 class Table(Part):

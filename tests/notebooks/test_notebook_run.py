@@ -18,7 +18,7 @@ from tests.jupyter import NOTEBOOKS, jupyter_environment
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def cells(path: Path, tag: str | None = None) -> list[Any]:
@@ -47,7 +47,7 @@ def run(tmp_path: Path, *args: str, **variables: str) -> subprocess.CompletedPro
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=500,
         check=False,
     )
 

@@ -62,7 +62,7 @@ figure.load = slowly(figure.load, 5)
 module.Cluster.publish_many = slowly(module.Cluster.publish_many, 3)
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ def run_nbval(
     settings.write_text(_SETTINGS, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", f"-c{settings}", f"--rootdir={NOTEBOOKS}"]
     command += ["-pno:cacheprovider", "--noconftest", f"--junitxml={report}"]
-    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120"]
+    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=500"]
     done = subprocess.run(
         [*command, *options, *map(str, notebooks)],
         env=jupyter_environment(tmp_path / "home", *first_on_path, **variables),
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=1100,
         check=False,
     )
     output = _COLOURS.sub("", done.stdout + done.stderr)
@@ -307,7 +307,7 @@ def test_a_notebook_complains_where_what_it_shows_is_empty(
     (broken / "sitecustomize.py").write_text(_BREAK.format(frame=frame), encoding="utf-8")
     for name, value in jupyter_environment(tmp_path / "home", broken).items():
         monkeypatch.setenv(name, value)
-    client = NotebookClient(read(notebook), timeout=120, kernel_name="python3")
+    client = NotebookClient(read(notebook), timeout=500, kernel_name="python3")
     with pytest.raises(CellExecutionError) as complaint:
         client.execute(cwd=str(tmp_path))
     assert complaint.value.ename == "AssertionError", complaint.value

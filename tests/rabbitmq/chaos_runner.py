@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.core.models import QueueType
-from tasktools.testing import RabbitMQNode
+from tasktools.testing import RabbitMQNode, eventually
 from tests.conftest import Vhost
 from tests.rabbitmq.runners import Runners, check_executions, fill, wait_for_all
 
@@ -71,7 +70,4 @@ def test_the_broker_is_restarted_in_between(
 
 def wait_for_all_of(runners: Runners, count: int) -> None:
     """Return when *count* tasks were executed."""
-    deadline = time.monotonic() + 60
-    while len(runners.finished()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: len(runners.finished()) >= count, timeout=60)
