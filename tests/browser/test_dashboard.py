@@ -59,7 +59,7 @@ _INK: Final = """async picture => {
   return [image.width, image.height, new Set(pixels).size];
 }"""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 
 
 class Board:
@@ -176,10 +176,13 @@ def pause_and_choose(page: Page, board: Board) -> None:
     # Paused, it stays; the state says what is on screen.
     board.all.get_by_role("button", name="Pause").click()
     expect(board.all.get_by_role("status")).to_contain_text("paused")
-    page.wait_for_timeout(1500)  # what was on its way is drawn
-    at = board.newest()
-    page.wait_for_timeout(2500)
-    assert board.newest() == at == float(state(page, "newest_at"))
+
+    def rests() -> bool:  # once what was on its way is drawn
+        at = board.newest()
+        page.wait_for_timeout(2500)
+        return board.newest() == at == float(state(page, "newest_at"))
+
+    eventually(rests)
     board.all.get_by_role("button", name="Resume").click()
     board.moves()
 

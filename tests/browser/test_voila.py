@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tasktools.testing import eventually
 from tasktools.testing.node import free_ports
 from tests.browser.lab import Outside
 from tests.browser.server import running_server
@@ -19,7 +20,7 @@ from tests.jupyter import NOTEBOOKS
 NOTEBOOK: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
 FIGURES: Final = 6
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -70,10 +71,8 @@ def test_the_board_moves_and_figures_are_shown_without_any_code(
     before = pixels(page)
     assert before
     for _ in range(3):  # it goes on, not only once
-        page.wait_for_timeout(2500)
-        after = pixels(page)
-        assert after != before
-        before = after
+        eventually(lambda: pixels(page) != before)  # noqa: B023
+        before = pixels(page)
     expect(board).to_contain_text(re.compile(r"newest point [0-3]\.\d s old"))
 
     assert page.get_by_text("tt.connect").count() == 0
