@@ -31,6 +31,7 @@ class Peer:
         self._folder = folder
         self.log = folder / "tasks.log"
         self.log.touch()
+        self._gate = folder / "gate"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.ours: list[subprocess.Popen[bytes]] = []
         self._shells: list[Shell] = []
@@ -44,6 +45,7 @@ class Peer:
             "BROKER_DSN": self._dsn,
             "DATABASE_URL": f"sqlite:///{self._folder}/{name}.db",
             "TASK_LOG": str(self.log),
+            "TASK_GATE": str(self._gate),
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
@@ -83,6 +85,10 @@ class Peer:
             )
         self.ours.append(runner)
         return runner
+
+    def let_go(self) -> None:
+        """Let tasks `held` end, those that run and those to come."""
+        self._gate.touch()
 
     def shell(self) -> Shell:
         """Start a node of the peer that does what it is told."""

@@ -20,6 +20,14 @@ def report(n=1, delay=0.0):
 
 
 @TaskWorker.register(topic="emails")
+def held(to):
+    """Run until the test lets it go."""
+    while not Path(os.environ["TASK_GATE"]).exists():
+        time.sleep(0.05)
+    return to
+
+
+@TaskWorker.register(topic="emails")
 def fail(text="boom"):
     raise ValueError(text)
 

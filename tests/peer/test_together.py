@@ -42,12 +42,13 @@ def test_our_runner_executes_what_the_peer_submits(ours: tt.Cluster, quiet_peer:
 
 def test_the_peer_sees_our_worker_and_what_it_runs(ours: tt.Cluster, quiet_peer: Any) -> None:
     shell = quiet_peer.shell()
-    ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 8.0})
+    ours.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
     (seen,) = eventually(lambda: [w for w in shell("get_workers") if not w["stale"]])
     assert seen["worker_id"] == workers(ours)["worker_id"]
     assert (seen["capacity"], sorted(seen["topics"])) == (4, ["emails", "reports"])
     (running,) = eventually(lambda: shell("get_cluster_running_tasks"))
     assert running["worker_id"] == seen["worker_id"]
+    quiet_peer.let_go()
     eventually(lambda: not shell("get_cluster_running_tasks"))
     quiet_peer.ours[0].terminate()
     eventually(lambda: not shell("get_workers"))
@@ -119,7 +120,7 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
     eventually(lambda: len(cluster.workers()) == 3)
     raw.declare("seen")
     for _ in range(12):
-        cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
+        cluster.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
     eventually(lambda: cluster.workers()["running"].sum() == 12)
     raw.channel.queue_bind("seen", "fp.workers")
     table = cluster.workers().set_index("worker_id")
@@ -127,12 +128,13 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
     cluster.update_prefetch(mine, "emails", 2)
     cluster.leave_topic(mine, "reports")
     cluster.drain(mine)
+    peer.let_go()
     eventually(lambda: cluster.workers()["succeeded"].sum() == 12)
     time.sleep(1)
     told = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert not told
     peers = [name for name in table.index if name != mine]
-    cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 3.0})
+    cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 100.0})
     eventually(lambda: cluster.workers()["running"].sum() == 1)
     row = cluster.active_tasks("emails", queued=False).iloc[0]
     assert row["worker_id"] in peers
@@ -147,10 +149,12 @@ def test_the_peers_own_command_drains_our_worker_without_running_anything_twice(
     raw.declare("seen")
     raw.channel.queue_bind("seen", "fp.workers")
     for _ in range(6):
-        ours.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 2.0})
+        ours.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
     eventually(lambda: workers(ours)["running"] == 4)
     shell("send_worker_command", workers(ours)["worker_id"], "drain", {})
-    eventually(lambda: bool(workers(ours)["draining"]) and workers(ours)["succeeded"] == 4)
+    eventually(lambda: bool(workers(ours)["draining"]))
+    quiet_peer.let_go()
+    eventually(lambda: workers(ours)["succeeded"] == 4)
     assert raw.depth("emails") == 2
     started = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert len(started) == 4

@@ -1,6 +1,8 @@
 """The peer's tasks, for a runner of ours: the same module and function names."""
 
+import os
 import time
+from pathlib import Path
 
 import tasktools as tt
 
@@ -17,6 +19,14 @@ def report(n: int = 1, delay: float = 0.0) -> int:
     """Take *delay* seconds."""
     time.sleep(delay)
     return n
+
+
+@tt.task
+def held(to: str) -> str:
+    """Run until the test lets it go."""
+    while not Path(os.environ["TASK_GATE"]).exists():
+        time.sleep(0.05)
+    return to
 
 
 @tt.task
