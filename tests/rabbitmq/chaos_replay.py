@@ -110,10 +110,11 @@ def test_a_replay_that_is_killed_again_and_again_accounts_for_every_message(
 
 
 class Trouble:
-    """Makes trouble, once a run has got that far; used as its `progress`."""
+    """Makes trouble, once a run has got that far; used as its `progress`. What is not sent by then
+    is sent after *act* has set *begun*."""
 
-    def __init__(self, goal: int, act: Callable[[], object]) -> None:
-        self._left = goal
+    def __init__(self, goal: int, act: Callable[[], object], begun: threading.Event) -> None:
+        self._left, self._begun = goal, begun
         self._thread = threading.Thread(target=act, name="trouble")
 
     def __call__(self, ended: int) -> None:
@@ -121,11 +122,7 @@ class Trouble:
         self._left -= ended
         if begins and self._left <= 0:
             self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has been made."""
-        return self._left <= 0 and not self._thread.is_alive()
+            assert self._begun.wait(100)
 
     def join(self) -> None:
         """Return once it is made."""
@@ -139,13 +136,14 @@ def test_a_line_that_is_cut_again_and_again_loses_nothing(
     sent = tasks(MESSAGES)
     put_tasks(vhost, sent)
     plan = plan_of(cut_cluster, rate=MESSAGES / 3)
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def cut() -> None:
+        begun.set()
         while not ended.wait(dice.uniform(0.2, 1.0)):
             proxy.cut()
 
-    trouble = Trouble(1, cut)
+    trouble = Trouble(1, cut, begun)
     outcome = cut_cluster.run(plan, reason="chaos", progress=trouble)
     ended.set()
     trouble.join()
@@ -159,9 +157,17 @@ def test_a_broker_that_is_restarted_meanwhile_loses_nothing(
 ) -> None:
     sent = tasks(MESSAGES)
     put_tasks(vhost, sent)
-    trouble = Trouble(MESSAGES // 3, rabbitmq.restart)
+    is_down = threading.Event()
+
+    def restart() -> None:
+        rabbitmq.stop()
+        is_down.set()
+        rabbitmq.start()
+
+    trouble = Trouble(MESSAGES // 30, restart, is_down)
     outcome = cluster.run(plan_of(cluster, MESSAGES / 6), reason="chaos", progress=trouble)
-    assert trouble.is_over  # so it was in its midst
+    trouble.join()
+    assert is_down.is_set()  # and so it was in the midst of the run
     assert set(outcome["outcome"]) == {"replayed"}
     raw = Raw(vhost.dsn)
     check_account(outcome, sent, raw, order)
@@ -173,15 +179,16 @@ def test_what_comes_after_the_target_was_deleted_is_returned(
 ) -> None:
     sent = tasks(MESSAGES)
     put_tasks(vhost, sent)
-    held: list[int] = []
+    held, is_deleted = list[int](), threading.Event()
 
     def delete() -> None:
         other = Raw(vhost.dsn)
         held.append(other.channel.queue_delete(TOPIC).method.message_count)
+        is_deleted.set()
         other.connection.close()
 
-    trouble = Trouble(MESSAGES // 3, delete)
-    outcome = cluster.run(plan_of(cluster, MESSAGES), reason="chaos", progress=trouble)
+    trouble = Trouble(MESSAGES // 30, delete, is_deleted)
+    outcome = cluster.run(plan_of(cluster, MESSAGES / 6), reason="chaos", progress=trouble)
     trouble.join()
     replayed = outcome["outcome"] == "replayed"
     counts = Counter(outcome["outcome"])

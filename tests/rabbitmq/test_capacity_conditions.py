@@ -34,15 +34,17 @@ TIMEOUT = 5.0  # seconds: that of `connect`
 _CAPACITY = 6
 _SECONDS = 0.4  # of a task
 """So that 15 tasks end in a second."""
+_TASKS = 2_000
+"""More than end while a test may last: the queue is never empty."""
 
 
 class Drain:
-    """A queue of 600 tasks that a worker takes away, which `cluster` watches."""
+    """A queue of tasks that a worker takes away, which `cluster` watches."""
 
     def __init__(self, cluster: tt.Cluster, runners: Runners) -> None:
         self.cluster, self.runners = cluster, runners
         cluster.create_topic(TOPIC)
-        fill(cluster, TOPIC, 600, seconds=_SECONDS)
+        fill(cluster, TOPIC, _TASKS, seconds=_SECONDS)
         self.worker = runners.start(TOPIC, capacity=_CAPACITY)
         eventually(lambda: len(cluster.workers()) == 1)
         eventually(lambda: self.forecast().forecast is not None)
@@ -122,12 +124,11 @@ def test_an_alarm_hides_what_workers_do_and_is_no_wave_of_tasks_afterwards(
 
 def test_the_end_of_a_queue_whose_only_worker_was_killed_is_not_promised(drain: Drain) -> None:
     drain.runners.kill(drain.worker)
-    killed = time.monotonic()
-    eventually(lambda: drain.forecast().reading.slots == 0)
+    with within(20, "to see that nobody takes the topic"):
+        eventually(lambda: drain.forecast().reading.slots == 0)
     answer = drain.forecast()
     assert answer.note.startswith("will not end: no worker takes this topic")
     assert drain.cluster.workers()["state"].tolist() != ["gone"]
-    assert time.monotonic() - killed < 20
     drain.runners.start(TOPIC, capacity=_CAPACITY)
     eventually(lambda: drain.forecast().reading.slots)
 

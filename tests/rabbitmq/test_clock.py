@@ -82,7 +82,7 @@ def test_a_workers_clock_that_is_wrong_is_told_as_that(
 ) -> None:
     """Issue 11, misleading: a worker whose clock was set is alive, and its clock is named."""
     report = worker_event(worker_id="dreamer", last_heartbeat=clock.time() + HOUR)
-    connect().broker.broadcast(report)
+    connect().broker.broadcast(worker_event(running=[]), report)  # neither is late
     eventually(lambda: len(watching.broker.cluster_state().workers) == 2)
     workers = watching.workers()
     assert workers["state"].tolist() == ["alive", "alive"]
