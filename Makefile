@@ -46,10 +46,10 @@ unit: .venv-test/ready .venv-test/arrow/ready ## Without any server
 	$(PYTEST) -n 2 tests/unit tasktools --doctest-modules
 
 integration: .venv-test/ready # browser, notebooks and servers in one go; what takes longest starts first
-	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/browser tests/notebooks tests/conformance tests/rabbitmq tests/peer tests/faults
+	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/browser tests/notebooks tests/faults tests/peer tests/conformance tests/rabbitmq
 
 servers: .venv-test/ready # conformance, peer, faults and chaos-sample in one go
-	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/conformance tests/rabbitmq tests/peer tests/faults
+	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/faults tests/peer tests/conformance tests/rabbitmq
 
 conformance: .venv-test/ready ## Both backends, on a private node
 	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq
