@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
+from tests.browser.accessibility import assert_accessible
 from tests.browser.lab import (
     DARK,
     LIGHT,
@@ -94,6 +95,7 @@ def test_the_plan_of_a_week_and_what_if(
     assert figure["y"] + figure["height"] < 720
     (tmp_path / "capacity-window.png").write_bytes(page.screenshot())
     screenshot(page, "capacity", tmp_path)
+    assert_accessible(capacity.all)
     page.set_viewport_size({"width": 1280, "height": 720})
     use_theme(page, DARK)
     run_code(page, _DARK_WIDGET)
@@ -101,6 +103,7 @@ def test_the_plan_of_a_week_and_what_if(
     expect(dark.status("NOT enough for newsletters")).to_be_visible()
     expect(dark.figure.locator(".js-plotly-plot")).to_be_visible()
     screenshot(page, "capacity-dark", tmp_path)
+    assert_accessible(dark.all)
     use_theme(page, LIGHT)
     assert printed(page, "dark.close()") == "None"
     assert errors(page) == []

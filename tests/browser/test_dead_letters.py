@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.accessibility import assert_accessible
 from tests.browser.lab import (
     DARK,
     IMAGE,
@@ -138,8 +139,10 @@ def test_failed_tasks_are_looked_at_repaired_replayed_and_accounted_for(
     letters.button("Select all 9").click()
     letters.button("Run the plan …").click()
     light = picture(page, "dead_letters_light", tmp_path)
+    assert_accessible(letters.all)
     use_theme(page, DARK)
     dark = picture(page, "dead_letters_dark", tmp_path)
+    assert_accessible(letters.all)
     use_theme(page, LIGHT)
 
     # The second click, and what came of it; the filter stays.

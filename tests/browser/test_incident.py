@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.accessibility import assert_accessible
 from tests.browser.lab import (
     DARK,
     LIGHT,
@@ -90,6 +91,7 @@ def test_the_cause_is_found_explained_and_its_dead_letters_are_planned(
     letters.button("Look").click()
     expect(letters.all.locator(".tasktools-table .tt-body [role=row]").first).to_be_visible()
     screenshot(page, "incident-opened", tmp_path)
+    assert_accessible(incident.all)
 
     # What cannot be told, and what was ruled out, is folded, and there; below it the timeline.
     incident.all.locator(".ti-folded summary").filter(has_text="ruled out").click()
@@ -97,6 +99,7 @@ def test_the_cause_is_found_explained_and_its_dead_letters_are_planned(
     expect(incident.all.locator(".tt-timeline .js-plotly-plot").first).to_be_visible()
     use_theme(page, DARK)
     screenshot(page, "incident-dark", tmp_path)
+    assert_accessible(incident.all)
     use_theme(page, LIGHT)
     assert printed(page, "widget.state.problem") == ""
     assert outside.urls == []

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tasktools.testing import eventually
+from tests.browser.accessibility import assert_accessible
 from tests.browser.lab import (
     DARK,
     IMAGE,
@@ -116,8 +117,10 @@ def test_an_operator_publishes_a_task_and_a_batch_and_sees_them_run_to_their_end
     expect(form.all.locator(".js-plotly-plot .main-svg").first).to_be_visible()
     form.has_shown(r"· [1-9]\d* succeeded, [1-9]")
     light = screenshot(page, "publish_batch_light", tmp_path)
+    assert_accessible(form.all)
     use_theme(page, DARK)
     dark = screenshot(page, "publish_batch_dark", tmp_path)
+    assert_accessible(form.all)
     use_theme(page, LIGHT)
 
     expect(form.status("51 confirmed · 51 succeeded")).to_be_visible()

@@ -17,6 +17,7 @@ from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row
 from tasktools.widgets.capacity import words
 from tasktools.widgets.capacity.feed import CapacityFeed
 from tasktools.widgets.capacity.picture import drawn
+from tasktools.widgets.capacity.slider_names import SliderNames
 from tasktools.widgets.capacity.sliders import choice, factor, limits, stepped, workers
 from tasktools.widgets.capacity.state import QUANTILES, WAITS, CapacityState
 from tasktools.widgets.errors import guarded
@@ -119,6 +120,7 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
                 self._cost,
                 self._figure,
                 self._notes,
+                SliderNames(),
             ],
             "tasktools-capacity",
         )

@@ -84,6 +84,15 @@ class WorkerMap {
     this.drawWords(pen);
     this.drawTimes(pen);
     this.point();
+    this.describe();
+  }
+
+  describe() { // in words, for those who do not see the map
+    const states = this.names.map((_name, w) => this.cell(w, this.last(w))[2]);
+    const counts = STATES.map((name, state) => [states.filter((seen) => seen === state).length, name]);
+    const words = counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`);
+    const label = `Utilisation by worker over time: ${words.join(", ") || this.none}`;
+    if (this.canvas.getAttribute("aria-label") !== label) this.canvas.setAttribute("aria-label", label);
   }
 
   columnAt(x) { // the column that is seen at a pixel, -1 where there is none
