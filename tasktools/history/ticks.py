@@ -34,7 +34,7 @@ class Ticks:
     """
 
     ticks: Columns  # at, span, turn, events_ok
-    topics: Columns  # topic, at, n, queued, dead_letter, running, capacity, ended, failed
+    topics: Columns  # topic, at, n, queued, dead_letter, running, capacity, consumers, ended …
     workers: Columns  # worker, at, n, running, capacity, state
     tries: Columns  # topic, started, ended
 
@@ -69,7 +69,8 @@ class TickReader:
         return Ticks(
             ticks=columns("at:i span:i turn:i events_ok:i", _TICKS),
             topics=columns(
-                "topic:i at:i n:i queued:f? dead_letter:f? running:f? capacity:f? ended:f failed:f",
+                "topic:i at:i n:i queued:f? dead_letter:f? running:f? capacity:f? consumers:f? "
+                "ended:f failed:f",
                 _TOPICS,
                 topic="s.topic",
                 queued="queued_max",

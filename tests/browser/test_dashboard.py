@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tasktools.testing import eventually
+from tests.browser.accessibility import assert_accessible
 from tests.browser.crowd import MARKUP
 from tests.browser.lab import (
     Lab,
@@ -76,6 +78,9 @@ class Board:
     def keys(self, chart: str) -> list[str]:
         return self.chart(chart).locator(".tb-name").all_inner_texts()
 
+    def rows(self) -> Locator:
+        return self.all.get_by_role("table", name="Topics").locator("tbody tr")
+
     def newest(self) -> float:
         return float(self.all.locator(".tb-status").get_attribute("data-newest") or 0)
 
@@ -118,20 +123,26 @@ def test_an_operator_watches_the_demo(
     assert board.keys("queued") == board.keys("throughput") == names
     expect(board.all.locator("[data-tile=queued]")).to_contain_text("Queued")
 
+    assert_all_in_two_rows_of_charts(page, board)
     point_and_zoom(page, board)
+    use_the_keys(page, board)
     # Lines are hidden by their names, in all charts.
     board.chart("queued").get_by_role("button", name="reports").click()
     pressed = board.chart("oldest").get_by_role("button", name="reports")
     expect(pressed).to_have_attribute("aria-pressed", "false")
     assert state(page, "hidden") == "('reports',)"
     whole(page, "board_light", tmp_path)
+    assert_accessible(board.all)
 
     pause_and_choose(page, board)
     use_theme(page, "JupyterLab Dark")
     board.moves()
     whole(page, "board_dark", tmp_path)
+    assert_accessible(board.all)
     use_theme(page, "JupyterLab Light")
     investigate(page, board, tmp_path)
+    use_the_table(page, board, tmp_path)
+    save_files(page, board)
     assert errors(page) == []
     assert state(page, "problem") == ""
     assert outside.urls == []
@@ -148,6 +159,80 @@ def whole(page: Page, name: str, fallback: Path) -> Path:
     """Take a picture of the notebook from its top."""
     cells(page).first.scroll_into_view_if_needed()
     return screenshot(page, name, fallback)
+
+
+def assert_all_in_two_rows_of_charts(page: Page, board: Board) -> None:
+    """At 1280 x 720, with the files beside the notebook, six tiles and two charts are in a row."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    board.all.evaluate("board => { board.style.width = '848px' }")
+    for part, count in ((".tb-tiles .tb-tile", 6), (".tb-charts .tb-chart", 2)):
+        tops = board.all.locator(part).evaluate_all("all => all.map(e => e.offsetTop)")
+        assert tops.count(tops[0]) == count
+    board.all.evaluate("board => { board.style.width = '' }")
+
+
+def use_the_keys(page: Page, board: Board) -> None:
+    """Read a chart, zoom, and filter, without the mouse."""
+    plot = board.chart("queued").get_by_role("group")
+    plot.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(board.chart("dead_letters").locator(".tb-time")).to_contain_text("UTC")
+    expect(board.all.locator(".tb-voice")).to_contain_text(re.compile(r"UTC: emails \d+, exports"))
+    page.keyboard.press("+")
+    expect(board.all.locator(".tb-zoomed")).to_contain_text("zoomed to")
+    page.keyboard.press("Escape")
+    expect(board.chart("dead_letters").locator(".tb-time")).to_have_text("")
+    page.keyboard.press("Escape")
+    expect(board.all.locator(".tb-zoomed")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(board.all.get_by_role("searchbox", name="Topics")).to_be_focused()
+    page.keyboard.type("rep")
+    expect(board.rows()).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(board.rows().filter(has_text="emails")).to_be_visible()
+
+
+def use_the_table(page: Page, board: Board, fallback: Path) -> None:
+    """Go through topics by arrows, and open what belongs to one of them below the board."""
+    expect(board.rows().first).to_contain_text("orders")  # the worst is first
+    assert int(board.rows().first.locator("td").nth(6).inner_text()) > 0  # consumers
+    board.all.get_by_role("button", name="Menu of").and_(page.locator("[tabindex='0']")).focus()
+    page.keyboard.press("Home")
+    more = board.all.get_by_role("button", name="Menu of orders")
+    expect(more).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(more).to_have_attribute("aria-expanded", "true")
+    expect(board.all.get_by_role("menuitem", name="Running tasks")).to_be_focused()
+    whole(page, "board_menu", fallback)
+    page.keyboard.press("Escape")
+    expect(board.all.get_by_role("menu")).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    letters = page.locator(".tasktools-dead-letters")
+    expect(letters.get_by_label("Topic")).to_contain_text("orders  ·")
+    expect(letters).to_be_in_viewport()
+    page.get_by_role("button", name="Close dead letters").click()
+    expect(letters).to_have_count(0)
+    # Lines that are 0 all the time are folded, and there.
+    chart = board.chart("dead_letters")
+    zeros = chart.get_by_role("button", name=re.compile(r"\d at 0"))
+    expect(zeros).to_have_attribute("aria-expanded", "false")
+    expect(chart.get_by_role("button", name="emails")).to_be_hidden()
+    zeros.click()
+    expect(chart.get_by_role("button", name="emails")).to_be_visible()
+
+
+def save_files(page: Page, board: Board) -> None:
+    with page.expect_download() as saved:
+        board.all.get_by_role("button", name="CSV").click()
+    assert saved.value.suggested_filename.startswith("tasktools-DEMO-")
+    lines = saved.value.path().read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "time,chart,unit,topic,value"
+    assert any(",Dead letters,count,orders," in line for line in lines)
+    with page.expect_download() as saved:
+        board.all.get_by_role("button", name="PNG").click()
+    assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
 def point_and_zoom(page: Page, board: Board) -> None:

@@ -36,6 +36,7 @@ class Page:
         self.first = 0
         self.rows: list[list[float]] = []
         self.load = np.empty((3, 0, 0), np.float32)
+        self.table: dict[str, list[float]] = {}
         monkeypatch.setattr(self.figure, "send", self._receive)
 
     def _receive(self, content: Any, buffers: Any) -> None:
@@ -52,6 +53,9 @@ class Page:
         ]
         workers = len(self.described["workers"])
         self.load = np.frombuffer(buffers[1], np.float32).reshape(3, workers, content["count"])
+        listed = self.described["listed"]
+        topics = np.frombuffer(buffers[2]).reshape(8, len(listed))
+        self.table = dict(zip(listed, topics.T.tolist(), strict=True))
 
     def ask(self, what: str, *buffers: bytes, **more: Any) -> None:
         message = {"data": {"method": "custom", "content": {"do": what, **more}}}
@@ -140,6 +144,42 @@ def test_what_has_happened_before_the_board_was_made_is_on_it(show: Show, scene:
     assert page.load[0, 0].tolist() == [0.0, 1.0] * 10
     assert page.described["workers"] == ["worker-1"]
     assert page.state.since
+
+
+def test_the_table_has_the_numbers_of_this_moment_and_what_is_not_known_is_missing(
+    show: Show, scene: Scene
+) -> None:
+    for n in range(20):
+        scene.beat(tasks=["t"] * (n % 2), topics=("emails",))
+        scene.tick()
+    page = show(scene.history(), window="5m")
+    queued, running, capacity, ended, oldest, failures, dead, consumers = page.table["emails"]
+    assert (queued, running, ended, dead) == (0, 1, 0, 0)
+    assert capacity >= running
+    assert oldest >= 0
+    assert np.isnan(consumers) or consumers >= 0
+    assert failures == 0  # a minute of the recording is full by now
+    assert page.described["unlisted"] == 0
+
+
+def test_a_mean_says_nothing_before_its_time_is_full(show: Show, scene: Scene) -> None:
+    for _ in range(8):
+        scene.beat(tasks=[], topics=("emails",))
+        scene.tick()
+    page = show(scene.history(), window="5m")
+    assert np.isnan(page.lines("failures")["emails"]).all()
+    assert np.isnan(page.table["emails"][5])
+    assert page.lines("throughput")["emails"][-1] == 0  # 10 s are
+
+
+def test_a_mean_at_the_begin_of_the_window_counts_what_was_before_it(
+    show: Show, scene: Scene
+) -> None:
+    for _ in range(60):
+        scene.beat(tasks=[], topics=("emails",))
+        scene.tick()
+    page = show(scene.history(), window="1m")
+    assert page.lines("failures")["emails"] == [0.0] * len(page.times)
 
 
 def test_a_recording_that_is_over_says_so_and_shows_its_end(show: Show, scene: Scene) -> None:

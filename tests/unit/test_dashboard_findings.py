@@ -14,7 +14,7 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import BrokerError
-from tasktools.widgets import Dashboard, IncidentWidget
+from tasktools.widgets import Dashboard, DeadLettersWidget, IncidentWidget, PublishWidget
 from tasktools.widgets.dashboard.findings import findings_tile, marks_of
 from tasktools.widgets.finding_lines import FindingLine, FindingLines
 from tests.recorded import Scene
@@ -173,6 +173,48 @@ def test_the_mark_of_a_topic_opens_its_finding_and_the_board_closes_it(
     assert screen.incidents == [opened]
     screen.widget.close()
     assert not opened.feed.alive
+
+
+def test_the_menu_of_a_topic_opens_what_belongs_to_it_one_at_a_time(
+    show: Show, incident: Cluster
+) -> None:
+    screen = show(incident)
+    screen.ask("open", part="dead letters", topic="orders", dark=False)
+    (letters,) = screen.all(DeadLettersWidget)
+    assert letters.state.topic == "orders"
+    screen.ask("open", part="publish", topic="emails", dark=False)
+    assert screen.all(DeadLettersWidget) == []
+    assert not letters.feed.alive
+    (publish,) = screen.all(PublishWidget)
+    assert publish.state.topic == "emails"
+    screen.ask("open", part="tasks", topic="exports", dark=False)
+    assert not publish.feed.alive
+    screen.until(lambda: "active tasks" in screen.html)
+    assert "exports" in screen.state.tasks
+    screen.labelled("Close tasks").click()
+    assert (screen.state.opened, screen.state.tasks) == ("", "")
+    assert "active tasks" not in screen.html
+    assert screen.state.problem == ""
+
+
+def test_a_topic_that_is_gone_has_no_tasks_and_the_finding_stays(
+    show: Show, incident: Cluster
+) -> None:
+    screen = show(incident)
+    screen.ask("open", part="tasks", topic="no-such", dark=False)
+    screen.until(lambda: screen.state.tasks)
+    assert 'role="alert"' in screen.state.tasks
+    assert screen.state.finding.text != "?"
+
+
+def test_where_nothing_can_be_published_the_menu_says_why(show: Show, tmp_path: Path) -> None:
+    with tt.connect("demo://", read_only=True) as cluster:
+        figure: Any = show(cluster).widget.children[0]
+        assert "read-only" in figure.head["refusals"]["publish"]
+    with contextlib.closing(Scene(tmp_path / "ops.db")) as scene:
+        scene.tick()
+        recorded: Any = show(scene.history()).widget.children[0]
+        assert "recording" in recorded.head["refusals"]["publish"]
 
 
 def test_while_it_is_paused_the_finding_stays(show: Show, incident: Cluster) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tasktools.widgets.dashboard.board import Board
 from tasktools.widgets.dashboard.chart_selection import (
+    MAX_LISTED,
     MAX_TOPICS,
     MAX_WORKERS,
     NO_SELECTION,
@@ -200,6 +201,16 @@ def test_what_is_not_known_is_no_zero() -> None:
     assert (tiles["queued"].text, tiles["queued"].value, tiles["queued"].alarm) == ("?", None, "")
     assert (tiles["utilisation"].text, tiles["utilisation"].note) == ("?", "no worker is heard of")
     assert tiles["oldest"].text == "none"
+
+
+def test_of_very_many_topics_those_with_the_most_messages_are_listed_by_name() -> None:
+    queued = {f"topic-{n:03}": float(n) for n in range(MAX_LISTED + 20)}
+    buffer = buffer_of(queued)
+    selection = arrange(buffer)
+    listed = [buffer.topics.names[place] for place in selection.listed]
+    assert listed == sorted(queued)[20:]
+    buffer.now.topics[QUEUED][0] = buffer.now.topics[QUEUED][20] + 1
+    assert arrange(buffer, before=selection).listed == selection.listed  # it stays readable
 
 
 # --- thresholds -------------------------------------------------------------------------

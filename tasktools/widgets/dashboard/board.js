@@ -12,6 +12,7 @@ class Board {
     const head = model.get("head");
     this.charts = head.charts.map((spec) => new LineChart(this, spec, head.thresholds[spec.name]));
     this.workers = new WorkerMap(this);
+    this.topics = new TopicTable(this);
     this.build(head);
     el.append(this.root);
     this.show();
@@ -22,31 +23,35 @@ class Board {
   build(head) {
     this.window_ = tag("select", "", { "aria-label": "Window" }, head.windows.map((name) =>
       tag("option", "", { value: name }, [`last ${name}`])));
-    this.filter = tag("input", "", { type: "search", placeholder: "topic contains …", "aria-label": "Topics" });
+    this.filter = tag("input", "", { type: "search", placeholder: "/ topic contains …", "aria-label": "Topics", title: "key /" });
     this.pause = tag("button", "tb-button", { type: "button" }, ["Pause"]);
+    this.png = tag("button", "tb-button", { type: "button", title: "save the board as a picture" }, ["PNG"]);
+    this.csv = tag("button", "tb-button", { type: "button", title: "save the values of the charts as a table" }, ["CSV"]);
     this.unzoom = tag("button", "tb-button tb-zoomed", { type: "button" });
     this.picture = tag("canvas", "");
     this.tiles = tag("div", "tb-tiles");
     this.finding = tag("button", "tb-tile tb-finding", { type: "button", "data-tile": "findings" },
       ["title", "text", "note"].map((name) => tag("span", `tb-tile-${name}`, { "data-picture": "" })));
     this.finding.append(tag("span", "tb-fold", { "aria-hidden": "true" }));
-    this.status = tag("div", "tb-status", { role: "status", "data-picture": "" });
+    this.age = tag("span", ""); // it changes all the time: no reader is told
+    this.remarks = tag("span", "", { role: "status" });
+    this.status = tag("div", "tb-status", { "data-picture": "" }, [this.age, this.remarks]);
+    this.voice = tag("div", "tb-voice", { "aria-live": "polite" });
     this.problem = tag("div", "tb-problem", { role: "alert" });
     const demo = head.demo ? [tag("span", "tb-demo", { "data-picture": "" }, ["DEMO"])] : [];
     this.root = tag("div", "tasktools-board", {}, [
       tag("div", "tb-bar", {}, [
         ...demo, tag("span", "tb-address", { "data-picture": "" }, [head.address]), this.status,
-        this.unzoom, this.window_, this.filter, this.pause,
+        this.unzoom, this.window_, this.filter, this.pause, this.png, this.csv,
       ]),
       this.problem,
       this.finding,
       this.tiles,
+      this.topics.element,
       tag("div", "tb-charts", {}, this.charts.map((chart) => chart.element)),
       this.workers.element,
+      this.voice,
     ]);
-    for (const part of this.root.querySelectorAll("button, input, select")) {
-      part.dataset.lmSuppressShortcuts = ""; // JupyterLab would take keys for its own
-    }
   }
 
   // --- from the kernel --------------------------------------------------------------
@@ -72,10 +77,11 @@ class Board {
     return undefined;
   };
 
-  begin({ generation, first, lines, workers, window, length }) {
+  begin({ generation, first, lines, listed, unlisted, workers, window, length }) {
     Object.assign(this, { generation, first, window, length, x: [], gap: [], asked: 0 });
     this.charts.forEach((chart) => chart.setLines(lines[chart.spec.name]));
     this.workers.setNames(workers);
+    this.topics.setNames(listed, unlisted);
     this.workers.columns = [];
     this.rows = this.charts.flatMap((chart) => chart.lines.map(() => []));
     let next = 0;
@@ -86,7 +92,8 @@ class Board {
   }
 
   // From column *at* on, all is new: the last one was not full yet.
-  take({ count }, at, [lines, workers]) {
+  take({ count }, at, [lines, workers, topics]) {
+    this.topics.take(new Float64Array(bytes(topics)));
     const values = new Float64Array(bytes(lines)), loads = new Float32Array(bytes(workers));
     const all = [this.x, this.gap, ...this.rows];
     all.forEach((row, r) => {
@@ -160,11 +167,22 @@ class Board {
   investigate(topic = "") {
     const opens = topic || !this.shown.investigating;
     this.ask("investigate", { topic, dark: isDark(this.root) });
-    const below = this.root.closest(".tasktools-dashboard")?.querySelector(".tt-investigated");
+    this.reveal(opens && ".tt-investigated", 100);
+  }
+
+  // What belongs to a topic, below the board.
+  open(part, topic) {
+    if (part === "findings") return this.investigate(topic);
+    this.ask("open", { part, topic, dark: isDark(this.root) });
+    return this.reveal(".tt-opened", 40);
+  }
+
+  reveal(selector, height) {
+    const below = selector && this.root.closest(".tasktools-dashboard")?.querySelector(selector);
     this.below?.disconnect();
-    if (!opens || !below) return;
+    if (!below) return;
     this.below = new ResizeObserver(() => { // it comes later, and out of sight
-      if (below.clientHeight < 100) return;
+      if (below.clientHeight < height) return;
       this.below.disconnect();
       below.scrollIntoView();
     });
@@ -173,7 +191,7 @@ class Board {
 
   // How old the newest point is goes on by itself.
   tell = () => {
-    if (this.newest === null) return say(this.status, this.shown.status.join(" · ") || "reading …");
+    if (this.newest === null) return say(this.remarks, this.shown.status.join(" · ") || "reading …");
     const silence = (Date.now() - this.heard) / 1000, age = Math.max(this.now - this.newest + silence, 0);
     const isSilent = this.isCutOff || (silence > Math.max(10, 5 * this.every) && !this.shown.paused);
     const trouble = isSilent ? ["the kernel says nothing: it is busy, or gone"] : [];
@@ -181,7 +199,8 @@ class Board {
     this.status.dataset.picture = [dateText(this.newest), ...this.shown.status].join(" · ");
     this.status.dataset.age = age.toFixed(2);
     this.status.dataset.newest = this.newest;
-    return say(this.status, [words, ...trouble, ...this.shown.status].join(" · "));
+    say(this.age, words);
+    return say(this.remarks, ["", ...trouble, ...this.shown.status].join(" · "));
   };
 
   // --- drawing ----------------------------------------------------------------------
@@ -196,7 +215,9 @@ class Board {
     // What is not remembered takes no room.
     const begin = Math.max(this.edge - this.window, Math.min(this.x[0], this.edge - 30));
     const range = this.zoomed ?? [begin, this.edge];
+    this.range = range;
     if (!this.colors) this.restyle();
+    this.topics.draw();
     this.charts.forEach((chart) => chart.draw(range));
     this.workers.draw(range);
     this.tell();
@@ -247,6 +268,38 @@ class Board {
     this.workers.point();
   }
 
+  // By keyboard, in a chart: the moment that is pointed at, and how much time is shown.
+  steer(event, chart) {
+    const last = this.x.length - 1, [from, to] = this.range ?? [0, 0], at = this.place();
+    const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -last, End: last };
+    const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
+    if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (factor) {
+      const middle = this.x[at], half = ((to - from) * factor) / 2, begin = Math.max(middle - half, this.x[0]);
+      const end = Math.min(middle + half, this.edge);
+      this.zoom(begin <= this.x[0] && end >= this.edge ? null : [begin, end]);
+    } else if (event.key in steps) {
+      const next = at + steps[event.key] * (event.shiftKey ? 10 : 1);
+      this.pointAt(this.x[Math.min(Math.max(next, 0), last)]);
+      say(this.voice, chart.inWords());
+    } else return;
+    event.preventDefault();
+  }
+
+  // Everywhere on the board: / goes to the filter, Esc takes back what was chosen last.
+  key = (event) => {
+    const isTyping = event.target.matches("input, select");
+    if (event.key === "/" && !isTyping) this.filter.focus();
+    else if (event.key === "Escape" && event.target === this.filter && this.filter.value) {
+      this.filter.value = "";
+      this.ask("filter", { to: "" });
+    } else if (event.key === "Escape" && this.pointed !== null) this.pointAt(null);
+    else if (event.key === "Escape" && this.zoomed) this.zoom(null);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
   zoom(range) {
     this.zoomed = range;
     this.unzoom.hidden = !range;
@@ -275,6 +328,10 @@ class Board {
       this.typing = setTimeout(() => this.ask("filter", { to: this.filter.value }), 250);
     });
     this.finding.addEventListener("click", () => this.investigate());
+    this.root.addEventListener("keydown", this.key);
+    this.png.addEventListener("click", () => this.newest === null || drawPicture(this).toBlob((blob) => saveFile(blob, this, "png")));
+    this.csv.addEventListener("click", () =>
+      this.newest === null || saveFile(new Blob([valuesAsCsv(this)], { type: "text/csv" }), this, "csv"));
     this.pause.addEventListener("click", () => {
       this.ask("pause", { to: !this.shown.paused });
       this.pictureSoon(100);

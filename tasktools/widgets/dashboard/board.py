@@ -21,7 +21,16 @@ from tasktools.widgets.dashboard.chart_selection import (
     select_charts,
 )
 from tasktools.widgets.dashboard.charts import CHARTS
-from tasktools.widgets.dashboard.column_buffer import QUEUED, ColumnBuffer, Names
+from tasktools.widgets.dashboard.column_buffer import (
+    CAPACITY,
+    DEAD,
+    OLDEST,
+    QUEUED,
+    RUNNING,
+    SAMPLES,
+    ColumnBuffer,
+    Names,
+)
 from tasktools.widgets.dashboard.series import Series
 
 _COLUMNS_PER_READ: Final = 40
@@ -39,11 +48,12 @@ _LAYOUT_SECONDS: Final = 10.0  # the selection of topics stays so long
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Columns for the page: a description, and two buffers of numbers.
+    """Columns for the page: a description, and three buffers of numbers.
 
     The first buffer has 64-bit rows: time, 1 for a gap, then the lines in the order of the charts.
-    The second one has 32-bit rows: running tasks, capacity and state of workers. `generation`
-    increases with each new selection; a page with another generation asks for everything.
+    The second one has 32-bit rows: running tasks, capacity and state of workers. The third one has
+    the 64-bit columns of the table of topics, as they are now. `generation` increases with each new
+    selection; a page with another generation asks for everything.
     """
 
     message: dict[str, Any]
@@ -88,9 +98,10 @@ class Board:
                 self.buffer = ColumnBuffer(self._window, every, self._topics, self._workers)
         buffer = self.buffer
         is_new = buffer.until is None
-        start = until - int(1000 * self._window) if buffer.until is None else buffer.until
+        earliest = until - int(1000 * (buffer.extent))
+        start = earliest if buffer.until is None else buffer.until
         # Begin with a whole column.
-        after = max(start, until - int(1000 * self._window)) // buffer.length * buffer.length - 1
+        after = max(start, earliest) // buffer.length * buffer.length - 1
         after = max(after, start) if not is_new else after
         step = _COLUMNS_PER_READ * buffer.length
         for since in range(after, until, step):
@@ -171,7 +182,7 @@ class Board:
             buffer = self.buffer
             if buffer is None:
                 return None
-            series = Series(buffer, since or 0)
+            series = Series(buffer, buffer.first if since is None else since)
             message = {
                 "do": "add" if since is not None else "all",
                 "generation": self.generation,
@@ -181,7 +192,14 @@ class Board:
             }
             if since is None:
                 message |= self._described(buffer)
-            return Packed(message, [self._pack_lines(series), self._pack_workers(series)])
+            return Packed(
+                message,
+                [
+                    self._pack_lines(series),
+                    self._pack_workers(series),
+                    self._pack_topics(buffer, series),
+                ],
+            )
 
     def _described(self, buffer: ColumnBuffer) -> dict[str, Any]:
         names, styles = buffer.topics.names, self.selection.styles
@@ -193,6 +211,8 @@ class Board:
                 }
                 for name, lines in self.selection.charts.items()
             },
+            "listed": [names[place] for place in self.selection.listed],
+            "unlisted": len(self.selection.topics) - len(self.selection.listed),
             "workers": [buffer.workers.names[place] for place in self.selection.workers],
             "window": buffer.window,
             "length": buffer.length / 1000,
@@ -212,3 +232,16 @@ class Board:
 
     def _pack_workers(self, series: Series) -> bytes:
         return series.workers()[:, list(self.selection.workers), :].astype(np.float32).tobytes()
+
+    def _pack_topics(self, buffer: ColumnBuffer, series: Series) -> bytes:
+        listed = list(self.selection.listed)
+        known = np.full((8, len(buffer.topics.names)), np.nan)
+        known[:, : buffer.now.topics.shape[1]] = buffer.now.topics
+        now = known[:, listed]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            running, capacity = now[[RUNNING, CAPACITY]] / now[SAMPLES]
+        rates = [series.of(chart, listed)[:, -1:].ravel() for chart in ("throughput", "failures")]
+        consumers = np.full(len(buffer.topics.names), np.nan)
+        consumers[: len(buffer.consumers)] = buffer.consumers
+        rows = [now[QUEUED], running, capacity, rates[0], now[OLDEST], rates[1], now[DEAD]]
+        return np.array([*rows, consumers[listed]], np.float64).tobytes()

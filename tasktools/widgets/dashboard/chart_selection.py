@@ -1,4 +1,5 @@
-"""Selection of the topics in each chart, of their styles, and of the workers in their map."""
+"""Selection of the topics in each chart and in the table, of their styles, and of the workers in
+their map."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from tasktools.figures.palette import COLOURS, DASHES
 from tasktools.widgets.dashboard.charts import CHARTS
-from tasktools.widgets.dashboard.column_buffer import Array, ColumnBuffer
+from tasktools.widgets.dashboard.column_buffer import DEAD, QUEUED, Array, ColumnBuffer
 from tasktools.widgets.dashboard.series import Series
 
 MAX_TOPICS: Final = 8
 """Topics with a line of their own in each chart."""
+MAX_LISTED: Final = 100
+"""Topics in the table."""
 STYLE_COUNT: Final = len(COLOURS) * len(DASHES)
 """Number of line styles; the page knows the same ones."""
 MAX_WORKERS: Final = 400
@@ -34,15 +37,19 @@ class Lines:
 @dataclass(frozen=True, slots=True)
 class ChartSelection:
     """The lines of all charts. *styles* has the style of each topic with a line of its own, the
-    same in all charts. *workers* are places, in the order of their names."""
+    same in all charts. *listed* topics are those in the table. *workers* and topics are places, in
+    the order of their names."""
 
     charts: Mapping[str, Lines]
     styles: Mapping[int, int]
     topics: tuple[int, ...]
+    listed: tuple[int, ...]
     workers: tuple[int, ...]
 
 
-NO_SELECTION: Final = ChartSelection({chart.name: Lines((), ()) for chart in CHARTS}, {}, (), ())
+NO_SELECTION: Final = ChartSelection(
+    {chart.name: Lines((), ()) for chart in CHARTS}, {}, (), (), ()
+)
 
 
 class TopicFilter:
@@ -75,6 +82,7 @@ def select_charts(
         charts=charts,
         styles=_styles(charts.values(), before.styles),
         topics=tuple(places),
+        listed=_listed(buffer, places, before.listed),
         workers=_workers(buffer.workers.names, series),
     )
 
@@ -92,6 +100,21 @@ def _lines(values: Array, places: Sequence[int], shown: Sequence[int]) -> Lines:
     if set(chosen) == stays:
         chosen = list(shown)  # the order stays while somebody looks
     return Lines(tuple(chosen), tuple(place for place in places if place not in set(chosen)))
+
+
+def _listed(buffer: ColumnBuffer, places: Sequence[int], shown: Sequence[int]) -> tuple[int, ...]:
+    """Return the topics in the table; of too many, those with the most messages."""
+    if len(places) <= MAX_LISTED:
+        return tuple(places)
+    rows = buffer.now.topics
+    messages = np.zeros(len(buffer.topics.names))
+    messages[: rows.shape[1]] = np.nan_to_num(rows[[QUEUED, DEAD]]).sum(axis=0)
+    stays = set(shown)
+    order = sorted(
+        places, key=lambda p: messages[p] * (_REPLACE_RATIO if p in stays else 1), reverse=True
+    )
+    chosen = set(order[:MAX_LISTED])
+    return tuple(place for place in places if place in chosen)
 
 
 def _styles(charts: Iterable[Lines], before: Mapping[int, int]) -> dict[int, int]:

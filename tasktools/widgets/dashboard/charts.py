@@ -21,12 +21,13 @@ class Chart:
     how: str
 
 
+_UNTIL_FULL: Final = "the mean of each interval, of {} at least; nothing before that is full"
 CHARTS: Final = (
     Chart("queued", "Queue depth", "count", "the most in each interval"),
-    Chart("throughput", "Tasks ended per second", "rate", "the mean of each interval"),
+    Chart("throughput", "Tasks ended per second", "rate", _UNTIL_FULL.format("10 s")),
     Chart("utilisation", "Utilisation by topic", "share", "the mean of each interval"),
     Chart("oldest", "Oldest running task", "span", "the greatest age in each interval"),
-    Chart("failures", "Failures per minute", "count", "the mean of each interval"),
+    Chart("failures", "Failures per minute", "count", _UNTIL_FULL.format("a minute")),
     Chart("dead_letters", "Dead letters", "count", "the most in each interval"),
 )
 

@@ -22,6 +22,8 @@ from tasktools.history.ticks import Ticks
 Array = npt.NDArray[np.float64]
 
 MAX_COLUMNS: Final = 360
+_LEAD_SECONDS: Final = 60.0
+"""A mean counts over so many seconds, also one at the beginning of the window."""
 _COLUMN_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 240, 300, 600, 900, 1800, 3600)
 _GAP_INTERVALS: Final = 2.5
 """A sample that comes more than so many intervals after the one before begins after a gap."""
@@ -87,6 +89,7 @@ class ColumnBuffer:
         self.topics, self.workers = topics or Names(), workers or Names()
         self.columns: deque[Column] = deque()
         self.now = _column()
+        self.consumers: Array = np.empty(0)  # of each topic at the last sample
         self.until: int | None = None  # end of the last sample
         self.is_heard = False  # whether events arrived at the last sample
         self._next = 0
@@ -99,6 +102,17 @@ class ColumnBuffer:
         """Seconds up to now in which ended tasks were counted without a gap."""
         last = itertools.takewhile(lambda column: not column.is_gap, reversed(self.columns))
         return sum(column.covered for column in last)
+
+    @property
+    def extent(self) -> float:
+        """Seconds that are kept: the window, and what the means at its beginning count over."""
+        return self.window + _LEAD_SECONDS + 2 * self.length / 1000
+
+    @property
+    def first(self) -> int:
+        """The number of the first column within the window."""
+        oldest = (self.until or 0) - 1000 * self.window
+        return next((column.number for column in self.columns if column.at >= oldest), 0)
 
     # --- taking in --------------------------------------------------------------------
 
@@ -209,8 +223,10 @@ class ColumnBuffer:
     def _look(self, topics: Columns, workers: Columns, pulse: Ticks) -> None:
         """Set `now` to the last tick. Of very many workers, each tick samples only some."""
         at, turn = int(pulse.ticks["at"][-1]), int(pulse.ticks["turn"][-1])
-        now = _column(at=at)
-        self._add_topics(now, _since(topics, at), [])
+        now, last = _column(at=at), _since(topics, at)
+        self._add_topics(now, last, [])
+        self.consumers = np.full(len(self.topics.names), np.nan)
+        self.consumers[self.topics.places(last["topic"])] = _known(last["consumers"])
         running = pulse.tries["ended"] == MISSING
         now.topics = _wider(now.topics, len(self.topics.names), _blank)
         place = self.topics.places(pulse.tries["topic"][running])
@@ -224,7 +240,7 @@ class ColumnBuffer:
         self.now = now
 
     def _forget(self) -> None:
-        oldest = (self.until or 0) - 1000 * self.window - self.length
+        oldest = (self.until or 0) - 1000 * self.extent - self.length
         while self.columns and (len(self.columns) > 2 * MAX_COLUMNS or self.columns[0].at < oldest):
             self.columns.popleft()
 

@@ -69,6 +69,10 @@ class BoardFeed(Feed):
         self._findings.want(paused=paused, hidden=hidden)
         self.look_soon()
 
+    def list_tasks(self, topic: str) -> None:
+        """Tell the running tasks of *topic* from now on; "" for those of none."""
+        self._findings.list_tasks(topic)
+
     def start(self) -> None:
         """Start both threads, or continue after `stop`."""
         super().start()
@@ -155,7 +159,7 @@ class BoardFeed(Feed):
             "ended": self._is_recorded
             and self._is_over(newest, _SILENT_INTERVALS * buffer.interval + 1),
             "since": _since(buffer),
-            "gaps": sum(column.is_gap for column in buffer.columns),
+            "gaps": _gaps(buffer),
             "tiles": Now(buffer, selection.topics, failed, self._thresholds).tiles(),
             "reading": "",
             "revision": self._revision,
@@ -180,3 +184,9 @@ def _since(buffer: ColumnBuffer) -> str:
         if missing > _SILENT_INTERVALS * buffer.length / 1000
         else ""
     )
+
+
+def _gaps(buffer: ColumnBuffer) -> int:
+    """Return how many gaps are within the window."""
+    since = buffer.columns[-1].at - 1000 * buffer.window
+    return sum(column.is_gap and column.at > since for column in buffer.columns)

@@ -20,8 +20,8 @@ from tasktools.widgets.errors import guarded
 from tasktools.widgets.html import packaged
 
 _SCRIPTS: Final = (
-    *("vendor/uPlot.iife.min.js", "words.js", "lines.js", "workers.js"),
-    *("picture.js", "board.js"),
+    *("vendor/uPlot.iife.min.js", "words.js", "lines.js", "workers.js", "topics.js"),
+    *("picture.js", "export.js", "board.js"),
 )
 _PALETTE: Final = f"const COLORS = {list(COLOURS)}, OTHER = {OTHER!r};\n"
 _STYLES: Final = ("vendor/uPlot.min.css", "board.css")
@@ -115,6 +115,9 @@ class BoardFigure(anywidget.AnyWidget):
             case {"do": "investigate", "topic": str(topic), "dark": bool(is_dark)}:
                 state.is_dark = is_dark
                 state.investigate(topic)
+            case {"do": "open", "part": str(part), "topic": str(topic), "dark": bool(is_dark)}:
+                state.is_dark = is_dark
+                state.open(part, topic)
             case {"do": "picture"} if buffers:
                 self.picture = bytes(buffers[0])
             case _:

@@ -16,6 +16,7 @@ from tasktools.core.escaping import harmless
 from tasktools.core.plurals import counted
 from tasktools.diagnosis.diagnose import frame_of
 from tasktools.diagnosis.looks import look
+from tasktools.widgets import html
 from tasktools.widgets.dashboard.board import Board
 from tasktools.widgets.dashboard.forecasts import FORECAST_SECONDS, DepthForecasts
 from tasktools.widgets.dashboard.tiles import UNKNOWN, Tile
@@ -51,6 +52,7 @@ class FindingsFeed(Feed):
         self._forecast_at = float("-inf")
         self._hidden: frozenset[str] = frozenset()
         self._paused = False
+        self._listed = ""
         self._judged_end: int | None = None
 
     def want(self, *, paused: bool, hidden: Iterable[str]) -> None:
@@ -62,8 +64,15 @@ class FindingsFeed(Feed):
         if (was and not paused) or self._hidden != before:
             self.look_soon()
 
+    def list_tasks(self, topic: str) -> None:
+        """Tell the running tasks of *topic* with each look from now on; "" for those of none."""
+        self._listed = topic
+        if topic:
+            self.look_soon()
+
     def _look_around(self) -> float:
         began = time.thread_time()
+        self._list_tasks()
         if not self._paused:
             try:
                 self._judge()
@@ -78,6 +87,18 @@ class FindingsFeed(Feed):
                 self.tell(finding=unknown_tile("the diagnosis failed"), marks={}, forecast={})
                 raise
         return pause_after(time.thread_time() - began)
+
+    def _list_tasks(self) -> None:
+        topic = self._listed
+        if not topic:
+            return
+        try:  # without a look into the queue, which can cost more
+            tasks: Any = self._cluster.active_tasks(topic, queued=False)
+            shown = str(tasks._repr_html_())
+        except TaskToolsError as error:
+            shown = html.alert(self._cluster.redaction.text(str(error)))
+        if topic == self._listed:
+            self.tell(tasks=shown)
 
     def _judge(self) -> None:
         cluster = self._cluster

@@ -6,7 +6,14 @@ class LineChart {
     Object.assign(this, { board, spec, threshold, lines: [], rows: [], keys: [], plot: null });
     this.time = tag("span", "tb-time");
     this.words = tag("span", "tb-forecast", { "data-picture": "" });
-    this.area = tag("div", "tb-plot", { title: spec.how });
+    this.area = tag("div", "tb-plot", {
+      title: spec.how, tabindex: 0, role: "group", "aria-label": `${spec.title} over time: arrows choose a moment, plus and minus zoom`,
+    });
+    this.area.addEventListener("keydown", (event) => board.steer(event, this));
+    this.area.addEventListener("blur", () => board.pointed !== null && board.pointAt(null));
+    this.isOpen = false;
+    this.fold = tag("button", "tb-zeros", { type: "button", "data-picture": "" });
+    this.fold.addEventListener("click", () => { this.isOpen = !this.isOpen; board.drawSoon(); });
     this.legend = tag("div", "tb-legend");
     this.element = tag("section", "tb-chart", { "aria-label": spec.title, "data-chart": spec.name }, [
       tag("h3", "", {}, [spec.title, this.words, this.time]),
@@ -22,7 +29,8 @@ class LineChart {
     this.lines = topics.map(([name, style]) => ({ name, style }));
     if (rest) this.lines.push({ name: "other", style: null, title: `${rest} other topics together` });
     this.keys = this.lines.map((line) => this.makeKey(line));
-    this.legend.replaceChildren(...this.keys.map((key) => key.button));
+    this.legend.replaceChildren(...this.keys.map((key) => key.button), this.fold);
+    this.zeros = new Set();
     this.showMarks();
     this.plot?.destroy();
     this.plot = null;
@@ -31,7 +39,7 @@ class LineChart {
   makeKey({ name, title }) {
     const mark = tag("canvas", "tb-mark", { width: 36, height: 4 });
     const label = tag("span", "tb-name", {}, [name]), value = tag("span", "tb-value");
-    const flag = tag("span", "tb-flag", { "data-picture": "" }, ["▲"]);
+    const flag = tag("span", "tb-flag", { "data-picture": "", "aria-hidden": "true" }, ["▲"]);
     const button = tag("button", "tb-key", { type: "button" }, [mark, flag, label, value]);
     const title_ = `${title ?? name}\nclick: hide or show; double click: alone`;
     const onFlag = (event) => event.target === flag;
@@ -72,7 +80,7 @@ class LineChart {
         { ...axis, size: 26, space: 70, values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },
         { ...axis, size: 46, space: 28, values: (_u, at) => at.map((v) => axisText(v, spec.unit)) },
       ],
-      series: [{}, ...this.lines.map((line) => this.seriesOf(line))],
+      series: [{}, ...this.lines.map((line, i) => this.seriesOf(line, i))],
       cursor: {
         y: false, drag: { x: true, y: false, setScale: false }, points: { size: 6 },
         bind: { dblclick: () => () => { board.zoom(null); return null; } },
@@ -86,10 +94,10 @@ class LineChart {
     this.area.querySelector(".u-over").setAttribute("data-lm-suppress-shortcuts", "");
   }
 
-  seriesOf({ name, style }) {
+  seriesOf({ name, style }, i) {
     const { color, dash } = lineStyle(style);
     return {
-      label: name, stroke: color, dash, width: 1.5, spanGaps: false,
+      label: name, stroke: () => (this.isFolded(i) ? this.board.colors.quiet : color), dash, width: 1.5, spanGaps: false,
       show: !this.board.hidden.has(name),
       points: { show: true, size: 4, fill: color, filter: (u, i) => alone(u.data[i]) },
     };
@@ -109,6 +117,19 @@ class LineChart {
     const top = Math.max(max, near) * 1.08;
     if (spec.unit === "share" && top > 0.5) return [0, Math.max(top, 1.02)];
     return [0, Math.max(top, { share: 0.1, rate: 1, span: 10, count: 5 }[spec.unit])];
+  }
+
+  // Lines that are 0 all the time, and not unknown now, are folded in the legend, but for those with
+  // a finding; a single one is not worth it.
+  findZeros() {
+    const { marks } = this.board.shown, [from, to] = this.shown, { x } = this.board;
+    const isZero = (row) => row[x.length - 1] === 0 && row.every((value, i) => !value || x[i] < from || x[i] > to);
+    const zeros = this.lines.map((_line, i) => i).filter((i) => isZero(this.rows[i]) && !Object.hasOwn(marks, this.lines[i].name));
+    this.zeros = new Set(zeros.length > 1 ? zeros : []);
+  }
+
+  isFolded(i) {
+    return this.zeros.has(i) && !this.isOpen;
   }
 
   highest(row) {
@@ -174,6 +195,7 @@ class LineChart {
   draw(range) {
     if (!this.area.clientWidth) return;
     const [from, to] = this.shown = this.withFuture(range);
+    this.findZeros();
     if (!this.plot) this.makePlot();
     const { plot } = this;
     plot.batch(() => {
@@ -185,6 +207,7 @@ class LineChart {
       plot.setScale("x", { min: from, max: to });
     });
     this.drawKeys();
+    this.drawFold();
     this.tellForecast();
     this.tell();
   }
@@ -192,6 +215,7 @@ class LineChart {
   drawKeys() {
     this.lines.forEach(({ name, style }, i) => {
       const { button, mark, label } = this.keys[i];
+      button.hidden = this.isFolded(i);
       if (style === null) say(label, this.isAbove ? "other (above ↑)" : "other");
       button.setAttribute("aria-pressed", String(!this.board.hidden.has(name)));
       const { color, dash } = lineStyle(style), pen = mark.getContext("2d");
@@ -205,11 +229,23 @@ class LineChart {
     });
   }
 
+  drawFold() {
+    this.fold.hidden = !this.zeros.size;
+    this.fold.setAttribute("aria-expanded", String(this.isOpen));
+    this.fold.title = [...this.zeros].map((i) => this.lines[i].name).join(", ");
+    say(this.fold, `${this.isOpen ? "▴" : "▾"} ${this.zeros.size} at 0`);
+  }
+
   // The values at the cursor, or the newest ones.
   tell() {
     const at = this.board.place();
     this.keys.forEach(({ value }, i) => say(value, valueText(this.rows[i]?.[at], this.spec.unit)));
     say(this.time, this.board.pointed === null ? "" : this.board.pointedText());
+  }
+
+  inWords() { // for those who hear it
+    const values = this.lines.map(({ name }, i) => `${name} ${valueText(this.rows[i]?.[this.board.place()], this.spec.unit)}`);
+    return `${this.board.pointedText()}: ${values.join(", ")}`;
   }
 
   point(left) {

@@ -29,8 +29,10 @@ function write(pen, part, x, y, { width, height }) {
   pen.fillStyle = style.color;
   pen.globalAlpha = Number(getComputedStyle(part.parentElement).opacity);
   pen.textBaseline = "middle";
-  pen.textAlign = "left";
   const wide = width - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-  pen.fillText(fitted(pen, text, Math.max(wide, 8) + 1), x + parseFloat(style.paddingLeft), y + height / 2);
+  const isRight = style.textAlign === "right";
+  pen.textAlign = isRight ? "right" : "left";
+  const edge = isRight ? x + width - parseFloat(style.paddingRight) : x + parseFloat(style.paddingLeft);
+  pen.fillText(fitted(pen, text, Math.max(wide, 8) + 1), edge, y + height / 2);
   pen.globalAlpha = 1;
 }

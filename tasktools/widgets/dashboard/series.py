@@ -21,8 +21,8 @@ from tasktools.widgets.dashboard.column_buffer import (
     ColumnBuffer,
 )
 
-MINUTE: Final = 60.0
-_MIN_RATE_SECONDS: Final = {ENDED: 10.0, FAILED: MINUTE}
+_MINUTE: Final = 60.0
+_MIN_RATE_SECONDS: Final = {ENDED: 10.0, FAILED: _MINUTE}
 """Shortest time over which tasks are counted, so that a rate is not a row of spikes."""
 _MIN_SHARE_COVERED: Final = 0.95  # samples are not exact to the millisecond
 
@@ -33,7 +33,6 @@ class Series:
     def __init__(self, buffer: ColumnBuffer, first: int = 0) -> None:
         columns = list(buffer.columns)
         offset = columns[0].number if columns else 0
-        self._is_cut = offset > 0
         self._skip = max(first - offset, 0)
         length = buffer.length / 1000
         # A rate needs earlier columns than those asked for.
@@ -100,11 +99,7 @@ class Series:
         ).reshape(count.shape)
         with np.errstate(divide="ignore", invalid="ignore"):
             rate: Array = (count - before) / (time - since)
-        # Columns that were dropped, since they are older than the window, had been recorded.
-        is_cut = self._is_cut & (begun == 0)
-        is_short = time - since < _MIN_SHARE_COVERED * np.where(
-            is_cut, min(least, _MIN_RATE_SECONDS[ENDED]), least
-        )
+        is_short = time - since < _MIN_SHARE_COVERED * least
         rate[np.isnan(rows[row]) | (covered <= 0) | is_short] = np.nan
         return rate
 
@@ -121,7 +116,7 @@ _VALUES: Final[dict[str, Callable[[Series, Array], Array]]] = {
     "oldest": lambda _series, rows: rows[OLDEST],
     "utilisation": lambda series, rows: series._load(rows),  # noqa: SLF001 - its own
     "throughput": lambda series, rows: series._rate(rows, ENDED),  # noqa: SLF001
-    "failures": lambda series, rows: series._rate(rows, FAILED) * MINUTE,  # noqa: SLF001
+    "failures": lambda series, rows: series._rate(rows, FAILED) * _MINUTE,  # noqa: SLF001
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import traitlets
 
@@ -11,6 +11,9 @@ from tasktools.widgets.dashboard.charts import WINDOWS
 from tasktools.widgets.dashboard.findings import unknown_tile
 from tasktools.widgets.dashboard.tiles import Tile
 from tasktools.widgets.state import SharedState
+
+OPENED: Final = ("tasks", "dead letters", "publish")
+"""Parts about a topic that can be opened below the board, beside the incident."""
 
 
 class BoardState(SharedState):
@@ -26,6 +29,8 @@ class BoardState(SharedState):
     hidden = traitlets.Tuple()  # topics whose lines are not drawn
     investigating = traitlets.Bool(default_value=False)  # whether the incident is open below
     investigated = traitlets.Unicode()  # topic whose finding is chosen there, else empty
+    opened = traitlets.Enum(("", *OPENED), default_value="")  # open below, about `opened_topic`
+    opened_topic = traitlets.Unicode()
 
     # set by the feed
     topics = traitlets.Tuple()  # shown topics, by themselves or in "other"
@@ -41,6 +46,7 @@ class BoardState(SharedState):
     finding = traitlets.Instance(Tile)  # the tile of the worst finding
     marks: traitlets.Dict[str, Any] = traitlets.Dict()  # topics with a finding: `Marks`
     forecast: traitlets.Dict[str, Any] = traitlets.Dict()  # of the longest queue: `Shown`, or empty
+    tasks = traitlets.Unicode()  # running tasks of `opened_topic` as HTML, else empty
 
     # set by the page
     is_dark = traitlets.Bool(default_value=False)  # the incident's figure is then dark, too
@@ -79,6 +85,16 @@ class BoardState(SharedState):
         with self.lock, self.hold_trait_notifications():
             self.investigating = bool(topic) or not self.investigating
             self.investigated = topic
+
+    def open(self, part: str, topic: str) -> None:
+        """Open *part* (`OPENED`) about *topic* below the board, in place of what was open."""
+        with self.lock, self.hold_trait_notifications():
+            if (part, topic) != (self.opened, self.opened_topic):
+                self.opened, self.opened_topic, self.tasks = part, topic, ""
+
+    def close(self) -> None:
+        """Close what `open` has opened."""
+        self.open("", "")
 
     @traitlets.default("finding")
     def _not_judged(self) -> Tile:

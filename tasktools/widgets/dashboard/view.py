@@ -10,15 +10,17 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.core.timespans import Span, seconds
 from tasktools.figures.page import Theme
 from tasktools.widgets.base import LiveWidget
-from tasktools.widgets.bindings import column
+from tasktools.widgets.bindings import button, column, html_of, row
 from tasktools.widgets.dashboard.board import Board
 from tasktools.widgets.dashboard.charts import WINDOWS, read_thresholds
 from tasktools.widgets.dashboard.feed import BoardFeed
 from tasktools.widgets.dashboard.figure import BoardFigure
 from tasktools.widgets.dashboard.state import BoardState
+from tasktools.widgets.dead_letters import DeadLettersWidget
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
 from tasktools.widgets.incident import IncidentWidget
+from tasktools.widgets.publish import PublishWidget
 from tasktools.widgets.static_output import StaticOutput
 
 
@@ -116,12 +118,14 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
             "recorded": cluster.is_recorded,
             "thresholds": limits,
             "every": interval,
+            "refusals": _refusals(cluster),
         }
         self._figure = BoardFigure(state, board, head)
         words = "DEMO board" if broker.demo else "Board"
         self._image = StaticOutput(f"{words} of {broker.address}")
+        self._opened = column(name="opened")
         self._incident = column(name="investigated")
-        self._show([self._figure, self._incident], "tasktools-dashboard")
+        self._show([self._figure, self._opened, self._incident], "tasktools-dashboard")
         self._bind()
         self.feed.start()
 
@@ -147,6 +151,35 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
             ["investigating", "investigated"],
         )
 
+        state.observe(
+            guarded(state, "Opening what belongs to a topic", self._open),
+            ["opened", "opened_topic"],
+        )
+
+    def _open(self, _change: Any) -> None:
+        state = self.state
+        self.feed.list_tasks(state.opened_topic if state.opened == "tasks" else "")
+        former, self._opened.children = self._opened.children, ()
+        for widget in former:
+            for part in widget.children:
+                part.close()
+            widget.close()
+        if state.opened:
+            bar = row(button(state, f"Close {state.opened}", state.close))
+            self._opened.children = [column(bar, self._about(state.opened, state.opened_topic))]
+
+    def _about(self, part: str, topic: str) -> Any:
+        """Return the widget that shows *part* about *topic*."""
+        match part:
+            case "tasks":
+                return html_of(self.state, "tasks", lambda table: table or "looking …")
+            case "dead letters":
+                return DeadLettersWidget(self._cluster, topic, post=self._post)
+            case _:
+                publish = PublishWidget(self._cluster, post=self._post)
+                publish.state.topic = topic
+                return publish
+
     def _investigate(self, _change: Any) -> None:
         state = self.state
         if state.investigating and not self._incident.children:
@@ -159,3 +192,12 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
                 opened.close()
             elif state.investigated:
                 opened.state.choose_topic(state.investigated)
+
+
+def _refusals(cluster: Cluster) -> dict[str, str]:
+    """Return why things of the menu of a topic cannot be done with *cluster*, by their names."""
+    if cluster.is_recorded:
+        return {"publish": "this is a recording: nothing can be published to it"}
+    if cluster.read_only:
+        return {"publish": "this connection is read-only: nothing can be published with it"}
+    return {}

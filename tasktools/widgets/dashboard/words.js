@@ -55,6 +55,8 @@ function tag(name, className, attributes = {}, children = []) {
   const made = document.createElement(name);
   if (className) made.className = className;
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  // JupyterLab would take the keys of these for its own.
+  if (["button", "input", "select"].includes(name) || attributes.tabindex) made.dataset.lmSuppressShortcuts = "";
   made.append(...children);
   return made;
 }
