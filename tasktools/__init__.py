@@ -30,6 +30,7 @@ from tasktools.core.errors import (
     LimitReached,
     LookRefused,
     MalformedDSN,
+    MissingExtra,
     MissingFile,
     NoStreams,
     NotConfigured,
@@ -137,6 +138,7 @@ __all__ = (  # noqa: RUF022 - grouped
     "LookRefused",
     "InvalidMask",
     "MalformedDSN",
+    "MissingExtra",
     "MissingFile",
     "NoStreams",
     "NotConfigured",
@@ -192,16 +194,27 @@ _HOMES: Final = {  # imported when first used, as most load pandas, which takes 
     ),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+_OF_WIDGETS: Final = {"anywidget", "ipywidgets", "plotly", "traitlets"}
+"""The packages of the extra `widgets`."""
 
 if not TYPE_CHECKING:  # hides no misspelt name from a type checker
 
     def __getattr__(name: str) -> Any:
         """Import what takes its time when it is first used (PEP 562)."""
-        if name in {"capacity", "widgets"}:
-            return import_module(f"{__name__}.{name}")
-        if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)
+        try:
+            if name in {"capacity", "widgets"}:
+                return import_module(f"{__name__}.{name}")
+            if name not in _HOME_OF:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            globals()[name] = value = getattr(import_module(_HOME_OF[name]), name)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _OF_WIDGETS:
+                raise
+            raise MissingExtra(
+                f"tasktools.{name} needs {package}, which is not installed; nothing was done. "
+                "Install it with: pip install 'tasktools-ops[widgets]'."
+            ) from error
         return value
 
 

@@ -21,6 +21,10 @@ class NotConfigured(TaskToolsError):
     """No broker is configured: set BROKER_DSN, or pass a DSN to connect()."""
 
 
+class MissingExtra(TaskToolsError):
+    """A part of tasktools was used whose packages are not installed; their extra is named."""
+
+
 class MalformedDSN(TaskToolsError, ValueError):
     """The DSN cannot be read; it looks like amqp://user:password@host:5672/vhost."""
 

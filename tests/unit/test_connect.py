@@ -266,6 +266,31 @@ def test_importing_tasktools_loads_no_pandas() -> None:
     assert loaded_of(heavy, code) == "[]"
 
 
+def test_what_is_installed_without_extras_looks_and_replays_and_names_what_the_rest_needs() -> None:
+    absent = ("anywidget", "ipywidgets", "plotly", "traitlets")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({absent!r}))
+import tasktools as tt
+with tt.connect("demo://") as cluster:
+    cluster.topics(), tt.diagnose(cluster)
+    dead = cluster.dead_letters("orders")
+    plan = cluster.plan_replay(dead[dead["problem"].isna()].head(3))
+    print(set(cluster.run(plan, reason="tried", progress=False)["outcome"]))
+for name in ("widgets", "report"):
+    try:
+        getattr(tt, name)
+    except tt.MissingExtra as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    ran, widgets, report = done.stdout.splitlines()
+    assert ran == "{'replayed'}"
+    for said in (widgets, report):
+        assert "which is not installed; nothing was done" in said
+        assert said.endswith("pip install 'tasktools-ops[widgets]'.")
+
+
 def test_a_cluster_in_memory_loads_neither_pika_nor_plotly_nor_widgets() -> None:
     code = "import tasktools\ntasktools.connect('memory://').close()"
     heavy = ("pika", "requests", "plotly", "ipywidgets", "asyncio")
