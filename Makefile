@@ -1,5 +1,5 @@
 # `make help` lists the targets. Environments are made when needed: .venv for the demo, .venv-dist
-# for the wheel, .venv-test for everything else.
+# for the wheel, .venv-docs for the docs, .venv-test for everything else.
 .PHONY: help demo test lint types unit integration servers conformance peer chaos-sample notebooks \
 	browser faults capacity bench-sample bench chaos coverage test-versions dist docs clean
 .SILENT:
@@ -97,11 +97,13 @@ test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 
 dist: .venv-dist/ready ## Build and check the wheel; its tests outside the tree (PYTHONS="python3.12 …", LOWEST=1)
 	LOWEST=$(LOWEST) scripts/dist $(PYTHONS)
 
-docs: .venv-test/ready ## Write docs/frames.md from the schemas
-	$(BIN)/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
+docs: .venv-docs/ready ## Build the docs into docs/_build/html, and run what is in them (3 min)
+	.venv-docs/bin/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
+	rm -rf docs/reference/api/generated
+	.venv-docs/bin/sphinx-build --quiet --fresh-env --fail-on-warning --jobs 2 docs docs/_build/html
 
 clean: ## Remove the environments and what tools left
-	rm -rf .venv .venv-test .venv-dist dist .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	rm -rf .venv .venv-test .venv-dist .venv-docs dist docs/_build docs/reference/api/generated .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
 .venv/ready: pyproject.toml
 	scripts/venv .venv notebooks
@@ -111,6 +113,9 @@ clean: ## Remove the environments and what tools left
 
 .venv-dist/ready: pyproject.toml
 	scripts/venv .venv-dist dist
+
+.venv-docs/ready: pyproject.toml
+	scripts/venv .venv-docs docs
 
 # Beside the others: where pyarrow is installed, pandas keeps texts in another way, and few have it.
 .venv-test/arrow/ready: .venv-test/ready

@@ -18,7 +18,7 @@ import click
 import tasktools
 from tasktools.cli.examples import with_examples
 
-_COMMANDS: Final = MappingProxyType(
+COMMANDS: Final = MappingProxyType(
     {
         "Look": {
             "status": ("overview", "Totals of the cluster, and what is worst."),
@@ -66,7 +66,7 @@ _COMMANDS: Final = MappingProxyType(
 )
 """The commands by section: the module beside this one that has it, and what it does or shows."""
 _MODULE_OF: Final = {
-    name: module for section in _COMMANDS.values() for name, (module, _) in section.items()
+    name: module for section in COMMANDS.values() for name, (module, _) in section.items()
 }
 
 
@@ -100,7 +100,7 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the commands do, without importing them."""
         del ctx
-        for section, commands in _COMMANDS.items():
+        for section, commands in COMMANDS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, words) for name, (_, words) in commands.items()])
 

@@ -14,7 +14,7 @@ from tasktools.testing.node import RabbitMQNode
 
 
 class RabbitMQCluster:
-    """Several `RabbitMQNode`s that form one cluster, as a context manager.
+    """Several nodes (`RabbitMQNode`) that form one cluster, as a context manager.
 
     *size* nodes are started at once and find each other. *config* are lines of `rabbitmq.conf`
     for each of them; *root* is as for `RabbitMQNode`. Each of `nodes` can be stopped, killed and
