@@ -91,12 +91,13 @@ def make_dead(cluster: tt.Cluster, error_type: str, **kwargs: object) -> None:
 
 
 def test_the_user_who_may_only_look_sees_all_and_changes_nothing(
-    cluster: tt.Cluster, connect: Connect, shell: Shell, rabbitmq: RabbitMQNode, vhost: Vhost
+    cluster: tt.Cluster, connect: Connect, shell: Shell, vhost: Vhost, tmp_path: Path
 ) -> None:
     """how-to/read-only-user.md."""
     all_may, without_queues = read_blocks("read-only-user.md")
     make_dead(cluster, "Timeout", to="a@b")
     cluster.publish("emails", f"{__name__}:send", kwargs={"to": "c@d"})
+    cluster.configure_topic("emails", concurrency_limit=3)
     for command in all_may.commands:
         shell(command, typed="pw\n")
     looker = connect(vhost.dsn.replace("guest:guest@", "looker:pw@"))
@@ -110,13 +111,15 @@ def test_the_user_who_may_only_look_sees_all_and_changes_nothing(
         assert looker.active_tasks("emails")["kwargs"].tolist() == [{"to": "c@d"}]
         assert looker.dead_letters("emails")["error_type"].tolist() == ["Timeout"]
         assert looker.workers().attrs["sources"]["events"]["ok"]
-        eventually(lambda: looker.topics()["unacked"].notna().all())
+        with looker.record(tmp_path / "ops.db", every=0.2):
+            eventually(lambda: looker.topics()["unacked"].notna().all())
         assert tt.diagnose(looker)["verdict"].ne("cannot tell").any()
-        refused = [
+        refused: list[Callable[[], object]] = [
             lambda: looker.publish("emails", f"{__name__}:send"),
             lambda: looker.create_topic("new"),
             lambda: looker.delete_topic("emails", force=True),
             lambda: looker.configure_topic("emails", concurrency_limit=1),
+            looker.topic_settings,
             lambda: looker.run(looker.plan_replay(looker.dead_letters("emails")), reason="no"),
         ]
         for change in refused:
@@ -161,7 +164,9 @@ def test_the_rights_in_the_table_suffice_and_are_needed(
     tasks: dict[str, Callable[[tt.Cluster], object]] = {
         "publishing to topics that exist": lambda user: user.publish("emails", "shop:send"),
         "replaying, discarding, restoring": replay,
-        "settings of topics": lambda user: user.configure_topic("emails", concurrency_limit=2),
+        "changing settings of topics": lambda user: user.configure_topic(
+            "emails", concurrency_limit=2
+        ),
         "a tap": lambda user: user.tap(),
         "recording messages (`--bodies`)": record,
         "creating the topic `mail`": lambda user: user.create_topic("mail"),
