@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import ipywidgets
 
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Feed, Post, to_the_kernel
 from tasktools.widgets.state import SharedState
+from tasktools.widgets.static_output import LIVE, StaticOutput
 from tasktools.widgets.visibility import Visibility
 
 S = TypeVar("S", bound=SharedState)
 F = TypeVar("F", bound=Feed)
 Tell = Callable[[Mapping[str, Any]], object]
 """Passes news from a feed to the state: values by trait."""
+_FIRST_NEWS_SECONDS: Final = 2.0
+"""So long a cell that shows a widget waits: a program that runs a notebook shows what is known when
+the last cell ends."""
 
 
 class LiveWidget(ipywidgets.VBox, Generic[S, F]):
     """A widget with a thread, which ends with `close()` and pauses while no browser shows it.
 
-    The subclass calls `_begin` with its state and its feed, and then `_show` with its children.
+    The subclass calls `_begin` with its state and its feed, and then `_show` with its children; it
+    says in `_static_html` what is seen of it where nothing runs it.
     """
+
+    _static_seconds = 0.0
+    """Time between two renewals of what is seen of it where nothing runs it."""
 
     state: S
     feed: F
@@ -40,9 +49,32 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         self._close_feed = weakref.finalize(self, feed.close)
         self._visibility = Visibility(self._on_screen)
 
-    def _show(self, children: Sequence[Any], css_class: str) -> None:
+    def _show(self, children: Sequence[Any], css_class: str, caption: str) -> None:
         self.children = (*children, self._visibility)
         self.add_class(css_class)
+        self.add_class(LIVE)
+        self._static = StaticOutput(caption)
+        self._kept_at = float("-inf")
+
+    def _is_known(self) -> bool:
+        """Whether there is something to be seen."""
+        return not self.state.at_work
+
+    def _static_html(self) -> str:
+        """Return what a reader sees of the widget where nothing runs it."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        self._static.show_live(self._repr_mimebundle_())
+        self.feed.deliver_until(self._is_known, within=_FIRST_NEWS_SECONDS)
+        self._keep()
+        self._static.show_static()
+
+    def _keep(self) -> None:
+        """Renew what is seen of it where nothing runs it."""
+        if not self._static.has_picture:
+            self._kept_at = time.monotonic()
+            self._static.take_html(self._static_html())
 
     async def idle(self, *, within: float = 60.0) -> S:
         """Wait until the widget has done what was ordered and knows what it needs.
@@ -59,7 +91,9 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         The state of the widget. Its `at_work` is true if the time was too short.
 
         """
-        return await self.state.idle(within=within)
+        state = await self.state.idle(within=within)
+        self._keep()
+        return state
 
     def close(self) -> None:
         """Do what was ordered, end the thread, and take the widget off screen. Idempotent."""
@@ -82,6 +116,8 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
             with state.lock, state.hold_trait_notifications():
                 for name, value in news.items():
                     setattr(state, name, value)
+            if self._static.is_shown and time.monotonic() - self._kept_at >= self._static_seconds:
+                self._keep()
 
         guarded(state, "Showing what is new", take)()
 

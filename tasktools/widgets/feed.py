@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -17,6 +18,7 @@ from tasktools.core.errors import TaskToolsError
 
 _log = logging.getLogger("tasktools.widgets")
 
+_POLL_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 2.0
 """Pause after a look that failed."""
 
@@ -108,6 +110,15 @@ class Feed:
             self._look_now = True
             self._changed.notify_all()
 
+    def deliver_until(self, condition: Callable[[], object], *, within: float) -> None:
+        """Deliver news in this thread, which owns the widgets, until *condition* holds, the feed
+        stops, or *within* seconds are over."""
+        deadline = time.monotonic() + within
+        while self._running and not condition() and time.monotonic() < deadline:
+            with self._changed:
+                self._changed.wait_for(lambda: self._news, timeout=_POLL_SECONDS)
+            self.deliver()
+
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
@@ -121,11 +132,12 @@ class Feed:
             if self._closed:
                 return
             self._news |= news
+            self._changed.notify_all()
             if self._in_flight:
                 return
             self._in_flight = True
         try:
-            self._post(self._deliver)
+            self._post(self.deliver)
         except RuntimeError:  # the loop is closed: the kernel is going down
             self.stop()
 
@@ -134,7 +146,8 @@ class Feed:
         self.settled += count
         self.tell(settled=self.settled)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Pass on the news, in the thread that owns the widgets."""
         with self._changed:
             news, self._news = self._news, {}
             self._in_flight = False

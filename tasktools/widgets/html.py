@@ -27,6 +27,11 @@ def heading(title: str, where: str, *, demo: bool, read_only: bool = False) -> s
     return f'{style}<div class="tt-heading">{escape(title)} {cluster}{marks}</div>'
 
 
+def caption(what: str, where: str, *, demo: bool) -> str:
+    """Return the text of a widget where nothing shows more."""
+    return f"{'DEMO: ' if demo else ''}{what} {where}"
+
+
 def title(text: str) -> str:
     """Return the title of a part."""
     return f'<div class="tt-title">{escape(text)}</div>'

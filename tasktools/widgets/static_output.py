@@ -1,4 +1,7 @@
-"""The picture that stays in a saved notebook: an output that is hidden beside a live widget."""
+"""The picture or table that stays of a widget in a saved notebook, hidden beside a live widget.
+
+VS Code, Colab, GitHub and nbconvert show it, too, where nothing runs the widget.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +13,58 @@ from typing import Any, Final
 # Neighbours in an output area: this style sheet, the live widget, and its picture. Without a
 # kernel, JupyterLab writes an error in place of the widget; then the picture is shown instead.
 _BESIDE: Final = ".jp-OutputArea-child:has(.tasktools-frozen)"
+LIVE: Final = "tasktools-live"
+"""The class of each widget on a page that runs it."""
 _STYLE: Final = f"""<style class="tasktools-frozen">
 {_BESIDE} {{ display: none; }}
-{_BESIDE} + :has(.tasktools-board, .tasktools-capacity) + .jp-OutputArea-child {{ display: none; }}
+{_BESIDE} + :has(.{LIVE}) + .jp-OutputArea-child {{ display: none; }}
 {_BESIDE} + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {{ display: none; }}
 </style>"""
 
 
 class StaticOutput:
-    """A picture beside a widget, in every output that shows the widget."""
+    """A picture or a table beside a widget, in every output that shows the widget."""
 
     def __init__(self, caption: str) -> None:
         self._caption = caption
         self._picture: dict[str, str] = {}
         self._id = f"tasktools-{uuid.uuid4().hex}"
-        self._is_shown = False
+        self.is_shown = False
 
-    def show_beside(self, live: Mapping[str, Any]) -> None:
-        """Show *live*, the mime bundle of a widget, and the picture after it."""
+    def show_live(self, live: Mapping[str, Any]) -> None:
+        """Show *live*, the mime bundle of a widget."""
         from IPython.display import display
 
         display({"text/html": _STYLE, "text/plain": ""}, raw=True)
         display({**live, "text/plain": self._caption}, raw=True)
+
+    def show_static(self) -> None:
+        """Show the picture after the widget, and renew it from now on."""
+        from IPython.display import display
+
         display(self._bundle(), raw=True, display_id=self._id)
-        self._is_shown = True
+        self.is_shown = True
 
     def take_png(self, png: bytes) -> None:
         """Replace the picture by *png*."""
         self._take("image/png", base64.b64encode(png).decode("ascii"))
 
     def take_html(self, html: str) -> None:
-        """Replace the picture by *html*."""
-        self._take("text/html", html)
+        """Replace the picture by *html*, which gets the style of the widgets."""
+        self._take("text/html", f'<div class="tasktools-saved">{html}</div>')
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether a page has drawn it."""
+        return "image/png" in self._picture
 
     def _take(self, mime: str, content: str) -> None:
         from IPython.display import update_display
 
+        if self._picture == {mime: content}:
+            return
         self._picture = {mime: content}
-        if self._is_shown:
+        if self.is_shown:
             update_display(self._bundle(), display_id=self._id, raw=True)
 
     def _bundle(self) -> dict[str, str]:

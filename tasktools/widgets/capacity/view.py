@@ -22,7 +22,6 @@ from tasktools.widgets.capacity.sliders import choice, factor, limits, stepped, 
 from tasktools.widgets.capacity.state import QUANTILES, WAITS, CapacityState
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
-from tasktools.widgets.static_output import StaticOutput
 
 _ANSWERED = ("facts", "chosen", "scenario", "drawn", "needed", "outlook", "need", "why_not")
 _PRICED = ("price", "money", "price_problem", "hours", "workers", "need", "chosen")
@@ -108,9 +107,6 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
         self._answer.add_class("tt-answer")
         self._cost = ipywidgets.HTML(layout=WIDE)
         self._notes = ipywidgets.HTML(layout=WIDE)
-        self._static = StaticOutput(
-            f"{'DEMO capacity' if broker.demo else 'Capacity'} of {broker.address}"
-        )
         self._show(
             [
                 ipywidgets.HTML(self._heading),
@@ -123,12 +119,10 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
                 SliderNames(),
             ],
             "tasktools-capacity",
+            html.caption("Capacity of", broker.address, demo=broker.demo),
         )
         self._bind()
         self.feed.start()
-
-    def _ipython_display_(self) -> None:
-        self._static.show_beside(self._repr_mimebundle_())
 
     def _controls(self) -> Any:
         state = self.state
@@ -184,13 +178,14 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
         state = self.state
         with state.lock:
             answer, notes = _answer_html(state), _notes_html(state)
-            is_done = state.outlook is not None and state.need is not None
-            outlook = state.outlook
         self._answer.value, self._notes.value = answer, notes
-        if is_done and outlook is not None:
-            cost = html.quiet(words.cost_line(state))
-            static = self._heading + answer + drawn(outlook) + cost + notes
-            self._static.take_html(f'<div class="tasktools-capacity-saved">{static}</div>')
+
+    def _static_html(self) -> str:
+        state = self.state
+        with state.lock:
+            answer, notes, outlook = _answer_html(state), _notes_html(state), state.outlook
+        figure = "" if outlook is None else drawn(outlook)
+        return self._heading + answer + figure + html.quiet(words.cost_line(state)) + notes
 
     def _reckon(self, _change: Any = None) -> None:
         self._cost.value = html.quiet(words.cost_line(self.state))

@@ -28,6 +28,7 @@ from tasktools.widgets.dashboard.column_buffer import (
     QUEUED,
     RUNNING,
     SAMPLES,
+    Array,
     ColumnBuffer,
     Names,
 )
@@ -43,6 +44,11 @@ _MIN_RATE: Final = 1 / 600
 """Tasks a second; of a topic without any, the deepest queue counts."""
 _STAYS: Final = 1.5
 """A forecast topic is replaced by another one that waits so many times as long."""
+TABLE: Final = (
+    *("queued", "running", "capacity", "ended per second", "oldest running task"),
+    *("failures in a minute", "dead letters", "consumers"),
+)
+"""Numbers in the table of topics, in the order in which the page gets them."""
 _LAYOUT_SECONDS: Final = 10.0  # the selection of topics stays so long
 
 
@@ -176,6 +182,16 @@ class Board:
                 waits[names[place]] = stays * float(depth[place]) / max(ended, _MIN_RATE)
         return max(waits, key=waits.__getitem__, default=None)
 
+    def table(self) -> dict[str, list[float]]:
+        """Return the numbers of this moment (`TABLE`) of the listed topics; NaN: not known."""
+        with self._lock:
+            buffer = self.buffer
+            if buffer is None or not buffer.columns:
+                return {}
+            rows = self._table(buffer, Series(buffer, buffer.columns[-1].number))
+            names = [buffer.topics.names[place] for place in self.selection.listed]
+        return dict(zip(names, rows.T.tolist(), strict=True))
+
     def pack(self, since: int | None = None) -> Packed | None:
         """Return the columns from number *since* on, or all of them with their description."""
         with self._lock:
@@ -234,6 +250,10 @@ class Board:
         return series.workers()[:, list(self.selection.workers), :].astype(np.float32).tobytes()
 
     def _pack_topics(self, buffer: ColumnBuffer, series: Series) -> bytes:
+        return self._table(buffer, series).tobytes()
+
+    def _table(self, buffer: ColumnBuffer, series: Series) -> Array:
+        """Return the rows of `TABLE`, of the listed topics."""
         listed = list(self.selection.listed)
         known = np.full((8, len(buffer.topics.names)), np.nan)
         known[:, : buffer.now.topics.shape[1]] = buffer.now.topics
@@ -244,4 +264,4 @@ class Board:
         consumers = np.full(len(buffer.topics.names), np.nan)
         consumers[: len(buffer.consumers)] = buffer.consumers
         rows = [now[QUEUED], running, capacity, rates[0], now[OLDEST], rates[1], now[DEAD]]
-        return np.array([*rows, consumers[listed]], np.float64).tobytes()
+        return np.array([*rows, consumers[listed]], np.float64)

@@ -88,6 +88,11 @@ class BoardFeed(Feed):
         super().close()
         self._findings.close()
 
+    def deliver(self) -> None:
+        """Pass on the news of both threads."""
+        super().deliver()
+        self._findings.deliver()
+
     @property
     def alive(self) -> bool:
         """Whether a thread runs."""

@@ -26,6 +26,7 @@ from tasktools.widgets.finding_lines import FindingLines, finding_lines
 _LOOK_SECONDS: Final = 10.0
 _MAX_SHARE: Final = 0.05  # of a core; 200 topics and 200 workers take 0.35 to 0.7 s a time
 _ABOUT_TOPICS: Final = ("topic", "queue")
+LOOKING: Final = "looking …"
 _NAME, _TITLE = "findings", "Findings"
 
 Marks = Mapping[str, tuple[str, str]]

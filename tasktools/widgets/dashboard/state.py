@@ -8,7 +8,7 @@ import traitlets
 
 from tasktools.core.plurals import counted
 from tasktools.widgets.dashboard.charts import WINDOWS
-from tasktools.widgets.dashboard.findings import unknown_tile
+from tasktools.widgets.dashboard.findings import LOOKING, unknown_tile
 from tasktools.widgets.dashboard.tiles import Tile
 from tasktools.widgets.state import SharedState
 
@@ -98,7 +98,7 @@ class BoardState(SharedState):
 
     @traitlets.default("finding")
     def _not_judged(self) -> Tile:
-        return unknown_tile("looking …")
+        return unknown_tile(LOOKING)
 
     @traitlets.observe("paused", "ended", "since", "gaps", "reading", "filter", "topics", "notes")
     def _tell(self, _change: Any) -> None:

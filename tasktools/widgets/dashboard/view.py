@@ -9,19 +9,21 @@ from typing import Any
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.timespans import Span, seconds
 from tasktools.figures.page import Theme
+from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import button, column, html_of, row
 from tasktools.widgets.dashboard.board import Board
 from tasktools.widgets.dashboard.charts import WINDOWS, read_thresholds
 from tasktools.widgets.dashboard.feed import BoardFeed
 from tasktools.widgets.dashboard.figure import BoardFigure
+from tasktools.widgets.dashboard.findings import LOOKING
 from tasktools.widgets.dashboard.state import BoardState
+from tasktools.widgets.dashboard.static_html import static_html
 from tasktools.widgets.dead_letters import DeadLettersWidget
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
 from tasktools.widgets.incident import IncidentWidget
 from tasktools.widgets.publish import PublishWidget
-from tasktools.widgets.static_output import StaticOutput
 
 
 def dashboard(
@@ -87,6 +89,8 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
     default to the notebook's loop.
     """
 
+    _static_seconds = 30.0
+
     def __init__(
         self,
         cluster: Cluster,
@@ -121,16 +125,23 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
             "refusals": _refusals(cluster),
         }
         self._figure = BoardFigure(state, board, head)
-        words = "DEMO board" if broker.demo else "Board"
-        self._image = StaticOutput(f"{words} of {broker.address}")
+        self._heading = html.heading("Board", f"of {broker.address}", demo=broker.demo)
+        self._board = board
         self._opened = column(name="opened")
         self._incident = column(name="investigated")
-        self._show([self._figure, self._opened, self._incident], "tasktools-dashboard")
+        self._show(
+            [self._figure, self._opened, self._incident],
+            "tasktools-dashboard",
+            html.caption("Board of", broker.address, demo=broker.demo),
+        )
         self._bind()
         self.feed.start()
 
-    def _ipython_display_(self) -> None:
-        self._image.show_beside(self._repr_mimebundle_())
+    def _is_known(self) -> bool:
+        return not self.state.at_work and self.state.finding.note != LOOKING
+
+    def _static_html(self) -> str:
+        return self._heading + static_html(self.state, self._board)
 
     def _bind(self) -> None:
         state, feed = self.state, self.feed
@@ -139,7 +150,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
             feed.want(state.window, state.filter, paused=state.paused, hidden=state.hidden)
 
         def freeze(change: Any) -> None:
-            self._image.take_png(change["new"])
+            self._static.take_png(change["new"])
 
         want()
         state.observe(
@@ -172,7 +183,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
         """Return the widget that shows *part* about *topic*."""
         match part:
             case "tasks":
-                return html_of(self.state, "tasks", lambda table: table or "looking …")
+                return html_of(self.state, "tasks", lambda table: table or LOOKING)
             case "dead letters":
                 return DeadLettersWidget(self._cluster, topic, post=self._post)
             case _:

@@ -1,4 +1,4 @@
-"""A plan and an outcome as HTML. Text of messages is escaped in it, always."""
+"""A plan, an outcome, and all of the widget as HTML. Text of messages is escaped in it, always."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 import pandas as pd
 
 from tasktools.core.plans import Plan
-from tasktools.widgets.dead_letters.state import worth_showing
-from tasktools.widgets.html import cell, quiet, table, text_of
+from tasktools.widgets.dead_letters.state import DeadLettersState, worth_showing
+from tasktools.widgets.html import alert, cell, quiet, status, table, text_of
 
 _MAX_CHANGES: Final = 6
 _MAX_ROWS: Final = 12
@@ -48,6 +48,36 @@ def outcome_html(outcome: pd.DataFrame | None) -> str:
     headings = ("task", "message", "outcome", "", "why")
     more = _more(len(odd) - len(shown), f"rows; all of them: tt.ledger({outcome.attrs['run']})")
     return notes + table(headings, (map(_cell, row) for row in rows)) + quiet(more)
+
+
+def static_html(state: DeadLettersState) -> str:
+    """Return what is on screen, without its controls: counts, groups, plan, and outcome."""
+    with state.lock:
+        counts, topic, groups = state.choices, state.topic, state.groups
+        lines = (state.words, state.summary, state.followed)
+        plan, outcome = state.plan, state.outcome
+        problems = (state.look_refusal, state.run_refusal, state.problem)
+    topics = table(
+        ("topics with dead letters",), ([cell(text)] for text, _name in counts[:_MAX_ROWS])
+    )
+    more = quiet(_more(len(counts) - _MAX_ROWS, "topics"))
+    rows = (map(cell, (line.count, line.title, line.example, line.when)) for line in groups.lines)
+    shown = (
+        table(("messages", f"group in {topic}", "example", "died"), rows) if groups.lines else ""
+    )
+    looked = "" if state.has_looked else quiet("No queue has been looked into.")
+    return "".join(
+        [
+            topics + more if counts else "",
+            looked,
+            *map(status, lines[:1]),
+            shown,
+            plan_html(plan),
+            *map(status, lines[1:]),
+            outcome_html(outcome),
+            alert(*problems),
+        ]
+    )
 
 
 def _cell(value: object) -> str:

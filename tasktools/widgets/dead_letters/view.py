@@ -13,6 +13,7 @@ from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import column, html_of, shown_while
 from tasktools.widgets.dead_letters import inputs, results
 from tasktools.widgets.dead_letters.feed import DeadLettersFeed
+from tasktools.widgets.dead_letters.html import static_html
 from tasktools.widgets.dead_letters.state import DeadLettersState
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
@@ -76,7 +77,7 @@ class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
             topic=topic, read_only=cluster.read_only, redaction=cluster.redaction
         )
         self._begin(state, partial(DeadLettersFeed, cluster, history), post)
-        heading = html.heading(
+        self._heading = html.heading(
             "Dead letters",
             f"on {broker.address}",
             demo=broker.demo,
@@ -91,15 +92,19 @@ class DeadLettersWidget(LiveWidget[DeadLettersState, DeadLettersFeed]):
         )
         self._show(
             [
-                ipywidgets.HTML(heading),
+                ipywidgets.HTML(self._heading),
                 inputs.where(state),
                 shown_while(after_look, state, "has_looked"),
                 html_of(state, "problem", html.alert),
             ],
             "tasktools-dead-letters",
+            html.caption("Dead letters on", broker.address, demo=broker.demo),
         )
         self._bind()
         self.feed.start()
+
+    def _static_html(self) -> str:
+        return self._heading + static_html(self.state)
 
     def _bind(self) -> None:
         state, feed = self.state, self.feed

@@ -1,4 +1,4 @@
-"""Frames about a finding's subject as HTML tables."""
+"""Findings, and frames about the subject of one, as HTML tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from tasktools.core.redaction import Redaction
 from tasktools.core.timespans import in_words
 from tasktools.widgets import html
+from tasktools.widgets.finding_lines import FindingLines
 from tasktools.widgets.incident.state import Answer
 
 _MAX_ROWS: Final = 20
@@ -24,6 +25,19 @@ def answer_html(answer: Answer | None, redaction: Redaction) -> str:
     ]
     parts += [html.quiet(redaction.text(note)) for note in answer.notes]
     return "".join(parts)
+
+
+def findings_html(findings: FindingLines | None) -> str:
+    """Return a table of *findings*, and what it rests on; "" for none."""
+    if findings is None:
+        return ""
+    headings = ("severity", "finding", "since", "remedy", "next call")
+    rows = (
+        map(html.cell, (line.severity, line.finding, line.since, line.remedy, line.call))
+        for line in findings.lines
+    )
+    shown = html.table(headings, rows) if findings.lines else ""
+    return shown + "".join(map(html.quiet, findings.notes))
 
 
 def _frame_html(frame: pd.DataFrame, redaction: Redaction) -> str:

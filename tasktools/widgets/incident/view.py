@@ -19,7 +19,7 @@ from tasktools.widgets.finding_lines import FindingLines
 from tasktools.widgets.incident.feed import IncidentFeed
 from tasktools.widgets.incident.finding_list import FindingList
 from tasktools.widgets.incident.state import WINDOWS, IncidentState
-from tasktools.widgets.incident.tables import answer_html
+from tasktools.widgets.incident.tables import answer_html, findings_html
 
 
 def incident(cluster: Cluster, *, theme: Theme = "light") -> IncidentWidget:
@@ -62,6 +62,8 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
     that owns the widgets; by default to the notebook's loop.
     """
 
+    _static_seconds = 60.0  # it is judged every 10 s; its time is in it
+
     def __init__(
         self, cluster: Cluster, *, theme: Theme = "light", post: Post | None = None
     ) -> None:
@@ -70,7 +72,7 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
         state = IncidentState()
         self._begin(state, partial(IncidentFeed, cluster, theme=theme), post)
         broker = cluster.broker
-        heading = html.heading(
+        self._heading = html.heading(
             "Incident", f"on {broker.address}", demo=broker.demo, read_only=cluster.read_only
         )
         self._timeline = ipywidgets.Output(layout=WIDE)
@@ -78,7 +80,7 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
         self._dead_letters = column(name="opened")
         self._show(
             [
-                ipywidgets.HTML(heading),
+                ipywidgets.HTML(self._heading),
                 html_of(state, "findings", _summary),
                 html_of(state, "problem", html.alert),
                 FindingList(state),
@@ -90,6 +92,7 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
                 html_of(state, "findings", _notes),
             ],
             "tasktools-incident",
+            html.caption("Incident on", broker.address, demo=broker.demo),
         )
         self._bind()
         self.feed.start()
@@ -107,6 +110,14 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
         return column(
             html_of(self.state, "looked_up", shown), html_of(self.state, "compared", shown)
         )
+
+    def _is_known(self) -> bool:
+        return self.state.findings is not None  # the timeline takes longer, and is not in it
+
+    def _static_html(self) -> str:
+        state = self.state
+        summary, problem = _summary(state.findings), html.alert(state.problem)
+        return self._heading + summary + problem + findings_html(state.findings)
 
     def _bind(self) -> None:
         state, feed = self.state, self.feed

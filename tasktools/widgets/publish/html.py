@@ -1,4 +1,4 @@
-"""The table of published tasks as HTML. Text of messages is escaped in it, always."""
+"""The published tasks, and all of the widget as HTML. Text of messages is escaped in it, always."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from tasktools.widgets.html import cell, quiet, table, text_of
+from tasktools.widgets.html import alert, cell, facts, quiet, status, table, text_of
 from tasktools.widgets.publish.figure import COLOURS
+from tasktools.widgets.publish.state import PublishState
 from tasktools.widgets.publish.statuses import worth_showing
 
 _MAX_ROWS: Final = 12
@@ -24,6 +25,17 @@ def tasks_html(joined: pd.DataFrame) -> str:
     more = len(joined) - len(shown)
     return table(_HEADINGS, map(_cells, shown.to_dict("records"))) + quiet(
         f"{more:,} more; those in trouble are shown first, then those that run." if more else ""
+    )
+
+
+def static_html(state: PublishState) -> str:
+    """Return what is on screen, without its controls and the arguments: what was published."""
+    with state.lock:
+        form = (("Topic", text_of(state.topic)), ("Task", text_of(state.task)))
+        summary, shown, problems = state.summary, state.shown, (state.refusal, state.problem)
+    published = status(summary) if summary else quiet("Nothing has been published here.")
+    return (
+        facts(pair for pair in form if pair[1]) + published + tasks_html(shown) + alert(*problems)
     )
 
 

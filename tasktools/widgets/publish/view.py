@@ -18,6 +18,7 @@ from tasktools.widgets.feed import Post
 from tasktools.widgets.publish import figure, inputs, results
 from tasktools.widgets.publish.batch import Batch
 from tasktools.widgets.publish.feed import PublishFeed
+from tasktools.widgets.publish.html import static_html
 from tasktools.widgets.publish.state import PublishState
 from tasktools.widgets.publish.statuses import FINAL
 from tasktools.widgets.publish.task_lookup import Registry, resolver, signatures_of
@@ -101,10 +102,10 @@ class PublishWidget(LiveWidget[PublishState, PublishFeed]):
         )
         registered = [task.func_name for task in registry or ()]
         self._begin(state, partial(PublishFeed, cluster, registered=registered), post)
-        heading = html.heading("Publish", f"to {broker.address}", demo=broker.demo)
+        self._heading = html.heading("Publish", f"to {broker.address}", demo=broker.demo)
         self._show(
             [
-                ipywidgets.HTML(heading),
+                ipywidgets.HTML(self._heading),
                 inputs.where_and_what(state),
                 inputs.arguments(state),
                 inputs.options(state),
@@ -114,6 +115,7 @@ class PublishWidget(LiveWidget[PublishState, PublishFeed]):
                 results.tasks(state, demo=broker.demo),
             ],
             "tasktools-publish",
+            html.caption("Publish to", broker.address, demo=broker.demo),
         )
         self._bind()
         if checked is not None:
@@ -139,6 +141,9 @@ class PublishWidget(LiveWidget[PublishState, PublishFeed]):
         state = await self.idle()
         await state.until(lambda: state.shown["fate"].isin(FINAL).all(), within=within)
         return state.shown
+
+    def _static_html(self) -> str:
+        return self._heading + static_html(self.state)
 
     def _bind(self) -> None:
         state, feed = self.state, self.feed
