@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tasktools.brokers.memory.deliveries import Deliveries
-from tasktools.brokers.memory.event_subscription import Listener
+from tasktools.brokers.memory.event_subscription import Listener, Sent
 from tasktools.brokers.memory.locks import LockEntry, LockRequest
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.core import events
@@ -35,13 +35,13 @@ class Client:
         self._server = server
         self._view: ClusterView | None = None
         self._is_open = True
-        self._owner = weakref.ref(owner, lambda _owner: self.deliveries.ring())
+        self._owner = weakref.ref(owner, self._lose)
         server.attach(self)
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the owner was dropped without closing this."""
-        return self._owner() is None
+    def _lose(self, _owner: object) -> None:
+        """Note that the owner was dropped without closing this."""
+        self._server.abandon(self)
+        self.deliveries.ring()
 
     def close(self) -> None:
         """Give back everything. Idempotent."""
@@ -101,8 +101,8 @@ class Client:
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call *callback* with every event from now on; returns a function to stop."""
 
-        def hear(body: bytes) -> None:
-            event = events.parse(body)
+        def hear(sent: Sent) -> None:
+            _body, event = sent
             if not isinstance(event, Unknown | Malformed):
                 callback(event)
 

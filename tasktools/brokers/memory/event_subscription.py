@@ -13,14 +13,17 @@ from collections.abc import Callable
 
 from tasktools.core import events
 from tasktools.core.cluster_view import ClusterView
+from tasktools.core.events import Event, Malformed, Unknown
 
 _log = logging.getLogger("tasktools.events")
 
-Callback = Callable[[bytes], object]
+Sent = tuple[bytes, Event | Unknown | Malformed]
+"""An event as it was sent, and as it is read: once for all that hear it."""
+Callback = Callable[[Sent], object]
 
 
 class Listener:
-    """Calls back with each raw event: one after the other, in the order they were sent.
+    """Calls back with each event: one after the other, in the order they were sent.
 
     Whoever sends an event also delivers it, unless another thread is at it already; that one
     then goes on with ours.
@@ -29,13 +32,13 @@ class Listener:
     def __init__(self, callback: Callback, owner: object = None) -> None:
         self.owner = owner
         self._callback = callback
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Sent] = deque()
         self._delivering = threading.Lock()
         self._stopped = False
 
-    def add(self, body: bytes) -> None:
-        """Queue *body* for the next `deliver`."""
-        self._waiting.append(body)
+    def add(self, sent: Sent) -> None:
+        """Queue *sent* for the next `deliver`."""
+        self._waiting.append(sent)
 
     def stop(self) -> None:
         """Stop calling back."""
@@ -52,13 +55,13 @@ class Listener:
 
     def _deliver(self) -> None:
         while self._waiting:
-            body = self._waiting.popleft()
+            sent = self._waiting.popleft()
             if not self._stopped:
-                self._call(body)
+                self._call(sent)
 
-    def _call(self, body: bytes) -> None:
+    def _call(self, sent: Sent) -> None:
         try:
-            self._callback(body)
+            self._callback(sent)
         except Exception:  # noqa: BLE001 - a stranger's code; the events go on
             _log.exception("a listener to the worker events failed")
 
@@ -108,7 +111,7 @@ class WorkerExchange:
         for view in self._views:
             view.fold(now, event)
         for listener in self.listeners:
-            listener.add(body)
+            listener.add((body, event))
 
     def deliver(self) -> None:
         """Call the listeners with their queued events. To be called without the lock."""

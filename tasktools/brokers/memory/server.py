@@ -6,12 +6,12 @@ import contextlib
 import math
 import secrets
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from tasktools.brokers.memory.consumers import MemoryConsumer
-from tasktools.brokers.memory.event_subscription import Callback, Listener, WorkerExchange
+from tasktools.brokers.memory.event_subscription import Listener, WorkerExchange
 from tasktools.brokers.memory.exchanges import Exchanges, Overhearer
 from tasktools.brokers.memory.locks import LockTable
 from tasktools.brokers.memory.queue import DeadLetter, Message
@@ -35,10 +35,6 @@ machine's, which may have been asleep."""
 
 class Session(Protocol):
     """A client, as the server sees it."""
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the client was dropped without being closed."""
 
     def let_go(self) -> None:
         """Give back everything (under the server's lock)."""
@@ -69,6 +65,7 @@ class MemoryServer:
         self._watch = ClockWatch(self.clock)
         self._lock = threading.RLock()
         self._sessions: list[Session] = []
+        self._abandoned: deque[Session] = deque()
         self._begins: dict[tuple[str, str], int] = {}
         self._consumers: list[MemoryConsumer] = []
         self._awaited = math.inf
@@ -80,14 +77,15 @@ class MemoryServer:
             now = self.clock.time()
             if step := self._watch.take():
                 self.worker_exchange.shift(step)
-            for session in [each for each in self._sessions if each.is_abandoned]:
-                self._let_go(session)
+            while self._abandoned:
+                self._end(self._abandoned.popleft())
             self.exchanges.sample(now)
             self.exchanges.advance(now)
             try:
                 yield now
             finally:
-                self._wake_for(self.exchanges.due)
+                if self._consumers:
+                    self._wake_for(self.exchanges.due)
 
     # --- consumers ------------------------------------------------------------------
     #
@@ -120,7 +118,7 @@ class MemoryServer:
         return min(max(self._awaited - now, 0.0), longest)
 
     def _wake_for(self, due: float) -> None:
-        if self._consumers and due < self._awaited:
+        if due < self._awaited:
             self._awaited = due
             self._consumers[0].ring()
 
@@ -345,10 +343,16 @@ class MemoryServer:
     def detach(self, session: Session) -> None:
         """Give back all that the client *session* holds, and forget the client. Idempotent."""
         with self.now():
-            if session in self._sessions:
-                self._let_go(session)
+            self._end(session)
 
-    def _let_go(self, session: Session) -> None:
+    def abandon(self, session: Session) -> None:
+        """Have everything of *session* given back at the next call. To be called at any moment, as
+        the garbage collector does, which does not wait for the lock."""
+        self._abandoned.append(session)
+
+    def _end(self, session: Session) -> None:
+        if session not in self._sessions:
+            return
         self._sessions.remove(session)
         overhearers = self.exchanges.overhearers
         overhearers[:] = [each for each in overhearers if each.owner is not session]
@@ -369,12 +373,12 @@ class MemoryServer:
                 self.worker_exchange.send(now, body)
         self.worker_exchange.deliver()
 
-    def listen(self, callback: Callback) -> Callable[[], None]:
+    def listen(self, callback: Callable[[bytes], object]) -> Callable[[], None]:
         """Call *callback* with every raw event, in the thread of its sender; returns what ends it.
 
         This is how a simulated node hears `who_is_alive`; it answers with `broadcast`.
         """
-        return self.add_listener(Listener(callback))
+        return self.add_listener(Listener(lambda sent: callback(sent[0])))
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
         """Call *listener* with each event from now on; returns a function that ends this."""
