@@ -28,8 +28,8 @@ demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser
 	scripts/system-deps
-	$(MAKE) -j 2 lint types
-	$(MAKE) -j 2 unit integration # the latter mostly waits
+	$(MAKE) lint
+	$(MAKE) -j 3 types unit integration # the last mostly waits
 	$(MAKE) bench-sample # with both cores for itself
 
 lint: .venv-test/ready ## Style, layers, and notebooks without outputs
