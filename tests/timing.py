@@ -63,6 +63,17 @@ def within(seconds: float, what: str = "it") -> Iterator[None]:
 
 
 @contextmanager
+def spending(seconds: float, what: str = "it") -> Iterator[None]:
+    """Fail if *what* takes this process more than *seconds* of processor time, or longer for a
+    machine as slow as this."""
+    began = time.process_time()
+    yield
+    took = time.process_time() - began
+    print(f"{what}: {took:.3f} s of processor time")
+    assert took < seconds or took < seconds * slowness(), f"{what} took {took:.3f} s"
+
+
+@contextmanager
 def _sampled() -> Iterator[list[int]]:
     """Give a list that grows by the number of threads on the machine that run or want to."""
     counts: list[int] = []
