@@ -100,7 +100,7 @@ def test_a_run_on_a_queue_in_use_ends(
     how: str, topic: str, dead_tasks: int, cluster: tt.Cluster, raw: Raw, others: Others
 ) -> None:
     """Issue 11, row 17: it lasted as long as the consumer needed for the whole queue."""
-    plan = cluster.plan_replay(cluster.dead_letters(topic).iloc[::5])
+    plan = cluster.plan_replay(cluster.dead_letters(topic).iloc[::2])
     others(DEAD, how)
     if how == "consumer":
         eventually(lambda: cluster.broker.queue_facts(DEAD).consumers == 1)

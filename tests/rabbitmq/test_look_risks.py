@@ -70,7 +70,7 @@ def test_a_forced_look_at_an_auto_delete_queue_does_what_the_verdict_says(
         ({"x-max-length": 4}, "could drop", "drop-head"),
         ({"x-max-length": 100_000}, "harmless", "beyond 100,000 messages"),
         ({"x-max-length": 4, "x-overflow": "reject-publish"}, "harmless", "no more"),
-        ({"x-max-length-bytes": 200}, "could drop", "beyond 200 bytes"),
+        ({"x-max-length-bytes": 80}, "could drop", "beyond 80 bytes"),  # there are 74
         ({"x-single-active-consumer": True}, "reorders", "single active consumer"),
         ({}, "harmless", "own TTL is over"),
     ],
