@@ -100,7 +100,7 @@ dist: .venv-dist/ready ## Build and check the wheel; its tests outside the tree 
 docs: .venv-docs/ready ## Build the docs into docs/_build/html, and run what is in them (3 min)
 	.venv-docs/bin/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
 	rm -rf docs/reference/api/generated
-	.venv-docs/bin/sphinx-build --quiet --fresh-env --fail-on-warning --jobs 2 docs docs/_build/html
+	.venv-docs/bin/sphinx-build --quiet --fresh-env --fail-on-warning --jobs 4 docs docs/_build/html
 
 clean: ## Remove the environments and what tools left
 	rm -rf .venv .venv-test .venv-dist .venv-docs dist docs/_build docs/reference/api/generated .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

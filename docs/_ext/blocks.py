@@ -3,8 +3,8 @@
 ``{shell}``
     Shell commands, run one after the other in a folder of the page, and shown with their output.
     BROKER_DSN is ``demo://``, or what the option ``dsn`` says. A command must end with exit code 0,
-    or with one of those in ``exit``. ``seconds`` ends a command that goes on, as Ctrl-C does.
-    ``silent`` shows no output.
+    or with one of those in ``exit``. So many ``seconds`` after its first words a command is ended,
+    as by Ctrl-C. ``silent`` shows no output.
 ``{tested}``
     Code of the language that it names, which the test in its option ``by`` reads and tries.
 ``{not-run}``
@@ -102,8 +102,9 @@ class Shell(SphinxDirective):
             stderr=its,
         )
         os.close(its)
-        output = _read(ours, self.options.get("seconds", _ENDS_WITHIN))
-        if process.poll() is None and "seconds" in self.options:
+        output = _read(ours, _ENDS_WITHIN, only_first="seconds" in self.options)
+        if "seconds" in self.options:  # from its first words on: how long it starts is no matter
+            output += _read(ours, self.options["seconds"])
             process.send_signal(signal.SIGINT)
             output += _read(ours, _ENDS_WITHIN)
         os.close(ours)
@@ -164,8 +165,10 @@ class NotRun(_Code):
         return [container]
 
 
-def _read(terminal: int, seconds: float) -> bytes:
-    """Return what is written to a terminal until its last writer ends, for *seconds* at most."""
+def _read(terminal: int, seconds: float, *, only_first: bool = False) -> bytes:
+    """Return what is written to a terminal until its last writer ends, for *seconds* at most; or
+    *only_first* what comes first.
+    """
     deadline, output = time.monotonic() + seconds, b""
     with contextlib.suppress(OSError):  # how Linux tells the end
         while select.select([terminal], [], [], max(deadline - time.monotonic(), 0))[0]:
@@ -173,6 +176,8 @@ def _read(terminal: int, seconds: float) -> bytes:
             if not chunk:
                 break
             output += chunk
+            if only_first:
+                break
     return output
 
 
