@@ -4,7 +4,7 @@ Each is run in a kernel of its own, several at a time, as most of their time is 
 
 * cells that do nothing but assert are left out: they are tests of the notebook;
 * a figure of plotly is drawn by the copy of plotly.js that the package brings;
-* a widget is shown by the HTML that stands for it, else by its picture in JupyterLab.
+* a widget is shown by the HTML that stands for it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,6 @@ _CELL_TIMEOUT: Final = 120  # seconds
 _FIGURE: Final = "application/vnd.plotly.v1+json"
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 _STYLE_OF_STATIC_OUTPUT: Final = 'class="tasktools-frozen"'
-_PICTURES: Final = {
-    "02_publish": "publish.png",
-    "03_dead_letters": "dead_letters.png",
-    "05_live_dashboard": "dashboard.png",
-}
-"""The notebooks of whose first widget docs/ has a picture."""
 _ABOUT: Final = """
 
 :::{{note}}
@@ -97,33 +91,17 @@ class _Page:
 
     def __init__(self, notebook: Path, content: Any) -> None:
         self.content = content
-        self._picture = _PICTURES.get(notebook.stem)
         self._is_plotly_loaded = False
         content.metadata.pop("widgets", None)
         content.cells[0].source += _ABOUT.format(name=notebook.name)
         content.cells = [
-            shown
+            cell
             for cell in content.cells
             if not (cell.cell_type == "code" and _only_asserts(cell.source))
-            for shown in self._shown(cell)
         ]
-
-    def _shown(self, cell: Any) -> list[Any]:
-        """Return *cell*, and what stands below it for its widget."""
-        if cell.cell_type != "code":
-            return [cell]
-        widgets = [output for output in cell.outputs if _WIDGET in output.get("data", {})]
-        cell.outputs = [shown for output in cell.outputs if (shown := self._output(output))]
-        if not widgets or any("text/html" in output.get("data", {}) for output in cell.outputs):
-            return [cell]
-        text = "*Here a notebook shows a widget, which needs a kernel.*"
-        if self._picture is not None:
-            text = (
-                "*The widget in JupyterLab, at another time. It is live there, and needs a kernel:*"
-                f"\n\n![The widget in JupyterLab](../{self._picture})"
-            )
-            self._picture = None
-        return [cell, nbformat.v4.new_markdown_cell(text)]
+        for cell in content.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [shown for each in cell.outputs if (shown := self._output(each))]
 
     def _output(self, output: Any) -> Any:
         """Return *output* as it is shown, or `None` if it says nothing without a kernel."""
