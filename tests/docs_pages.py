@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import click
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 _BLOCK: Final = re.compile(
@@ -13,6 +16,8 @@ _BLOCK: Final = re.compile(
 )
 _OPTION: Final = re.compile(r"^:([a-z]+): ?(.*)\n?", re.MULTILINE)
 _CONTINUED: Final = re.compile(r"\\\n\s*")
+
+_SHELL_ENDS: Final = {"|", "||", "&&", ";", ">", ">>", "&"}
 
 
 class Block(NamedTuple):
@@ -48,5 +53,21 @@ def blocks(page: Path) -> Iterator[Block]:
         while (option := _OPTION.match(body)) is not None:
             options[option[1]] = option[2]
             body = body[option.end() :]
-        name = page.relative_to(DOCS).as_posix()
+        name = page.relative_to(DOCS if DOCS in page.parents else DOCS.parent).as_posix()
         yield Block(name, match["kind"], match["argument"].strip(), options, body.strip("\n"))
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words of a shell command, up to the end of its first part; no comment."""
+    words = shlex.split(command, comments=True)
+    end = next((n for n, word in enumerate(words) if word in _SHELL_ENDS), None)
+    return words[:end]
+
+
+def check_usage(command: click.Command, words: list[str]) -> None:
+    """Raise `click.UsageError` where the command line is wrong. It runs nothing."""
+    context = command.make_context(command.name, words)
+    if isinstance(command, click.Group) and context._protected_args:
+        name, inner, rest = command.resolve_command(context, context._protected_args + context.args)
+        assert inner is not None, name
+        check_usage(inner, rest)

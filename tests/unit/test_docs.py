@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +13,13 @@ import yaml
 
 import tasktools as tt
 from tasktools.cli import main
-from tests.docs_pages import DOCS, Block, blocks, pages
+from tests.docs_pages import DOCS, Block, blocks, check_usage, pages, words_of
 
 ROOT: Final = DOCS.parent
 BLOCKS: Final = [block for page in pages() for block in blocks(page)]
 BY_ANOTHER_TEST: Final = {"autoscaling.md": "yaml"}  # tests/unit/metrics/test_autoscaling_docs.py
 KINDS: Final = {"{shell}", "{tested}", "{not-run}", "{code-cell}", "{eval-rst}", "{toctree}"}
 _FILE: Final = re.compile(r"[\w/]+\.(?:db|ipynb|json|jsonl)")
-_SHELL_ENDS: Final = {"|", "||", "&&", ";", ">", ">>", "&"}
 
 
 def toctree(page: Path) -> list[Path]:
@@ -41,20 +39,10 @@ def command_lines() -> list[tuple[str, list[str]]]:
     for block in BLOCKS:
         if block.kind in {"{shell}", "{tested}", "{not-run}"}:
             for command in block.commands:
-                words = shlex.split(command, comments=True)
+                words = words_of(command)
                 if words[:1] == ["tasktools"]:
-                    end = next((n for n, word in enumerate(words) if word in _SHELL_ENDS), None)
-                    lines.append((block.page, words[1:end]))
+                    lines.append((block.page, words[1:]))
     return lines
-
-
-def check_usage(command: click.Command, words: list[str]) -> None:
-    """Raise `click.UsageError` where the command line is wrong. It runs nothing."""
-    context = command.make_context(command.name, words)
-    if isinstance(command, click.Group) and context._protected_args:
-        name, inner, rest = command.resolve_command(context, context._protected_args + context.args)
-        assert inner is not None, name
-        check_usage(inner, rest)
 
 
 def test_each_page_and_notebook_is_in_a_table_of_contents() -> None:
