@@ -10,17 +10,20 @@ from tasktools.widgets.dashboard import Dashboard, dashboard
 from tasktools.widgets.dead_letters import DeadLettersWidget, dead_letters
 from tasktools.widgets.incident import IncidentWidget, incident
 from tasktools.widgets.publish import PublishWidget, publish
+from tasktools.widgets.topic_links import NotebookLinks, notebook_links
 
 __all__ = (
     "CapacityWidget",
     "Dashboard",
     "DeadLettersWidget",
     "IncidentWidget",
+    "NotebookLinks",
     "PublishWidget",
     "capacity",
     "dashboard",
     "dead_letters",
     "figures",
     "incident",
+    "notebook_links",
     "publish",
 )

@@ -90,7 +90,7 @@ class Lab:
 def running_lab(home: Path) -> Iterator[Lab]:
     """Start a JupyterLab with everything of its own in *home*, and stop it by its process."""
     root, settings = home / "notebooks", home / "settings"
-    shutil.copytree(NOTEBOOKS, root)
+    shutil.copytree(NOTEBOOKS, root, ignore=shutil.ignore_patterns("topics"))
     for name, values in _SETTINGS.items():
         file = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.lab import (
     DARK,
@@ -16,6 +16,7 @@ from tests.browser.lab import (
     Lab,
     Outside,
     assert_markup_is_text,
+    cells,
     errors,
     open_empty,
     open_notebook,
@@ -150,3 +151,17 @@ def test_frames_fit_on_the_screen_and_can_be_read(
         assert cell.evaluate(_CONTRAST) > 4.5
     assert frames.first.locator("tbody tr").first.inner_text().startswith("▲")
     assert frames.nth(3).locator("td[title]").count() > 10
+
+
+def test_the_home_hands_its_topic_to_the_notebook_that_it_opens(page: Page, lab: Lab) -> None:
+    open_notebook(page, lab.base, "00_home.ipynb")
+    run_all(page)
+    assert errors(page) == []
+    shown = cells(page).filter(has_text="notebook_links")
+    orders = shown.locator(".jp-OutputArea-output").filter(has_text="orders")
+    orders.get_by_role("link", name="Dead letters").click()
+    path = "topics/orders/03_dead_letters.ipynb"
+    page.wait_for_function(
+        "path => jupyterapp.shell.currentWidget.context?.path === path", arg=path
+    )
+    expect(cells(page).filter(has_text="topic = 'orders'")).to_be_visible()
