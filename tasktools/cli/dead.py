@@ -50,6 +50,7 @@ def dead(
     then. Nothing is removed from a queue. A look that could make RabbitMQ drop a message is
     refused without --force.
     """
+    display.check_sort((schemas.TOPICS if topic is None else schemas.DEAD_LETTERS).names)
     if topic is None:
         if choice or force:
             raise click.UsageError("Give TOPIC: without it only counts are shown.")
@@ -91,6 +92,7 @@ def ledger(*, run: int | None, last: int, display: Display) -> None:
     With the number of a RUN, what became of each of its messages. The ledger is a file of yours
     on this machine; TASKTOOLS_LEDGER names another.
     """
+    display.check_sort((schemas.RUNS if run is None else schemas.OUTCOME).names)
     with reaching.spoken():
         file = Ledger()
         display.show(lambda: file.runs_table(last) if run is None else file.messages_table(run))

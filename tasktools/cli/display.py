@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -43,6 +43,12 @@ class Display:
         if self.watch is not None and self.as_csv:
             raise click.UsageError("--watch writes tables, or with --json lines; not --csv.")
 
+    def check_sort(self, columns: Collection[str]) -> None:
+        """Refuse to sort by what is none of the *columns* of the table that is asked for."""
+        if self.sort is not None and self.sort.removeprefix("-") not in columns:
+            name = self.sort.removeprefix("-")
+            raise click.UsageError(f"This table has no column {name} to sort by.")
+
     def show(self, look: Callable[[], Answer], *, rows: int | None = None) -> None:
         """Show what *look* returns, at most *rows* of it in a table; with --watch again and again,
         until a signal comes, whatever becomes of the broker after the first time."""
@@ -63,10 +69,8 @@ class Display:
         table = answer if isinstance(answer, Table) else Table.of_frame(answer, self.schemas[0])
         if self.sort is None:
             return table
-        name = self.sort.removeprefix("-")
-        if name not in table.columns:
-            raise click.UsageError(f"This table has no column {name} to sort by.")
-        values = table[name]
+        self.check_sort(table.columns)
+        values = table[self.sort.removeprefix("-")]
         known = [place for place, value in enumerate(values) if value is not None]
         known.sort(key=lambda place: _order(values[place]), reverse=self.sort.startswith("-"))
         return table.at([*known, *(n for n, value in enumerate(values) if value is None)])
