@@ -14,6 +14,7 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.end_signal import end_signals
+from tasktools.cli.time_options import span
 from tasktools.core.frames import export
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
 from tasktools.core.lazy import pd
@@ -23,7 +24,7 @@ from tasktools.diagnosis.summary import nothing_found
 if TYPE_CHECKING:  # imported when a cluster is opened
     from tasktools.cluster.cluster import Cluster
 
-_LOOK_SECONDS: Final = 5.0
+_WATCH: Final = "5s"
 _STYLES: Final = {"critical": "bold red", "warning": "yellow", "suspect": "cyan"}
 _INDENT: Final = 2
 
@@ -31,23 +32,26 @@ _INDENT: Final = 2
 @click.command()
 @click.option(
     "--watch",
-    is_flag=True,
-    help="Look every 5 seconds, and show what has changed, until Ctrl-C.",
+    is_flag=False,
+    flag_value=_WATCH,
+    callback=span,
+    metavar="[SPAN]",
+    help=f"Look every SPAN ({_WATCH} without one), and show what has changed, until Ctrl-C.",
 )
 @with_at
 @with_json
 @with_access
-def diagnose(access: Access, *, watch: bool, at: str | None, as_json: bool) -> None:
+def diagnose(access: Access, *, watch: float | None, at: str | None, as_json: bool) -> None:
     """Show what is wrong with the cluster, the best explanation first.
 
     Changes nothing, and looks into no queue. The exit code is 1 when something critical is found,
     or when there is no answer. With --watch --json each change is a document on a line of its own.
     """
-    if watch and at is not None:
+    if watch is not None and at is not None:
         raise click.UsageError("--watch begins now; give it without --at.")
     with access.cluster() as cluster:
-        if watch:
-            findings = _watch(cluster, as_json=as_json)
+        if watch is not None:
+            findings = _watch(cluster, watch, as_json=as_json)
         else:
             findings = tasktools.diagnose(cluster, at=at)
             _show(findings, as_json=as_json)
@@ -59,8 +63,8 @@ def _is_critical(findings: pd.DataFrame) -> bool:
     return bool(((findings["verdict"] == "found") & (findings["severity"] == "critical")).any())
 
 
-def _watch(cluster: Cluster, *, as_json: bool) -> pd.DataFrame:
-    """Show the findings, and again whenever others are found, until a signal comes."""
+def _watch(cluster: Cluster, every: float, *, as_json: bool) -> pd.DataFrame:
+    """Look *every* so many seconds, and show the findings whenever they change, until a signal."""
     shown: list[Any] | None = None
     with end_signals() as end_signal:
         while True:
@@ -71,7 +75,7 @@ def _watch(cluster: Cluster, *, as_json: bool) -> pd.DataFrame:
                     output.write(f"{findings.attrs['window']['until']:%Y-%m-%d %H:%M:%S} UTC")
                 _show(findings, as_json=as_json, is_one_line=True)
                 shown = keys
-            if end_signal.wait(_LOOK_SECONDS):
+            if end_signal.wait(every):
                 return findings
 
 

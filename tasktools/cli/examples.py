@@ -11,7 +11,7 @@ import click
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "status": ("tasktools status", "tasktools status --at 2h --dsn sqlite:///ops.db"),
-        "diagnose": ("tasktools diagnose", "tasktools diagnose --watch --json"),
+        "diagnose": ("tasktools diagnose", "tasktools diagnose --watch 30s --json"),
         "workers": ("tasktools workers --sort -failed", "tasktools workers --watch 2s"),
         "topics": (
             "tasktools topics --sort -queued --watch 2s",

@@ -71,9 +71,15 @@ def test_watching_a_moment_of_the_past_is_refused(recording: str) -> None:
     assert "--watch begins now" in result.stderr
 
 
+def test_a_span_that_is_none_is_refused_before_anything_is_looked_at() -> None:
+    result = run("diagnose", "--watch", "soon", "--dsn", "amqp://nowhere")
+    assert result.exit_code == 2
+    assert "'soon'" in result.stderr
+
+
 def test_watching_shows_changes_until_it_is_interrupted(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tasktools.cli", "diagnose", "--watch", "--json"]
+    command = [sys.executable, "-m", "tasktools.cli", "diagnose", "--watch", "1s", "--json"]
     with out.open("wb") as file:
         process = subprocess.Popen(
             [*command, "--dsn", HUNG], stdout=file, stderr=subprocess.PIPE, env=os.environ
