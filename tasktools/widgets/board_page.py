@@ -45,8 +45,8 @@ class BoardPage(ipywidgets.VBox):
     def close(self) -> None:
         """End the board, and the connection to its cluster. Idempotent."""
         self.feed.close()
-        for child in self.children:
-            child.close()
+        for part in (*self.children, self._status):
+            part.close()
         if self._cluster is not None:
             self._cluster.close()
         super().close()
@@ -55,7 +55,7 @@ class BoardPage(ipywidgets.VBox):
         match news:
             case {"cluster": cluster}:
                 self._cluster = cluster
+                # Not closed: a page that opens now would log that it knows no such comm.
                 self.children = [Dashboard(cluster, post=self._post)]
-                self._status.close()
             case {"problem": problem}:
                 self._status.value = html.alert(problem, "It is tried again every 2 s.")
