@@ -28,15 +28,16 @@ class NotebookLinks:
     """Links that a notebook shows: the paths of copies by their titles."""
 
     topic: str
-    paths: dict[str, str]
+    paths: dict[str, Path]
 
     def __repr__(self) -> str:
-        shown = [f"{title}: {path}" for title, path in self.paths.items()]
+        shown = [f"{title}: {path.as_posix()}" for title, path in self.paths.items()]
         return harmless(f"{self.topic}: {', '.join(shown) or _NONE}")
 
     def _repr_html_(self) -> str:
         links = [
-            f'<a href="{quote(path)}">{escape(title)}</a>' for title, path in self.paths.items()
+            f'<a href="{quote(path.as_posix())}">{escape(title)}</a>'
+            for title, path in self.paths.items()
         ]
         return f"<b>{escape(harmless(self.topic))}</b>: {' · '.join(links) or _NONE}"
 
@@ -74,7 +75,7 @@ def notebook_links(topic: str, folder: str | os.PathLike[str] = ".") -> Notebook
 
     """
     copies = Path(_COPIES) / _folder_name(topic)
-    paths: dict[str, str] = {}
+    paths: dict[str, Path] = {}
     for source in sorted(Path(folder).glob("*.ipynb")):
         notebook = json.loads(files.read(source, at_most=_MAX_NOTEBOOK_BYTES))
         begun = _with_topic(notebook, topic)
@@ -86,7 +87,7 @@ def notebook_links(topic: str, folder: str | os.PathLike[str] = ".") -> Notebook
             with files.errors_of(target.parent, "cannot be made", "nothing was copied."):
                 target.parent.mkdir(parents=True, exist_ok=True)
             files.write(target, json.dumps(begun, indent=1, ensure_ascii=False).encode())
-        paths[_title(notebook) or source.stem] = path.as_posix()
+        paths[_title(notebook) or source.stem] = path
     return NotebookLinks(topic, paths)
 
 

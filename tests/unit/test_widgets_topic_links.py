@@ -35,7 +35,7 @@ def sources(path: Path) -> list[str]:
 
 def test_each_notebook_that_takes_a_topic_has_a_copy_that_begins_with_it(folder: Path) -> None:
     links = tt.widgets.notebook_links("orders", folder)
-    assert list(links.paths.values()) == [f"topics/orders/{name}" for name in TAKE_A_TOPIC]
+    assert list(links.paths.values()) == [Path("topics/orders", name) for name in TAKE_A_TOPIC]
     for name in TAKE_A_TOPIC:
         before, after = sources(folder / name), sources(folder / "topics" / "orders" / name)
         place = after.index("topic = 'orders'")
