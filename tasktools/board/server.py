@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from importlib import import_module
@@ -66,6 +67,8 @@ class BoardServer:
             loaded.set()
             await ended.wait()
         finally:
+            # What a kernel still said when its channel was closed is no news for who ended it.
+            logging.getLogger("tornado.general").setLevel(logging.ERROR)
             server.stop()
             await app.end()
 

@@ -342,8 +342,9 @@ class RecentHistory:
         """Return what operators noted in the last *seconds*."""
         if not has_table(self._connection, "marks"):
             return []
-        source = f"FROM marks AS t WHERE at > ? AND at <= ? ORDER BY at LIMIT {_MAX_CHANGES}"
-        return select(self._connection, RecordedMark, source, self._interval(seconds))
+        source = "FROM marks AS t WHERE at > ? AND at <= ? ORDER BY at, rowid LIMIT ?"
+        interval = self._interval(seconds)
+        return select(self._connection, RecordedMark, source, (*interval, _MAX_CHANGES))
 
     def _changes(self, seconds: float, *events: str) -> list[_ChangeRow]:
         listed = ", ".join(f"'{event}'" for event in events)

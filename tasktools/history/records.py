@@ -352,7 +352,7 @@ def marks(connection: sqlite3.Connection, window: Window, *, redaction: Redactio
     """Return what operators marked (schema `MARKS`)."""
     rows: list[_MarkRow] = []
     if has_table(connection, "marks"):
-        source = "FROM marks AS t WHERE at >= ? AND at < ? ORDER BY at, mark"
+        source = "FROM marks AS t WHERE at >= ? AND at < ? ORDER BY at, rowid"
         rows = select(connection, _MarkRow, source, (window.since, window.until))
     shown = [(moment(row.at / 1000), redaction.text(row.text), row.who) for row in rows]
     return Table.of_rows(schemas.MARKS, shown)

@@ -77,6 +77,14 @@ def test_of_two_marks_of_one_text_both_are_kept(scene: Scene) -> None:
     assert recorded_marks(scene.path) == [(0, "restarted"), (1, "restarted")]
 
 
+def test_marks_of_the_same_millisecond_are_in_the_order_in_which_they_came(scene: Scene) -> None:
+    texts = [f"deploy 1.{n}" for n in range(20)]
+    for text in texts:
+        scene.cluster.mark(text)
+    scene.tick(0)
+    assert scene.cluster.marks()["text"].tolist() == texts
+
+
 def test_a_read_only_cluster_keeps_its_marks_to_itself(scene: Scene, other: Recorder) -> None:
     scene.tick()
     broker = MemoryBroker(scene.server, layout=FP, clock=scene.clock, read_only=True)
