@@ -56,6 +56,8 @@ class BoardServer:
         server.add_socket(self._socket)
         for number in _ending():
             loop.add_signal_handler(number, ended.set)
+        # A kernel whose page is left may still say something: that is warned of.
+        logging.getLogger("tornado.general").setLevel(logging.ERROR)
         board_app = await asyncio.to_thread(_load_voila)
         app = board_app(self._address, self.port, self._theme)
         for number in _ending():  # Voilà has put a handler of its own in place of one
@@ -67,8 +69,8 @@ class BoardServer:
             loaded.set()
             await ended.wait()
         finally:
-            # What a kernel still said when its channel was closed is no news for who ended it.
-            logging.getLogger("tornado.general").setLevel(logging.ERROR)
+            # What fails from here on does so because it is ended: no news for who ends it.
+            loop.set_exception_handler(lambda _loop, _context: None)
             server.stop()
             await app.end()
 

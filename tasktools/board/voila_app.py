@@ -75,9 +75,9 @@ class BoardApp(Voila):
         """Leave that to `server`."""
 
     async def end(self) -> None:
-        """End all kernels."""
+        """End all kernels, at once: one that still begins would complain of it in the terminal."""
         if self.connection_dir:  # it was started
-            await self.kernel_manager.shutdown_all()
+            await self.kernel_manager.shutdown_all(now=True)
             shutil.rmtree(self.connection_dir, ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets
 
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.errors import TaskToolsError
 from tasktools.widgets import html
 from tasktools.widgets.dashboard import Dashboard
 from tasktools.widgets.feed import Feed, Post, to_the_kernel
@@ -40,7 +41,12 @@ class BoardPage(ipywidgets.VBox):
                 page(news)
 
         self.feed = Feed("board-page", look, tell, self._post)
-        self.feed.start()
+        # A page that loads its widgets while one is made may not know it: so the first try is over
+        # before there is a page.
+        try:
+            self._open(connect())
+        except TaskToolsError:
+            self.feed.start()  # it tells why, and tries again
 
     def close(self) -> None:
         """End the board, and the connection to its cluster. Idempotent."""
@@ -51,11 +57,14 @@ class BoardPage(ipywidgets.VBox):
             self._cluster.close()
         super().close()
 
+    def _open(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        # Not closed: a page that opens now would log that it knows no such comm.
+        self.children = [Dashboard(cluster, post=self._post)]
+
     def _receive(self, news: Mapping[str, Any]) -> None:
         match news:
             case {"cluster": cluster}:
-                self._cluster = cluster
-                # Not closed: a page that opens now would log that it knows no such comm.
-                self.children = [Dashboard(cluster, post=self._post)]
+                self._open(cluster)
             case {"problem": problem}:
                 self._status.value = html.alert(problem, "It is tried again every 2 s.")
