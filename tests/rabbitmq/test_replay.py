@@ -216,7 +216,8 @@ def test_a_rate_is_kept(dead: list[bytes], cluster: tt.Cluster) -> None:
     plan = cluster.plan_replay(cluster.dead_letters(TOPIC), rate=100)
     assert plan.seconds == 3.0
     moments: list[float] = []
+    began = time.monotonic()  # the first may be settled late: that makes none of the others early
     cluster.run(plan, reason="INC-42", progress=lambda n: moments.extend([time.monotonic()] * n))
     assert len(moments) == len(dead)
-    assert 0.8 * plan.seconds < moments[-1] - moments[0] < 3 * plan.seconds  # on a busy machine
-    assert moments[150] - moments[0] > 0.8 * plan.seconds / 2
+    assert 0.8 * plan.seconds < moments[-1] - began < 3 * plan.seconds  # on a busy machine
+    assert moments[150] - began > 0.8 * plan.seconds / 2

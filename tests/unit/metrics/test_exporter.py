@@ -120,10 +120,11 @@ def test_counters_never_go_backwards_and_count_what_is_heard(demo: tt.Cluster) -
             return sum(n for (name, _), n in counting.last.items() if "succeeded" in name) > 20
 
         eventually(have_succeeded)
+        counted = set(counting.last)
         demo.broker.close()  # heard of no longer, but not forgotten
-        counted = dict(counting.last)
-        counting.check(scraped())
-    assert counting.last.keys() == counted.keys()
+        text = scraped()
+        counting.check(text)
+    assert counted <= values(text).keys()
 
 
 def test_counts_are_of_the_events_of_each_topic() -> None:
