@@ -24,7 +24,7 @@ help: ## Show this
 demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or BROKER_DSN)
 	mkdir -p .venv/share/jupyter/lab/settings
 	echo '$(QUIET)' > .venv/share/jupyter/lab/settings/overrides.json # no news pop-up
-	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 01_quickstart.ipynb
+	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 00_home.ipynb
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser
 	scripts/system-deps

@@ -138,8 +138,8 @@ def _blind(facts: Facts) -> CannotTell | None:
         return CannotTell(why=f"topics: {facts.missing['broker']}", needs=("broker",))
     if not facts.topics and "management" in facts.missing:
         why = (
-            "no topic is known: AMQP alone cannot list queues. Name them with "
-            "connect(topics=[…]), or use a user with the tag management"
+            "no topic is known: there is none yet, or it is not seen, as AMQP alone cannot list "
+            "queues. Name them with connect(topics=[…]), or use a user with the tag management"
         )
         return CannotTell(why=why, needs=("broker",))
     return None

@@ -153,7 +153,8 @@ def _failing(facts: Facts) -> Iterator[Judgement]:
             finding=(
                 f"{len(failed)} of {counted(len(ends), 'task')} of {topic.topic!r} failed in "
                 f"{_SECONDS:g} s; {_in_words(facts, error, share, is_dead=False)}. The dead "
-                "letters did not grow: the tasks are tried again, or acknowledged."
+                "letters are hardly more than before: the tasks are tried again or acknowledged, "
+                "or dead letters were taken out meanwhile."
             ),
             evidence={
                 "failed": len(failed),
