@@ -177,13 +177,14 @@ def test_every_notebook_runs_for_a_user_who_may_only_look(
     """Issue 11, walk: tracebacks; and where a plan of its own was refused, notebook 04 went on,
     cell by cell, with the plan of the user's dead letters."""
     ours = r"^tasktools\.(events|quiet)\."
-    rabbitmq.add_user("looker", "pw", tags="management")
-    rabbitmq.allow("looker", vhost.name, configure=ours, write=ours, read=".*")
+    user = f"looker-{vhost.name}"
+    rabbitmq.add_user(user, "pw", tags="management")
+    rabbitmq.allow(user, vhost.name, configure=ours, write=ours, read=".*")
     with seed(cluster):
         run = run_nbval(
             ALL,
             tmp_path,
-            BROKER_DSN=vhost.dsn.replace("guest:guest@", "looker:pw@"),
+            BROKER_DSN=vhost.dsn.replace("guest:guest@", f"{user}:pw@"),
             BROKER_MANAGEMENT_URL=vhost.management_url,
         )
         dead = cluster.topics()["dead_letter"].sum()

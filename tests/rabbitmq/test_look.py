@@ -243,9 +243,10 @@ def test_no_look_where_a_message_at_its_limit_could_not_be_saved(
 ) -> None:
     queue = raw.declare("emails", x_queue_type="quorum", x_delivery_limit=5)
     bodies = raw.fill(queue, 3)
-    rabbitmq.request("PUT", "/api/users/looker", {"password": "pw", "tags": "management"})
-    rabbitmq.allow("looker", vhost.name, configure="^tasktools", write="^tasktools", read=".*")
-    looker = connect(vhost.dsn.replace("guest:guest@", "looker:pw@"))
+    user = f"looker-{vhost.name}"
+    rabbitmq.add_user(user, "pw", tags="management")
+    rabbitmq.allow(user, vhost.name, configure="^tasktools", write="^tasktools", read=".*")
+    looker = connect(vhost.dsn.replace("guest:guest@", f"{user}:pw@"))
     with pytest.raises(tt.LookRefused, match=r"write permission on amq\.default"):
         looker.broker.peek(queue, 10)
     with pytest.raises(tt.LookRefused, match="read_only"):
