@@ -12,9 +12,9 @@ THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
 _TEMPLATE: Final = "starting.html"
 
 
-def theme_of(wanted: str | None, default: Theme) -> Theme:
+def theme_of(named: str | None, default: Theme) -> Theme:
     """Return the theme that the address of a page names (``?theme=dark``), else *default*."""
-    return next((theme for theme in THEMES if theme == wanted), default)
+    return next((theme for theme in THEMES if theme == named), default)
 
 
 def starting_page(theme: Theme) -> str:

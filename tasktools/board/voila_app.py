@@ -100,8 +100,8 @@ class _BoardHandler(TornadoVoilaHandler):
     async def get_generator(self, path: str | None = None) -> AsyncIterator[str]:
         """Yield the parts of the page."""
         self.set_header("Cache-Control", "no-store")
-        wanted = self.get_query_argument("theme", None)
-        theme = theme_of(wanted, self.voila_configuration.theme)
+        named = self.get_query_argument("theme", None)
+        theme = theme_of(named, self.voila_configuration.theme)
         yield starting_page(theme)
         assets = create_include_assets_functions(_TEMPLATE, self.base_url)
         yield assets["include_css"](f"static/theme-{theme}.css")

@@ -15,7 +15,7 @@ from tasktools.board.options import BoardOptions
 from tasktools.board.starting import THEMES, Theme
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access
-from tasktools.cli.listening import reporting_no_port, url_of, warnings
+from tasktools.cli.listening import reporting_no_port, url_of, warnings, with_address
 from tasktools.cli.notebook import dsn_in_environment
 
 _PORT: Final = 8866
@@ -35,21 +35,7 @@ _READABLE: Final = "see the cluster, with the arguments of its tasks"
     show_default=True,
     help="Of a page whose address does not end in ?theme=light or ?theme=dark.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=_PORT,
-    show_default=True,
-    metavar="PORT",
-    help="0: any that is free.",
-)
-@click.option(
-    "--address",
-    default="127.0.0.1",
-    show_default=True,
-    metavar="ADDRESS",
-    help="Where it can be reached: 0.0.0.0 lets everybody see it who can reach this machine.",
-)
+@with_address(_PORT)
 @click.option("--browser/--no-browser", default=True, help="Whether to open a browser on it.")
 @with_access
 def board(

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import click
 
 from tasktools.cli import render
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def with_address(port: int) -> Callable[[C], C]:
+    """Add --port, by default *port*, and --address to a command."""
+    add_port = click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        default=port,
+        show_default=True,
+        metavar="PORT",
+        help="0: any that is free.",
+    )
+    add_address = click.option(
+        "--address",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="ADDRESS",
+        help="Where it can be reached: 0.0.0.0 lets everybody read it who can reach this machine.",
+    )
+    return lambda command: add_port(add_address(command))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.end_signal import EndSignal, end_signals
-from tasktools.cli.listening import reporting_no_port, url_of, warnings
+from tasktools.cli.listening import reporting_no_port, url_of, warnings, with_address
 from tasktools.cli.time_options import span
 
 if TYPE_CHECKING:  # imported when it is served: prometheus_client takes 0.2 s
@@ -27,21 +27,7 @@ _READABLE: Final = "read the names of topics and workers"
 
 @click.command()
 @click.argument("names", metavar="[TOPIC]...", nargs=-1)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=_PORT,
-    show_default=True,
-    metavar="PORT",
-    help="0: any that is free.",
-)
-@click.option(
-    "--address",
-    default="127.0.0.1",
-    show_default=True,
-    metavar="ADDRESS",
-    help="Where it can be reached: 0.0.0.0 lets everybody read it who can reach this machine.",
-)
+@with_address(_PORT)
 @click.option(
     "--every",
     default="5s",

@@ -27,8 +27,8 @@ the last cell ends."""
 class LiveWidget(ipywidgets.VBox, Generic[S, F]):
     """A widget with a thread, which ends with `close()` and pauses while no browser shows it.
 
-    The subclass calls `_begin` with its state and its feed, and then `_show` with its children; it
-    says in `_static_html` what is seen of it where nothing runs it.
+    The subclass calls `_begin` with its state and its feed, and then `_show` with its children. Its
+    `_static_html` returns what is seen of it where nothing runs it.
     """
 
     _static_seconds = 0.0
@@ -36,6 +36,7 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
 
     state: S
     feed: F
+    _static_html: Callable[[], str]
     _post: Post  # for a widget that is opened later, perhaps in another thread
     _close_feed: Callable[[], object] = staticmethod(lambda: None)
 
@@ -59,10 +60,6 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
     def _is_known(self) -> bool:
         """Whether there is something to be seen."""
         return not self.state.at_work
-
-    def _static_html(self) -> str:
-        """Return what a reader sees of the widget where nothing runs it."""
-        raise NotImplementedError
 
     def _ipython_display_(self) -> None:
         self._static.show_live(self._repr_mimebundle_())

@@ -1,4 +1,4 @@
-"""What a notebook shows of each widget where nothing runs it: nbconvert, GitHub, an editor."""
+"""The static output of each widget, where nothing runs it: nbconvert, GitHub, an editor."""
 
 from __future__ import annotations
 

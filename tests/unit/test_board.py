@@ -87,9 +87,9 @@ def test_the_kernel_is_this_python_whatever_is_installed_under_its_name(
     (other / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     assert KernelSpecManager().get_kernel_spec("python3").argv == ["/other/python"]
-    found = ThisPython()
-    assert list(found.find_kernel_specs()) == ["python3"]
-    assert found.get_kernel_spec("python3").argv[0] == sys.executable
+    kernels = ThisPython()
+    assert list(kernels.find_kernel_specs()) == ["python3"]
+    assert kernels.get_kernel_spec("python3").argv[0] == sys.executable
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -286,9 +286,9 @@ for name in ("widgets", "report"):
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     ran, widgets, report = done.stdout.splitlines()
     assert ran == "{'replayed'}"
-    for said in (widgets, report):
-        assert "which is not installed; nothing was done" in said
-        assert said.endswith("pip install 'tasktools-ops[widgets]'.")
+    for message in (widgets, report):
+        assert "which is not installed; nothing was done" in message
+        assert message.endswith("pip install 'tasktools-ops[widgets]'.")
 
 
 def test_a_cluster_in_memory_loads_neither_pika_nor_plotly_nor_widgets() -> None:

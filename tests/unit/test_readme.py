@@ -49,7 +49,7 @@ def test_what_is_shown_on_the_demo_is_what_it_says() -> None:
 
 @pytest.fixture
 def names() -> Iterator[dict[str, Any]]:
-    """What the code of a block makes; the cluster and the widgets end with the test."""
+    """The names that the code of a block defines; its cluster and widgets end with the test."""
     made: dict[str, Any] = {"tt": tt}
     yield made
     ipywidgets.Widget.close_all()

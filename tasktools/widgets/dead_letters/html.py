@@ -65,11 +65,11 @@ def static_html(state: DeadLettersState) -> str:
     shown = (
         table(("messages", f"group in {topic}", "example", "died"), rows) if groups.lines else ""
     )
-    looked = "" if state.has_looked else quiet("No queue has been looked into.")
+    no_look = "" if state.has_looked else quiet("No queue has been looked into.")
     return "".join(
         [
             topics + more if counts else "",
-            looked,
+            no_look,
             *map(status, lines[:1]),
             shown,
             plan_html(plan),
