@@ -24,8 +24,6 @@ _EXTENSIONS: Final = (
     *("anywidget", "jupyterlab-plotly"),
     *("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"),
 )
-_PING_MS: Final = 60_000
-"""Between two pings, and for an answer: tornado warns where the second is longer."""
 _IDLE_SECONDS: Final = 600
 """A kernel whose page has gone without a word, with its computer perhaps, ends after so long."""
 
@@ -55,8 +53,6 @@ class BoardApp(Voila):
             tornado_settings={
                 # A page of the internet whose name is made to point to this machine is refused.
                 "allow_remote_access": not _is_loopback(address),
-                "ws_ping_interval": _PING_MS,
-                "ws_ping_timeout": _PING_MS,
             },
         )
         self.initialize(argv=[])

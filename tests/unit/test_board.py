@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_server.base.websocket import WebSocketMixin
 
 from tasktools.board.options import VARIABLE, BoardOptions
 from tasktools.board.starting import starting_page, theme_of
-from tasktools.board.voila_app import ThisPython
+from tasktools.board.voila_app import BoardApp, ThisPython
 from tasktools.cli import main
 from tasktools.cli.listening import url_of, warnings
 
@@ -90,6 +91,16 @@ def test_the_kernel_is_this_python_whatever_is_installed_under_its_name(
     kernels = ThisPython()
     assert list(kernels.find_kernel_specs()) == ["python3"]
     assert kernels.get_kernel_spec("python3").argv[0] == sys.executable
+
+
+def test_a_page_has_longer_to_answer_a_ping_than_until_the_next() -> None:
+    """Else its connection is closed at each, and what is new meanwhile is lost."""
+
+    class Channel(WebSocketMixin):
+        settings = BoardApp("127.0.0.1", 8866, "light").tornado_settings
+
+    channel = Channel()
+    assert channel.ping_timeout > channel.ping_interval > 0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -183,6 +183,15 @@ def test_where_workers_cannot_be_heard_none_of_them_is_0() -> None:
     assert (tiles_of(buffer)["workers"].text, tiles_of(buffer)["oldest"].text) == ("0", "none")
 
 
+def test_what_ran_before_workers_could_not_be_heard_is_not_told_as_running_now() -> None:
+    """Issue 11, row 4: an alarm came while workers were known."""
+    buffer = buffer_of({"orders": 0.0}, workers=1)
+    assert tiles_of(buffer)["utilisation"].text == "0 / 4"
+    buffer.is_heard = False
+    tile = tiles_of(buffer)["utilisation"]
+    assert (tile.text, tile.note) == ("?", "workers cannot be heard")
+
+
 def test_a_map_without_workers_says_whether_they_can_be_heard() -> None:
     """Issue 11, row 4: "No worker was heard of" where an alarm silences all of them."""
     board = Board(every=1.0)

@@ -129,9 +129,10 @@ class Now:
         capacity = float(np.nansum(self._workers[W_CAPACITY][known]))
         running = float(np.nansum(self._workers[W_RUNNING][known]))
         title = "Running / capacity"
+        if not self._is_heard:  # what is known is of the time before
+            return Tile("utilisation", title, UNKNOWN, _UNHEARD)
         if not live.any():
-            why = "no worker is heard of" if self._is_heard else _UNHEARD
-            return Tile("utilisation", title, UNKNOWN, why)
+            return Tile("utilisation", title, UNKNOWN, "no worker is heard of")
         if not known.any():
             return Tile("utilisation", title, UNKNOWN, "no heartbeat has come yet")
         load = running / capacity if capacity else 0.0
