@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 
 def is_number(value: object) -> bool:
-    """Return whether *value* is a real number, neither infinite nor a yes or no.
+    """Return whether *value* is a real number, finite, and not a bool.
 
     >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number("1"), is_number(None)
     (True, False, False, False, False)

@@ -1,4 +1,4 @@
-"""Growing pauses between attempts at what may fail for a while."""
+"""Growing pauses between attempts of an operation that may fail for a while."""
 
 from __future__ import annotations
 

@@ -77,20 +77,20 @@ class ManualClock:
 
 
 class ClockWatch:
-    """Notices when a clock is set, by comparing it with seconds that cannot be."""
+    """Notices when a clock was set, by comparing it with monotonic seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._offset = clock.time() - clock.monotonic()
 
     def pending(self) -> float:
-        """Return by how many seconds the clock was set since `take` was called last: 0.0 if not
-        by a second at least."""
+        """Return by how many seconds the clock was set since `take` was called last: 0.0 for less
+        than a second."""
         step = self._drift()
         return step if abs(step) >= _MIN_STEP_SECONDS else 0.0
 
     def take(self) -> float:
-        """Return the seconds of `pending`, and forget them and any slow correction."""
+        """Return `pending`, and reset it together with any slow correction of the clock."""
         step = self._drift()
         self._offset += step
         return step if abs(step) >= _MIN_STEP_SECONDS else 0.0

@@ -1,10 +1,10 @@
-"""The cluster as its events tell it: a state machine, fed with (arrival time, event).
+"""The state of a cluster by its events: a state machine that gets arrival times and events.
 
-Pure and bounded: it does no I/O, never asks for the time, and forgets the oldest when a
-limit is reached (`forgotten` counts them). Silence is judged by *our* clock at the arrival
-of a worker's own events; what other nodes say of it is hearsay until it speaks itself. What it
-runs is never taken from hearsay, which is up to a heartbeat old: until it has spoken since we
-listen, the figure is missing.
+Pure and bounded: it does no I/O, never asks for the time, and forgets the oldest when a limit is
+reached (`forgotten` counts them). Silence is judged by *our* clock at the arrival of a worker's own
+events; what other nodes say of a worker is hearsay until an event of its own arrives. Its running
+tasks are never taken from hearsay, which is up to a heartbeat old: until a worker has sent an event
+since we listen, their number is missing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tasktools.core.events import (
     SettingsReply,
     SettingsUpdate,
     TaskEvent,
+    TaskOnWorker,
     Unknown,
     WorkerEvent,
     WorkerList,
@@ -61,6 +62,7 @@ KEPT_FOR: Final = 3600.0
 _RECENT_SECONDS: Final = 120.0
 _MAX_READINGS: Final = 100_000
 _MAX_ORPHANS: Final = 10_000
+_MAX_REPLACED: Final = 1_000
 _EARLY: Final = 0.1  # a wait for a heartbeat may end this much too early
 _RACE: Final = 2.0  # a heartbeat may have been written this long before an event it follows
 _MAX_NAME_BYTES: Final = 250  # bytes; a queue's name can have no more
@@ -75,15 +77,18 @@ class _Run:
 
 
 class ClusterView:
-    """Folds events into workers, running tasks, locks and topic settings."""
+    """Derives workers, running tasks, locks and topic settings from events."""
 
     def __init__(self) -> None:
         self.unknown = 0
         self.malformed = 0
         self.forgotten = 0
+        self.is_awaiting = False
+        """Whether answers of workers are awaited; some of these workers may not be known yet."""
         self._heard_list = False
         self._listening_since = float("-inf")
         self._workers: dict[str, KnownWorker] = {}
+        self._replaced: deque[KnownWorker] = deque(maxlen=_MAX_REPLACED)
         self._running: OrderedDict[str, _Run] = OrderedDict()
         self._tasks_of: defaultdict[str, set[str]] = defaultdict(set)
         self._ended: BoundedDict[str, float] = BoundedDict(_MAX_TASKS)
@@ -100,15 +105,32 @@ class ClusterView:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a node has listed the workers, and each that is known has spoken itself."""
-        return self._heard_list and all(
-            known.is_fresh or known.stopped is not None for known in self._workers.values()
+        """Whether a node has listed the workers, and each known worker has sent an event itself."""
+        return (
+            self._heard_list
+            and not self.is_awaiting
+            and all(known.is_fresh or known.stopped is not None for known in self._workers.values())
         )
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any worker is known."""
+        return bool(self._workers)
 
     @property
     def topics(self) -> frozenset[str]:
         """The topics that any event named."""
         return frozenset(self._topics)
+
+    def dialects(self) -> dict[str, str]:
+        """Return the topics that workers of other dialects than the layout's say they consume."""
+        reports = [known.report for known in self._workers.values()]
+        return {
+            topic: report.dialect
+            for report in reports
+            if report.dialect is not None
+            for topic in report.topics
+        }
 
     def fold(  # noqa: C901, PLR0912 - one branch a kind of event
         self, arrived: float, event: Event | Unknown | Malformed
@@ -151,15 +173,19 @@ class ClusterView:
     def listen(self, now: float, *, alone: bool = False) -> None:
         """Start listening, or start again: forget what each worker was last known to run.
 
-        *alone*: nobody else is there who could answer.
+        *alone*: no other client is there that could answer.
         """
         self._listening_since, self._heard_list = now, alone
         for known in self._workers.values():
             known.is_fresh = False
 
+    def await_heartbeats(self) -> None:
+        """Note that nobody will list the workers: they are known once each has sent a heartbeat."""
+        self._heard_list = False
+
     def forgive(self, seconds: float) -> None:
         """Shift all last-seen times by *seconds*: our connection was down, so nobody is overdue."""
-        for known in self._workers.values():
+        for known in (*self._workers.values(), *self._replaced):
             known.heard_at += seconds
         for task_id, run in self._running.items():
             self._running[task_id] = _Run(run.task, run.seen + seconds)
@@ -168,8 +194,8 @@ class ClusterView:
         """Shift all times by *seconds*, by which our clock was set."""
         self.forgive(seconds)
         self._listening_since += seconds
-        for known in self._workers.values():
-            for name in ("beat", "first_beat", "stopped", "goodbye"):
+        for known in (*self._workers.values(), *self._replaced):
+            for name in ("beat", "first_beat", "stopped", "goodbye", "connected_at"):
                 at = getattr(known, name)
                 setattr(known, name, None if at is None else at + seconds)
         self._recent = deque(
@@ -194,9 +220,10 @@ class ClusterView:
 
     def _beat(self, arrived: float, report: WorkerReport, sender_id: str) -> None:
         known = self._workers.get(report.worker_id)
-        if known is None or known.report.started_at != report.started_at:
+        if known is None or known.is_restarted(report):
             if known is not None:  # the same name, started anew: its old tasks died with it
                 self._orphan_tasks(report.worker_id, known.beat or known.heard_at)
+                self._replaced.append(known)
             known = self._workers[report.worker_id] = KnownWorker(report, arrived)
         elif report.running_tasks is None:  # `register` carries no telemetry
             report = known.with_telemetry(report)
@@ -204,6 +231,7 @@ class ClusterView:
         known.report, known.heard_at, known.beat = report, arrived, arrived
         known.first_beat = arrived if known.first_beat is None else known.first_beat
         known.silence_when_heard, known.stopped, known.goodbye = 0.0, None, None
+        known.connected_at = None
         known.sender = sender_id
         known.is_fresh |= report.running_tasks is not None or report.running is not None
         self._note_topics(report)
@@ -246,9 +274,9 @@ class ClusterView:
         for task in report.running_tasks:
             run = self._running.get(task.task_id)
             if run is not None and run.task.worker_id == report.worker_id:
-                if run.task.task_name is None and task.task_name is not None:
-                    named = replace(run.task, task_name=task.task_name)
-                    self._running[task.task_id] = _Run(named, run.seen)
+                described = _described(run.task, task)
+                if described is not run.task:
+                    self._running[task.task_id] = _Run(described, run.seen)
             elif run is not None and self._is_alive(run.task.worker_id, arrived):
                 continue  # both execute it: it was redelivered, and the last start counts
             elif self._ended.get(task.task_id, float("-inf")) <= arrived - _RACE:
@@ -257,6 +285,9 @@ class ClusterView:
                     worker_id=report.worker_id,
                     topic=task.topic,
                     task_name=task.task_name,
+                    started_at=None if task.started_at is None else moment(task.started_at),
+                    args=task.args,
+                    kwargs=task.kwargs,
                 )
                 self._run(arrived, started)
 
@@ -287,6 +318,11 @@ class ClusterView:
             self._drop_tasks(name)
             self.forgotten += 1
 
+    def note_connected(self, worker_id: str, now: float) -> None:
+        """Note that *worker_id* is connected to the broker, although it is silent: not gone."""
+        if worker_id in self._workers:
+            self._workers[worker_id].connected_at = now
+
     # --- tasks ----------------------------------------------------------------------
 
     def _start(self, arrived: float, event: TaskEvent) -> None:
@@ -300,7 +336,10 @@ class ClusterView:
                 task_id=event.task_id,
                 worker_id=event.worker_id,
                 topic=event.topic,
+                task_name=event.task_name,
                 started_at=moment(arrived),
+                args=event.args,
+                kwargs=event.kwargs,
             ),
         )
 
@@ -375,7 +414,8 @@ class ClusterView:
     # --- the picture ----------------------------------------------------------------
 
     def state(self, now: float, events: Source) -> ClusterState:
-        """Return the state at *now*; *events* says how good the source was."""
+        """Return the state at *now*; *events* describes the source: whether it answered, and how
+        old it is."""
         self._expire(now)
         surplus = self._surplus()
         workers = tuple(
@@ -403,6 +443,7 @@ class ClusterView:
             durations=dict(self._durations),
             recent_durations=tuple(self._recent),
             orphans=tuple(self._orphans.values()),
+            replaced=tuple(known.worker(0, now) for known in self._replaced),
         )
 
     def _surplus(self) -> set[str]:
@@ -420,7 +461,7 @@ class ClusterView:
         return surplus
 
     def _expire(self, now: float) -> None:
-        """Take tasks whose worker is gone for orphans, and forget what is gone for long."""
+        """Mark tasks of gone workers as orphans; forget workers and tasks that are long gone."""
         for name, known in list(self._workers.items()):
             if known.state(now) in ("gone", "stopped"):
                 if known.goodbye is not None:  # it has ended them; their events came late
@@ -428,6 +469,8 @@ class ClusterView:
                 self._orphan_tasks(name, now - known.silence(now))
                 if known.silence(now) > KEPT_FOR:
                     del self._workers[name]
+        while self._replaced and self._replaced[0].silence(now) > KEPT_FOR:
+            self._replaced.popleft()
         while self._recent and self._recent[0].at < now - _RECENT_SECONDS:
             self._recent.popleft()
         for task_id, orphan in list(self._orphans.items()):
@@ -458,6 +501,15 @@ class ClusterView:
             )
             for topic in finished.keys() | requeued
         }
+
+
+def _described(run: RunningTask, task: TaskOnWorker) -> RunningTask:
+    """Return *run* with the details that a heartbeat adds to it."""
+    name, topic = run.task_name or task.task_name, task.topic or run.topic
+    args, kwargs = (run.args, run.kwargs) if task.args is None else (task.args, task.kwargs)
+    if name is run.task_name and topic is run.topic and args is run.args:
+        return run
+    return replace(run, task_name=name, topic=topic, args=args, kwargs=kwargs)
 
 
 def _add(total: defaultdict[str, int], counts: Iterable[tuple[str, int]]) -> None:

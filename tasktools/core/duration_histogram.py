@@ -1,9 +1,9 @@
 """Durations of tasks, from the histograms in the heartbeats of peers.
 
-An idle peer sends its events every half second, so that their arrival times tell nothing of a task
-of 0.1 s. The histograms do: the difference between two heartbeats has the exact sum and count of
-what ended between them, and in which bucket each of them is. They are kept by task name; which
-topic a name belongs to is learned from what else the heartbeats count.
+An idle peer sends its events every half second, so arrival times cannot measure a task of 0.1 s.
+Histograms can: the difference between two heartbeats has the exact sum and count of the durations
+of tasks that ended in between, by bucket. Histograms are by task name; the topic of a name is
+learned from other counts in the heartbeats.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import msgspec
 from tasktools.core import untrusted
 
 RESOLUTION: Final = 2.0
-"""Seconds below which the arrival of two events does not tell how long a task took: each of them
-may come half a second late, which is a quarter of it."""
+"""The shortest duration (s) that the arrival times of two events can measure: each event may be
+half a second late, a quarter of this."""
 _MAX_TASK_NAMES: Final = 10_000
 _MAX_BUCKETS: Final = 100
 
 
 class Histogram(msgspec.Struct, frozen=True, gc=False):
     """Durations of tasks: how many, their sum in seconds, and how many each bucket holds, by the
-    bucket's upper bound; of what is beyond the last bound, or in no bucket, only `count` tells."""
+    bucket's upper bound; durations beyond the last bound, or in no bucket, are only in `count`."""
 
     count: int = 0
     sum: float = 0.0
@@ -50,8 +50,8 @@ class Histogram(msgspec.Struct, frozen=True, gc=False):
         return Histogram(count, max(total, 0.0), {bound: n for bound, n in buckets.items() if n})
 
     def at_most(self, share: float) -> float | None:
-        """Return the bound of the bucket within which *share* of the tasks ended; `None` if that
-        is beyond the last one."""
+        """Return the bound of the bucket within which *share* of the tasks ended; `None` if they
+        took longer than the last bound."""
         wanted, seen = math.ceil(share * self.count), 0
         for bound in sorted(self.buckets):
             seen += self.buckets[bound]
@@ -64,7 +64,7 @@ NOTHING: Final = Histogram()
 
 
 def total_of(histograms: Iterable[Histogram]) -> Histogram:
-    """Return the sum of *histograms*, without one in between for each of them.
+    """Return the sum of *histograms*, without making an intermediate histogram for each.
 
     >>> total_of([Histogram(2, 0.5, {1.0: 2}), Histogram(1, 0.25, {1.0: 1})])
     Histogram(count=3, sum=0.75, buckets={1.0: 3})
@@ -111,8 +111,8 @@ def _histogram(data: Mapping[str, object]) -> Histogram | None:
 def _cumulative(counts: list[int], count: int) -> list[int]:
     """Return how many are within each bound.
 
-    Release 0.3.318 adds up counts that are cumulative already; a mended one would not. Counts that
-    fit neither are ignored."""
+    Release 0.3.318 adds up counts that are cumulative already; a corrected release would not.
+    Counts that fit neither are ignored."""
     readings = [
         reading
         for reading in (_steps(counts), counts)
@@ -127,7 +127,7 @@ def _steps(counts: list[int]) -> list[int]:
 
 
 class NamesToTopics:
-    """The topics that task names were seen on, as far as heartbeats told."""
+    """The topics on which each task name ran, by heartbeats."""
 
     def __init__(self) -> None:
         self._topics: dict[str, frozenset[str]] = {}
@@ -141,8 +141,8 @@ class NamesToTopics:
     def by_topic(
         self, ended: Mapping[str, Histogram], finished: Mapping[str, int]
     ) -> dict[str, Histogram]:
-        """Return by topic how long the tasks took that *ended* between two heartbeats, of which
-        so many have *finished*; without topics of which some may be missing."""
+        """Return by topic the durations of the tasks that *ended* between two heartbeats, of
+        *finished* tasks in all; a topic with unassigned tasks is left out."""
         if len(finished) == 1:
             (only,) = finished
             for name in ended:
@@ -161,8 +161,8 @@ class NamesToTopics:
         return {topic: histogram for topic, histogram in histograms.items() if topic not in unsure}
 
     def _learn_the_last(self, ended: Mapping[str, Histogram], finished: Mapping[str, int]) -> None:
-        """Learn the topic of names that were never seen running, as short tasks hardly are: when
-        all that the other names leave over, and no more, is on one topic."""
+        """Learn the topic of names that never were seen running, as short tasks seldom are:
+        possible if exactly one topic has more ends than the known names explain."""
         unseen = {name: each.count for name, each in ended.items() if name not in self._topics}
         if not unseen:
             return
@@ -183,7 +183,8 @@ class NamesToTopics:
 def between(
     earlier: Mapping[str, Histogram], later: Mapping[str, Histogram]
 ) -> dict[str, Histogram]:
-    """Return what ended between two heartbeats of a worker, by task name."""
+    """Return the durations of the tasks that ended between two heartbeats of a worker, by task
+    name."""
     ended_by_name = {}
     for name, histogram in later.items():
         ended = histogram.since(earlier.get(name, NOTHING))

@@ -22,11 +22,16 @@ class NotConfigured(TaskToolsError):
 
 
 class MissingExtra(TaskToolsError):
-    """A part of tasktools was used whose packages are not installed; their extra is named."""
+    """A feature was used that needs packages of an extra that is not installed; it names the
+    extra."""
 
 
 class MalformedDSN(TaskToolsError, ValueError):
     """The DSN cannot be read; it looks like amqp://user:password@host:5672/vhost."""
+
+
+class InvalidDialect(TaskToolsError):
+    """A dialect that another package brings cannot be used. Mend or uninstall that package."""
 
 
 class BrokerError(TaskToolsError):
@@ -38,7 +43,7 @@ class InvalidMask(TaskToolsError, ValueError):
 
 
 class Unreachable(BrokerError, ConnectionError):
-    """No RabbitMQ answers there; nothing was changed."""
+    """No RabbitMQ answers at this address; nothing was changed."""
 
 
 class TLSFailed(Unreachable):
@@ -81,7 +86,7 @@ class UnknownTopic(BrokerError, LookupError):
 
 
 class InvalidName(BrokerError, ValueError):
-    """RabbitMQ knows no such names; nothing was changed."""
+    """The name cannot be used on RabbitMQ; nothing was changed."""
 
 
 class QueueNotFound(BrokerError, LookupError):
@@ -106,7 +111,7 @@ class QueueUnavailable(BrokerError):
 
 
 class InvalidTopic(TaskToolsError, ValueError):
-    """A topic cannot be like this; nothing was changed."""
+    """The name, a property or a setting of a topic is invalid; nothing was changed."""
 
 
 class TopicConflict(BrokerError):
@@ -118,7 +123,7 @@ class TopicInUse(BrokerError):
 
 
 class InvalidTap(TaskToolsError, ValueError):
-    """A tap cannot be like this; nothing was changed."""
+    """The name or a limit of a tap is invalid; nothing was changed."""
 
 
 class TapConflict(BrokerError):
@@ -135,6 +140,10 @@ class NoStreams(BrokerError):
 
 class UnsafePeerCommand(TaskToolsError):
     """The command would make a peer run tasks twice; it was not sent. Pass force=True to send."""
+
+
+class CommandRefused(TaskToolsError):
+    """No worker carries the command out; it changed nothing."""
 
 
 class UnknownWorker(TaskToolsError, LookupError):
@@ -162,15 +171,17 @@ class PublishingBlocked(BrokerError):
 
 
 class WouldBeLost(BrokerError):
-    """The queue does not dead-letter, so RabbitMQ would drop the message; it is still ours."""
+    """The queue does not dead-letter, so RabbitMQ would drop the message; this client still holds
+    it."""
 
 
 class QueueInUse(BrokerError):
-    """Another run of tasktools works on this queue; nothing was changed. Wait until it ended."""
+    """Another run of tasktools works on this queue; nothing was changed. Wait until that run has
+    ended."""
 
 
 class UnknownDelivery(BrokerError, LookupError):
-    """This delivery is not (or no longer) ours to settle; the broker redelivers it."""
+    """This client does not hold the delivery (any more); the broker redelivers the message."""
 
 
 class LookRefused(TaskToolsError):
@@ -194,7 +205,7 @@ class ReadOnly(TaskToolsError, PermissionError):
 
 
 class LedgerError(TaskToolsError, OSError):
-    """The ledger cannot be used; nothing was done that it would not tell of."""
+    """The ledger cannot be used; nothing was done that is not in the ledger."""
 
 
 class RecordingError(TaskToolsError, OSError):
@@ -202,4 +213,4 @@ class RecordingError(TaskToolsError, OSError):
 
 
 class NotRecorded(TaskToolsError, LookupError):
-    """A recording does not tell this; nothing was changed. Ask the cluster itself."""
+    """The recording does not contain this; nothing was changed. Ask the live cluster."""

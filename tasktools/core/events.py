@@ -1,15 +1,15 @@
 """Worker events on the fanout exchange, in the peer's format.
 
-`parse` never raises and never trusts: a field with the wrong type is missing, an event
-without what makes it one is `Malformed`, and one of a kind we do not know is `Unknown`.
-`encode` writes exactly what the peer writes.
+`parse` never raises and never trusts: a field with the wrong type is missing, an event without its
+required fields is `Malformed`, and an event of an unknown kind is `Unknown`. `encode` writes
+exactly what the peer writes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -23,13 +23,20 @@ from tasktools.core.models import RetryRule, TopicSettings
 
 _decode = msgspec.json.Decoder().decode
 
+REQUEUED: Final = "its message was requeued"
+"""The error of a try whose worker gave the message back to its queue, where it comes again."""
 
-class TaskOnWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that a heartbeat lists as running."""
+
+class TaskOnWorker(MaskedStruct, frozen=True, kw_only=True):
+    """A task that a heartbeat lists as running. `started_at` is by our clock; `started_at` and the
+    arguments are missing where the worker does not send them."""
 
     task_id: str
     task_name: str | None = None
     topic: str | None = None
+    started_at: float | None = None
+    args: Any = None
+    kwargs: Any = None
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +53,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     running: int | None = None
     topics: tuple[str, ...] = ()
+    topics_known: bool = True
+    """False: it has not said yet which topics it consumes; a worker of Celery is asked for them."""
     started_at: float | None = None
     last_heartbeat: float | None = None
     running_tasks: tuple[TaskOnWorker, ...] | None = None
@@ -66,10 +75,18 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
     retries: Mapping[str, RetryRule] = {}
     """The tries of its tasks, by task name; only workers of tasktools tell."""
+    dialect: str | None = None
+    """The dialect that it speaks, if that is not the one of the layout."""
+    version: str | None = None
+    """The version of what it runs, if that is not tasktools."""
+    sends_task_events: bool | None = None
+    """False: it begins tasks of which it sends no events; only of workers of Celery it is known."""
+    heartbeat_every: float | None = None
+    """Seconds between its heartbeats; `None` for the 3 s of a peer."""
 
 
 class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker speaks of itself."""
+    """A worker's event about itself: its start, a heartbeat, or its goodbye."""
 
     kind: Literal["register", "heartbeat", "unregister"]
     sender_id: str
@@ -84,14 +101,18 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
-    """A node's answer to `who_is_alive`: all workers it has heard of. Hearsay."""
+    """A node's answer to `who_is_alive`: all workers that it knows from events. This is hearsay."""
 
     sender_id: str
     workers: tuple[WorkerReport, ...]
 
 
 class TaskEvent(MaskedStruct, frozen=True, kw_only=True):
-    """A task started or ended."""
+    """A task started or ended.
+
+    `task_name`, `traceback` and the arguments are missing where the worker does not tell them.
+    Arguments may be text, as a ``repr`` tells them.
+    """
 
     kind: Literal["task_started", "task_completed", "task_failed"]
     sender_id: str
@@ -102,6 +123,10 @@ class TaskEvent(MaskedStruct, frozen=True, kw_only=True):
     duration: float | None = None
     error: str | None = None
     error_type: str | None = None
+    task_name: str | None = None
+    traceback: str | None = None
+    args: Any = None
+    kwargs: Any = None
 
 
 class LockEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +149,8 @@ class SettingsUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A node's answer to `config_request`: what it believes. Often mere defaults."""
+    """A node's answer to `config_request`: the settings that the node assumes, often only
+    defaults."""
 
     sender_id: str
     settings: Mapping[str, TopicSettings]

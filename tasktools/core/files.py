@@ -21,9 +21,9 @@ _IS_THERE: Final = "there is such a file already"
 
 @contextlib.contextmanager
 def errors_of(path: str | os.PathLike[str], what: str, so: str) -> Iterator[None]:
-    """Raise what the system says of *path* as a `FileError`.
+    """Turn an error of the operating system about *path* into a `FileError`.
 
-    *what* was tried, as in "cannot be read"; *so* says what was and was not done.
+    *what* describes the failure, as "cannot be read"; *so* says what was and was not done.
     """
     try:
         yield
@@ -73,8 +73,8 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = True) -> Non
 def write(path: str | os.PathLike[str], contents: bytes, *, overwrite: bool = True) -> None:
     """Write a file that its owner alone can read: the whole of it, or nothing.
 
-    What was there is replaced. Raises `FileError`, also where *path* is a link or no regular file,
-    and, unless *overwrite*, where it exists.
+    An existing file is replaced. Raises `FileError`, also where *path* is a link or no regular
+    file, and, unless *overwrite*, where it exists.
     """
     check_target(path, overwrite=overwrite)
     with errors_of(path, "cannot be written", "nothing was done."):

@@ -101,14 +101,14 @@ def fingerprints(
 
 
 def _why(name: str, text: str) -> str:
-    """Return in words what a fingerprint is made of."""
+    """Return in words which parts of the error make its fingerprint."""
     parts = "type and message" if name and text != name else "type" if name else "message"
     replaced = [kind for kind in _VALUES.groupindex if f"<{kind}>" in text]
     return f"{parts}, with {', '.join(f'<{kind}>' for kind in replaced)}" if replaced else parts
 
 
 def _place(traceback: str | None) -> tuple[str | None, str]:
-    """Return where an error was raised, and in words how that is known."""
+    """Return the place where an error was raised, and in words how it was determined."""
     if not traceback:
         return None, "the type alone, as no traceback was told"
     text = traceback[-_MAX_TRACEBACK_CHARS:]
@@ -174,7 +174,7 @@ def fingerprint(error_type: str | None, error: str | None) -> str | None:
 
 
 def _line(text: str) -> str:
-    """Return the first line of *text* that says something."""
+    """Return the first line of *text* with content."""
     text = text.lstrip()
     start = text[:_READ]
     line = start.splitlines()[0] if start else ""

@@ -1,4 +1,5 @@
-"""The known state of a worker, from its own events, and until they come from those of others."""
+"""The known state of a worker, from its own events, or before the first of them from other nodes'
+events."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ from tasktools.core.models import Worker, WorkerState
 from tasktools.core.workload import live_workers
 
 ONE_HEARTBEAT: Final = 3.5
-"""Seconds within which any live worker has spoken: its heartbeat comes every 3 s."""
+"""Seconds within which every live worker has sent an event: heartbeats come every 3 s."""
 LATE_AFTER: Final = 10.0
 """Seconds of silence after which a worker is `late`: three heartbeats missed."""
 GONE_AFTER: Final = 30.0
 """Seconds of silence after which a worker is `gone`; its tasks no longer count as running."""
 
+_LATE_BEATS: Final = 3.5
+_GONE_BEATS: Final = 10.0
+"""Heartbeats missed, where a worker says that it sends them more seldom than a peer."""
 _FAR_CLOCK: Final = 20.0  # seconds; an event may come a little late
 _MAX_NAMED_WORKERS: Final = 3  # workers that a note names
 
@@ -35,41 +39,51 @@ class KnownWorker:
     beat: float | None = None
     stopped: float | None = None
     is_fresh: bool = False
-    """It has spoken itself since we listen, so that what it runs is known."""
+    """Whether the worker has sent an event since we listen, so that its running tasks are known."""
     first_beat: float | None = None
     sender: str | None = None
     """The name under which its own node sends events."""
     goodbye: float | None = None
-    """Time at which it said itself that it stops; others say it of a worker that is silent."""
+    """Time at which the worker's own goodbye arrived; other nodes send one for a silent worker."""
+    connected_at: float | None = None
+    """Time at which it was last seen to be connected to the broker, although it is silent."""
 
     def silence(self, now: float) -> float:
-        """Return the seconds since its last event, by our clock."""
+        """Return the seconds since the worker's last event, by our clock."""
         return max(now - self.heard_at, 0.0) + self.silence_when_heard
 
     def state(self, now: float) -> WorkerState:
-        """Return its state at *now*."""
+        """Return the worker's state at *now*."""
         if self.stopped is not None:
             return "stopped"
-        silence = self.silence(now)
-        return "alive" if silence < LATE_AFTER else "late" if silence <= GONE_AFTER else "gone"
+        silence, every = self.silence(now), self.report.heartbeat_every or 0.0
+        if silence < max(LATE_AFTER, _LATE_BEATS * every):
+            return "alive"
+        is_connected = self.connected_at is not None and now - self.connected_at <= GONE_AFTER
+        return "late" if is_connected or silence <= max(GONE_AFTER, _GONE_BEATS * every) else "gone"
+
+    def is_restarted(self, new: WorkerReport) -> bool:
+        """Whether *new* comes from another process with the same worker name."""
+        pairs = ((self.report.started_at, new.started_at), (self.report.pid, new.pid))
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
     def with_telemetry(self, new: WorkerReport) -> WorkerReport:
-        """Return *new*, which has no telemetry, with that of the last heartbeat."""
+        """Return *new*, an event without telemetry, with the telemetry of the last heartbeat."""
         old = self.report
         return replace(
             new,
             running=old.running if new.running is None and self.is_fresh else new.running,
             running_tasks=old.running_tasks if self.is_fresh else None,
             durations=old.durations if self.is_fresh else None,
-            succeeded=old.succeeded,
-            failed=old.failed,
-            finished_per_topic=old.finished_per_topic,
-            failed_per_topic=old.failed_per_topic,
+            succeeded=old.succeeded if new.succeeded is None else new.succeeded,
+            failed=old.failed if new.failed is None else new.failed,
+            finished_per_topic=new.finished_per_topic or old.finished_per_topic,
+            failed_per_topic=new.failed_per_topic or old.failed_per_topic,
         )
 
     def ended_before(self, new: WorkerReport) -> tuple[dict[str, Histogram], dict[str, int]]:
-        """Return how long the tasks took that ended between its last heartbeat and *new*, by task
-        name, and how many finished, by topic."""
+        """Return the durations of the tasks that ended between the worker's last heartbeat and
+        *new*, by task name, and the number of finished tasks by topic."""
         old = self.report
         if self.beat is None or old.durations is None or new.durations is None:
             return {}, {}
@@ -104,6 +118,7 @@ class KnownWorker:
             running=running,
             capacity=report.capacity,
             topics=report.topics,
+            topics_known=report.topics_known,
             started_at=None if report.started_at is None else moment(report.started_at),
             last_seen=None if self.beat is None else moment(self.beat),
             silence=self.silence(now),
@@ -111,7 +126,9 @@ class KnownWorker:
             succeeded=report.succeeded,
             failed=report.failed,
             is_tasktools=report.tasktools is not None,
-            version=report.tasktools,
+            version=report.tasktools or report.version,
+            dialect=report.dialect,
+            sends_task_events=report.sends_task_events,
             draining=report.draining,
             prefetch=report.prefetch,
             retries=report.retries,
@@ -121,7 +138,7 @@ class KnownWorker:
 
 
 def note_of_clocks(workers: Sequence[Worker]) -> str | None:
-    """Return in words which *workers* have a clock that is far from ours."""
+    """Return in words which *workers* have clocks that differ much from ours."""
     offsets = {
         worker.worker_id: worker.clock_offset
         for worker in workers
@@ -141,7 +158,7 @@ def note_of_clocks(workers: Sequence[Worker]) -> str | None:
 
 
 def note_of_unheard(workers: Sequence[Worker], *, is_settled: bool) -> str | None:
-    """Return in words that it is not known what some of the live *workers* run."""
+    """Return in words that the running tasks of some live *workers* are unknown."""
     live = live_workers(workers)
     unheard = [worker.worker_id for worker in live if worker.running is None]
     if unheard:

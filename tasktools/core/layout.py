@@ -23,7 +23,8 @@ class Layout:
 
     @property
     def requires_peer_form(self) -> bool:
-        """Whether its workers requeue for ever what is not exactly in the form of the peer."""
+        """Whether its workers requeue a message for ever unless it has exactly the form of a peer's
+        message."""
         return self.name == "fp"
 
     @property
@@ -48,7 +49,7 @@ class Layout:
 
     @staticmethod
     def topic_of(queue: str) -> str:
-        """Return the topic whose queue or dead-letter queue *queue* is.
+        """Return the topic that *queue*, a topic's queue or dead-letter queue, belongs to.
 
         >>> Layout.topic_of("emails.dead"), Layout.topic_of("emails")
         ('emails', 'emails')
@@ -82,6 +83,8 @@ PEER_LOCKS: Final = "tw.lock."
 """Prefixes of the names of our queues, of those that are locks, and of the peers' locks."""
 PERMITS: Final = "tasktools.permit."
 """Prefix of the names of permits."""
+DELAYS: Final = "tasktools.delay."
+"""Prefix of the names of the queues in which tasks wait out a delay."""
 OF_PROGRAMS: Final = (OWN_QUEUES, "fp.node.", PEER_LOCKS, "amq.")
 """Prefixes of the names of queues that programs have for themselves."""
 
@@ -109,7 +112,8 @@ RESERVED: Final = (
 
 
 def permit_queue(topic: str, index: int) -> str:
-    """Return the name of the queue whose owner may run a task of *topic*, which has a limit."""
+    """Return the name of the exclusive queue whose owner may run a task of *topic*, a topic with a
+    limit."""
     return f"{PERMITS}{topic}.{index}"
 
 
@@ -124,8 +128,8 @@ def topic_of_permit(queue: str) -> str | None:
 
 
 def only_topics(layout: Layout, names: Iterable[str]) -> frozenset[str]:
-    """Return those of *names* that can be topics: no wildcard, no dead-letter queue of another,
-    no queue that a program has for itself."""
+    """Return the *names* that can be topics: no wildcards, no dead-letter queues, no private queues
+    of programs."""
     topics = set(names)
     topics -= {"*"} | {layout.dead_queue(name) for name in topics}
     return frozenset(topic for topic in topics if not topic.startswith(OF_PROGRAMS))

@@ -1,4 +1,4 @@
-"""The risks that a queue's settings are for messages that a look or a run holds.
+"""The risks of a queue's settings for messages that a look or a run holds.
 
 Each branch was measured on RabbitMQ 3.10.8 and 4.3.6. A queue that is over its length drops
 messages when others are given back: of a classic queue, and a quorum queue of 4.3, its oldest
@@ -38,7 +38,7 @@ COSTS: Final = tuple(Cost)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Risk:
-    """The risk of one setting of a queue, in words, and what to do about it."""
+    """The risk of one setting of a queue, in words, and the remedy."""
 
     cost: Cost
     why: str
@@ -66,12 +66,12 @@ def risks(facts: QueueFacts) -> Iterator[Risk]:
 
 
 def expired_go(facts: QueueFacts) -> str:
-    """Return what RabbitMQ does with messages of the queue that have expired, in words."""
+    """Return in words what RabbitMQ does with expired messages of the queue: drop or move them."""
     return _expired(facts, "moves", "drops")
 
 
 def past(facts: QueueFacts) -> str:
-    """Return what RabbitMQ did with expired messages, in words."""
+    """Return in words, in the past tense, what RabbitMQ did with expired messages of the queue."""
     return _expired(facts, "moved", "dropped")
 
 
@@ -134,7 +134,7 @@ def _is_nearly_full(facts: QueueFacts) -> bool:
 def _ttl(facts: QueueFacts) -> Iterator[Risk]:
     ttl, they = facts.message_ttl, expired_go(facts)
     if ttl is None:  # of TTLs that messages have of their own nothing is known before they come
-        why = f"of messages whose own TTL is over: RabbitMQ {they} once they are reached"
+        why = f"once it reaches messages whose own TTL is over, RabbitMQ {they}"
         yield Risk(cost=Cost.HARMLESS, why=why)
         return
     cost = Cost.HARMLESS

@@ -1,4 +1,4 @@
-"""Marks: what an operator noted, as an event for all who listen to the cluster.
+"""Marks: notes of operators, as events for all clients that listen to the cluster.
 
 A peer ignores events of names that it does not know and that have no ``worker`` in them.
 """
@@ -60,5 +60,5 @@ def parse(sender: str, data: object) -> Mark | None:
 
 
 def as_json(mark: Mark) -> dict[str, str | None]:
-    """Return what `parse` reads."""
+    """Return the mark in the form that `parse` reads."""
     return {"id": mark.mark, "text": mark.text, "who": mark.who}

@@ -1,4 +1,4 @@
-"""A user's own rules of what is masked: names of keys, and patterns of texts."""
+"""A user's own masking rules: names of keys, and patterns of texts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ALWAYS_PROBED: Final = "aA0 _-./:@=\n"
 
 
 def checked(rules: Iterable[MaskRule]) -> tuple[MaskRule, ...]:
-    """Return *rules*.
+    """Return *rules* as a tuple, once all of them are valid.
 
-    Raises `InvalidMask` for a rule that is none, and for a pattern that would take too long on a
-    text made to hold it up: looks would stand still.
+    Raises `InvalidMask` for an invalid rule, and for a pattern that takes too long on a text that
+    was made to slow it down.
     """
     if isinstance(rules, str | re.Pattern) or not isinstance(rules, Iterable):
         raise InvalidMask(
@@ -71,8 +71,8 @@ def _probed(pattern: str) -> Iterator[str]:
 
 
 def _is_slow(pattern: re.Pattern[str], character: str) -> bool:
-    """Whether *pattern* is slow on a long run of *character*. Short runs are tried first: what
-    takes twice as long for each character is noticed before it takes for ever."""
+    """Whether *pattern* is slow on a long run of *character*. Runs grow from short ones:
+    exponential time is noticed at a length that still ends."""
     size = 1
     while size <= _MAX_PROBE_CHARS:
         begin = time.thread_time()

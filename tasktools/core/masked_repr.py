@@ -1,6 +1,6 @@
 """Representations without secrets, for whatever holds a message or a part of one.
 
-They are the last line of a cell, and stand in logs and debuggers; the whole content is in the
+Representations appear below notebook cells, in logs and in debuggers; the whole content is in the
 attributes.
 """
 
@@ -12,12 +12,22 @@ from typing import Any
 
 import msgspec
 
-from tasktools.core.lazy import is_frame
+from tasktools.core.lazy_imports import is_frame
 from tasktools.core.redaction import mask, mask_text
 
 
 class MaskedStruct(msgspec.Struct, frozen=True):
-    """A frozen struct whose representation is masked."""
+    """A frozen struct with a masked representation."""
+
+    def __repr__(self) -> str:
+        return represented(self, self.__struct_fields__)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return rich_repr(self, self.__struct_fields__)
+
+
+class MaskedRecord(msgspec.Struct):
+    """A mutable struct with a masked representation."""
 
     def __repr__(self) -> str:
         return represented(self, self.__struct_fields__)
@@ -39,7 +49,7 @@ class MaskedRepr:
 
 
 class _Words(str):
-    """Words that stand for a value, and have no quotes."""
+    """Words in place of a value, shown without quotes."""
 
     __slots__ = ()
 
@@ -52,13 +62,14 @@ def _names(thing: Any) -> tuple[str, ...]:
 
 
 def represented(thing: object, names: Iterable[str]) -> str:
-    """Return the representation of *thing*, whose attributes are *names*, without secrets."""
+    """Return the representation of *thing* with its attributes *names*, without secrets."""
     shown = ", ".join(f"{name}={value!r}" for name, value in rich_repr(thing, names))
     return f"{type(thing).__name__}({shown})"
 
 
 def rich_repr(thing: object, names: Iterable[str]) -> list[tuple[str, Any]]:
-    """Return what rich shows of *thing*, whose attributes are *names*, without secrets."""
+    """Return the representation of *thing* for rich with its attributes *names*, without
+    secrets."""
     return [(name, _Words(masked_repr(getattr(thing, name)))) for name in names]
 
 

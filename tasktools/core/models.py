@@ -1,6 +1,6 @@
 """The frozen values that the layers exchange.
 
-Those that there may be 100,000 of are structs, which are made in a tenth of the time.
+Values of which there may be 100,000 are structs, which are created in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PublishResult = Literal["confirmed", "unroutable", "refused", "in doubt", "not s
 
 
 class PublishResults(list[PublishResult]):
-    """Results of several messages in their order, with `reasons`: what the broker said to one that
-    it did not take, by its place."""
+    """The results of several messages in their order; `reasons` has the broker's reason for each
+    message that was not taken, by its position."""
 
     def __init__(
         self, results: Iterable[PublishResult] = (), reasons: Mapping[int, str] | None = None
@@ -52,7 +52,7 @@ class Properties(MaskedStruct, frozen=True, kw_only=True):
 
 
 class BrokerIdentity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A vhost of a cluster, known by itself and not by the address at which it is reached.
+    """A vhost of a cluster, identified by the cluster's own name and id, not by its address.
 
     *cluster* is the name that the cluster gives itself; two may have the same, and it can be
     changed. *cluster_id* is random, made at the cluster's first start; not every user may read it.
@@ -78,18 +78,27 @@ class BrokerIdentity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         return f"cluster {self.cluster!r}, vhost {self.vhost!r}"
 
 
+class ReportedError(MaskedStruct, frozen=True, kw_only=True):
+    """The error of a failed task, as its message reports it."""
+
+    error_type: str | None = None
+    text: str | None = None
+    traceback: str | None = None
+
+
 class TaskMessage(MaskedStruct, frozen=True, kw_only=True):
     """The task that a message holds, after decoding.
 
-    When `problem` is set, the body could not be read as a task and the fields that
-    depend on it are `None`; the bytes themselves are never altered. *max_retries* and
-    *retry_delay* (seconds) are missing where the message leaves them open; *lock* is the name of
-    the lock that it wants held while it runs. *unreadable* says why a worker of fastpluggy would
-    take the message again for ever; it is missing where it can read it. *expires_at* is when a
-    worker of Celery drops it.
+    *dialect* is the dialect of the message; `None` if it has none. When `problem` is set, the body
+    could not be read as a task and the fields that depend on it are `None`; the bytes themselves
+    are never altered. *max_retries* and *retry_delay* (seconds) are missing where the message
+    leaves them open; *lock* is the name of the lock that must be held while it runs. *unreadable*
+    says why a worker of fastpluggy would take the message again for ever; it is missing where it
+    can read it. *expires_at* is when a worker of Celery drops it. *error* is the error that the
+    message itself reports, unless a worker of tasktools wrote it.
     """
 
-    form: Literal["native", "document", "celery", "unknown"]
+    dialect: str | None = None
     message_id: str | None = None
     task_id: str | None = None
     task_name: str | None = None
@@ -106,12 +115,14 @@ class TaskMessage(MaskedStruct, frozen=True, kw_only=True):
     problem: str | None = None
     unreadable: str | None = None
     expires_at: datetime | None = None
+    error: ReportedError | None = None
 
 
 class Outgoing(MaskedStruct, frozen=True, kw_only=True):
     """One encoded message on its way to a topic, and the task that is in it.
 
-    It is queued after *delay* seconds.
+    It goes to the exchange for tasks, and is queued after *delay* seconds; with *queue* it is put
+    into that one by its name, now.
     """
 
     topic: str
@@ -121,6 +132,12 @@ class Outgoing(MaskedStruct, frozen=True, kw_only=True):
     task_id: str | None = None
     task_name: str | None = None
     delay: float = 0.0
+    queue: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The queue that the message is sent to."""
+        return self.topic if self.queue is None else self.queue
 
 
 class Failure(MaskedStruct, frozen=True, kw_only=True):
@@ -170,7 +187,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str | None = None
     routing_keys: tuple[str, ...] = ()
     ttl: float | None = None
-    """Seconds that the message was to live, which it has lost with this death."""
+    """The TTL (s) that the message had and lost with this death."""
 
 
 class SeenMessage(MaskedStruct, frozen=True, kw_only=True):
@@ -186,23 +203,44 @@ class SeenMessage(MaskedStruct, frozen=True, kw_only=True):
 
 
 class RetryRule(msgspec.Struct, frozen=True, array_like=True):
-    """The tries after the first that a worker allows a task, unless its message says it.
+    """The retries that a worker allows a task if its message does not say.
 
-    `None` leaves their number to the topic. *retry_delay* (s) is doubled with each further one.
+    `None` leaves the number of retries to the topic. *retry_delay* (s) is doubled with each retry.
     """
 
     max_retries: int | None
     retry_delay: float
 
 
-class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that a worker says it is executing. `started_at` is by our clock."""
+class RunningTask(MaskedStruct, frozen=True, kw_only=True):
+    """A task that a worker says it is executing. `started_at` is by our clock.
+
+    Arguments are missing where workers do not tell them, and text where they tell a ``repr``.
+    """
 
     task_id: str
     worker_id: str
     topic: str | None = None
     task_name: str | None = None
     started_at: datetime | None = None
+    args: Any = None
+    kwargs: Any = None
+
+
+class PrefetchedTask(MaskedStruct, frozen=True, kw_only=True):
+    """A task that a worker has fetched and not begun, where workers tell it.
+
+    With *eta* it is scheduled: the worker begins it at that time, by the publisher's clock.
+    Arguments are as of `RunningTask`.
+    """
+
+    task_id: str
+    worker_id: str
+    topic: str | None = None
+    task_name: str | None = None
+    eta: datetime | None = None
+    args: Any = None
+    kwargs: Any = None
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +255,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     running: int | None = None
     capacity: int | None = None
     topics: tuple[str, ...] = ()
+    topics_known: bool = True
+    """False: it has not said yet which topics it consumes; a worker of Celery is asked for them."""
     started_at: datetime | None = None
     last_seen: datetime | None = None
     silence: float | None = None
@@ -227,7 +267,11 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """It is a worker of tasktools, and obeys commands without running anything twice."""
     draining: bool | None = None
     version: str | None = None
-    """The version of tasktools that it runs; `None` for a peer, which does not tell."""
+    """The version of tasktools, or of what else it runs; `None` for a peer, which does not tell."""
+    dialect: str | None = None
+    """The dialect that it speaks, if that is not the one of the layout."""
+    sends_task_events: bool | None = None
+    """False: it begins tasks of which it sends no events; only of workers of Celery it is known."""
     prefetch: Mapping[str, int] = {}
     """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
     retries: Mapping[str, RetryRule] = {}
@@ -264,7 +308,7 @@ class WorkerDurations(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
-    """A lock that somebody announced. `orphaned`: its holder is gone or has stopped."""
+    """A lock that was announced in an event. `orphaned`: its holder is gone or has stopped."""
 
     lock: str
     task_id: str | None = None
@@ -274,7 +318,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a topic; `None` means: no limit, not said.
+    """Settings of a topic; `None` means: no limit, or not set.
 
     *concurrency_limit*: tasks that run at once, in the whole cluster. *max_retries*: tries after
     the first, for tasks that do not say it themselves. *dead_letter_enabled*: false drops what
@@ -307,8 +351,16 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class EventGap(msgspec.Struct, frozen=True):
+    """An interval between two moments in which no events could arrive, and why."""
+
+    since: datetime
+    until: datetime
+    why: str
+
+
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the worker events have told, at one moment.
+    """The state of the cluster by all worker events, at one moment.
 
     `events` says whether we are subscribed and how far behind the answer is.
     """
@@ -317,11 +369,15 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     events: Source
     listening_since: datetime | None = None
     """Start of listening: what is announced only once, as a lock, is not known from before it."""
+    gaps: tuple[EventGap, ...] = ()
+    """The last intervals before that in which no events could arrive, in order."""
     settled: bool = True
-    """Each worker has spoken itself, or has had the time of a heartbeat to; before that, no
-    total of what runs is known."""
+    """Each worker has sent an event, or has had the time of a heartbeat for it; before, the total
+    of running tasks is not known."""
     workers: tuple[Worker, ...] = ()
     running: tuple[RunningTask, ...] = ()
+    prefetched: tuple[PrefetchedTask, ...] = ()
+    """Tasks that workers have fetched and not begun; a peer does not tell them."""
     locks: tuple[Lock, ...] = ()
     settings: Mapping[str, TopicSettings] = {}
     counters: Mapping[str, TopicCounters] = {}
@@ -329,9 +385,11 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     durations: Mapping[str, Histogram] = {}
     """Durations of tasks by topic, since we listen, as far as workers keep histograms."""
     recent_durations: tuple[WorkerDurations, ...] = ()
-    """The same of the last minutes, one a heartbeat, in order."""
+    """Durations of the last minutes, one value a heartbeat, in order."""
     orphans: tuple[Orphan, ...] = ()
     """Tasks of workers that are gone, which began nowhere else since and did not end."""
+    replaced: tuple[Worker, ...] = ()
+    """Processes of the last minutes whose name another one has taken since."""
 
 
 class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,6 +405,9 @@ class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
     ack_rate: float | None = None
     queue_type: str | None = None
     dead_lettering: bool | None = None
+    dead_queue: str | None = None
+    """The queue in which its dead letters lie."""
+    dialect: str | None = None
     trouble: str | None = None
     """Why its queue cannot be used, as part of a sentence, where that is known."""
 

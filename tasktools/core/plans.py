@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final, Literal, Self
 import msgspec
 
 from tasktools.core import files, taps
+from tasktools.core.dialects import registry
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import UNTYPESET
-from tasktools.core.frames import build, schemas, words
-from tasktools.core.lazy import pd
+from tasktools.core.frames import build, cell_text, schemas
+from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import BrokerIdentity
 from tasktools.core.plurals import counted
@@ -27,6 +28,8 @@ SourceKind = Literal["queue", "archive", "recording", "tap"]
 """The place in which the messages of a plan lie."""
 RECORDING_DSN: Final = "sqlite:///"
 """Prefix of the name of a recording."""
+EXPIRED: Final = "it has expired, so its worker would drop it unrun"
+"""Why a message is skipped whose worker is told not to run it any more."""
 _SAMPLE: Final = 5
 _FORMAT: Final = "tasktools plan 1"
 _MAX_PLAN_BYTES: Final = 256_000_000
@@ -47,8 +50,10 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class Planned(MaskedStruct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One message of a plan. *edits* are as `tasktools.core.tasks.edits.to_json` has them.
 
-    *skipped* says why it stays where it is. With *unchecked* it is sent although its readers may
-    not be able to read it.
+    *dialect* is the name of the dialect in its row; from *expires_at* on (after edits) a worker
+    would drop the message without running its task. *skipped* says why the message stays where it
+    is. With *unchecked* it is sent although the target's workers may not be able to read it, or may
+    drop it.
     """
 
     key: str
@@ -61,10 +66,18 @@ class Planned(MaskedStruct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     changes: tuple[Change, ...] = ()
     skipped: str | None = None
     unchecked: bool = False
+    dialect: str | None = None
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the message has expired at *now*, so that a worker would drop it without running
+        its task."""
+        return self.expires_at is not None and self.expires_at <= now
 
     @property
     def base(self) -> str:
-        """The key without what tells identical messages apart: any of them will do."""
+        """The key without the number that distinguishes identical messages: any of these can be
+        taken."""
         return self.key.partition("#")[0]
 
 
@@ -72,11 +85,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The actions of a `Cluster.run`: on these messages, named by their keys, and on no others.
 
     *source* is the queue they are taken from (of a restoration: the archive), *rate* a limit of
-    messages a second, *archive* the file in which discarded messages are kept. *broker* is what
-    *cluster*, an address, was the address of; plans of earlier versions do not know it. *warnings*
-    are sentences for the operator, *rate_why* says why a rate was chosen. A plan is frozen; `hash`
-    covers all of it, and a plan that was changed by hand is refused. It holds no bodies: edits are
-    applied to what is read from the queue.
+    messages a second, *archive* the file in which discarded messages are kept. *cluster* is an
+    address, and *broker* the identity of the broker at that address; plans of earlier versions have
+    no *broker*. *warnings* are sentences for the operator, *rate_why* says why a rate was chosen. A
+    plan is frozen; `hash` covers all of it, and a plan that was changed by hand is refused. It
+    holds no bodies: edits are applied to what is read from the queue.
     """
 
     verb: Verb
@@ -163,6 +176,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return msgspec.structs.replace(self, **blank) == msgspec.structs.replace(other, **blank)
 
     @cached_property
+    def is_loaded(self) -> bool:
+        """Whether it was read from a file, so that its warnings may be out of date."""
+        return False
+
+    @cached_property
     def source_kind(self) -> SourceKind:
         """The kind of place where the plan's messages lie."""
         return "archive" if self.verb == "restore" else kind_of_source(self.source)
@@ -210,7 +228,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """Read what `to_json` wrote. Raises `InvalidPlan`, also when it was changed."""
+        """Read a plan that `to_json` wrote. Raises `InvalidPlan`, also for a plan that was
+        changed."""
         try:
             plan = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, RecursionError, OverflowError) as error:
@@ -243,7 +262,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read the plan that `save` wrote. Raises `InvalidPlan`, `FileError`."""
-        return cls.from_json(_bounded(files.read(path, at_most=_MAX_PLAN_BYTES)))
+        plan = cls.from_json(_bounded(files.read(path, at_most=_MAX_PLAN_BYTES)))
+        vars(plan)["is_loaded"] = True
+        return plan
 
     # --- reading it -----------------------------------------------------------------
 
@@ -254,8 +275,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         items = "".join(f"<li>{escape(line)}</li>" for line in self.lines())
         changes = [(m.key, c) for m in self.chosen for c in m.changes][:_SAMPLE]
         rows = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(key, change))}</tr>"
-            for key, change in changes
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+            for cells in ((key, edit.path, edit.before, edit.after) for key, edit in changes)
         )
         heads = "<tr><th>message</th><th>edit</th><th>before</th><th>after</th></tr>"
         table = f"<table>{heads}{rows}</table>" if rows else ""
@@ -274,7 +295,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _lines(self) -> Iterator[str]:
         yield f"on {self.cluster}"
         time = "" if self.seconds is None else f", {self.seconds:,.0f} s at {self.rate:g} a second"
-        yield f"{words.size(self.size)} of bodies{time}"
+        yield f"{cell_text.size(self.size)} of bodies{time}"
         if self.rate_why:
             yield f"rate chosen: {self.rate_why}"
         if len(self.targets) > 1:
@@ -286,15 +307,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             yield f"their bodies are {where}"
         if self.source_kind == "tap":
             yield "without headers that were tables or lists, which the tap has not kept"
+        yield from self._resets()
         yield from self._edits()
         for why, n in self.skipped.most_common(_SAMPLE):
             yield f"skips {n:,}: {why}"
+        heading = "warning when it was made" if self.is_loaded else "warning"
         for warning in self.warnings or ():
-            yield f"warning: {warning}"
+            yield f"{heading}: {warning}"
         yield f"plan {self.hash}, made {self.made_at:%Y-%m-%d %H:%M:%S} UTC; nothing has happened"
 
+    def _resets(self) -> Iterator[str]:
+        """Yield a line for each field that a replay resets, by dialect."""
+        counts = Counter(m.dialect for m in self.chosen if self.verb == "replay" and m.dialect)
+        for name, count in counts.most_common():
+            dialect = registry.find(name)
+            if dialect is not None and dialect.resetting is not None:
+                yield f"resets {count:,} of {dialect.title}: {dialect.resetting}"
+
     def _edits(self) -> Iterator[str]:
-        """Yield what is edited: the values there are, and what becomes of them."""
+        """Yield a line for each edit: the present values, and the new ones."""
         pairs: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for message in self.chosen:
             for change in message.changes:
@@ -312,7 +343,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def kind_of_source(name: str) -> SourceKind:
-    """Return what kind of source has this *name*: of a recording, a tap, or else a queue."""
+    """Return the kind of the source with this *name*: a recording, a tap, or a queue."""
     if name.startswith(RECORDING_DSN):
         return "recording"
     return "tap" if taps.is_tap(name) else "queue"
@@ -331,7 +362,8 @@ def _bounded(contents: bytes) -> bytes:
 
 
 def _values_of(counts: Counter[str]) -> str:
-    """Return the most frequent values with their counts; one alone without."""
+    """Return the most frequent values with their counts; a single value is returned without its
+    count."""
     if len(counts) == 1:
         return next(iter(counts))
     shown = [f"{value} ({n:,})" for value, n in counts.most_common(_SAMPLE)]
@@ -346,10 +378,6 @@ def _rows(message: Planned) -> Iterable[tuple[Any, ...]]:
     changes = message.changes or (Change(None, None, None),)  # type: ignore[arg-type]
     for change in changes:
         yield (*head, change.path, change.before, change.after, message.skipped)
-
-
-def _cells(key: str, change: Change) -> tuple[str, ...]:
-    return (key, change.path, change.before, change.after)
 
 
 def _listed(targets: Counter[str]) -> str:

@@ -17,9 +17,9 @@ KnownType = Literal["classic", "quorum", "stream"]
 class QueueFacts:
     """The facts known of a queue. `None` means: could not be found out.
 
-    `arguments` are those it was declared with, `policy` is what policies and operator policies
-    add up to for it, both as RabbitMQ names them; an empty one has nothing in it. The properties
-    say what both together come to, as far as they are known; `unknown` says what is not.
+    `arguments` are those that the queue was declared with, `policy` is the effective policy, from
+    policies and operator policies; both use RabbitMQ's names, and an empty one has no entries. The
+    properties combine the two, as far as they are known; `unknown` names what is not.
     """
 
     queue: str
@@ -42,7 +42,7 @@ class QueueFacts:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The facts that could not be found out, in words."""
+        """The facts that could not be determined, in words."""
         parts = {
             "its type and arguments": self.arguments is None or self.queue_type is None,
             "its policy": self.policy is None,
@@ -97,9 +97,9 @@ class QueueFacts:
 
     @property
     def consumer_timeout(self) -> float | None:
-        """Seconds after which RabbitMQ takes back what a consumer holds; `None`: the queue sets
-        none of its own. 3.10 ignores the argument and has no such policy, and from 4.3 on classic
-        queues take no heed of either."""
+        """Seconds after which RabbitMQ takes back the messages that a consumer holds; `None`: the
+        queue sets none of its own. RabbitMQ 3.10 ignores the argument and has no such policy; from
+        4.3 on, classic queues ignore both."""
         if self.server < (3, 12) or (self.queue_type == "classic" and self.server >= (4, 3)):
             return None
         return _seconds(self._lowest("consumer-timeout"))
@@ -132,7 +132,8 @@ class QueueFacts:
 
     @property
     def dead_letter_exchange(self) -> str | None:
-        """The exchange that gets what the queue rejects, drops or lets expire; `None`: none."""
+        """The exchange that gets rejected, dropped and expired messages of the queue, if there is
+        one."""
         exchange = self._first("dead-letter-exchange")
         return exchange if isinstance(exchange, str) else None
 

@@ -1,4 +1,4 @@
-"""Redaction: secrets become `Masked` before anybody sees them."""
+"""Redaction: secrets are replaced by `Masked` before values are shown."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _VALUE_FIELDS: Final = frozenset({"value", "val", "content", "default", "v"})
 _PAIR: Final = 2
 _MAX_INDENT: Final = 20  # characters before a text that is JSON
 _MAX_SHORT_CHARS: Final = 1_000
+_MAX_FEW_KEYS: Final = 32
 _MIN_CARD: Final = 10**13
 _MAX_DIGITS: Final = 4_000  # of a number that is written out
 
@@ -47,7 +48,7 @@ MASKED: Final = Masked()
 
 
 class _Key(NamedTuple):
-    """A key of a mapping: how it is shown, and what it says of the item under it.
+    """A key of a mapping: how it is shown, and whether the value under it is secret.
 
     *is_name* and *is_value* are those of a setting, as ``{"name": "PASSWORD", "value": …}``.
     """
@@ -60,13 +61,13 @@ class _Key(NamedTuple):
 
 
 class Redaction:
-    """The rules of masking: all that is known to be a secret, and what the user's own rules name.
+    """The rules of masking: the built-in ones, and those that the user added.
 
     *rules* are names of keys, where a key that has their words in it, in this order, holds a
     secret, and patterns of texts. With *reveal* nothing is masked.
     """
 
-    __slots__ = ("_names", "_patterns", "_short_key", "_short_text", "reveal", "rules")
+    __slots__ = ("_few_keys", "_names", "_patterns", "_short_key", "_short_text", "reveal", "rules")
 
     def __init__(self, rules: Iterable[MaskRule] = (), *, reveal: bool = False) -> None:
         self.rules = tuple(rules)
@@ -76,14 +77,15 @@ class Redaction:
         # Those of a queue's messages repeat, and there may be 100,000 messages.
         self._short_key = functools.lru_cache(maxsize=4096)(self._read_key)
         self._short_text = functools.lru_cache(maxsize=8192)(self._long_text)
+        self._few_keys = functools.lru_cache(maxsize=512)(self._are_plain)
 
     def value(self, value: Any) -> Any:
-        """Return *value* with every secret masked: what stands under a key that names one
-        (password, token, api_key, authorization, cookie, dsn …), and the secrets in texts."""
+        """Return *value* with every secret masked: values under keys that name a secret (password,
+        token, api_key, authorization, cookie, dsn …), and secrets in texts."""
         return self._value(value, 0) if value and not self.reveal else value
 
     def text(self, text: str) -> str:
-        """Return *text* with the secrets in it masked; of a very long one the beginning."""
+        """Return *text* with its secrets masked; a very long text is cut to its beginning."""
         return text if self.reveal else self._text(text, 0)
 
     # --- values ---------------------------------------------------------------------
@@ -108,6 +110,8 @@ class Redaction:
         return value
 
     def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+        if len(mapping) <= _MAX_FEW_KEYS and self._few_keys(tuple(mapping)):
+            return {key: self._value(item, depth) for key, item in mapping.items()}
         fields = [(self._key(key, depth), item) for key, item in mapping.items()]
         names = [item for key, item in fields if key.is_name and isinstance(item, str)]
         is_setting = bool(names) and any(map(self._is_secret, names))
@@ -123,6 +127,15 @@ class Redaction:
             else:
                 masked[shown] = self._value(item, depth)
         return masked
+
+    def _are_plain(self, keys: tuple[Any, ...]) -> bool:
+        """Whether *keys* of a mapping are short texts that name no secret."""
+        return all(
+            isinstance(key, str)
+            and len(key) <= _MAX_SHORT_CHARS
+            and self._short_key(key) == _Key(key, is_secret=False)
+            for key in keys
+        )
 
     def _key(self, key: Any, depth: int) -> _Key:
         if isinstance(key, str):
@@ -176,7 +189,8 @@ class Redaction:
     # --- texts ----------------------------------------------------------------------
 
     def _text(self, text: str, depth: int) -> str:
-        if text[:_MAX_INDENT].lstrip()[:1] in ("{", "["):
+        may_be_json = "{" in text or "[" in text  # which takes no time to tell
+        if may_be_json and text[:_MAX_INDENT].lstrip()[:1] in ("{", "["):
             text = self._json(text, depth)
         return (self._short_text if len(text) <= _MAX_SHORT_CHARS else self._long_text)(text)
 
@@ -187,7 +201,7 @@ class Redaction:
         masked = text[:_MAX_TEXT_CHARS]
         if "://" in masked:
             masked = secret_text.mask_urls(masked)
-        if "=" in masked or ":" in masked or "--" in masked or "<" in masked:
+        if secret_text.may_assign(masked):
             masked = secret_text.mask_assignments(masked, self._is_secret, names_count)
         masked = secret_text.mask_tokens(masked)
         for pattern in self._patterns:
@@ -195,7 +209,7 @@ class Redaction:
         return masked if more <= 0 else f"{masked} {MARK} [+{more:,} characters]"
 
     def _json(self, text: str, depth: int) -> str:
-        """Mask a text that is JSON, whose keys tell what it holds; others as they are."""
+        """Mask a text: if it is JSON, by its keys; other texts are returned unchanged."""
         if depth > _MAX_DEPTH or len(text) > _MAX_TEXT_CHARS:
             return text
         try:
@@ -213,7 +227,7 @@ def _digits(number: int) -> str:
 
 
 def _joined(name: str) -> str:
-    """Return the words of *name* with spaces around them, to search it for another name's words."""
+    """Return the words of *name* between spaces, to search it for the words of another name."""
     return f" {' '.join(words_of(name))} "
 
 
@@ -242,10 +256,10 @@ DEFAULT: Final = Redaction()
 
 
 def mask(value: Any) -> Any:
-    """Return *value* with every secret masked, by the rules that hold for everybody."""
+    """Return *value* with every secret masked, by the built-in rules alone."""
     return DEFAULT.value(value)
 
 
 def mask_text(text: str) -> str:
-    """Return *text* with every secret masked, by the rules that hold for everybody."""
+    """Return *text* with every secret masked, by the built-in rules alone."""
     return DEFAULT.text(text)

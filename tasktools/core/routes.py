@@ -15,7 +15,7 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """An exchange; *alternate* takes what it cannot route.
+    """An exchange; messages that it cannot route go to *alternate*.
 
     With *has_policy*, a policy applies to it, which may set an alternate that is not seen here.
     """
@@ -34,6 +34,55 @@ class Binding:
     destination: str
     key: str
     to_exchange: bool = False
+
+
+class _Patterns:
+    """The patterns of a topic exchange, indexed by their words, so that few of thousands are tried
+    for a key."""
+
+    __slots__ = ("bindings", "following", "takes_any")
+
+    def __init__(self, *, takes_any: bool = False) -> None:
+        self.takes_any = takes_any
+        """Whether the last word is ``#``, which takes any number of words."""
+        self.bindings: list[Binding] = []
+        self.following: dict[str, _Patterns] = {}
+
+    def add(self, words: Iterable[str], binding: Binding) -> None:
+        """Add *binding*, whose pattern has these *words*."""
+        node = self
+        for word in words:
+            following = node.following.get(word)
+            if following is None:
+                following = node.following[word] = _Patterns(takes_any=word == "#")
+            node = following
+        node.bindings.append(binding)
+
+    def matching(self, words: Iterable[str]) -> list[Binding]:
+        """Return the bindings whose pattern takes *words*; ``*`` is one word, ``#`` any number."""
+        nodes = _with_none_taken([self])
+        for word in words:
+            nodes = _with_none_taken(
+                following
+                for node in nodes
+                for following in (
+                    *(node.following.get(each) for each in (word, "*")),
+                    node if node.takes_any else None,
+                )
+                if following is not None
+            )
+        return [binding for node in nodes for binding in node.bindings]
+
+
+def _with_none_taken(nodes: Iterable[_Patterns]) -> dict[_Patterns, None]:
+    """Return *nodes*, together with the nodes that follow a ``#`` which matches no word."""
+    closed: dict[_Patterns, None] = {}
+    for node in nodes:
+        reached: _Patterns | None = node
+        while reached is not None and reached not in closed:
+            closed[reached] = None
+            reached = reached.following.get("#")
+    return closed
 
 
 class Routes(msgspec.Struct, frozen=True, dict=True):
@@ -61,12 +110,13 @@ class Routes(msgspec.Struct, frozen=True, dict=True):
         return _grouped(((each.source, each.key), each) for each in self.bindings)
 
     @cached_property
-    def _patterns(self) -> Mapping[str, list[Binding]]:
-        return _grouped(
-            (binding.source, binding)
-            for binding in self.bindings
-            if not {"*", "#"}.isdisjoint(binding.key.split("."))
-        )
+    def _patterns(self) -> Mapping[str, _Patterns]:
+        patterns: defaultdict[str, _Patterns] = defaultdict(_Patterns)
+        for binding in self.bindings:
+            words = binding.key.split(".")
+            if not {"*", "#"}.isdisjoint(words):
+                patterns[binding.source].add(words, binding)
+        return patterns
 
     def bound_by_name(self, exchange: str) -> frozenset[str]:
         """Return the queues that *exchange* reaches by a binding with the queue's own name."""
@@ -77,8 +127,8 @@ class Routes(msgspec.Struct, frozen=True, dict=True):
         )
 
     def fed_by(self, exchange: str) -> frozenset[str]:
-        """Return the queues to which *exchange* may bring a message, whatever its key, also by
-        way of other exchanges."""
+        """Return the queues that a message to *exchange* can reach with any key, also through other
+        exchanges."""
         queues: set[str] = set()
         seen, todo = {exchange}, [exchange]
         while todo:
@@ -91,8 +141,8 @@ class Routes(msgspec.Struct, frozen=True, dict=True):
         return frozenset(queues)
 
     def reached(self, exchange: str, key: str) -> frozenset[str] | None:
-        """Return the queues that a message with *key* reaches; `None` where that cannot be told
-        (an exchange that routes by headers, or by a plugin's rules)."""
+        """Return the queues that a message with *key* reaches; `None` if that is unknown (an
+        exchange that routes by headers, or by rules of a plugin)."""
         queues: set[str] = set()
         seen: set[str] = set()
         todo = [exchange]
@@ -128,9 +178,9 @@ class Routes(msgspec.Struct, frozen=True, dict=True):
             case "direct":
                 return self._by_key.get((exchange.name, key), [])
             case "topic":
-                words = key.split(".")
-                patterns = self._patterns.get(exchange.name, ())
-                matching = [b for b in patterns if _matches(b.key.split("."), words)]
+                patterns = self._patterns.get(exchange.name)
+                words = key.split(".") if key else ()
+                matching = [] if patterns is None else patterns.matching(words)
                 return [*self._by_key.get((exchange.name, key), ()), *matching]
             case _:
                 return None
@@ -141,19 +191,3 @@ def _grouped(pairs: Iterable[tuple[K, Binding]]) -> Mapping[K, list[Binding]]:
     for key, binding in pairs:
         groups[key].append(binding)
     return groups
-
-
-def _matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether a topic exchange's *pattern* takes *words*; `*` is one word, `#` any number."""
-    # `reachable` holds the numbers of words that the pattern so far can have taken.
-    reachable = {0}
-    for part in pattern:
-        if part == "#":
-            reachable = set(range(min(reachable), len(words) + 1)) if reachable else set()
-        else:
-            reachable = {
-                taken + 1
-                for taken in reachable
-                if taken < len(words) and part in ("*", words[taken])
-            }
-    return len(words) in reachable

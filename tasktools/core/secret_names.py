@@ -62,5 +62,5 @@ def _words(name: str) -> list[str]:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of *name* in lower case, of a long one the last ones."""
+    """Return the words of *name* in lower case; only the last words of a long name."""
     return [word.lower() for word in _WORD.findall(name[-_MAX_NAME_CHARS:])]

@@ -1,6 +1,6 @@
 """Secrets in free text: passwords of URLs, assignments, keys, tokens and card numbers.
 
-Every step goes through the text once: strangers write it, and it may be long.
+Each step reads the text only once: the text comes from strangers, and may be long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MARK: Final = "•••"
 NamesSecret = Callable[[str, bool], bool]
 """Tells whether a name (in a URL's query or not) names a secret."""
 
-_SIGN: Final = re.compile(r"[=:<@\d]|--")
+_SIGN: Final = re.compile(r"""[=:<@\d]|--|["'],""")
 
 
 def is_plain(text: str) -> bool:
@@ -29,6 +29,7 @@ _AUTHORITY: Final = re.compile(r"""[^\s/?#"'<>`\\]*+""")
 _URL_END: Final = re.compile(r"""[\s"'<>`]""")
 _SCHEME: Final = re.compile(r"(?<![A-Za-z0-9+.])[A-Za-z][A-Za-z0-9+.]*+\Z")
 _PORT: Final = re.compile(r"\d*\Z")
+_PORT_IN_SENTENCE: Final = re.compile(r"\d{1,5}[:,;.)]{1,2}(?!\S)")  # ``http://h:8080: refused``
 _WEB: Final = ("http", "https", "ws", "wss", "git+https")
 _USER_IS_NO_SECRET: Final = (
     *("amqp", "amqps", "mysql", "postgres", "postgresql", "rabbitmq", "sftp", "ssh", "git+ssh"),
@@ -38,7 +39,7 @@ _MAX_SCHEME_CHARS: Final = 20
 
 
 def mask_urls(text: str) -> str:
-    """Mask what stands before the ``@`` of URLs in *text*: a password, or a token alone."""
+    """Mask the part before the ``@`` of URLs in *text*: a password, or a token alone."""
     parts: list[str] = []
     done = url_end = 0
     last_at = -1  # the last @ of the URL that ends at url_end
@@ -74,7 +75,9 @@ def _hidden_in_url(text: str, start: int, last_at: int) -> tuple[int, int] | Non
     is_port = _PORT.match(text, colon + 1, end) is not None
     if last_at > end and not (is_port and _scheme(text, start) in _WEB):  # a / in a password
         return colon + 1, last_at
-    return None if is_port else (colon + 1, end)  # a URL that was cut within its password
+    if is_port or _PORT_IN_SENTENCE.match(text, colon + 1) is not None:
+        return None
+    return colon + 1, end  # a URL that was cut within its password
 
 
 def _scheme(text: str, end: int) -> str:
@@ -88,6 +91,11 @@ _ASSIGNMENT: Final = re.compile(
     r"""
     (?<![\w.-]) (?:
         (?P<flag>--[\w.-]++) [ \t]++ (?=[^\s-])
+        | (?<=[(\[]) [bBuU]?+ \\{0,9}+["'] (?P<pair>[\w.-]++) \\{0,9}+["'] , [ \t]{0,8}+
+          (?=[bBuU]?\\{0,9}["'])
+        | (?:name|key|field|header|variable|param|k) \\{0,9}+["'] [ \t]{0,8}+ : [ \t]{0,8}+
+          [bBuU]?+ \\{0,9}+["'] (?P<setting>[\w.-]++) \\{0,9}+["'] , [ \t]{0,8}+
+          \\{0,9}+["'] (?:value|val|content|default|v) \\{0,9}+["'] [ \t]{0,8}+ : [ \t]{0,8}+
         | (?P<name>[\w.-]++) (?:\\{0,9}+["'`])?+ [)\]]?+ [ \t]{0,8}+
           (?P<sign>=>|:=|={1,3}+|:(?!//)) [ \t]{0,8}+
     )
@@ -95,6 +103,7 @@ _ASSIGNMENT: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_ASSIGNING: Final = ("=", ":", "--", "<", "',", '",')
 _TYPED: Final = re.compile(r"\w{1,40}+[ \t]{0,8}+=(?!=)[ \t]{0,8}+")  # of ``password: str = …``
 _QUOTE: Final = re.compile(r"""[bBfFrRuU]{0,2}+(\\{0,9}+)(["'`])""")
 _QUOTED: Final = {
@@ -115,20 +124,33 @@ _HEADERS: Final = ("authorization", "proxy-authorization", "cookie", "set-cookie
 _NO_SECRETS: Final = frozenset({"", "none", "null", "nil", "true", "false", "undefined", MARK})
 
 
+def may_assign(text: str) -> bool:
+    """Whether *text* has a sign with which a value is assigned: a quick check before the search."""
+    return any(sign in text for sign in _ASSIGNING)
+
+
 def mask_assignments(
     text: str, names_secret: NamesSecret, names_count: Callable[[str], bool]
 ) -> str:
-    """Mask what is assigned to names of secrets: ``password=…``, ``"token": "…"``,
-    ``Authorization: Bearer …``, ``--password …``, ``<password>…</password>``."""
+    """Mask values assigned to names of secrets: ``password=…``, ``"token": "…"``, ``Authorization:
+    Bearer …``, ``--password …``, ``<password>…</password>``, ``('password', '…')``, ``{'name':
+    'PASSWORD', 'value': '…'}``."""
     parts: list[str] = []
     done = position = 0
     while (match := _ASSIGNMENT.search(text, position)) is not None:
         position = match.end()
-        name = match["name"] or match["flag"] or match["tag"]
+        name = next(filter(None, match.group("name", "flag", "tag", "pair", "setting")))
         in_query = match.start() > 0 and text[match.start() - 1] in "?&"
         if not names_secret(name, in_query):
+            if match["tag"]:
+                position = match.end("tag")  # its attributes may hold some
+            elif match["pair"]:
+                position = match.end("pair")  # the second may be a name as well
             continue
-        begin, end, position = _value(text, position, name.lower(), match)
+        begin, end, after = _value(text, position, name.lower(), match)
+        if match["pair"] and text[after : after + 1] not in (")", "]", ""):
+            continue  # a list of names
+        position = after
         value = text[begin:end].strip()
         if value.lower() in _NO_SECRETS or (_is_number(value) and names_count(name)):
             continue
@@ -138,13 +160,18 @@ def mask_assignments(
 
 
 def _value(text: str, begin: int, name: str, match: re.Match[str]) -> tuple[int, int, int]:
-    """Return where the value at *begin* starts and ends, and where to go on."""
+    """Return the start and the end of the value at *begin*, and the position after it to search on
+    from."""
     if match["tag"]:
         end = _end(_CONTENT, text, begin)
         return begin, end, end
     if match["sign"] == ":" and (typed := _TYPED.match(text, begin)) is not None:
         begin = typed.end()
     quote = _QUOTE.match(text, begin)
+    if quote is not None and text.startswith(quote[2] * 2, quote.end()):
+        end = text.find(quote[2] * 3, quote.end() + 2)
+        end = len(text) if end < 0 else end
+        return quote.end() + 2, end, min(end + 3, len(text))
     if quote is not None:
         end = _end_of_quoted(text, quote)
         return quote.end(), end, min(end + len(quote[1]) + 1, len(text))
@@ -264,7 +291,8 @@ def _masked_card(match: re.Match[str]) -> str:
 
 
 def is_card(digits: str) -> bool:
-    """Whether *digits* are a card number: of an issuer's range, with a right check digit."""
+    """Whether *digits* are a card number: in the range of an issuer, and with a valid check
+    digit."""
     if _ISSUERS.fullmatch(digits) is None:
         return False
     doubled = (divmod(2 * int(digit), 10) for digit in digits[-2::-2])

@@ -75,13 +75,9 @@ class Series(msgspec.Struct, frozen=True, gc=False):
         """Return the highest value of the last *seconds*; `None` without samples."""
         return max(self.window(seconds).values, default=None)
 
-    def lowest(self, seconds: float) -> float | None:
-        """Return the lowest value of the last *seconds*; `None` without samples."""
-        return min(self.window(seconds).values, default=None)
-
 
 def common(*series: Series) -> tuple[Series, ...]:
-    """Return *series* at the times that all of them have: only those may be subtracted."""
+    """Return *series* at the times that all have in common: only such values may be subtracted."""
     times = sorted(set.intersection(*(set(each.times) for each in series))) if series else []
     return tuple(_at(each, times) for each in series)
 

@@ -1,7 +1,7 @@
-"""The facts that a broker tells of itself beyond the counts of topics: nodes, connections,
+"""The facts that a broker reports of itself beyond the counts of topics: nodes, connections,
 consumers, queues over the last minute.
 
-A part that could not be told is `None`, and `ServerFacts.missing` says why, with the permission
+A part that could not be read is `None`, and `ServerFacts.missing` says why, with the permission
 that would show it.
 """
 
@@ -29,10 +29,10 @@ BLOCKS_PUBLISHERS: Final = "the broker blocks publishers"
 class ServerQueue(msgspec.Struct, frozen=True, kw_only=True):
     """A queue, with its lengths and counters over the last minute.
 
-    The series are `None` where they are not told. In a vhost of more than 200 queues only those in
-    which something lies or moves, or which nobody consumes, are asked for theirs. `published`
-    counts refused messages too; `delivered` all deliveries, redeliveries and those that need no
-    acknowledgement (`delivered_no_ack`) included.
+    The series are `None` where they were not read. In a vhost of more than 200 queues they are read
+    only for queues with messages, with traffic, or without a consumer. `published` counts refused
+    messages too; `delivered` all deliveries, redeliveries and those that need no acknowledgement
+    (`delivered_no_ack`) included.
     """
 
     facts: QueueFacts
@@ -54,7 +54,8 @@ class ServerQueue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerConsumer(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer of a queue. `held` counts the unacknowledged messages of its channel."""
+    """A consumer of a queue. `held` counts the unacknowledged messages of its channel, which may
+    have other consumers, too; `prefetch` is its own limit or that of its channel, 0 for none."""
 
     queue: str
     connection: str | None = None
@@ -108,7 +109,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that the broker tells of itself *at* one moment (s since the epoch, our clock).
+    """The facts that the broker reported of itself *at* one moment (s since the epoch, our clock).
 
     *server_at* is the time of its newest sample, by its own clock. `own_connections` are the names
     of the connections of this process.
@@ -129,7 +130,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Messages of the vhost that no queue took, over all connections."""
     own_connections: frozenset[str] = frozenset()
     missing: Mapping[ServerPart, str] = {}
-    """Why a part is not told, by part."""
+    """Why a part is missing, by part."""
 
 
 def nothing_told(at: float, why: str) -> ServerFacts:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question that names up to three similar names of *known*; "" if there is none.
+    """Return a question with up to three similar names among *known*; "" if there is none.
 
     >>> did_you_mean("emial", ["email", "orders"])
     "did you mean 'email'?"

@@ -9,12 +9,12 @@ import msgspec
 from tasktools.core.errors import InvalidTap
 
 NAME: Final = "tasktools.tap"
-"""The name of a tap, unless it is given another, which then begins like this."""
+"""The default name of a tap; every other name of a tap begins with it."""
 MAX_AGE: Final = "7D"
 MAX_BYTES: Final = 2_000_000_000
 """The limits of a tap, unless others are given."""
 OFFSET: Final = "x-stream-offset"
-"""The header that tells a message's place in its stream."""
+"""The header with a message's offset in its stream."""
 COSTS: Final = (
     "every message is routed and stored once more, on the disk of the broker, where secrets in it "
     "are not masked",

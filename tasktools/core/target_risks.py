@@ -18,7 +18,7 @@ _USUAL_CONSUMER_TIMEOUT: Final = 1800.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hazard:
-    """Harm that may come to messages in a queue, in words; *loses*: RabbitMQ would drop some."""
+    """A risk for messages in a queue, in words; *loses*: RabbitMQ would drop some."""
 
     text: str
     loses: bool = False
@@ -26,7 +26,7 @@ class Hazard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Messages that are to be put into a queue, and the queue that they come from."""
+    """Messages to be published to a queue, and the queue that they come from."""
 
     count: int
     size: int
@@ -35,7 +35,7 @@ class Load:
 
 
 def hazards(facts: QueueFacts, load: Load, layout: Layout) -> list[Hazard]:
-    """Return what the queue of these *facts* would do to *load*."""
+    """Return the risks of *load* in the queue with these *facts*."""
     return list(_hazards(facts, load, _fate(facts, load, layout)))
 
 
@@ -118,7 +118,8 @@ def _of_ttl(facts: QueueFacts, fate: str | None) -> Iterator[Hazard]:
 
 
 def _fate(facts: QueueFacts, load: Load, layout: Layout) -> str | None:
-    """Return where what the queue drops or lets expire goes; `None`: nowhere."""
+    """Return in words where the queue's dropped and expired messages go; `None` if they are
+    lost."""
     exchange, key = facts.dead_letter_exchange, facts.dead_letter_key
     if exchange is None:
         return None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tasktools.core.arguments import is_number
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 
 Moment = datetime | str | timedelta
 """A time with its zone, as ``"2026-11-24T12:00Z"``; or a span before now, as ``"2h"``."""
@@ -56,7 +56,8 @@ def in_words(seconds: float, *, signed: bool = False, units: int = 2) -> str:
 
 
 def seconds(span: Span) -> float:
-    """Return *span* in seconds. Raises `ValueError` for text that is no span, and up to 0."""
+    """Return *span* in seconds. Raises `ValueError` for a text that is no span, and for spans that
+    are not above 0."""
     length = _length(span)
     if length is None:
         raise ValueError(f"{span!r} is no span of time; it looks like 5s, 2h or 7D.")
@@ -68,7 +69,7 @@ def seconds(span: Span) -> float:
 def epoch(moment: Moment, now: float) -> float:
     """Return *moment* in seconds since the epoch.
 
-    Raises `ValueError` for what is no time, and for a time without its zone.
+    Raises `ValueError` for a text that is no time, and for a time without its zone.
     """
     if isinstance(moment, timedelta):
         return now - seconds(moment)

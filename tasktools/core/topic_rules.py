@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tasktools.core.errors import InvalidTopic, TopicInUse
+from tasktools.core.escaping import cut
 from tasktools.core.layout import RESERVED, Layout
 from tasktools.core.models import QueueType, TopicSettings
 from tasktools.core.plurals import counted
@@ -15,7 +16,7 @@ from tasktools.core.tasks.compose import MAX_SECONDS, why_no_queue, why_no_topic
 def queue_arguments(
     topic: str, queue_type: QueueType, max_priority: int | None, message_ttl: float | None
 ) -> dict[str, Any]:
-    """Return the arguments of a new topic's queue besides those of every topic.
+    """Return the arguments of a new topic's queue that not every topic has.
 
     Raises `InvalidTopic` for what no queue can have.
     """
@@ -53,12 +54,12 @@ def check_name(topic: str) -> None:
     """Raise `InvalidTopic` for an invalid name."""
     why = why_no_topic(topic)
     if why is not None:
-        raise InvalidTopic(f"{topic[:80]!r} cannot be a topic: {why}; nothing was changed.")
+        raise InvalidTopic(f"{cut(topic, 80)!r} cannot be a topic: {why}; nothing was changed.")
 
 
 def check_deletable(topic: str) -> None:
-    """Raise `InvalidTopic` for what is no topic, but a queue that belongs to one or to a program;
-    a topic of a name that no new one can have may go."""
+    """Raise `InvalidTopic` for a queue that is no topic, but a topic's dead-letter queue or a queue
+    of a program. A topic with a name that is no longer allowed may be deleted."""
     check_queue_name(topic)
     if topic.startswith(RESERVED) or Layout.is_dead_queue(topic):
         check_name(topic)
@@ -84,7 +85,7 @@ def check_queue_name(name: str) -> None:
     """Raise `InvalidTopic` for a name that no queue can have."""
     why = why_no_queue(name)
     if why is not None:
-        raise InvalidTopic(f"{name[:80]!r} cannot be a queue: {why}; nothing was changed.")
+        raise InvalidTopic(f"{cut(name, 80)!r} cannot be a queue: {why}; nothing was changed.")
 
 
 def _refuse(topic: str, why: str) -> None:

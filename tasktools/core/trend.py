@@ -17,7 +17,8 @@ _MAX_SAMPLES: Final = 60
 take 20 ms a topic."""
 _NORMAL_95: Final = 1.96
 _MAX_CORRELATION: Final = 0.9
-"""Of a sample with the one before. Beyond it, no window is long enough to know it."""
+"""The largest correlation of neighbouring samples: no window is long enough to measure a larger
+one."""
 
 _Floats = npt.NDArray[np.float64]
 
@@ -34,8 +35,8 @@ class Trend(msgspec.Struct, frozen=True):
 def trend(series: Series) -> Trend | None:
     """Return the trend of *series*; `None` with fewer than 3 samples.
 
-    The interval is Sen's, widened by what a sample has in common with the one before: the length of
-    a queue wanders, and 40 samples of it tell less than 40 measurements.
+    The interval is Sen's, widened by the correlation of neighbouring samples: the length of a queue
+    changes gradually, and 40 samples of it say less than 40 independent measurements.
 
     >>> trend(Series((0.0, 5.0, 10.0, 15.0), (0.0, 10.0, 20.0, 30.0)))
     Trend(slope=2.0, low=2.0, high=2.0)
@@ -59,7 +60,7 @@ def trend(series: Series) -> Trend | None:
 
 @functools.cache  # of 60 at most: they take a third of the time of a trend
 def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the places of all pairs of *count* samples."""
+    """Return the positions of all pairs of *count* samples."""
     earlier, later = np.triu_indices(count, 1)
     return earlier, later
 
@@ -73,7 +74,8 @@ def _thinned(series: Series) -> tuple[_Floats, _Floats]:
 
 
 def _variance(values: _Floats) -> float:
-    """Return the variance of Kendall's S of *values* without a trend; equal ones lower it."""
+    """Return the variance of Kendall's S of *values* without a trend; equal values lower the
+    variance."""
     _, counts = np.unique(values, return_counts=True)
     sizes: list[int] = [len(values), *counts.tolist()]
     terms = [size * (size - 1) * (2 * size + 5) for size in sizes]
@@ -81,7 +83,8 @@ def _variance(values: _Floats) -> float:
 
 
 def _inflation(residuals: _Floats) -> float:
-    """Return by how much a sample's likeness to the one before raises that variance."""
+    """Return the factor by which the correlation of neighbouring samples raises the variance of
+    S."""
     centred = residuals - residuals.mean()
     square = float(centred @ centred)
     if square <= 1e-9 * max(float(residuals @ residuals), 1e-9):

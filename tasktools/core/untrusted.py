@@ -9,12 +9,26 @@ from typing import Any
 
 _MAX_COUNT = 2**40  # thousands of them still add up to an Int64
 _MAX_SPAN = 1e10  # three centuries
+_MAX_NAME_BYTES = 255
+_MAX_LABEL_CHARS = 255
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 def text(value: object) -> str | None:
     """Return a non-empty string, else `None`."""
     return value if isinstance(value, str) and value else None
+
+
+def label(value: object) -> str | None:
+    """Return a non-empty string, cut to a length that can be shown, else `None`."""
+    return value[:_MAX_LABEL_CHARS] if isinstance(value, str) and value else None
+
+
+def name(value: object) -> str | None:
+    """Return a non-empty string that is no longer than AMQP lets a name be, else `None`."""
+    if not isinstance(value, str):
+        return None
+    return value if 0 < len(value.encode("utf-8", "replace")) <= _MAX_NAME_BYTES else None
 
 
 def count(value: object) -> int | None:
@@ -77,3 +91,11 @@ def epoch(value: object) -> float | None:
     seconds = None if parsed is None else parsed.timestamp()
     # The last microseconds of the year 9999 round up to a year that no datetime can hold.
     return None if seconds is None or seconds >= _END_OF_TIME else seconds
+
+
+def moment(value: object) -> datetime | None:
+    """Return seconds since the epoch (0 or more) as aware UTC, else `None`."""
+    seconds = number(value)
+    if seconds is None or not 0 <= seconds < _END_OF_TIME:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)

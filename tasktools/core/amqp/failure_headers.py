@@ -28,7 +28,7 @@ _MAX_TRACEBACK_CHARS: Final = 16_000
 
 
 def to_headers(failure: Failure) -> dict[str, str]:
-    """Return *failure* as headers; of a long traceback the end is kept, where the error is."""
+    """Return *failure* as headers; a long traceback is cut to its end, where the error is."""
     texts = {
         REASON: failure.reason,
         ERROR_TYPE: failure.error_type[:_MAX_ERROR_CHARS],
@@ -38,7 +38,11 @@ def to_headers(failure: Failure) -> dict[str, str]:
         FAILED_AT: failure.failed_at.isoformat(),
         ATTEMPTS: None if failure.attempts is None else str(failure.attempts),
     }
-    return {name: _printable(text) for name, text in texts.items() if text is not None}
+    return {
+        name: text.encode("utf-8", "replace").decode()
+        for name, text in texts.items()
+        if text is not None
+    }
 
 
 def from_headers(headers: Mapping[str, Any]) -> Failure | None:
@@ -59,7 +63,3 @@ def from_headers(headers: Mapping[str, Any]) -> Failure | None:
         worker_id=untrusted.text(headers.get(WORKER)),
         attempts=int(attempts) if attempts.isascii() and attempts.isdigit() else None,
     )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

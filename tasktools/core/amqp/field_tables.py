@@ -1,6 +1,7 @@
 """Field tables, the headers of a message, as AMQP 0-9-1 encodes them and RabbitMQ reads them.
 
-Exact: what is decoded and encoded again has the same value, fractions included.
+Decoding and encoding are exact: a value that is decoded and encoded again is the same, fractions
+included.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 BROKEN: Final = (ValueError, IndexError, struct.error, RecursionError)
-"""The errors that reading bytes raises that are no field table."""
+"""The errors of reading bytes that are no field table."""
 
 _NUMBERS: Final = {
     ord(kind): struct.Struct(f">{code}")
@@ -31,7 +32,7 @@ _REMEMBERED: Final = 2048
 
 
 def entries(table: bytes) -> Iterator[tuple[str, bytes]]:
-    """Return name and bytes of each header, the name's included. Raises one of `BROKEN`."""
+    """Return the name of each header, and its bytes including the name. Raises one of `BROKEN`."""
     at = 0
     while at < len(table):
         value = at + 1 + table[at]
@@ -43,8 +44,8 @@ def entries(table: bytes) -> Iterator[tuple[str, bytes]]:
 def decode(table: bytes) -> dict[str, Any]:
     """Return the headers in *table*. Raises one of `BROKEN`.
 
-    Messages that died together have the same headers, and others at least the same deaths, so
-    those are decoded once: the values of two messages may be one object, which nobody may change.
+    Messages that died together have the same headers, and others at least the same deaths, so those
+    are decoded once: the values of two messages may be one object, which must not be changed.
     """
     return _decoded(table).copy()
 
@@ -58,7 +59,8 @@ def _decoded(table: bytes) -> dict[str, Any]:
 
 
 def encode(headers: Mapping[str, Any]) -> bytes:
-    """Return *headers* as a table. Raises `ValueError` for what AMQP cannot say."""
+    """Return *headers* as a field table. Raises `ValueError` for a value that AMQP has no type
+    for."""
     return b"".join(encode_entry(name, value) for name, value in headers.items())
 
 
@@ -90,7 +92,7 @@ def seconds(time: datetime) -> int:
 
 
 def _end(data: bytes, at: int) -> int:
-    """Return where the value whose kind is at *at* ends."""
+    """Return the end of the value whose type byte is at *at*."""
     kind = data[at]
     if kind in _COUNTED:
         end = at + 5 + int.from_bytes(data[at + 1 : at + 5], "big")

@@ -1,8 +1,7 @@
 """A message to be sent on, decoded only as far as its key and its replay need.
 
-Whoever takes 100,000 messages out of a queue cannot decode each one's headers. Messages that died
-together have the same ones, byte for byte, so what is read in a table, and what becomes of it, is
-remembered by its bytes.
+A run over 100,000 messages has no time to decode all headers. Messages that died together have
+identical headers, byte for byte, so the results for a header table are cached by its bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import functools
 from typing import Any, Final
 
 from tasktools.core.amqp import (
-    failure_headers,
     field_tables,
     message_key,
     properties,
@@ -37,12 +35,13 @@ class OpenedMessage:
         self._headers = self._parts.get("headers", b"")
 
     def key(self, body: bytes) -> str:
-        """Return the key of the message, as `keys.base` has it."""
-        ids = (self._part("message_id"), self._part("correlation_id"))
-        return message_key.digest(ids, self._part("timestamp"), body, _died(self._headers))
+        """Return the key of the message, the same as `message_key.base`."""
+        ids = (self._part("message_id"), self._part("correlation_id"), self._part("type"))
+        return message_key.digest(ids, self._part("timestamp"), body, _in_key(self._headers))
 
     def replayed(self, *, run: str, user: str | None) -> bytes:
-        """Return the properties as *run* sends them for *user* (`replays`); raises `ValueError`."""
+        """Return the properties as *run* sends them for *user* (`replay_header`); raises
+        `ValueError`."""
         try:
             parts = {**self._parts, "headers": _replayed(self._headers, run)}
         except field_tables.BROKEN:
@@ -51,7 +50,7 @@ class OpenedMessage:
         return self._joined(parts, user)
 
     def restored(self, *, user: str | None) -> bytes:
-        """Return the properties as they are put back into the queue they come from."""
+        """Return the properties for putting the message back into the queue that it came from."""
         parts = dict(self._parts)
         if self._headers:
             try:
@@ -77,13 +76,10 @@ class OpenedMessage:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _died(part: bytes) -> bytes:
+def _in_key(part: bytes) -> bytes:
     """Return the bytes by which these headers count in a key."""
     headers = properties.decoded("headers", part)
-    died = x_death.parse(headers)
-    return message_key.died(
-        died, headers.get(failure_headers.FAILED_AT), headers.get(replay_header.HEADER)
-    )
+    return message_key.of_headers(headers, x_death.parse(headers))
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

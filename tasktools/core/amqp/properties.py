@@ -1,7 +1,7 @@
 """Message properties as AMQP 0-9-1 encodes them: decoded, encoded, and edited in the bytes.
 
-A message that is passed on must not change on the way, so an edit cuts out of the bytes and
-puts into them; everything else stays as it came.
+A message that is passed on must not change on the way, so an edit removes and inserts bytes; all
+other bytes stay as they came.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def decode(raw: bytes) -> Properties:
     except (ValueError, IndexError):
         return Properties()
     parts.pop("cluster_id", None)
-    return Properties(**{name: decoded(name, part) for name, part in parts.items()})
+    return Properties(**{name: _DECODERS.get(name, _text)(part) for name, part in parts.items()})
 
 
 def decoded(name: str, part: bytes) -> Any:
-    """Return the property called *name* that these bytes say."""
+    """Return the decoded value of the property *name* in the bytes *part*."""
     return _DECODERS.get(name, _text)(part)
 
 
 def encode(properties: Properties) -> bytes:
-    """Return *properties* as bytes. Raises `ValueError` for what AMQP cannot say."""
+    """Return *properties* as bytes. Raises `ValueError` for a value that AMQP has no type for."""
     parts = {}
     for name in _NAMES[:-1]:
         value = getattr(properties, name)
@@ -74,8 +74,8 @@ def edited(
     drop: Collection[str] = (),
     expiration: str | None = None,
 ) -> bytes:
-    """Return *raw* with the headers for which *without* says so taken out, those of *added* put
-    in, and the properties named in *drop* gone.
+    """Return *raw* without the headers for which *without* is true, with the headers in *added*,
+    and without the properties named in *drop*.
 
     *added* replaces headers of the same name. *expiration* is set when it is given. Raises
     `ValueError` for bytes that are no properties.
@@ -96,7 +96,7 @@ def edited(
 def edited_headers(
     part: bytes, without: Callable[[str], bool], added: Mapping[str, object]
 ) -> bytes:
-    """Return the part of the headers as `edited` has it. Raises one of `tables.BROKEN`."""
+    """Return the part of the headers as `edited` has it. Raises one of `field_tables.BROKEN`."""
     remaining = [
         entry
         for name, entry in field_tables.entries(part[4:])

@@ -1,9 +1,9 @@
 """The changes that a replay makes to a message, and the header that records them.
 
-Body and properties stay byte for byte, except for exactly this: the broker's headers about
-deaths and deliveries, and `CC` and `BCC` (which would make copies), are taken out; a `user_id`
-that is not ours is dropped, since the broker refuses it; `expiration` is dropped, which of a dead
-letter says how long it is kept, and would end the task that is sent again; and the header
+Body and properties stay byte for byte, except for exactly this: the broker's headers about deaths
+and deliveries, and `CC` and `BCC` (which would make copies), are taken out; a `user_id` other than
+ours is dropped, since the broker refuses it; `expiration` is dropped: in a dead letter it is the
+time for which that is kept, and it would expire the task that is sent again; and the header
 `x-tasktools-replay` tells how often the message was replayed, by which run, and how it died at
 first. It is JSON in a string, since RabbitMQ 4 ignores an `x-death` that a client sends, and
 streams drop tables.
@@ -29,7 +29,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]  # what a column of counts
 
 
 class Story(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The content of the header. *first_death* is that before the first replay."""
+    """The content of the header. *first_death* is the death before the first replay."""
 
     count: _Count = 0
     run: str | None = None
@@ -48,7 +48,7 @@ def story(headers: Mapping[str, Any]) -> Story:
 
 
 def next_story(headers: Mapping[str, Any], run: str) -> str:
-    """Return the header's new value once *run* has sent a message with these *headers*."""
+    """Return the value of the replay header for a message with these *headers* that *run* sends."""
     earlier = story(headers)
     after_replay = Story(
         count=earlier.count + 1,
@@ -59,8 +59,8 @@ def next_story(headers: Mapping[str, Any], run: str) -> str:
 
 
 def is_not_restored(header: str) -> bool:
-    """Whether *header* is not put back with a message that comes out of an archive: a counter
-    that the broker added when it delivered it, or a reason to put copies of it elsewhere."""
+    """Whether *header* is left out when a message is restored from an archive: a delivery counter
+    of the broker, or a header that would make copies (CC, BCC)."""
     return header in _OF_DELIVERY or header in COPIES
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tasktools.core import untrusted
-from tasktools.core.layout import OWN_QUEUES
+from tasktools.core.layout import DELAYS
 from tasktools.core.models import Death
 
 # Of many messages that died together `x-death` is one object (`tables.decode`). An object is kept
@@ -21,7 +21,7 @@ def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
     """Return the deaths in the `x-death` header, newest first.
 
     An entry's `time` is the first death of its queue and reason; RabbitMQ does not refresh it
-    when the count grows. Entries that are none, and hops through our own queues, are left out.
+    when the count grows. Entries that are none, and hops through our delay queues, are left out.
     """
     entries = headers.get("x-death")
     if not isinstance(entries, list):
@@ -33,7 +33,7 @@ def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
         death
         for entry in entries
         if (death := _death(untrusted.mapping(entry))) is not None
-        and not death.queue.startswith(OWN_QUEUES)  # a hop through our delay queue is no death
+        and not death.queue.startswith(DELAYS)  # a hop through our delay queue is no death
     )
     if len(_parsed) >= _MAX_PARSED_HEADERS:
         _parsed.clear()
@@ -42,7 +42,7 @@ def parse(headers: Mapping[str, Any]) -> tuple[Death, ...]:
 
 
 def without_hops(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *headers* without what a hop through a delay queue added.
+    """Return *headers* without the entries that delay queues added.
 
     Deaths of another kind stay, all of them.
     """
@@ -59,7 +59,7 @@ def is_of_broker(name: str) -> bool:
 
 def _is_hop(entry: object) -> bool:
     queue = untrusted.text(untrusted.mapping(entry).get("queue"))
-    return queue is not None and queue.startswith(OWN_QUEUES)
+    return queue is not None and queue.startswith(DELAYS)
 
 
 def _death(entry: Mapping[str, Any]) -> Death | None:
@@ -79,7 +79,7 @@ def _death(entry: Mapping[str, Any]) -> Death | None:
 
 
 def ttl_of(expiration: str | None) -> float | None:
-    """Return the seconds that an `expiration` says, which is milliseconds in a text."""
+    """Return the seconds of an `expiration`, a text with milliseconds."""
     if expiration is None or not (expiration.isascii() and expiration.isdecimal()):
         return None
     return int(expiration[:_MAX_EXPIRATION_DIGITS]) / 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasktools.core.escaping import all_are_plain, as_shown, is_disguised
 from tasktools.core.frames.schema import DTYPES, Schema
-from tasktools.core.lazy import np, pd
+from tasktools.core.lazy_imports import np, pd
 
 
 def frame_from(schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def frame_of_columns(schema: Schema, columns: Sequence[Sequence[Any]]) -> pd.Dat
 
 
 def framed(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Return *columns*, which have the types of *schema*, as a frame that is shown as such."""
+    """Return *columns*, whose values have the types of *schema*, as a frame with its display."""
     from tasktools.core.frames.frame import Frame  # a class of pandas'
 
     frame = Frame(columns)
@@ -43,7 +43,9 @@ def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
         values = [None if v is None else np.timedelta64(round(v * 1e6), "us") for v in values]
     elif dtype == DTYPES["object"] and not all_are_plain(values):
         values = [as_shown(value) for value in values]
-    elif dtype == DTYPES["name"] and is_disguised("".join(v for v in values if isinstance(v, str))):
+    elif dtype == DTYPES["name"] and is_disguised(
+        "".join(v for v in {*values} if isinstance(v, str))  # names repeat
+    ):
         values = [as_shown(value) for value in values]
         dtype = pd.StringDtype("python")  # the other storage would keep plain strings only
     series: pd.Series[Any] = pd.Series(values, dtype=dtype)

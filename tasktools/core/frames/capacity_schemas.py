@@ -1,6 +1,6 @@
-"""The schemas of frames about capacity: what tasks come and take, when queues are empty, and how
-many workers it takes. Sources: *messages* (copies of what was published), *samples* (the cluster as
-it looked, every few seconds), *events* (the workers' own), *ledger* (earlier forecasts),
+"""The schemas of frames about capacity: arrivals and service times of tasks, when queues are empty,
+and how many workers are needed. Sources: *messages* (copies of what was published), *samples* (the
+state of the cluster, every few seconds), *events* (the workers' own), *ledger* (earlier forecasts),
 *simulation* (of these).
 """
 
@@ -206,8 +206,8 @@ CURVES: Final = Schema(
         Column("topic", "name", "name of the topic", "-"),
         Column("slots", "count", "slots of all workers that consume it", "-"),
         Column("late", "share", "share of tasks that wait longer, 0 to 1", "simulation"),
-        Column("late_low", "ratio", "lower limit of its 90 % interval", "simulation"),
-        Column("late_high", "ratio", "upper limit of its 90 % interval", "simulation"),
+        Column("late_low", "share", "lower limit of its 90 % interval", "simulation"),
+        Column("late_high", "share", "upper limit of its 90 % interval", "simulation"),
         Column("wait", "span", "the quantile of the wait; missing: it has no end", "simulation"),
         Column("utilisation", "share", "mean share of the slots that is busy; 1: overload", "-"),
     ),

@@ -1,4 +1,4 @@
-"""The caption of a frame: what it is, how old and how certain, and what an operator should know."""
+"""The caption of a frame: its name, age and sources, and notes for the operator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _HARMLESS: Final = "harmless"
 
 
 class Caption(NamedTuple):
-    """The name of a frame, what a row of it is, facts about it, and notes; all harmless."""
+    """The name of a frame, what a row of it is, facts about it, and notes; invisible characters are
+    escaped in all of them."""
 
     title: str
     row: str
@@ -29,7 +30,8 @@ class Caption(NamedTuple):
 def caption_of(
     attrs: Mapping[Any, Any], schema: Schema | None, rows: int, *, derived: bool
 ) -> Caption:
-    """Return the caption of *rows* of *schema*, or of what is *derived* from them; of *attrs*."""
+    """Return the caption of *rows* of *schema*, or of a frame *derived* from them; notes are in
+    *attrs*."""
     facts = [counted(rows, "row"), *_readable(_facts(attrs))]
     title = "frame" if schema is None else schema.name.replace("_", " ")
     return Caption(
@@ -43,12 +45,12 @@ def caption_of(
 
 
 def remarks(attrs: Mapping[Any, Any]) -> list[str]:
-    """Return the notes in *attrs*, and what looks that were not harmless have cost."""
+    """Return the notes in *attrs*, and the side effects of looks that were not harmless."""
     return [harmless(note) for note in (*notes_in(attrs), *_readable(_costs(attrs)))]
 
 
 def notes_in(attrs: Mapping[Any, Any]) -> list[str]:
-    """Return the notes in *attrs*; somebody may have put a text there in place of a list.
+    """Return the notes in *attrs*; a user may have stored a text in place of the list.
 
     >>> notes_in({"notes": "checked"}), notes_in({"notes": None})
     (['checked'], [])
@@ -69,7 +71,7 @@ def _costs(attrs: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _readable(remarks: Iterator[str]) -> list[str]:
-    """Return *remarks* up to one that cannot be made: attrs are whatever somebody has set."""
+    """Return *remarks* up to the first that fails: a user can store anything in attrs."""
     made = []
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         for remark in remarks:

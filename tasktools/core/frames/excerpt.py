@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from tasktools.core.escaping import exact, harmless
+from tasktools.core.frames.cell_text import words
 from tasktools.core.frames.export import is_missing, plain
 from tasktools.core.frames.schema import DTYPES, Alarm, Kind, Schema, Severity
-from tasktools.core.frames.words import words
 
 _MAX_CELL_CHARS: Final = 300
 _MAX_OBJECT_CHARS: Final = 120
@@ -25,7 +25,7 @@ _FLEXIBLE_CHARS: Final = 24
 NAME_CHARS: Final = 40
 """Characters that a name has in one line; longer ones are folded."""
 _LEAST_CHARS: Final = 12
-"""Characters that it does with where there is no more room."""
+"""The least number of characters of a cell that may be folded."""
 _ID_CHARS: Final = 8
 _ID: Final = re.compile(
     r"([0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f-]{27})(#\d+)?", re.ASCII | re.IGNORECASE
@@ -41,7 +41,7 @@ _SEVERITIES: Final[tuple[Severity | None, ...]] = (None, "warning", "critical")
 _MISSING: Final = "-"
 
 Levels = np.ndarray[Any, np.dtype[np.int8]]
-"""Of each row 0, or 1 for a warning, or 2 for what is critical."""
+"""The level of each row: 0, 1 for a warning, 2 for critical."""
 
 
 class Cell(NamedTuple):
@@ -69,7 +69,7 @@ class Strip:
 
     @property
     def is_blank(self) -> bool:
-        """Whether none of its values is known."""
+        """Whether no value of the column is known."""
         return all(cell.text == _MISSING for cell in self.cells)
 
     @property
@@ -81,13 +81,13 @@ class Strip:
 
     @property
     def heading(self) -> list[str]:
-        """The parts of its name, after each of which it may be folded."""
+        """The parts of the column's name, after each of which it may be folded."""
         *parts, last = self.name.split("_")
         return [*(f"{part}_" for part in parts), last]
 
     @property
     def longest(self) -> int:
-        """The characters of its longest value."""
+        """The characters of the column's longest value."""
         return max((len(cell.text) for cell in self.cells), default=0)
 
 
@@ -110,7 +110,7 @@ class Excerpt:
     def parted(self, room: int, gap: int) -> tuple[tuple[Strip, ...], tuple[Strip, ...]]:
         """Return the strips that have room in *room* characters, *gap* between them, and others.
 
-        The last of the first ones may have less room than it wants."""
+        The last strip that is shown may get less room than it needs."""
         shown: list[Strip] = []
         others: list[Strip] = []
         for strip in self.strips:
@@ -124,7 +124,7 @@ class Excerpt:
 
 
 def excerpt_of(frame: pd.DataFrame, schema: Schema | None, room: int, gap: int) -> Excerpt:
-    """Return the excerpt of *frame*, whose columns are as in *schema* where it has those.
+    """Return the excerpt of *frame*; columns of *schema* are shown as it says.
 
     The order of columns is changed only where they have no *room* (see `Excerpt.parted`).
     """
@@ -149,8 +149,8 @@ def excerpt_of(frame: pd.DataFrame, schema: Schema | None, room: int, gap: int) 
 
 
 def _in_order(excerpt: Excerpt, schema: Schema | None, alarming: Sequence[str]) -> Excerpt:
-    """Return *excerpt* with the columns in the order of importance, unless somebody chose one:
-    what a row is called, what is alarming, then the main columns."""
+    """Return *excerpt* with its columns in order of importance, unless the user chose an order:
+    identifying columns, alarming ones, main ones."""
     names = [strip.name for strip in excerpt.strips]
     if schema is None or names != [name for name in schema.names if name in names]:
         return excerpt
@@ -165,7 +165,7 @@ def _in_order(excerpt: Excerpt, schema: Schema | None, alarming: Sequence[str]) 
 
 
 def _kind(name: object, dtype: Any, schema: Schema | None) -> Kind:
-    """Return the kind of a column: that of the schema, unless it holds something else by now."""
+    """Return the kind of a column: that of the schema, unless its values have another type."""
     kinds = {column.name: column.kind for column in schema.columns} if schema else {}
     kind = kinds.get(str(name))
     return kind if kind is not None and str(dtype) == DTYPES[kind] else _kind_of(dtype)
@@ -190,7 +190,8 @@ def _kind_of(dtype: Any) -> Kind:
 
 
 def _can_tell(alarm: Alarm, kinds: dict[str, Kind], schema: Schema) -> bool:
-    """Whether the columns of *alarm* are there, and hold what they held, or sums or means of it."""
+    """Whether the columns of *alarm* exist, with their original values, or sums or means of
+    them."""
     meant = {column.name: column.kind for column in schema.columns}
     return all(
         kinds.get(name) in (meant[name], *(("count", "ratio") if meant[name] in _COUNTED else ()))
@@ -214,7 +215,7 @@ def _levels(
 
 
 def _hits(frame: pd.DataFrame, kinds: dict[str, Kind], alarm: Alarm) -> np.ndarray[Any, Any]:
-    """Return for each row whether *alarm* is true of it; of what is not known it never is."""
+    """Return for each row whether *alarm* is true of it; an unknown value never is."""
     values = frame[alarm.column]
     if alarm.among:
         hits = values.isin(alarm.among).to_numpy(dtype=bool)
@@ -231,7 +232,7 @@ def _above_0(values: pd.Series[Any]) -> np.ndarray[Any, Any]:
 
 
 def _places(frame: pd.DataFrame, levels: Levels, *, ordered: bool) -> np.ndarray[Any, Any]:
-    """Return the places of the rows to show, as many as the options of pandas say."""
+    """Return the positions of the rows to show, as many as pandas' options say."""
     ordered = ordered or not frame.index.is_monotonic_increasing  # somebody has sorted them
     most, fewest = (pd.get_option(f"display.{name}_rows") for name in ("max", "min"))
     count = len(frame)
@@ -301,7 +302,7 @@ def _cell(value: Any, kind: Kind, day: str) -> Cell:
 
 
 def _exactly(value: Any, kind: Kind) -> str:
-    """Return the exact value of what is written shorter; "" of what is exact."""
+    """Return the exact value, for a kind that is shown rounded; "" for others."""
     match kind:
         case "bytes":
             return f"{int(value):,} bytes"
@@ -321,7 +322,7 @@ def _day(values: Sequence[Any]) -> str:
 
 
 def _ids(values: Sequence[Any]) -> Iterator[Cell]:
-    """Yield ids; of several those that nobody reads are as short as they differ, as in git."""
+    """Yield ids; random ids are shortened, as git does, to the length at which they differ."""
     texts = [None if is_missing(value) else exact(str(plain(value))) for value in values]
     matches = [None if text is None else _ID.fullmatch(text) for text in texts]
     whole = {match[1] for match in matches if match}

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from tasktools.core.escaping import exact, harmless
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")  # noqa: RUF001
 _NUMBER: Final = re.compile(r"[+-]?\d++(?:\.\d++)?(?:[eE][+-]?\d++)?", re.ASCII)
 
 
 def records(frame: pd.DataFrame | Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of *frame* as they are."""
+    """Yield the rows of *frame* as dicts, with their values unchanged."""
     if isinstance(frame, Table):
         yield from frame.records()
         return
@@ -31,12 +31,12 @@ def records(frame: pd.DataFrame | Table) -> Iterator[dict[str, Any]]:
 
 
 def rows(frame: pd.DataFrame | Table) -> list[dict[str, Any]]:
-    """Return the rows of *frame* as JSON has them."""
+    """Return the rows of *frame* as JSON values."""
     return [{name: plain(value) for name, value in row.items()} for row in records(frame)]
 
 
 def csv(frame: pd.DataFrame | Table) -> str:
-    """Return *frame* as CSV with a heading: what is missing is empty, what has parts is JSON.
+    """Return *frame* as CSV with a heading: a missing value is empty, lists and dicts are JSON.
 
     A text that a spreadsheet would take for a formula has a quote before it, which makes it a text
     there.
@@ -71,7 +71,7 @@ def _cell(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one a type
-    """Return *value* as JSON has it."""
+    """Return *value* as a JSON value."""
     match value:
         case str() | bool() | int() | None:
             return value

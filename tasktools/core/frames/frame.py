@@ -8,19 +8,19 @@ from typing import Any, ClassVar, Self
 
 from tasktools.core.frames import html_table, text_table
 from tasktools.core.frames.caption import Caption, caption_of, notes_in
+from tasktools.core.frames.cell_text import as_json
 from tasktools.core.frames.excerpt import excerpt_of
 from tasktools.core.frames.export import is_missing, plain
 from tasktools.core.frames.schema import Schema
-from tasktools.core.frames.words import as_json
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 
 
 class Frame(pd.DataFrame):
     """A `DataFrame` with a display for people; in everything else it is pandas'.
 
-    It shows what it is, where it comes from, and ``attrs["notes"]``; times, spans and sizes in
-    words; what is alarming first, and marked. Rows, columns and copies of it are shown alike; their
-    values, their order and what is written to files are those of any `DataFrame`.
+    The display shows the frame's name, its sources, and ``attrs["notes"]``; times, spans and sizes
+    in words; alarming values first, and marked. Rows, columns and copies of a frame are shown
+    alike; values, order and files are those of any `DataFrame`.
     """
 
     _metadata: ClassVar[list[str]] = ["_schema"]
@@ -58,7 +58,7 @@ class Frame(pd.DataFrame):
         return self
 
     def _nothing(self) -> str:
-        """Return what is said where there are no rows."""
+        """Return the text for a frame without rows."""
         return "no rows"
 
     def _is_shown(self) -> bool:
@@ -82,9 +82,10 @@ class Frame(pd.DataFrame):
         return self._for_arrow().to_parquet(*args, **kwargs)
 
     def _for_arrow(self) -> pd.DataFrame:
-        """Return it with values that Arrow has types for: objects as JSON, attrs of plain values.
+        """Return this frame with values that Arrow has types for: objects as JSON, attrs of plain
+        values.
 
-        Arguments are of any type, another one in each row, and some are masked.
+        Arguments may have another type in each row, and some are masked.
         """
         frame = pd.DataFrame(self)
         kinds = {} if self._schema is None else {c.name: c.kind for c in self._schema.columns}
@@ -97,7 +98,7 @@ class Frame(pd.DataFrame):
 
 
 def _common(attrs: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """Return those of *attrs* that are equal in all, and all notes: what is known of the whole."""
+    """Return the *attrs* that are equal in all frames, and the notes of all."""
     first, *others = attrs or [{}]
     common = {
         key: value for key, value in first.items() if all(o.get(key) == value for o in others)

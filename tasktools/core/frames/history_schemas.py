@@ -1,4 +1,4 @@
-"""The schemas of frames over time. Sources: *samples* (the cluster as it looked, every few
+"""The schemas of frames over time. Sources: *samples* (the state of the cluster, every few
 seconds), *events* (the workers' own), *messages* (copies of what was published, where kept: in a
 recording, or in a tap).
 
@@ -130,7 +130,7 @@ TASK_EVENTS: Final = Schema(
             "event",
             "name",
             "`started`, `succeeded`, `failed`; `lost`: its worker is gone, or does not run it any "
-            "more, and nobody said how it ended; `seen`: it was running, its start was not heard",
+            "more, and no event has its end; `seen`: it was running, its start was not received",
             "events",
         ),
         Column("task_id", "id", "identity of the task", "events"),
@@ -198,11 +198,16 @@ TASKS: Final = Schema(
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
         Column("started_at", "time", "arrival of the event, by our clock", "events"),
         Column("ended_at", "time", "arrival of the event, by our clock", "events"),
-        Column("error_type", "name", "class of the error; missing: nobody said", "events"),
-        Column("error", "text", "text of the error; missing: nobody said", "events"),
+        Column("error_type", "name", "class of the error; missing: not reported", "events"),
+        Column("error", "text", "text of the error; missing: not reported", "events"),
         Column("fingerprint", "text", "the error without what varies; what to group by", "events"),
-        Column("args", "object", "positional arguments", "messages"),
-        Column("kwargs", "object", "keyword arguments", "messages"),
+        Column(
+            "args",
+            "object",
+            "positional arguments; a text is a worker's own, a `repr` that may be cut",
+            "messages, events",
+        ),
+        Column("kwargs", "object", "keyword arguments; likewise", "messages, events"),
         Column("size", "bytes", "bytes of its message's body", "messages"),
     ),
     alarms=(
@@ -239,28 +244,36 @@ FAILURES: Final = Schema(
         Column("failed_at", "time", "arrival of the event, by our clock", "events"),
         Column("duration", "span", "how long it took", "events"),
         Column("recovered", "flag", "whether a later try of it succeeded", "events"),
-        Column("error_type", "name", "class of the error; missing: nobody said", "events"),
-        Column("error", "text", "text of the error; missing: nobody said", "events"),
+        Column("error_type", "name", "class of the error; missing: not reported", "events"),
+        Column("error", "text", "text of the error; missing: not reported", "events"),
         Column(
             "error_kind",
             "text",
-            "type of the error, and where in the task's own code it was raised, if its text says: "
-            "coarser than the fingerprint",
+            "type of the error, and where in the task's own code it was raised, if its text or its "
+            "traceback says: coarser than the fingerprint",
             "events",
         ),
         Column("fingerprint", "text", "the error without what varies; what to group by", "events"),
         Column("fingerprint_why", "text", "what both of them are made of", "events"),
+        Column("traceback", "text", "the whole traceback; missing: not reported", "events"),
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
         Column("attempts", "count", "earlier attempts, as the message says", "messages"),
-        Column("args", "object", "positional arguments", "messages"),
-        Column("kwargs", "object", "keyword arguments", "messages"),
+        Column(
+            "args",
+            "object",
+            "positional arguments; a text is a worker's own, a `repr` that may be cut",
+            "messages, events",
+        ),
+        Column("kwargs", "object", "keyword arguments; likewise", "messages, events"),
         Column("headers", "object", "the task's headers", "messages"),
         Column("size", "bytes", "bytes of its body", "messages"),
+        Column("dialect", "name", "the kind of worker that it is written for", "messages"),
         Column("problem", "text", "why its body is no task, else missing", "messages"),
         Column(
             "unreadable",
             "text",
-            "why a worker of fastpluggy would take it again for ever; missing: it can read it",
+            "why workers of its queue cannot read it: those of fastpluggy would take it again for "
+            "ever; missing: they can",
             "messages",
         ),
     ),
@@ -294,11 +307,13 @@ PUBLISHED_MESSAGES: Final = Schema(
         Column("kwargs", "object", "keyword arguments", "messages"),
         Column("headers", "object", "the task's headers", "messages"),
         Column("size", "bytes", "bytes of its body", "messages"),
+        Column("dialect", "name", "the kind of worker that it is written for", "messages"),
         Column("problem", "text", "why its body is no task, else missing", "messages"),
         Column(
             "unreadable",
             "text",
-            "why a worker of fastpluggy would take it again for ever; missing: it can read it",
+            "why workers of its queue cannot read it: those of fastpluggy would take it again for "
+            "ever; missing: they can",
             "messages",
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib import resources
@@ -18,11 +19,13 @@ from tasktools.core.plurals import counted
 ROOM: Final = 140
 """Characters of a line: as many as a notebook of 1280 px has beside its list of files."""
 GAP: Final = 2
+_FOLD: Final = re.compile(r"(?<=[.(])(?=['\"A-Za-z_])")
+"""The places at which a call or a dotted name is folded, rather than within a word."""
 _MARKS: Final = {"critical": "✖", "warning": "▲"}
 
 
 def html(caption: Caption, excerpt: Excerpt, *, nothing: str) -> str:
-    """Return the frame as HTML without scripts; *nothing* is said if it has no rows.
+    """Return the frame as HTML without scripts; *nothing* is the text for a frame without rows.
 
     Columns for which there is no room are folded: a click shows them in tables of their own.
     """
@@ -119,7 +122,8 @@ def _cell(kind: Kind, cell: Cell) -> str:
     classes += [cell.severity] if cell.severity else []
     title = f' title="{escape(cell.title)}"' if cell.title else ""
     align = ' align="right"' if kind in NUMBERS else ""
-    text = f"<b>{escape(cell.text)}</b>" if cell.severity else escape(cell.text)
+    text = "<wbr>".join(map(escape, _FOLD.split(cell.text) if "long" in classes else [cell.text]))
+    text = f"<b>{text}</b>" if cell.severity else text
     return f"<td{_class(*classes)}{align}{title}>{text}</td>"
 
 

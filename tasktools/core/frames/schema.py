@@ -55,7 +55,7 @@ DTYPES: Final[MappingProxyType[Kind, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its kind, what it means, with its unit, and where it comes from."""
+    """One column: its kind, its meaning with its unit, and its source."""
 
     name: str
     kind: Kind
@@ -65,7 +65,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Values of *column*, *among* some, that somebody should look at, and how bad they are.
+    """An alarm for rows in which *column* has one of the values *among*, and its severity.
 
     Without *among* it is any that is neither missing, 0 nor False. With *along* they are alarming
     only where that column is above 0.
@@ -81,8 +81,9 @@ class Alarm:
 class Schema:
     """A frame's name, what one row is, and its columns in order; and how they are shown.
 
-    *main* are the columns that a table without room for all of them shows, in its order; empty:
-    the first ones. Rows with *alarms* come first, unless the rows are *ordered*, as by time.
+    *main* are the columns to show, in this order, in a table without room for all columns; if
+    empty, the first columns are shown. Rows with *alarms* come first, unless the rows are
+    *ordered*, as by time.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The schemas of frames; an empty frame has the same.
+"""The schemas of frames; an empty frame has the columns and types of its schema, too.
 
 Times are UTC, spans are timedeltas, counts may be missing; what a source cannot tell is
 missing, never 0 or False. `sources` of a column: *events* (the workers' own), *broker* (AMQP),
@@ -22,22 +22,27 @@ WORKERS: Final = Schema(
         Column(
             "state",
             "name",
-            "`alive`: heard within 10 s; `late`: silent for 10 to 30 s; `gone`: longer; "
+            "`alive`: an event within 10 s; `late`: silent for 10 to 30 s; `gone`: longer; "
             "`stopped`: said goodbye. The last two are shown for an hour",
             "events",
         ),
-        Column("uncertain", "flag", "known only from what another node said of it", "events"),
+        Column("uncertain", "flag", "known only from another node's report", "events"),
         Column(
             "tasktools",
             "flag",
             "whether it is a worker of tasktools, which obeys commands; False: a peer",
             "events",
         ),
-        Column("draining", "flag", "takes no new tasks; missing: peers do not tell", "events"),
+        Column("draining", "flag", "takes no new tasks; missing: peers do not report it", "events"),
         Column("running", "count", "tasks it is executing; 0 when gone or stopped", "events"),
         Column("capacity", "count", "tasks it can execute at once", "events"),
         Column("utilisation", "share", "running / capacity, 0 to 1", "events"),
-        Column("topics", "names", "list of topics it consumes, as it says", "events"),
+        Column(
+            "topics",
+            "names",
+            "list of topics it consumes, as it reports; missing: not reported yet",
+            "events",
+        ),
         Column("started_at", "time", "start of the process, by the worker's clock", "events"),
         Column("last_seen", "time", "arrival of its last own event, by our clock", "events"),
         Column("silence", "span", "time since then", "events"),
@@ -94,11 +99,24 @@ TOPICS: Final = Schema(
             "broker, management",
         ),
         Column("exists", "flag", "whether the queue exists", "broker"),
+        Column(
+            "dead_queue",
+            "name",
+            "the queue in which its dead letters lie; missing: none, or not known",
+            "broker, management",
+        ),
+        Column(
+            "dialect",
+            "name",
+            "the kind of worker that it is for: `fastpluggy`, `taskworker` (the document), "
+            "`celery`, `dramatiq`, `plain` (any other program)",
+            "broker, management",
+        ),
     ),
     main=(
         *("topic", "queued", "unacked", "running", "dead_letter", "consumers", "subscribers"),
         *("publish_rate", "ack_rate", "concurrency_limit", "succeeded", "failed", "queue_type"),
-        *("dead_lettering", "exists"),
+        *("dead_lettering", "exists", "dialect"),
     ),
     alarms=(
         Alarm("exists", "critical", (False,)),
@@ -140,20 +158,34 @@ SETTINGS: Final = Schema(
 
 ACTIVE_TASKS: Final = Schema(
     "active_tasks",
-    "one running or queued task",
+    "one task that runs or waits",
     (
         Column("key", "id", "names a queued message as it lies in its queue", "look"),
         Column("task_id", "id", "identity of the task", "events, look"),
         Column("task_name", "name", "name of the task", "events, look"),
         Column("topic", "name", "topic it belongs to", "events, look"),
-        Column("state", "name", "`running` or `queued`", "events, look"),
-        Column("worker_id", "id", "worker that is executing it", "events"),
+        Column(
+            "state",
+            "name",
+            "`running`; `prefetched`: its worker has it in hand and has not begun it; `scheduled`: "
+            "its worker waits for its `eta`; `queued`: its message waits in the queue. Which tasks "
+            "are prefetched, only workers of Celery tell",
+            "events, look",
+        ),
+        Column("worker_id", "id", "worker that is executing it, or has prefetched it", "events"),
         Column("attempts", "count", "earlier attempts; 0 at first", "look"),
         Column("published_at", "time", "publication, by the publisher's clock", "look"),
         Column("started_at", "time", "arrival of its start event, by our clock", "events"),
+        Column("eta", "time", "when its worker may begin it, by the publisher's clock", "events"),
         Column("age", "span", "running: since started_at; queued: since published_at", "-"),
-        Column("args", "object", "positional arguments; of a running task if seen before", "look"),
-        Column("kwargs", "object", "keyword arguments; of a running task if seen before", "look"),
+        Column(
+            "args",
+            "object",
+            "positional arguments; of a running task if its message was seen before or its worker "
+            "was asked; a text is Celery's own, a `repr` that may be cut",
+            "look, events",
+        ),
+        Column("kwargs", "object", "keyword arguments; likewise", "look, events"),
         Column("headers", "object", "the task's headers; of a running task if seen before", "look"),
         Column("problem", "text", "why a queued message is no task, else missing", "look"),
     ),
@@ -230,15 +262,15 @@ FOLLOWED: Final = Schema(
         Column(
             "state",
             "name",
-            "`queued`: published, and no worker was heard to begin it; `running`; `succeeded`; "
-            "`failed` (it may be tried again); `unknown`: nothing was heard of it, its worker is "
+            "`queued`: published, and no worker has reported its begin; `running`; `succeeded`; "
+            "`failed` (it may be tried again); `unknown`: no event of it arrived, its worker is "
             "gone, or its time to live is over",
             "events",
         ),
         Column("worker_id", "id", "worker that is executing it, or did last", "events"),
         Column("started_at", "time", "arrival of its last start event, by our clock", "events"),
         Column("duration", "span", "of its last try, once that has ended", "events"),
-        Column("tries", "count", "how often it was heard to begin", "events"),
+        Column("tries", "count", "how often workers reported its begin", "events"),
         Column("error_type", "name", "of its last failure; missing once it succeeded", "events"),
         Column("error", "text", "of its last failure; missing once it succeeded", "events"),
     ),
@@ -257,12 +289,14 @@ AFTERMATH: Final = Schema(
         Column(
             "state",
             "name",
-            "`queued`: no worker was heard to begin it; `running`; `succeeded`; `failed` again "
+            "`queued`: no worker has reported its begin; `running`; `succeeded`; `failed` again "
             "(it may be tried once more); `died` again: it lies among the dead letters; "
-            "`unknown`: nothing more was heard of it",
+            "`unknown`: no later event of it arrived, or its workers send no events",
             "events, look",
         ),
-        Column("cause", "text", "fingerprint of its last failure; missing: none told", "events"),
+        Column(
+            "cause", "text", "fingerprint of its last failure; missing: none reported", "events"
+        ),
         Column("worker_id", "id", "worker that is executing it, or did last", "events"),
         Column("duration", "span", "of its last try, once that has ended", "events"),
     ),
@@ -301,8 +335,8 @@ DEAD_LETTERS: Final = Schema(
         Column("published_at", "time", "publication, by the publisher's clock", "look"),
         Column("attempts", "count", "earlier attempts; 0 at first", "look"),
         Column("replays", "count", "how often tasktools replayed it; 0: never", "look"),
-        Column("error_type", "name", "class of the error; missing: nobody said", "look, events"),
-        Column("error", "text", "text of the error; missing: nobody said", "look, events"),
+        Column("error_type", "name", "class of the error; missing: not reported", "look, events"),
+        Column("error", "text", "text of the error; missing: not reported", "look, events"),
         Column(
             "error_kind",
             "text",
@@ -316,11 +350,19 @@ DEAD_LETTERS: Final = Schema(
         Column("kwargs", "object", "keyword arguments", "look"),
         Column("headers", "object", "the task's headers", "look"),
         Column("size", "bytes", "bytes of its body", "look"),
+        Column(
+            "dialect",
+            "name",
+            "the kind of worker that it is written for: `fastpluggy`, `taskworker` (the "
+            "document), `celery`, `dramatiq`, `plain` (any other program); missing: none",
+            "look",
+        ),
         Column("problem", "text", "why its body is no task, else missing", "look"),
         Column(
             "unreadable",
             "text",
-            "why a worker of fastpluggy would take it again for ever; missing: it can read it",
+            "why workers of its queue cannot read it: those of fastpluggy would take it again for "
+            "ever; missing: they can",
             "look",
         ),
         Column(
@@ -468,7 +510,9 @@ RUNS: Final = Schema(
     (
         Column("run", "count", "its number in this ledger", "-"),
         Column("started_at", "time", "when it was begun, by our clock", "-"),
-        Column("ended_at", "time", "when it ended; missing: it goes on, or its process died", "-"),
+        Column(
+            "ended_at", "time", "when it ended; missing: it still runs, or its process died", "-"
+        ),
         Column("ended", "name", "`finished`, `cancelled`, `stopped` (a ramp) or `failed`", "-"),
         Column("who", "name", "user, host and process", "-"),
         Column("reason", "text", "why, in the operator's words", "-"),

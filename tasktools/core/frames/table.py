@@ -1,4 +1,4 @@
-"""Tables: the rows of a frame before they become one, for whoever does without pandas."""
+"""Tables: the rows of a frame as Python lists, for code that does not import pandas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Table:
     """Columns of values in the order of *schema*, and the *attrs* that travel with them.
 
-    What is missing is `None`. Spans are given in seconds, and are taken out as `timedelta`.
+    A missing value is `None`. Spans are stored in seconds, and returned as `timedelta`.
 
     >>> from tasktools.core.frames.schemas import LOCKS
     >>> table = Table.of_rows(LOCKS, [("nightly", "task-1", "worker-1", None, 1.5, False)])
@@ -33,13 +33,13 @@ class Table:
 
     @classmethod
     def of_rows(cls, schema: Schema, rows: Sequence[Sequence[Any]], **attrs: Any) -> Self:
-        """Return *rows*, whose values are in the order of *schema*, as a table."""
+        """Return *rows*, with values in the order of the columns of *schema*, as a table."""
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema.columns)
         return cls(schema, columns, **attrs)
 
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, schema: Schema) -> Self:
-        """Return *frame* as a table of *schema*, whose columns it has."""
+        """Return *frame*, which has the columns of *schema*, as a table."""
         columns = []
         for name in schema.names:
             missing = frame[name].isna()
@@ -76,7 +76,7 @@ class Table:
             yield dict(zip(names, values, strict=True))
 
     def at(self, places: Iterable[int]) -> Table:
-        """Return the rows at *places*, in that order."""
+        """Return the rows at the positions *places*, in that order."""
         chosen = list(places)
         columns = [[values[place] for place in chosen] for values in self._columns]
         return Table(self.schema, columns, **self.attrs)
@@ -95,13 +95,13 @@ class Table:
 
 
 def _given(value: Any) -> Any:
-    """Return a value of a frame as tables are given it."""
+    """Return a value of a frame in the form that tables store: a span as seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def sources_attr(sources: Iterable[Source]) -> dict[str, dict[str, Any]]:
-    """Return `attrs["sources"]`: for each source its columns, whether it answered (`ok`),
-    how old it is (`age`, seconds) and what is wrong with it (`note`)."""
+    """Return `attrs["sources"]`: for each source its columns, whether it answered (`ok`), its age
+    (`age`, seconds) and its problem (`note`)."""
     return {
         source.name: {
             "ok": source.ok,

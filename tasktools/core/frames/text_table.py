@@ -35,7 +35,8 @@ def width() -> int:
 
 
 def text(caption: Caption, excerpt: Excerpt, *, chars: int, nothing: str) -> str:
-    """Return the frame in lines of up to *chars* characters; *nothing* is said if it has no rows.
+    """Return the frame as lines of up to *chars* characters; *nothing* is the text for one without
+    rows.
 
     A row that is alarming is marked with ``!``, a critical one with ``!!``.
     """
@@ -52,7 +53,7 @@ def text(caption: Caption, excerpt: Excerpt, *, chars: int, nothing: str) -> str
 
 
 def more_rows(excerpt: Excerpt) -> str:
-    """Return how many rows there are that are not shown."""
+    """Return the number of rows that are not shown."""
     alarming = f", {excerpt.more_alarming:,} of them alarming" if excerpt.more_alarming else ""
     return f"{counted(excerpt.more, 'more row')}{alarming}"
 
@@ -78,8 +79,8 @@ def _body(excerpt: Excerpt, chars: int) -> Iterator[str]:
 
 
 def _sizes(strips: Sequence[Strip], room: int) -> Iterator[tuple[Strip, int]]:
-    """Yield each strip and its width: the *room* that is left is for values that may be folded,
-    and then for names."""
+    """Yield each strip and its width: spare *room* goes to values that may be folded, then to
+    names."""
     left = room - sum(strip.width + GAP for strip in strips)
     most = pd.get_option("display.max_colwidth") or _MAX_COLUMN_CHARS
     sizes = [strip.width for strip in strips]

@@ -19,10 +19,10 @@ _EITHER: Final = zlib.MAX_WBITS | 32  # gzip or zlib: Celery calls both applicat
 
 
 def plain(body: bytes, properties: Properties) -> bytes:
-    """Return *body* as it was before it was compressed; the same one if it was not.
+    """Return *body* as it was before it was compressed; the same bytes if it was not compressed.
 
-    By the content encoding, and by the header `compression` that Celery sets. Raises `ValueError`,
-    in words.
+    The content encoding, or the header `compression` that Celery sets, names the method. Raises
+    `ValueError`, in words.
     """
     names = (properties.content_encoding, untrusted.text(properties.headers.get("compression")))
     for name in names:

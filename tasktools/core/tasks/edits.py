@@ -6,17 +6,17 @@ import enum
 import inspect
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
+from tasktools.core import untrusted
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import exact
 from tasktools.core.frames.export import is_missing
-from tasktools.core.lazy import np
-from tasktools.core.models import Properties
+from tasktools.core.lazy_imports import np
 from tasktools.core.redaction import DEFAULT, MASKED, Masked, Redaction
-from tasktools.core.tasks import codec, compression
-from tasktools.core.tasks.json_edit import Change, Misplaced, changed
 
 
 class Mark(enum.Enum):
@@ -31,7 +31,7 @@ class Mark(enum.Enum):
 
 
 REMOVE: Final = Mark.REMOVE
-"""As the new value of a path: take out what is there."""
+"""The new value of a path that is to be removed."""
 NOT_THERE: Final = Mark.NOT_THERE
 NOT_KNOWN: Final = Mark.NOT_KNOWN
 
@@ -44,23 +44,12 @@ _FIELDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "attempts": int,
     "max_retries": int,
     "retry_delay": (int, float),
+    "expires_at": str,
 }
-_OPTIONAL: Final = ("max_retries", "retry_delay")
+_TIMES: Final = ("expires_at",)
+_OPTIONAL: Final = ("max_retries", "retry_delay", "expires_at")
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _INDEX: Final = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
-
-_OF_PAYLOAD: Final = ("args", "kwargs", "task_name", "func_name", "max_retries", "retry_delay")
-_NATIVE: Final = {name: ("payload", name) for name in _OF_PAYLOAD} | {
-    "headers": ("headers",),
-    "attempts": ("attempts",),
-}
-_PLACES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "native": _NATIVE,
-    "document": _NATIVE,
-    "celery": {"args": ("0",), "kwargs": ("1",)},
-}
-"""The paths of fields in the body, for each form of messages."""
-_PLACES_OF_PROTOCOL_1: Final = {"args": ("args",), "kwargs": ("kwargs",)}
 
 _Parameter: Final = inspect.Parameter
 _BY_POSITION: Final = {_Parameter.POSITIONAL_ONLY, _Parameter.POSITIONAL_OR_KEYWORD}
@@ -81,8 +70,9 @@ def checked(edits: Mapping[str, Any]) -> dict[str, Any]:
 
     A path is ``args.0``, ``kwargs.to``, ``kwargs.address.city`` or ``headers.x``, all of ``args``
     or ``kwargs``, or ``task_name``, ``func_name``, ``attempts``, ``max_retries``, ``retry_delay``
-    (seconds). Raises `InvalidPlan` for any other path, for two that overlap, for a value that is
-    not JSON or not of the field's type, and for one that holds a masked secret.
+    (seconds), ``expires_at`` (a time, also in ISO 8601; without a zone UTC). Raises `InvalidPlan`
+    for any other path, for two that overlap, for a value that is not JSON or not of the field's
+    type, and for one that holds a masked secret.
     """
     if not isinstance(edits, Mapping) or not all(isinstance(path, str) for path in edits):
         raise InvalidPlan("Edits are a dict of paths and new values; nothing was done.")
@@ -110,14 +100,17 @@ def _checked(path: str, value: Any) -> Any:
             raise InvalidPlan(f"{path} cannot be removed, only changed; nothing was done.")
         return value
     try:
-        plain = _plain(value)
+        plain = _plain(
+            value.isoformat() if field in _TIMES and isinstance(value, datetime) else value
+        )
         _encode(plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidPlan(f"{path} cannot be given this value: {why}; nothing was done.") from None
     if not inner:
         _check_field(field, plain)
-    return plain
+    time = untrusted.time(plain) if field in _TIMES and not inner else None
+    return plain if time is None else time.isoformat()
 
 
 def _check_field(field: str, value: Any) -> None:
@@ -129,6 +122,8 @@ def _check_field(field: str, value: Any) -> None:
         why = "cannot be empty"
     elif field == "func_name" and not _FUNCTION.fullmatch(str(value)):
         why = "must be module:function"
+    elif field in _TIMES and untrusted.time(value) is None:
+        why = "must be a time in ISO 8601, as 2026-11-30T18:00:00+00:00"
     else:
         return
     raise InvalidPlan(f"{field} {why}; nothing was done.")
@@ -166,58 +161,11 @@ def to_json(edits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the edits that `to_json` made *data* of; raises `InvalidPlan` as `checked` does."""
+    """Return the edits in *data*, as made by `to_json`; raises `InvalidPlan` as `checked` does."""
     return checked({**data.get("set", {}), **dict.fromkeys(data.get("remove", ()), REMOVE)})
 
 
-# --- edits of a message ----------------------------------------------------------------
-
-
-def apply(body: bytes, properties: Properties, edits: Mapping[str, Any]) -> bytes:
-    """Return *body* with *edits*; whatever they do not name stays exactly as it is written.
-
-    All paths mean the message as it was. A new name in a dict is added, as is the item after the
-    last one of a list. Raises `EditDoesNotFit`, and `InvalidPlan` as `checked` does.
-    """
-    task = codec.decode(body, properties)
-    is_old = codec.is_of_protocol_1(task, properties)
-    places = _PLACES_OF_PROTOCOL_1 if is_old else _PLACES.get(task.form)
-    if places is None or (task.form == "celery" and task.problem):
-        raise EditDoesNotFit(f"this is no task that can be edited: {task.problem}")
-    if compression.plain(body, properties) is not body:
-        raise EditDoesNotFit("its body is compressed, and is sent as it is or not at all")
-    changes = _changes(checked(edits), places)
-    try:
-        text = body.decode("utf-8", "surrogatepass")  # as the standard library reads JSON
-        return changed(text, changes).encode("utf-8", "surrogatepass")
-    except Misplaced as error:
-        raise EditDoesNotFit(f"{_spoken(error.path, places)} {error}") from None
-    except (ValueError, RecursionError):
-        raise EditDoesNotFit("the body is not JSON in UTF-8") from None
-
-
-def _changes(
-    edits: Mapping[str, Any], places: Mapping[str, tuple[str, ...]]
-) -> Mapping[str, Change]:
-    changes: dict[str, Any] = {}
-    for path, value in edits.items():
-        field, *inner = path.split(".")
-        if field not in places:
-            raise EditDoesNotFit(f"{field} is not in the body of a Celery message")
-        *above, last = (*places[field], *inner)
-        parent = changes
-        for key in above:
-            parent = parent.setdefault(key, {})
-        parent[last] = None if value is REMOVE else _encode(value)
-    return changes
-
-
-def _spoken(path: tuple[str, ...], places: Mapping[str, tuple[str, ...]]) -> str:
-    """Return *path* in a body as it is written in edits."""
-    for field, place in places.items():
-        if path[: len(place)] == place:
-            return ".".join((field, *path[len(place) :]))
-    return ".".join(path) or "the body"
+# --- before and after --------------------------------------------------------------------
 
 
 def before_after(
@@ -236,6 +184,11 @@ def before_after(
 def _before(row: Mapping[str, Any], path: str) -> Any:
     field, *inner = path.split(".")
     value = row.get(field)
+    if field in _TIMES and isinstance(value, datetime):
+        value = untrusted.time(str(value))
+        return NOT_KNOWN if value is None else value.isoformat()
+    if "numpy" in sys.modules and isinstance(value, np.generic):
+        value = value.item()
     return NOT_KNOWN if is_missing(value) else _at(value, inner)
 
 
@@ -266,7 +219,7 @@ def _at(value: Any, path: Sequence[str]) -> Any:
 def misfit(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str | None:
-    """Return in words why these are no arguments of a function, or `None` if they are.
+    """Return in words why a function cannot take these arguments, or `None` if it can.
 
     >>> def send(to, subject="hello"): ...
     >>> misfit(inspect.signature(send), [], {"too": "ann"})

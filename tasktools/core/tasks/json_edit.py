@@ -1,7 +1,7 @@
 """Changes of single values in a JSON text; the rest keeps its bytes.
 
-What is not changed is copied as it is written, so it keeps what reading and writing it anew would
-lose: numbers that no float can hold, `1.0`, NaN, escapes, the order of keys, keys there twice.
+Unchanged parts are copied byte for byte. That keeps what parsing and writing would lose: numbers
+that no float can hold, `1.0`, NaN, escapes, the order of keys, duplicate keys.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _sign: Final = re.compile(r"[ \t\n\r]*([,:}\]])[ \t\n\r]*").match
 
 
 class Misplaced(ValueError):
-    """There is no place for a change; *path* leads there, the message says why."""
+    """A change does not fit the JSON; *path* is its position, the message says why."""
 
     def __init__(self, path: tuple[str, ...], why: str) -> None:
         super().__init__(why)
@@ -29,7 +29,8 @@ class Misplaced(ValueError):
 
 
 class _Item(NamedTuple):
-    """Of an object or array. In the text it goes from *start* to *end*, its value from *value*."""
+    """An item of an object or array: in the text from *start* to *end*, its value from *value*
+    on."""
 
     key: str
     start: int
@@ -38,9 +39,10 @@ class _Item(NamedTuple):
 
 
 def changed(text: str, changes: Mapping[str, Change]) -> str:
-    """Return *text*, an object or array, with *changes*, which all mean the text as it was.
+    """Return *text*, an object or array, with *changes*, whose positions all refer to the original
+    text.
 
-    Items of an array have their index as key. What is new is put at the end: a key that an object
+    Items of an array have their index as key. New items are put at the end: a key that an object
     does not have, or the index after an array's last. Raises `Misplaced`, `json.JSONDecodeError`
     and, where *text* is nested too deeply, `RecursionError`.
     """

@@ -21,14 +21,14 @@ def next_try(
 ) -> float | None:
     """Return in how many seconds a failed task is tried again, or `None` when it is given up.
 
-    How many tries come after the first is said by the message, else by the task
-    (*max_retries*), else by the *settings* of its topic; else there are none. The delay is the
-    message's or the task's (*retry_delay*), and doubles with each try, up to an hour
-    ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). It has no jitter: each
-    delay has a parking queue of its own, and tasks fail at different times anyway. A message of
-    Celery's form has no second try, since its body cannot count them.
+    The number of retries is set by the message, else by the task (*max_retries*), else by the
+    *settings* of its topic; else there are none. The delay is the message's or the task's
+    (*retry_delay*), and doubles with each try, up to an hour ("Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015). It has no jitter: each delay has a parking queue of its own, and tasks
+    fail at different times anyway. A message of Celery's form has no second try, since its body
+    cannot count them.
     """
-    if message.form == "celery":
+    if message.dialect == "celery":
         return None
     limits = (message.max_retries, max_retries, settings.max_retries)
     allowed = next((number for number in limits if number is not None), 0)

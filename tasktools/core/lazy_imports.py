@@ -13,7 +13,7 @@ __all__ = ("is_frame", "np", "pd")
 
 
 class _LazyModule(ModuleType):
-    """A module that is imported when an attribute of it is used (PEP 562 has it for our own)."""
+    """A module of another package that is imported when an attribute of it is first used."""
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(import_module(self.__name__), name)

@@ -57,7 +57,7 @@ def size(number: float) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value with parts as JSON, in which a secret is ``•••``."""
+    """Return a list or dict as JSON, in which a secret is ``•••``."""
     return json.dumps(plain(value), ensure_ascii=False)
 
 
@@ -66,7 +66,7 @@ def _number(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    """Return a part of 1 in percent; what is not none, or not all, does not look so."""
+    """Return a share in percent; only exact 0 and 1 are shown as 0 % and 100 %."""
     percent = f"{value:.0%}"
     if percent == "0%" and value > 0:
         return "<1%"

@@ -206,7 +206,7 @@ def _harmless(facts: QueueFacts) -> Verdict:
     if facts.consumers > 0:
         cost, why = Cost.REORDERS, "a consumer is active, so the order may change"
     else:
-        cost, why = Cost.HARMLESS, "marks the messages redelivered, no more"
+        cost, why = Cost.HARMLESS, "only marks the messages redelivered"
     return Verdict(queue=facts.queue, cost=cost, why=why)
 
 

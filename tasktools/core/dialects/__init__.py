@@ -1,0 +1,1 @@
+"""Dialects: how each kind of worker writes on the broker, a module each, as pure values."""
