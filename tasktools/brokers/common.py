@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
-from tasktools.brokers.base import Broker, changes, raise_unless_confirmed, refuse_if_read_only
-from tasktools.core import events, peek
+from tasktools.brokers.base import Broker
+from tasktools.brokers.read_only import changes, refuse_if_read_only
+from tasktools.brokers.unconfirmed import raise_unless_confirmed
+from tasktools.core import events, peek_verdict
 from tasktools.core.clock import Clock
 from tasktools.core.errors import BrokerError, InvalidTopic, QueueNotFound
 from tasktools.core.models import (
@@ -16,7 +18,7 @@ from tasktools.core.models import (
     QueueType,
     TopicSettings,
 )
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 from tasktools.core.tasks.compose import FunctionNames, check_topic
 from tasktools.core.topic_rules import check_settings, queue_arguments
 
@@ -48,7 +50,7 @@ class CommonBroker(Broker):
 
     @abstractmethod
     def _declare_topic(self, topic: str) -> bool:
-        """Declare what is missing of *topic*; return whether its queue was missing."""
+        """Declare the missing parts of *topic*; return whether its queue was missing."""
 
     @abstractmethod
     def _create_topic(self, topic: str, arguments: dict[str, Any]) -> bool:
@@ -91,13 +93,15 @@ class CommonBroker(Broker):
         delay: float = 0.0,
     ) -> str:
         self._check_open()
+        layout = self.dialects[0]  # in which topics are created, as here
         message = self.composer.compose(
-            topic, payload, headers, priority=priority, ttl=ttl, delay=delay
+            topic, payload, headers, priority=priority, ttl=ttl, delay=delay, dialect=layout
         )
-        if topic not in self._ensured:
+        is_created_here = message.queue is None
+        if is_created_here and topic not in self._ensured:
             self.ensure_topic(topic)
         results = self.publish_many([message])
-        if results[0] == "unroutable":  # deleted since we made sure of it
+        if is_created_here and results[0] == "unroutable":  # deleted since we made sure of it
             self.ensure_topic(topic)
             results = self.publish_many([message])
         raise_unless_confirmed(results[0], topic, results.reasons.get(0))
@@ -120,20 +124,27 @@ class CommonBroker(Broker):
         return next((delivery for delivery in deliveries if delivery is not None), None)
 
     def look_verdict(self, queue: str, limit: int | None = None) -> Verdict:
-        peek.check_limit(limit)
-        return peek.judge(self.queue_facts(queue))
+        peek_verdict.check_limit(limit)
+        return peek_verdict.judge(self.queue_facts(queue))
 
     def _run_verdict(self, queue: str, *, force: bool) -> Verdict:
-        """Return what holding the messages of *queue* costs; raises where a run must not."""
+        """Return the cost of holding the messages of *queue*; raises if a run must not."""
         facts = self.queue_facts(queue)
-        verdict = peek.judge(facts)
-        peek.check_run(verdict, facts, force=force)
+        verdict = peek_verdict.judge(facts)
+        peek_verdict.check_run(verdict, facts, force=force)
         return verdict
 
     # --- topics ---------------------------------------------------------------------
 
     def topic_exists(self, topic: str) -> bool:
         return self.queue_exists(topic)
+
+    @changes
+    def command(
+        self, action: str, workers: Collection[str], params: Mapping[str, Any], *, wait: float
+    ) -> Mapping[str, str | None]:
+        del action, workers, params, wait  # no worker has a control channel of its own
+        return {}
 
     @changes
     def ensure_topic(self, topic: str) -> None:

@@ -42,9 +42,9 @@ class Sending(MaskedStruct, frozen=True, gc=False):
     """The decision of a transfer on a message that was taken.
 
     *queue* is where its copy goes; without one there is no copy: the original is acknowledged.
-    *number* is the transfer's own, of the message. With *alone* no other message is in flight with
-    it. *reason* is set by the mover: why its copy was not queued, or is in doubt, in the broker's
-    words.
+    *number* is the number that the transfer gave to the message. With *alone* no other message is
+    in flight with it. *reason* is set by the mover: why its copy was not queued, or is in doubt, in
+    the broker's words.
     """
 
     number: int
@@ -58,34 +58,34 @@ class Sending(MaskedStruct, frozen=True, gc=False):
 class Transfer(Protocol):
     """Decides what happens to the messages of a queue. Runs in the backend's thread: be quick.
 
-    What it raises ends the work: what was sent is answered, the rest is given back, and the
-    error is raised by `Mover.work`.
+    An exception ends the work: results of sent messages are awaited, the others are given back, and
+    `Mover.work` raises the exception.
     """
 
     def take(self, message: RawMessage) -> Sending | None:
-        """Return what to do with *message*; `None` leaves it in the queue."""
+        """Return the action for *message*; `None` leaves it in the queue."""
 
     def allowance(self) -> int:
         """Return how many messages may be sent now (a rate limit); called again soon."""
 
     def sending(self, sendings: Sequence[Sending]) -> None:
-        """Write down that these will be sent now, and all other notes."""
+        """Write down that *sendings* will be sent now, and all other notes."""
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
-        """Note the result of each; those without a copy come as `confirmed`.
+        """Note the result of each message; a message without a target counts as `confirmed`.
 
-        A message that the broker refuses with an error is `refused`, with its `Sending.reason`,
-        and ends nothing but itself.
+        A message that the broker refuses with an error is `refused`, with its `Sending.reason`; the
+        other messages are not affected.
         """
 
     def write(self) -> None:
         """Write down all notes that are not written yet."""
 
     def settled(self, sendings: Sequence[Sending]) -> None:
-        """Note that the originals of these are gone from the queue."""
+        """Note that the originals of *sendings* are gone from the queue."""
 
     def returned(self, sendings: Sequence[Sending]) -> None:
-        """Note that these were taken but not sent, and lie in the queue as before."""
+        """Note that *sendings* were taken but not sent, and lie in the queue as before."""
 
     @property
     def is_done(self) -> bool:
@@ -101,11 +101,12 @@ Ending = Literal["done", "end of queue", "held too long"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The end of a pass through a queue.
+    """The result of a pass through a queue.
 
     ``done``: the transfer wanted no more; ``end of queue``: all messages that were ready at the
-    beginning have been seen; ``held too long``: all was given back, and another pass may go on.
-    *seen* counts the messages looked at, *note* says in words what the pass did besides.
+    beginning have been seen; ``held too long``: all messages were given back, and another pass may
+    continue. *seen* counts the messages that were received, *note* says in words what else the pass
+    did.
     """
 
     ending: Ending
@@ -122,27 +123,27 @@ class Mover(Protocol):
 
     @property
     def user(self) -> str | None:
-        """The user who publishes: a message with another `user_id` would be refused; `None`: nobody
-        looks."""
+        """The user who publishes. RabbitMQ refuses a message with another `user_id`; `None`: it is
+        not checked."""
 
     @property
     def obstacle(self) -> str | None:
-        """Why nothing can be sent at present, in words, while `work` and `put` wait for its end;
-        else `None`."""
+        """The reason, in words, why nothing can be sent at present, and `work` and `put` wait; else
+        `None`."""
 
     def work(self, transfer: Transfer, *, largest: int = 0) -> Moved:
         """Pass through the queue once, from its head, with *transfer*.
 
         *largest*: bytes of the largest body that is wanted, which decides how many are held at
-        once. Sees at most as many messages as are ready at the beginning, so that what dies
-        again behind it is not taken for new. Raises `ConnectionLost` when the broker went away:
-        everything not acknowledged lies in the queue again, and `work` may be called again.
-        Raises `QueueInUse` when somebody else has got the queue meanwhile.
+        once. Sees at most as many messages as are ready at the beginning, so that messages that die
+        again during the pass are not taken. Raises `ConnectionLost` when the broker went away:
+        everything not acknowledged lies in the queue again, and `work` may be called again. Raises
+        `QueueInUse` when another client has locked the queue meanwhile.
         """
 
     def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
-        """Publish *sendings*, whose originals lie in no queue, with the same calls of
-        *transfer*."""
+        """Publish *sendings*, whose original messages are in no queue; *transfer* gets the same
+        calls as in `work`."""
 
     def close(self) -> None:
         """Unlock the queue. Idempotent."""

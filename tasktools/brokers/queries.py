@@ -1,7 +1,7 @@
 """The queries of the original document about a cluster.
 
-Values, not frames, for programs written after the document; people have
-`tasktools.cluster.cluster.Cluster`, which says more, and where each figure came from.
+They return values, not frames, for programs that follow the document. For people there is
+`tasktools.cluster.cluster.Cluster`, which returns more, with the source of each figure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasktools.core import known_workers, workload
 from tasktools.core.errors import LookRefused, PermissionDenied
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import ClusterState, RunningTask, SeenMessage, TopicReport, Worker
-from tasktools.core.peek import Cost, Verdict
+from tasktools.core.peek_verdict import Cost, Verdict
 from tasktools.core.workload import live_workers
 
 _log = logging.getLogger("tasktools.broker")
@@ -27,7 +27,7 @@ _CHEAP_COSTS: Final = (Cost.HARMLESS, Cost.REORDERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicInfo:
-    """One topic. What could not be found out is `None`."""
+    """One topic. A value that could not be determined is `None`."""
 
     topic: str
     queued: int | None
@@ -38,7 +38,7 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """One worker that lives; what it has not said is `None`.
+    """One live worker; a value that it has not reported is `None`.
 
     `stale`: it has been silent for more than 10 seconds.
     """
@@ -56,7 +56,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStats:
-    """The cluster in figures, and its topics. What could not be found out is `None`."""
+    """The cluster in figures, and its topics. A value that could not be determined is `None`."""
 
     workers: int | None
     total_capacity: int | None
@@ -66,7 +66,7 @@ class ClusterStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ActiveTask(MaskedRepr):
-    """One task that a worker is executing, or that waits in a queue."""
+    """One task that a worker executes, or that waits in a queue."""
 
     task_id: str | None
     task_name: str | None
@@ -81,7 +81,7 @@ class _Looked(Protocol):
 
 
 class _Observed(Protocol):
-    """The methods of a broker that the document's names call."""
+    """The methods of a broker that `DocumentNames` calls."""
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState: ...
 
@@ -97,8 +97,8 @@ class _Observed(Protocol):
 
 
 class DocumentNames(Protocol):
-    """The document's questions, answered for any backend. All may wait up to 3.5 s, once, until
-    the workers have spoken."""
+    """The query methods of the original document, for any backend. The first call of any of them
+    may wait up to 3.5 s for the workers' heartbeats."""
 
     def get_cluster_stats(self: _Observed) -> ClusterStats:
         """Return the cluster in figures; workers that are gone do not count."""
@@ -152,19 +152,18 @@ def _queued(broker: _Observed, topic: str, limit: int) -> Sequence[ActiveTask]:
 
 
 def _topics(state: ClusterState, report: TopicReport) -> tuple[TopicInfo, ...]:
-    is_known = state.events.ok and state.settled
-    running = workload.count_by_topic(state.running)
-    subscribers = workload.subscribers_by_topic(state.workers)
+    loads = workload.TopicLoads(state)
+    existing = [stats for stats in report.topics if stats.exists is not False]
+    known = [(stats, loads.of(stats.topic, stats.dialect)) for stats in existing]
     return tuple(
         TopicInfo(
             topic=stats.topic,
             queued=stats.queued,
-            running=running[stats.topic] if is_known else None,
+            running=load.running,
             dead_letter=stats.dead_letter,
-            subscribers=subscribers[stats.topic] if is_known else None,
+            subscribers=load.subscribers,
         )
-        for stats in report.topics
-        if stats.exists is not False
+        for stats, load in known
     )
 
 

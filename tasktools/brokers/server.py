@@ -14,13 +14,14 @@ class Server(Protocol):
     def server_facts(
         self, topics: Collection[str] = (), *, limits: Collection[str] = ()
     ) -> ServerFacts:
-        """Return what the broker tells of itself now; changes nothing and looks into no queue.
+        """Return the facts that the broker reports of itself now; changes nothing, and looks into
+        no queue.
 
         Queues: those of *topics*, all that get tasks from the task exchange, the dead-letter queues
         of both, and the queues of locks and permits. The permits of the topics *limits* come with
         the connections that own them. Consumers and connections: all of the vhost.
 
-        Each part is asked once. What the user may not see is `None`, never an empty part, and
-        `ServerFacts.missing` says which permission would show it; so is what was not answered in
-        time. Raises `BrokerError` only when nothing can be asked: the broker does not answer.
+        Each part is asked once. A part that the user may not see, or that was not answered in time,
+        is `None`, never empty; `ServerFacts.missing` has the reason, with the permission that would
+        show it. Raises `BrokerError` only when nothing can be asked: the broker does not answer.
         """

@@ -1,6 +1,6 @@
 """Taps: streams that keep what was published, as a part of the contract.
 
-A tap is a stream bound to the task exchange with ``#``. What everybody pays for one is in
+A tap is a stream bound to the task exchange with ``#``. The costs of a tap are in
 `tasktools.core.taps.COSTS`. Reading takes nothing away, and any number of readers may read.
 """
 
@@ -14,7 +14,7 @@ from tasktools.core.masked_repr import MaskedStruct
 
 
 class Tapped(MaskedStruct, frozen=True, gc=False):
-    """A message of a tap: the topic that it was published to, and what was published.
+    """A message of a tap, and the topic to which it was published.
 
     Offsets grow along the tap, with gaps. *properties* are the bytes that AMQP encodes them to,
     without headers that were tables or lists.
@@ -37,17 +37,17 @@ class Taps(Protocol):
         """Keep a copy of each message that passes the task exchange from now on, for *max_age*
         seconds and within *max_bytes*; says whether the stream was missing. `@changes`.
 
-        The oldest are dropped first, a tenth of *max_bytes* at a time. What is sent to a queue by
-        its name (replays) does not pass the exchange; what was delayed passes it later, which a
-        stream of RabbitMQ 3.10 misses. On a tap that is exactly so this only binds it, if it was
-        not; one that is not raises `TapConflict`, which names the difference. Raises `InvalidTap`
-        for what cannot be, and `NoStreams`.
+        The oldest are dropped first, a tenth of *max_bytes* at a time. Messages sent to a queue by
+        its name (replays) do not pass the exchange; delayed messages pass it later, which a stream
+        of RabbitMQ 3.10 misses. An existing tap with the same limits is only bound again if
+        necessary; for other limits this raises `TapConflict`, which names the difference. Raises
+        `InvalidTap` for an invalid name or limit, and `NoStreams`.
         """
 
     def untap(self, name: str, *, delete: bool = False) -> bool:
-        """Stop keeping copies; with *delete*, delete the stream and its messages. Returns
-        whether there was one. `@changes`; idempotent. Raises `InvalidTap`, and `TapConflict` for
-        what is to be deleted and is no stream."""
+        """Stop keeping copies; with *delete*, delete the stream and its messages. Returns whether
+        there was one. `@changes`; idempotent. Raises `InvalidTap`, and `TapConflict` if the queue
+        to delete is not a stream."""
 
     def read_tap(
         self,
@@ -58,13 +58,13 @@ class Taps(Protocol):
         until: float | None = None,
         offset: int = 0,
     ) -> None:
-        """Hand the messages of a tap to *receive*, in the order in which they were published, up to
-        what was there when this was called.
+        """Pass the messages of a tap to *receive* in the order of publishing, up to the last one at
+        the time of the call.
 
         From *offset*, or, if it is given, from *since* to before *until*, which are seconds since
-        the epoch, by the broker's clock and about as exact as a second: a few from just outside
-        may be among them. *receive* runs in a thread of the backend's and must return quickly;
-        what it raises ends the reading and is raised. Raises `UnknownTap`.
+        the epoch, by the broker's clock and about as exact as a second: a few from just outside may
+        be among them. *receive* runs in a thread of the backend and must return quickly; an
+        exception of *receive* ends the reading, and is raised. Raises `UnknownTap`.
         """
 
 

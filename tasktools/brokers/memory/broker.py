@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from tasktools.brokers.base import (
-    Capabilities,
-    Look,
-    Overhear,
-    Receive,
-    changes,
-)
+from tasktools.brokers.base import Capabilities, Look, Overhear, Receive
 from tasktools.brokers.common import CommonBroker
 from tasktools.brokers.memory import peek as look
 from tasktools.brokers.memory.client import Client
@@ -20,8 +14,9 @@ from tasktools.brokers.memory.locks import LockEntry, LockRequest, MemoryLock, c
 from tasktools.brokers.memory.mover import MemoryMover
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.brokers.memory.server_facts import server_facts
+from tasktools.brokers.read_only import changes
 from tasktools.brokers.taps import ReceiveTapped
-from tasktools.core import events, peek, taps
+from tasktools.core import events, peek_verdict, taps
 from tasktools.core.clock import Clock
 from tasktools.core.errors import Closed
 from tasktools.core.events import Event
@@ -93,7 +88,7 @@ class MemoryBroker(CommonBroker):
         self._layout = layout
         self._demo = demo
         self._address = address
-        self._composer = Composer(layout, clock, self._functions)
+        self._composer = Composer(self.dialect_of, clock, self._functions)
         self._client = Client(self.server, self, self._functions)
         self._deliveries = self._client.deliveries
         self._subscribed_at = 0.0
@@ -155,12 +150,12 @@ class MemoryBroker(CommonBroker):
         return PublishResults(results)
 
     def _publish(self, message: Outgoing) -> PublishResult:
-        if not self.server.has_queue(message.topic):
+        if not self.server.has_queue(message.target):
             self.server.count_unroutable()
             return "unroutable"  # whoever else listens to the exchange
         return self.server.publish(
-            self._layout.task_exchange,
-            message.topic,
+            self._layout.task_exchange if message.queue is None else "",
+            message.target,
             message.body,
             message.properties,
             delay=message.delay,
@@ -244,8 +239,9 @@ class MemoryBroker(CommonBroker):
         force: bool = False,
     ) -> Look:
         verdict = self.look_verdict(queue, limit)
-        peek.check(verdict, read_only=self._read_only, force=force)
-        return look.look(self.server, verdict, limit, self._functions, receive)
+        peek_verdict.check(verdict, read_only=self._read_only, force=force)
+        dialect = self.dialect_of(queue)
+        return look.look(self.server, verdict, limit, self._functions, receive, dialect)
 
     @changes
     def overhear(

@@ -39,17 +39,17 @@ class Client:
         server.attach(self)
 
     def _lose(self, _owner: object) -> None:
-        """Note that the owner was dropped without closing this."""
+        """Note that the owner was garbage-collected without closing this client."""
         self._server.abandon(self)
         self.deliveries.ring()
 
     def close(self) -> None:
-        """Give back everything. Idempotent."""
+        """Requeue all deliveries and release all locks. Idempotent."""
         self._server.detach(self)
         self.deliveries.join()
 
     def let_go(self) -> None:
-        """Give back everything (under the server's lock)."""
+        """Requeue all deliveries and release all locks (the caller holds the server's lock)."""
         self._is_open = False
         self.deliveries.let_go()
         self._server.locks.free_all_of(self)
@@ -62,7 +62,8 @@ class Client:
     # --- worker events --------------------------------------------------------------
 
     def subscribe(self) -> bool:
-        """Subscribe to events and ask for them; returns whether this was the first call."""
+        """Subscribe to events, and ask all workers to report; returns whether this was the first
+        call."""
         with self._server.now() as now:
             if self._view is not None or not self._is_open:
                 return False

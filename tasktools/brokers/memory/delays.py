@@ -24,6 +24,7 @@ class DelayedMessages:
         heapq.heappush(self._parked, (due, message.number, message))
 
     def take_due(self, now: float) -> Iterator[tuple[float, Message]]:
-        """Remove and return what is due at *now*, each with the time at which it was."""
+        """Remove and return the messages that are due at *now*, each with the time at which it was
+        due."""
         while (due := self.due) is not None and due <= now:
             yield due, heapq.heappop(self._parked)[2]

@@ -176,7 +176,8 @@ class Deliveries:
             self._acknowledge(delivery_id, now)
 
     def reject(self, delivery_id: str) -> None:
-        """Dead-letter a message by its queue's arguments; raises `WouldBeLost` if that drops it."""
+        """Dead-letter a message by its queue's arguments; raises `WouldBeLost` if the message would
+        be dropped."""
         with self._server.now() as now:
             held, exchanges = self._get(delivery_id), self._server.exchanges
             to = held.queue.dead_letter

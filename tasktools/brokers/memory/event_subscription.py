@@ -1,6 +1,6 @@
 """The worker exchange: every event reaches every subscriber.
 
-The server locks around everything here but `deliver`, which calls strangers.
+The server locks around all calls except `deliver`, which calls code of others.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tasktools.core.events import Event, Malformed, Unknown
 _log = logging.getLogger("tasktools.events")
 
 Sent = tuple[bytes, Event | Unknown | Malformed]
-"""An event as it was sent, and as it is read: once for all that hear it."""
+"""An event as it was sent, and parsed: once for all subscribers."""
 Callback = Callable[[Sent], object]
 
 
 class Listener:
     """Calls back with each event: one after the other, in the order they were sent.
 
-    Whoever sends an event also delivers it, unless another thread is at it already; that one
-    then goes on with ours.
+    Whoever sends an event also delivers it, unless another thread is delivering already; that
+    thread then delivers this event as well.
     """
 
     def __init__(self, callback: Callback, owner: object = None) -> None:

@@ -56,7 +56,7 @@ class Overhearer:
 
 
 class Exchanges:
-    """All queues of a server, and what is bound to what. Keys match exactly, without wildcards."""
+    """All queues of a server, and their bindings. Keys match exactly, without wildcards."""
 
     def __init__(self, now: float) -> None:
         self.queues: dict[str, Queue] = {}
@@ -106,7 +106,7 @@ class Exchanges:
         max_priority: int | None = None,
         message_ttl: float | None = None,
     ) -> None:
-        """Create what is missing of *topic*."""
+        """Create the missing parts of *topic*."""
         dead, key = layout.dead_queue(topic), layout.dead_key(topic)
         way = DeadLetter(layout.dead_letter_exchange, key)
         self.declare(topic, dead_letter=way, max_priority=max_priority, message_ttl=message_ttl)
@@ -117,6 +117,7 @@ class Exchanges:
     def delete(self, name: str) -> int:
         """Delete a queue and its bindings; returns how many messages were in it."""
         queue = self.queues.pop(name, None)
+        self._may_expire.discard(name)
         if queue is None:
             return 0
         for bound in self._bindings.values():
@@ -213,8 +214,8 @@ class Exchanges:
         queue.put(message)
 
     def sample(self, now: float) -> None:
-        """Take the samples of all queues that are due at *now*, as the queues were at those times:
-        nobody wakes to take them."""
+        """Take all samples of queues that have become due by *now*, each with the state of its
+        time: no thread runs to take them earlier."""
         if now < self._sampled_at:  # the clock was set back
             self.unroutable_samples.clear()
             for queue in self.queues.values():
@@ -237,8 +238,8 @@ class Exchanges:
         return min(times, default=math.inf)
 
     def advance(self, now: float) -> None:
-        """Queue the parked messages that are due, and dead-letter what has expired at the head
-        of its queue."""
+        """Queue the delayed messages that are due, and dead-letter expired messages at the head of
+        their queue."""
         for due, parked in self._delayed.take_due(now):
             self._copy(parked.exchange, parked.key, parked.properties, parked.body, due)
             for queue in self.route(parked.exchange, parked.key):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 _MAX_NAME_BYTES: Final = 200
-"""Bytes of a lock's name: as RabbitMQ has it, where it becomes a queue's."""
+"""The longest name of a lock in bytes: on RabbitMQ it is part of a queue's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class MemoryMover:
         return Moved(ending=ending, seen=seen)
 
     def _send(self, transfer: Transfer, taken: deque[tuple[Sending, str]], left: list[str]) -> None:
-        """Send as many as may be sent now; those that stay in the queue are *left*."""
+        """Send as many as may be sent now; *left* are the messages that stay in the queue."""
         batch = [taken.popleft() for _ in range(min(_allowance(transfer), len(taken)))]
         try:
             transfer.sending([sending for sending, _ in batch])
@@ -110,7 +110,7 @@ class MemoryMover:
         transfer.settled(settled)
 
     def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
-        """Publish *sendings*, whose originals lie in no queue."""
+        """Publish *sendings*, whose original messages are in no queue."""
         coming = iter(sendings)
         while not transfer.is_cancelled:
             batch = list(islice(coming, _allowance(transfer)))

@@ -7,14 +7,15 @@ from tasktools.brokers.memory.exchanges import as_on_the_wire
 from tasktools.brokers.memory.server import MemoryServer
 from tasktools.brokers.peeked import PeekedMessages
 from tasktools.core import look_risks
+from tasktools.core.dialects.dialect import Dialect
 from tasktools.core.layout import Layout
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 from tasktools.core.queue_facts import QueueFacts
 from tasktools.core.tasks.compose import FunctionNames
 
 
 def facts(server: MemoryServer, queue: str) -> QueueFacts:
-    """Return what is known of *queue*. Raises `QueueNotFound`."""
+    """Return the facts of *queue*. Raises `QueueNotFound`."""
     arguments = server.arguments(queue)
     return QueueFacts(
         queue=queue,
@@ -33,10 +34,11 @@ def look(
     limit: int | None,
     functions: FunctionNames,
     receive: Receive | None,
+    dialect: Dialect,
 ) -> Look:
-    """Look at the queue of *verdict*; *functions* learn from its messages."""
+    """Look at the queue of *verdict*; the task names in its messages are added to *functions*."""
     messages, before, after = server.look(verdict.queue, limit)
-    seen = PeekedMessages(functions, receive)
+    seen = PeekedMessages(functions, receive, dialect)
     for message, redelivered in messages:
         properties = as_on_the_wire(message.properties)
         if seen.show(properties, message.body, redelivered=redelivered):

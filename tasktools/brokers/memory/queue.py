@@ -50,25 +50,25 @@ class Message(MaskedRepr):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The address to which a queue sends what it rejects or lets expire."""
+    """The exchange and key to which a queue sends rejected and expired messages."""
 
     exchange: str
     key: str
 
 
 class Waiting(Protocol):
-    """Somebody who waits for something to change."""
+    """An object that waits for a queue to change."""
 
     def ring(self) -> None:
-        """Wake the waiting party, so that it looks again."""
+        """Wake the waiting object, so that it looks again."""
 
 
 class Queue:
-    """Ready messages, highest priority first, then in order. The server locks; this does not.
+    """Ready messages, highest priority first, then in order. Not thread-safe: the server locks.
 
-    `consumers` wait for its messages, and `others` says how many more are made believe.
-    `permits` counts the messages held by consumers that have a limit. `delivered` counts all that
-    was shown or taken, with what is `redelivered`; `samples` are of the last minute.
+    `consumers` wait for its messages, and `others` is the number of simulated ones. `permits`
+    counts the messages held by consumers that have a limit. `delivered` counts all that was shown
+    or taken, with what is `redelivered`; `samples` are of the last minute.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Queue:
         self.redelivered += message.redelivered
 
     def sample(self, at: float) -> None:
-        """Remember what the queue is like at the time *at*."""
+        """Store the lengths and counters of the queue at the time *at*."""
         self.samples.append(
             Sample(
                 at,
@@ -164,7 +164,7 @@ class Queue:
         return self._ready[0][2].expires_at if self._ready else None
 
     def take_expired(self, now: float) -> Iterator[Message]:
-        """Remove and return what has expired at the head.
+        """Remove and return the expired messages at the head.
 
         As in RabbitMQ, a message that expired behind one that did not stays until its turn.
         """

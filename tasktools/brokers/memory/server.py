@@ -16,6 +16,7 @@ from tasktools.brokers.memory.exchanges import Exchanges, Overhearer
 from tasktools.brokers.memory.locks import LockTable
 from tasktools.brokers.memory.queue import DeadLetter, Message
 from tasktools.core.clock import Clock, ClockWatch, SystemClock
+from tasktools.core.dialects import fastpluggy
 from tasktools.core.errors import PublishRefused, QueueNotFound, TopicConflict, Unroutable
 from tasktools.core.layout import Layout
 from tasktools.core.models import (
@@ -29,23 +30,23 @@ from tasktools.core.topic_rules import check_in_use
 
 _POLL_SECONDS: Final = 0.03
 _MAX_SLEEP_SECONDS: Final = 60.0
-"""Seconds after which the clock is looked at again: one that may be moved by hand, and the
-machine's, which may have been asleep."""
+"""Seconds after which the clock is read again: it may be set by hand, and the machine may have
+slept."""
 
 
 class Session(Protocol):
     """A client, as the server sees it."""
 
     def let_go(self) -> None:
-        """Give back everything (under the server's lock)."""
+        """Requeue all deliveries and release all locks (under the server's lock)."""
 
 
 class MemoryServer:
     """The server that several `MemoryBroker`s share, as clients of one cluster. Thread-safe.
 
-    Time is that of *clock*: messages expire, and delayed ones appear, when the server is used
-    or has consumers. A client that is dropped without being closed gives back what it held, as
-    one that closes.
+    Time is that of *clock*: messages expire, and delayed ones appear, when the server is used or
+    has consumers. A client that is garbage-collected without being closed gives back all that it
+    holds, as in `close`.
 
     >>> server = MemoryServer()
     >>> server.declare_queue("old", max_length=10)  # no dead-letter arguments
@@ -72,7 +73,8 @@ class MemoryServer:
 
     @contextlib.contextmanager
     def now(self) -> Iterator[float]:
-        """Hold the lock, with everything settled that time has brought; the time is given."""
+        """Hold the lock, once all messages that are due or expired have been processed; yields the
+        time."""
         with self._lock:
             now = self.clock.time()
             if step := self._watch.take():
@@ -107,8 +109,8 @@ class MemoryServer:
         return [consumer for consumer in self._consumers if consumer.topic == queue]
 
     def may_sleep(self, consumer: MemoryConsumer, now: float) -> float | None:
-        """Return the seconds for which there is nothing for *consumer*, unless it is rung; `None`
-        for no limit (under `now`)."""
+        """Return the seconds for which *consumer* may sleep unless it is woken; `None` for no limit
+        (under `now`)."""
         if self._consumers[0] is not consumer:
             return None
         self._awaited = self.exchanges.due
@@ -135,10 +137,10 @@ class MemoryServer:
     ) -> None:
         """Create a queue, if there is none of that name; one that exists is used as it is.
 
-        *dead_letter* is an exchange and a routing key (``("", queue)`` reaches a queue by
-        name); without it what is rejected would be lost. *max_length* refuses publishes
-        (`x-overflow=reject-publish`), but takes dead letters. Without *max_priority*
-        priorities are carried, but not obeyed. *message_ttl* is in seconds.
+        *dead_letter* is an exchange and a routing key (``("", queue)`` reaches a queue by name);
+        without it rejected messages would be lost. *max_length* refuses publishes
+        (`x-overflow=reject-publish`), but takes dead letters. Without *max_priority* priorities are
+        carried, but not obeyed. *message_ttl* is in seconds.
         """
         with self._lock:
             self.exchanges.declare(
@@ -155,12 +157,12 @@ class MemoryServer:
             self.exchanges.bind(queue, exchange, key)
 
     def ensure_topic(self, layout: Layout, topic: str) -> None:
-        """Create what is missing of *topic*."""
+        """Create the missing parts of *topic*."""
         with self._lock:
             self.exchanges.declare_topic(layout, topic)
 
     def create_topic(self, layout: Layout, topic: str, arguments: dict[str, Any]) -> None:
-        """Create *topic*, whose queue has these *arguments* besides those of every topic.
+        """Create *topic*; *arguments* are added to the arguments that the queue of every topic has.
 
         Raises `TopicConflict` when it exists and has others.
         """
@@ -231,7 +233,7 @@ class MemoryServer:
             return count
 
     def forget_begins(self, topic: str, task: str) -> None:
-        """Forget what was noted of a task."""
+        """Forget the begins noted of a task."""
         with self._lock:
             self._begins.pop((topic, task), None)
 
@@ -242,8 +244,8 @@ class MemoryServer:
 
     def look(self, queue: str, limit: int | None) -> tuple[list[tuple[Message, bool]], int, int]:
         """Return the next *limit* messages (`None`: all), each with whether it had been delivered
-        before, and how many were ready before and are after. Marks them redelivered, as giving
-        back does; what has expired goes when it comes to the head."""
+        before, and the counts of ready messages before and after. The messages are marked
+        redelivered; expired messages are removed when they reach the head."""
         with self.now() as now:
             source = self.exchanges.queue(queue)
             before = len(source)
@@ -269,16 +271,25 @@ class MemoryServer:
             }
 
     def stats(self, layout: Layout, topic: str) -> TopicStats:
-        """Return the statistics of one topic; those of a queue that does not exist are `None`."""
+        """Return the statistics of one topic; they are `None` if its queue does not exist."""
         with self.now() as now:
             queue = self.exchanges.queues.get(topic)
-            dead = self.exchanges.queues.get(layout.dead_queue(topic))
+            dead_queue, dialect = layout.dead_queue(topic), fastpluggy.of_layout(layout).name
+            dead = self.exchanges.queues.get(dead_queue)
             dead_letter = None if dead is None else len(dead)
             if queue is None:
-                return TopicStats(topic=topic, exists=False, dead_letter=dead_letter)
+                return TopicStats(
+                    topic=topic,
+                    exists=False,
+                    dead_letter=dead_letter,
+                    dead_queue=dead_queue,
+                    dialect=dialect,
+                )
             return TopicStats(
                 topic=topic,
                 exists=True,
+                dead_queue=dead_queue,
+                dialect=dialect,
                 queued=len(queue),
                 unacked=queue.held,
                 dead_letter=dead_letter,
@@ -295,8 +306,9 @@ class MemoryServer:
     def publish(
         self, exchange: str, key: str, body: bytes, properties: Properties, *, delay: float = 0.0
     ) -> PublishResult:
-        """Route one message, after *delay* seconds, and say what became of it. Exchanges need no
-        declaration. A message with a delay is for a queue that exists, else it is unroutable."""
+        """Route one message, after *delay* seconds, and return its outcome. Exchanges need no
+        declaration. A message with a delay goes to an existing queue; without one it is unroutable.
+        """
         with self.now() as now:
             if not delay:
                 return self.exchanges.publish(exchange, key, body, properties, now)
@@ -321,8 +333,8 @@ class MemoryServer:
     def overhear(
         self, exchange: str, receive: Callable[[str, bytes, bytes], object], owner: object
     ) -> Callable[[], None]:
-        """Call *receive* with all that is published to *exchange*, as long as there is *owner*;
-        returns what ends it."""
+        """Call *receive* with all messages published to *exchange*, as long as *owner* exists;
+        return a function that ends this."""
         overhearer = Overhearer(exchange, receive, owner)
         with self._lock:
             self.exchanges.overhearers.append(overhearer)
@@ -336,7 +348,7 @@ class MemoryServer:
     # --- clients --------------------------------------------------------------------
 
     def attach(self, session: Session) -> None:
-        """Take in a new client."""
+        """Register a new client."""
         with self._lock:
             self._sessions.append(session)
 
@@ -346,8 +358,8 @@ class MemoryServer:
             self._end(session)
 
     def abandon(self, session: Session) -> None:
-        """Have everything of *session* given back at the next call. To be called at any moment, as
-        the garbage collector does, which does not wait for the lock."""
+        """Mark *session* as dropped: the next call requeues everything that it holds. Does not wait
+        for the lock, so that the garbage collector may call it."""
         self._abandoned.append(session)
 
     def _end(self, session: Session) -> None:
@@ -361,22 +373,23 @@ class MemoryServer:
     # --- worker events --------------------------------------------------------------
 
     def is_anybody_but(self, session: Session) -> bool:
-        """Whether there is anybody but *session* from whom an event could come."""
+        """Whether a session other than *session* could send an event."""
         with self.now():
             others = any(each is not session for each in self._sessions)
             return others or self.worker_exchange.is_heard_by_others(session)
 
     def broadcast(self, *bodies: bytes) -> None:
-        """Bring the raw events *bodies* to all subscribers and listeners."""
+        """Send the raw events *bodies* to all subscribers and listeners."""
         with self.now() as now:
             for body in bodies:
                 self.worker_exchange.send(now, body)
         self.worker_exchange.deliver()
 
     def listen(self, callback: Callable[[bytes], object]) -> Callable[[], None]:
-        """Call *callback* with every raw event, in the thread of its sender; returns what ends it.
+        """Call *callback* with every raw event, in the thread of its sender; return a function that
+        ends this.
 
-        This is how a simulated node hears `who_is_alive`; it answers with `broadcast`.
+        A simulated node receives `who_is_alive` in this way, and answers with `broadcast`.
         """
         return self.add_listener(Listener(lambda sent: callback(sent[0])))
 

@@ -53,7 +53,7 @@ def _queue(server: MemoryServer, name: str) -> ServerQueue:
 
 
 def _consumers(server: MemoryServer, name: str) -> Iterator[ServerConsumer]:
-    """Return the consumers of a queue; of simulated ones nothing is known but that they are."""
+    """Return the consumers of a queue; simulated ones without any details."""
     for consumer in server.consumers_of(name):
         yield ServerConsumer(queue=name, prefetch=consumer.prefetch, held=consumer.unsettled)
     for _ in range(server.exchanges.queue(name).others):

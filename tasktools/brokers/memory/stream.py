@@ -21,10 +21,10 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Stream:
-    """Messages in the order in which they came. The server locks; this does not.
+    """Messages in the order in which they came. Not thread-safe: the server locks.
 
-    Like RabbitMQ's, it keeps no header that is a table or a list. Unlike those, it drops what is
-    too old, or too much, at once and one by one.
+    Like a stream of RabbitMQ, it keeps no header that is a table or a list. Unlike RabbitMQ, it
+    drops messages beyond the limits of age and size at once and one by one.
     """
 
     def __init__(self, arguments: Mapping[str, Any], max_age: float) -> None:
@@ -51,7 +51,7 @@ class Stream:
     def read(
         self, now: float, *, since: float | None, until: float | None, offset: int
     ) -> list[Tapped]:
-        """Return what is kept from *offset*, or from *since* to before *until*."""
+        """Return the messages from *offset*, or from *since* to before *until*."""
         self._forget(now)
         return [
             entry.message
@@ -68,7 +68,7 @@ class Stream:
 
 
 class Streams:
-    """All streams of a server, and the exchanges of which they take everything."""
+    """All streams of a server, and the exchanges whose messages they copy."""
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}

@@ -6,10 +6,10 @@ import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from tasktools.brokers.base import Capabilities, Look, Overhear, Receive, changes
+from tasktools.brokers.base import Capabilities, Look, Overhear, Receive
 from tasktools.brokers.common import CommonBroker
 from tasktools.brokers.peeked import PeekedMessages
 from tasktools.brokers.rabbitmq.connection import pika_border
@@ -37,15 +37,18 @@ from tasktools.brokers.rabbitmq.queues.locks import Locks, RabbitMQLock
 from tasktools.brokers.rabbitmq.queues.queue_facts import QueueInspector
 from tasktools.brokers.rabbitmq.queues.server_facts import FactsRequest, ServerInspector
 from tasktools.brokers.rabbitmq.queues.shared_value import SharedValue
+from tasktools.brokers.read_only import changes
 from tasktools.brokers.taps import ReceiveTapped
-from tasktools.core import events, peek, taps
+from tasktools.core import events, peek_verdict, taps
 from tasktools.core import layout as layouts
 from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.dialects.choice import DialectChoice
+from tasktools.core.dialects.dialect import Dialect
+from tasktools.core.dialects.topic_map import TopicMap
 from tasktools.core.errors import (
     BrokerError,
     ConnectionLost,
     PermissionDenied,
-    QueueNotFound,
     QueueUnavailable,
     WouldBeLost,
 )
@@ -66,7 +69,6 @@ from tasktools.core.server_facts import ServerFacts
 from tasktools.core.tasks.compose import Composer, FunctionNames
 from tasktools.core.topic_rules import check_deletable
 
-_BOTH_LAYOUTS: Final = "both layouts, fp and taskworker, exist on this broker; fp is shown"
 _GIVE_BACK_SECONDS: Final = 60.0  # until all that a look held is ready again, at most
 _MAX_READ_SECONDS: Final = 86_400.0  # of a tap; a reading that gets nothing more ends long before
 
@@ -74,10 +76,10 @@ _MAX_READ_SECONDS: Final = 86_400.0  # of a tap; a reading that gets nothing mor
 class RabbitMQBroker(CommonBroker):
     """A client of a task-worker cluster on RabbitMQ 3.10 or newer.
 
-    *dsn* is ``amqp://user:password@host:port/vhost`` (``amqps`` for TLS). *layout* overrides
-    what is found; *management_url* is for an HTTP API that is not at port 15672 (15671 with
-    TLS) of the same host, `False` for none. *timeout*: seconds that any call may take. *functions*
-    are those that are known from the start.
+    *dsn* is ``amqp://user:password@host:port/vhost`` (``amqps`` for TLS). *layout* overrides the
+    detected layout; *management_url* is for an HTTP API that is not at port 15672 (15671 with TLS)
+    of the same host, `False` for none. *timeout*: seconds that any call may take. *functions* are
+    those that are known from the start.
     """
 
     capabilities = Capabilities(quorum_queues=True, streams=True)
@@ -93,10 +95,12 @@ class RabbitMQBroker(CommonBroker):
         timeout: float = 5.0,
         clock: Clock | None = None,
         functions: FunctionNames | None = None,
+        dialects: Collection[str] = (),
+        dead: str | None = None,
     ) -> None:
         super().__init__(read_only=read_only, clock=clock or SystemClock(), functions=functions)
         self._dsn = DSN.parse(dsn)
-        self._layout = None if layout is None else layouts.named(layout)
+        self._choice = DialectChoice(dialects, layout, dead)
         self._timeout = timeout
         self._management = management = Management(self._dsn, management_url, timeout)
         self._main = Connection(self._dsn, purpose="main", timeout=timeout)
@@ -107,7 +111,9 @@ class RabbitMQBroker(CommonBroker):
             self._events_connection, self._clock, declare=not read_only
         )
         self._alarms = Alarms(management, self._events_connection.probe, self._clock)
-        self._inspector = QueueInspector(self._main, management, may_probe=not read_only)
+        self._inspector = QueueInspector(
+            self._main, management, self._choice, may_probe=not read_only, dead=dead
+        )
         self._server = ServerInspector(self._main, management, self._alarms, self._clock)
         self._composer: Composer | None = None
         self._composing = threading.Lock()
@@ -122,7 +128,6 @@ class RabbitMQBroker(CommonBroker):
         self._subscription.listen(self._locks.handle_command)
         self._server_version: str | None = None
         self._cluster_name: str | None = None
-        self._note: str | None = None
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
         self._extra_connections: list[Connection] = []
         connections = (self._peek_connection, self._events_connection, self._main)
@@ -151,20 +156,20 @@ class RabbitMQBroker(CommonBroker):
 
     @property
     def note(self) -> str | None:
-        notes = [self._note, *(str(blocked) for blocked in (self._blocked(),) if blocked)]
+        notes = [self._choice.note, *(str(blocked) for blocked in (self._blocked(),) if blocked)]
         return "; ".join(note for note in notes if note) or None
 
     def _blocked(self) -> Blocked | None:
-        """Return what blocks publishers now, if anything is known to."""
+        """Return the alarm that blocks publishers now; `None` if none is known."""
         return None if self._main.is_closed else self._alarms.current()
 
     @property
     def layout(self) -> Layout:
-        if self._layout is None:
+        if self._choice.layout is None:
             self.connect()
-        if self._layout is None:
+        if self._choice.layout is None:
             raise ConnectionLost
-        return self._layout
+        return self._choice.layout
 
     # --- lifecycle ------------------------------------------------------------------
 
@@ -175,15 +180,14 @@ class RabbitMQBroker(CommonBroker):
     async def _read_server(self, session: Session) -> None:
         self._server_version = session.server_version
         self._cluster_name = session.cluster_name
-        if self._layout is None:
-            present = await topology.find_layouts(session)
-            self._note = _BOTH_LAYOUTS if len(present) > 1 else None
-            self._layout = layouts.choose(present)
+        if not self._choice.spoken:
+            present = await topology.present_exchanges(session, self._choice.exchanges)
+            self._choice.decide(present)
 
     @changes
     def setup(self) -> None:
         layout = self.layout
-        self._main.run(lambda session: topology.declare_exchanges(session, layout))
+        self._inspector.declare(lambda session: topology.declare_exchanges(session, layout))
 
     def close(self) -> None:
         self._release()
@@ -200,10 +204,9 @@ class RabbitMQBroker(CommonBroker):
 
     @property
     def composer(self) -> Composer:
-        layout = self.layout
         with self._composing:
             if self._composer is None:
-                self._composer = Composer(layout, self._clock, self._functions)
+                self._composer = Composer(self.dialect_of, self._clock, self._functions)
             return self._composer
 
     @changes
@@ -294,14 +297,7 @@ class RabbitMQBroker(CommonBroker):
 
     @changes
     def purge(self, queue: str) -> int:
-        async def work(session: Session) -> int:
-            if await topology.queue_ok(session, queue) is None:
-                raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
-            async with session.asking() as channel:
-                answer = await channel.call(channel.raw.queue_purge, queue)
-                return int(answer.method.message_count)
-
-        return self._main.run(work, again=False)
+        return self._main.run(lambda session: deletion.purge(session, queue), again=False)
 
     # --- looks and moves ------------------------------------------------------------
 
@@ -316,12 +312,12 @@ class RabbitMQBroker(CommonBroker):
         receive: Receive | None = None,
         force: bool = False,
     ) -> Look:
-        peek.check_limit(limit)
+        peek_verdict.check_limit(limit)
         facts = self.queue_facts(queue)
-        verdict = peek.judge(facts)
-        peek.check(verdict, read_only=self._read_only, force=force)
+        verdict = peek_verdict.judge(facts)
+        peek_verdict.check(verdict, read_only=self._read_only, force=force)
         expired_to = self._expired_to(facts)
-        seen = PeekedMessages(self._functions, receive)
+        seen = PeekedMessages(self._functions, receive, self.dialect_of(queue))
 
         def show(raw: RawProperties, body: bytes, redelivered: bool) -> bool:  # noqa: FBT001
             return seen.show(pika_border.properties_in(raw), body, redelivered=redelivered)
@@ -337,7 +333,7 @@ class RabbitMQBroker(CommonBroker):
         return look_of(facts, verdict, taken, seen.messages)
 
     def _expired_to(self, facts: QueueFacts) -> str | None:
-        """Return the queue in which its expired messages arrive, where that can be told."""
+        """Return the queue to which the messages of a queue expire; `None` if it is not known."""
         exchange, key = facts.dead_letter_exchange, facts.dead_letter_key
         if exchange == "":
             return key
@@ -409,22 +405,15 @@ class RabbitMQBroker(CommonBroker):
 
     def _declare_topic(self, topic: str) -> bool:
         layout = self.layout
-        return self._declared(lambda session: topology.declare_topic(session, layout, topic))
+        return self._inspector.declare(
+            lambda session: topology.declare_topic(session, layout, topic)
+        )
 
     def _create_topic(self, topic: str, arguments: dict[str, Any]) -> bool:
         layout = self.layout
-        return self._declared(
+        return self._inspector.declare(
             lambda session: topology.create_topic(session, layout, topic, arguments)
         )
-
-    def _declared(self, declare: Callable[[Session], Awaitable[bool]]) -> bool:
-        """Run *declare*; if a queue cannot be used, raise an error with what is known of it."""
-        try:
-            return self._main.run(declare)
-        except QueueUnavailable as error:
-            raise self._inspector.explained(error) from None
-        finally:
-            self._inspector.forget_routes()
 
     @changes
     def delete_topic(self, topic: str, *, force: bool = False) -> int:
@@ -441,7 +430,11 @@ class RabbitMQBroker(CommonBroker):
         self._ensured.discard(topic)
         with contextlib.suppress(BrokerError):  # it is gone, whether or not they can be read
             if topic in self.topic_settings():
-                self._main.run(lambda session: self._settings.change(session, _without(topic)))
+                self._main.run(
+                    lambda session: self._settings.change(
+                        session, lambda old: {name: old[name] for name in old if name != topic}
+                    )
+                )
         return deleted
 
     def queue_exists(self, queue: str) -> bool:
@@ -450,20 +443,32 @@ class RabbitMQBroker(CommonBroker):
         except QueueUnavailable:
             return True
 
+    @property
+    def dialects(self) -> Sequence[Dialect]:
+        self._version()  # connects
+        return self._choice.spoken
+
+    def topic_map(self, queue: str) -> TopicMap:
+        return self._inspector.topic_map(queue, self._announced())
+
+    def _announced(self) -> Mapping[str, str]:
+        """Return the dialect of each topic as its workers announced it, once connected."""
+        self._version()
+        return self._events_connection.wait(self._subscription.dialects(), self._timeout)
+
     def topic_report(self, topics: Iterable[str] = ()) -> TopicReport:
-        return self._inspector.report(self.layout, topics)
+        return self._inspector.report(topics, self._announced())
 
     def known_topics(self) -> frozenset[str]:
         self._follow()
         layout = self.layout
-        listed = self._inspector.listed_topics(layout)
+        listed = self._inspector.listed_topics(self._announced())
         mentioned = self._events_connection.wait(self._subscription.topics(), self._timeout)
         names = {"default", *listed, *mentioned, *self._ensured, *self._topics_with_settings()}
         return layouts.only_topics(layout, names)
 
     def _topics_with_settings(self) -> Collection[str]:
-        """Return the topics that have settings; none where these cannot be read (no permission,
-        a limit of queues is reached)."""
+        """Return the topics with settings; none if these cannot be read (permissions, limits)."""
         try:
             return self.topic_settings()
         except (PermissionDenied, Refused, QueueUnavailable):
@@ -501,6 +506,13 @@ class RabbitMQBroker(CommonBroker):
 
         self._events_connection.run(work, again=False)
 
+    @changes
+    def command(
+        self, action: str, workers: Collection[str], params: Mapping[str, Any], *, wait: float
+    ) -> Mapping[str, str | None]:
+        sending = self._subscription.command(action, workers, params, wait)
+        return self._events_connection.wait(sending, wait + self._timeout)
+
     def listen(
         self, callback: Callable[[Event], object], *, tasks: bool = True
     ) -> Callable[[], None]:
@@ -510,12 +522,14 @@ class RabbitMQBroker(CommonBroker):
         return stop
 
     def _follow(self) -> None:
-        """Return once the worker events are followed, or cannot be for now."""
+        """Wait until worker events are subscribed to, or the first attempt has failed."""
         layout, limit = self.layout, self._timeout
         self._events_connection.wait(self._subscription.subscribed(layout, limit), limit)
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
         layout, limit = self.layout, self._timeout
+        if settle:
+            self._subscription.expect_answers(layout, self._management, limit)
         return self._events_connection.wait(
             self._subscription.state(layout, settle, limit), settle + 3 * limit
         )
@@ -544,7 +558,3 @@ def _release(
     for connection in (*extra, *connections):
         connection.close()
     management.close()
-
-
-def _without(topic: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda settings: {name: value for name, value in settings.items() if name != topic}

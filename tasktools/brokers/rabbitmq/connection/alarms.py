@@ -1,7 +1,7 @@
-"""Memory and disk alarms, while which RabbitMQ takes no messages from anybody.
+"""Memory and disk alarms, during which RabbitMQ accepts no messages.
 
-RabbitMQ tells a connection of an alarm when that publishes for the first time since it began, and
-only then. So whoever wants to know asks the management API, or publishes a message for nobody.
+RabbitMQ notifies a connection of an alarm only when that connection first publishes during the
+alarm. To find out earlier, ask the management API, or publish a message that reaches no queue.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Blocked:
 
 
 class Alarms:
-    """Tells whether an alarm is on: by the management API where it answers, else by *probe*, which
-    tries whether a message is taken. *probe* raises `BrokerError` where that cannot be told."""
+    """Tells whether an alarm is on: the management API is asked; without it *probe* publishes a
+    message to find out. *probe* raises `BrokerError` if it cannot."""
 
     def __init__(
         self, management: Management, probe: Callable[[], Blocked | None], clock: Clock
@@ -51,7 +51,7 @@ class Alarms:
         self._answer: Blocked | None = None
 
     def current(self) -> Blocked | None:
-        """Return what blocks publishers now, or a second ago; `None` if nothing is known to."""
+        """Return the alarm that blocks publishers now, or a second ago; `None` if none is known."""
         with self._asking:
             if time.monotonic() - self._asked_at > _ANSWER_SECONDS:
                 self._answer = self._ask()

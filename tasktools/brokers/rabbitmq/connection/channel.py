@@ -108,7 +108,7 @@ class Channel:
             self.on_close(self._closed_by)
 
     async def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a pika *method* that takes a `callback`, and return what it answers."""
+        """Call a pika *method* that takes a `callback`, and return its answer."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def answered(*answer: Any) -> None:
@@ -173,8 +173,8 @@ class Channel:
         *,
         mandatory: bool = True,
     ) -> None:
-        """Publish one message; *properties* as AMQP encodes them. A *mandatory* one comes back when
-        no queue takes it."""
+        """Publish one message; *properties* as AMQP encodes them. RabbitMQ returns a *mandatory*
+        message that no queue takes."""
         if self._closed_by is not None:
             raise self._closed_by
         self.raw.connection.publish(
@@ -190,7 +190,7 @@ class Channel:
             await lost.wait()
 
     async def cancel(self, tag: str) -> None:
-        """End a consumer; what was on its way to it still arrives until this returns."""
+        """End a consumer; messages on their way to it may still arrive until this returns."""
         if tag in self.raw.consumer_tags:  # else it ended with its queue
             await self.call(self.raw.basic_cancel, tag)
 
@@ -200,7 +200,7 @@ class Channel:
             self.raw.close()
 
     async def close(self) -> None:
-        """Close the channel; what was not acknowledged goes back to its queue."""
+        """Close the channel; unacknowledged messages go back to their queue."""
         if not self.is_open:
             return
         closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -5,7 +5,8 @@ gives the caller's coroutine a session, connecting when there is none.
 
 Whatever is published goes over a second connection, which opens at the first publish. While a
 memory or disk alarm is on, RabbitMQ reads nothing more from a connection that has published since:
-neither acknowledgements, nor questions, nor the wish to close it. So no look shares one with it.
+no acknowledgements, no queries, and no request to close it. So no look uses the connection that is
+published over.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from tasktools.brokers.rabbitmq.connection import pika_border as translate
 from tasktools.brokers.rabbitmq.connection.alarms import Blocked
 from tasktools.brokers.rabbitmq.connection.channel import Channel, open_channel
 from tasktools.brokers.rabbitmq.connection.dsn import DSN
-from tasktools.brokers.rabbitmq.connection.opening import THREADS, close_connection, open_connection
+from tasktools.brokers.rabbitmq.connection.opening import (
+    THREADS,
+    close_connection,
+    is_resolving,
+    open_connection,
+)
 from tasktools.brokers.rabbitmq.connection.publisher import Publisher
 from tasktools.brokers.rabbitmq.connection.publishing_connection import PublishingConnection
 from tasktools.brokers.rabbitmq.connection.raw_connection import RawConnection
@@ -40,7 +46,7 @@ T = TypeVar("T")
 
 _RESOURCE_LOCKED: Final = 405  # another connection's exclusive queue
 _NO_PROBE: Final = (
-    "The user may not publish to the default exchange, so RabbitMQ does not tell it of alarms"
+    "The user may not publish to the default exchange, so RabbitMQ does not notify it of alarms"
 )
 _RETRY_SECONDS: Final = (0.1, 5.0)  # the first pause after a failure, and the longest
 
@@ -48,7 +54,7 @@ _RETRY_SECONDS: Final = (0.1, 5.0)  # the first pause after a failure, and the l
 class Session:
     """One live connection. All methods belong to the loop of its thread.
 
-    *outgoing* returns the connection over which is published; *timeout* is what a call may take.
+    *outgoing* returns the connection that is published over; *timeout* is the time limit of a call.
     """
 
     def __init__(
@@ -59,7 +65,8 @@ class Session:
         timeout: float,
     ) -> None:
         self.queue_timeout = timeout / 2
-        """Seconds within which a queue has to answer; others are still to be asked then."""
+        """Seconds within which a single queue has to answer; shorter than a call, which may ask
+        several."""
         self._raw = raw
         self._dsn = dsn
         self._outgoing = outgoing
@@ -106,7 +113,7 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def own_channel(self) -> AsyncIterator[Channel]:
-        """Give a channel of its own for one piece of work, and close it afterwards."""
+        """Open a channel for one piece of work, and close it afterwards."""
         channel = await self.channel()
         try:
             yield channel
@@ -118,10 +125,11 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[Channel]:
-        """Give the channel for questions, which a refusal may close; one user at a time.
+        """Lend the shared channel for queries, to one caller at a time; a refused query closes the
+        channel.
 
-        A queue that does not answer keeps its channel busy for a minute: whoever stops waiting
-        leaves it, and the next question has another.
+        A queue that does not answer keeps its channel busy for a minute: a caller that stops
+        waiting abandons the channel, and the next query gets a new one.
         """
         async with self._asking:
             if self._ask is None or not self._ask.is_open:
@@ -135,7 +143,7 @@ class Session:
                 raise
 
     async def check_answers(self) -> None:
-        """Return once the broker has answered, on a channel that no queue keeps busy."""
+        """Wait until the broker answers on a new channel, which no silent queue can keep busy."""
         async with self.own_channel():
             pass
 
@@ -144,7 +152,7 @@ class Session:
         return await (await self._outgoing()).publisher()
 
     async def outgoing(self) -> PublishingConnection:
-        """Return the connection over which is published."""
+        """Return the connection that is published over."""
         return await self._outgoing()
 
     def has_name(self, name: str) -> bool:
@@ -154,8 +162,8 @@ class Session:
     async def take_name(self, name: str) -> bool:
         """Take *name* as an exclusive queue; false when any client, this one included, has it.
 
-        It is ours until we free it, and free within milliseconds of our end. RabbitMQ logs each
-        refusal as an error.
+        This connection has the name until `free_name`, and RabbitMQ frees it within milliseconds of
+        the connection's end. RabbitMQ logs each refusal as an error.
         """
         if name in self._names:
             return False
@@ -233,7 +241,7 @@ class Connection:
         return self.wait(self._work(work, limit, again=again), limit)
 
     def wait(self, coroutine: Coroutine[Any, Any, T], limit: float) -> T:
-        """Return what *coroutine* returns on the loop, within about *limit* seconds.
+        """Return the result of *coroutine* on the loop, within about *limit* seconds.
 
         Raises `BrokerTimeout`, and `Closed`.
         """
@@ -254,12 +262,13 @@ class Connection:
 
     @property
     def blocked(self) -> Blocked | None:
-        """Why the broker blocks publishers now, as far as it has told this connection."""
+        """The reason why the broker blocks publishers now, if it told this connection; else
+        `None`."""
         outgoing = self._outgoing
         return outgoing.blocked if outgoing is not None and outgoing.is_open else None
 
     def probe(self) -> Blocked | None:
-        """Find out what blocks publishers, by publishing a message that no queue gets.
+        """Find out whether publishers are blocked, by publishing a message that reaches no queue.
 
         Raises `BrokerError` where that shows nothing.
         """
@@ -347,7 +356,7 @@ class Connection:
             return self._session
 
     async def outgoing(self) -> PublishingConnection:
-        """Return the live connection over which is published, connecting (again) if need be."""
+        """Return the live connection that is published over, connecting (again) if need be."""
         async with self._connecting_outgoing:
             if self._outgoing is None or not self._outgoing.is_open:
                 raw = await self._connect_patiently(f"{self._purpose} publishing")
@@ -373,7 +382,8 @@ class Connection:
 
     async def _close(self) -> None:
         self._run_posted()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        others = [task for task in tasks if not is_resolving(task)]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)

@@ -60,7 +60,7 @@ class DSN:
         Options after ``?``: for ``amqps``, *cafile* (certificates to trust, else the system's),
         *certfile* and *keyfile* (our own); and those of pika's URLs. Of these, `ssl_options` may
         name the same files, `channel_max` and `frame_max` are obeyed, and `heartbeat` where it is
-        below 20 s; how long is waited is decided by *timeout*. Raises `MalformedDSN`.
+        below 20 s; waiting times are set by *timeout*. Raises `MalformedDSN`.
         """
         try:
             parts = urlsplit(text)
@@ -162,8 +162,8 @@ def _files(scheme: str, options: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _ssl_options(text: str) -> dict[str, str]:
-    """Return the files that pika's option names. The certificate is always checked, so what would
-    switch that off is refused."""
+    """Return the certificate files named in pika's option. The server's certificate is always
+    checked; an option that switches the check off is refused."""
     try:
         options = ast.literal_eval(text)
         files = {_PIKA_TLS_OPTIONS[name]: str(value) for name, value in options.items()}
@@ -174,7 +174,7 @@ def _ssl_options(text: str) -> dict[str, str]:
 
 
 def _pika_values(options: Mapping[str, str]) -> dict[str, int]:
-    """Return those of pika's options that are supported, as pika reads and checks them."""
+    """Return the supported options of pika's URLs, parsed and checked by pika."""
     obeyed = {
         name: value
         for name, value in options.items()

@@ -16,6 +16,7 @@ from requests.auth import HTTPBasicAuth
 from tasktools.brokers.rabbitmq.connection.dsn import DSN
 from tasktools.core import untrusted
 from tasktools.core.errors import MalformedDSN
+from tasktools.core.escaping import cut
 from tasktools.core.routes import Binding, Exchange, Routes
 
 T = TypeVar("T", list[Any], dict[str, Any])
@@ -36,6 +37,7 @@ _MAX_REASON_CHARS: Final = 200
 _EFFECTIVE_POLICY: Final = "effective_policy_definition"
 _POLICIES: Final = ("policy", "operator_policy", _EFFECTIVE_POLICY)
 _EXCHANGE_COLUMNS: Final = "name,type,arguments,policy"
+_BINDING_COLUMNS: Final = "source,destination,destination_type,routing_key"
 _LAST_MINUTE: Final = {
     "lengths_age": "60",
     "lengths_incr": "5",
@@ -91,7 +93,7 @@ class ManagementUnavailable(Exception):
 class Management:
     """A client of one vhost's management API.
 
-    It remembers for 30 s that there is none, or that one kind of question is not answered.
+    It remembers for 30 s that there is no such API, or that one kind of query is refused.
     """
 
     def __init__(self, dsn: DSN, url: str | Literal[False] | None, timeout: float) -> None:
@@ -113,7 +115,7 @@ class Management:
         return self._with_policies(self._queues(_QUEUE_COLUMNS))
 
     def active_queues(self) -> dict[str, Mapping[str, Any]]:
-        """Return all queues of the vhost, with the rates of what is delivered as well. Raises
+        """Return all queues of the vhost, with their delivery rates. Raises
         `ManagementUnavailable`."""
         return self._with_policies(self._queues((*_QUEUE_COLUMNS, *_ACTIVITY_COLUMNS)))
 
@@ -121,7 +123,8 @@ class Management:
         """Return all queues of the vhost, with the samples of the last minute. Raises
         `ManagementUnavailable`.
 
-        Of 1,000 queues these take the broker five times as long as the list without them.
+        For 1,000 queues the list with samples takes the broker five times as long as the list
+        without.
         """
         columns = (*_QUEUE_COLUMNS, *_ACTIVITY_COLUMNS, *_SAMPLE_COLUMNS)
         return self._with_policies(self._queues(columns, is_sampled=True))
@@ -159,8 +162,8 @@ class Management:
         return None if "name" not in queue else queue
 
     def sampled_queue(self, name: str) -> Mapping[str, Any]:
-        """Return the samples of one queue, and whose it is if it is exclusive; nothing when it
-        does not exist. Raises `ManagementUnavailable`."""
+        """Return the samples of one queue, with its owner if it is exclusive; empty if there is no
+        such queue. Raises `ManagementUnavailable`."""
         # With the name, as RabbitMQ answers an array where it has none of the columns.
         columns = ",".join(("name", *_SAMPLE_COLUMNS, "owner_pid_details.name"))
         expected = (_OK, _NOT_FOUND)
@@ -181,11 +184,13 @@ class Management:
         return f"/api/queues/{self._vhost}/{quote(queue, safe='')}"
 
     def policy(self, name: str, entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return what policies and operator policies add up to for the queue *name*, of which
-        *entry* is known; `None` when that is not told. Raises `ManagementUnavailable`.
+        """Return the effective policy of the queue *name*: policies and operator policies merged.
+        *entry* is the queue's entry, as far as it was read; `None` if the API does not say. Raises
+        `ManagementUnavailable`.
 
-        An entry has it with its statistics: 5 s late, and not at all before the first. 4.x tells
-        it at once when asked for no statistics, and 3.10 when no policy is for such a name.
+        An entry with statistics has the policy 5 s late, and not before its first statistics. Asked
+        without statistics, 4.x returns the policy at once, and 3.10 shows when no policy matches
+        the name.
         """
         exact = self._get(self._path(name), dict, expected=(_OK, _NOT_FOUND), disable_stats="true")
         for answer in (exact, entry):
@@ -215,47 +220,51 @@ class Management:
         return untrusted.text(untrusted.mapping(parameter).get("value"))
 
     def exchanges(self) -> list[Mapping[str, Any]]:
-        """Return the exchanges of the vhost, with the samples of what was published to them in
-        the last minute. Raises `ManagementUnavailable`."""
+        """Return the exchanges of the vhost, with samples of publishing over the last minute.
+        Raises `ManagementUnavailable`."""
         columns = f"{_EXCHANGE_COLUMNS},message_stats.publish_in_details.samples"
         return self._listing(f"exchanges/{self._vhost}", columns, is_sampled=True)
 
     def routes(self, exchanges: Iterable[object] | None = None) -> Routes:
         """Return the exchanges and bindings of the vhost. Raises `ManagementUnavailable`.
 
-        *exchanges* are as they were listed just now, if they were.
+        *exchanges* are the exchanges if they were listed just now, else `None`.
         """
         if exchanges is None:
             exchanges = self._listing(f"exchanges/{self._vhost}", _EXCHANGE_COLUMNS)
-        columns = "source,destination,destination_type,routing_key"
-        bindings = self._listing(f"bindings/{self._vhost}", columns)
+        bindings = self._listing(f"bindings/{self._vhost}", _BINDING_COLUMNS)
         return Routes(tuple(map(_exchange, exchanges)), tuple(map(_binding, bindings)))
 
+    def bound_to(self, exchange: str) -> list[Binding]:
+        """Return the bindings of *exchange*. Raises `ManagementUnavailable`."""
+        path = f"exchanges/{self._vhost}/{quote(exchange, safe='')}/bindings/source"
+        return [_binding(entry) for entry in self._listing(path, _BINDING_COLUMNS)]
+
     def sees_all(self) -> bool:
-        """Whether this user is shown the consumers, channels and connections of others, and not
-        just its own. Raises `ManagementUnavailable`."""
+        """Whether this user may see the consumers, channels and connections of others, and not just
+        its own. Raises `ManagementUnavailable`."""
         tags = self._get("/api/whoami", dict, is_optional=True).get("tags")
         names = tags.split(",") if isinstance(tags, str) else untrusted.names(tags)
         return not _SEES_ALL.isdisjoint(name.strip() for name in names)
 
     def consumers(self) -> list[Mapping[str, Any]]:
-        """Return the consumers in the vhost that this user is shown. Raises
+        """Return the consumers in the vhost that this user may see. Raises
         `ManagementUnavailable`."""
         columns = "queue.name,prefetch_count,channel_details"
         return self._listing(f"consumers/{self._vhost}", columns)
 
     def channels(self) -> list[Mapping[str, Any]]:
-        """Return the channels in the vhost that this user is shown, with the samples of their
+        """Return the channels in the vhost that this user may see, with the samples of their
         unroutable messages. Raises `ManagementUnavailable`."""
         columns = (
-            "name,connection_details.name,messages_unacknowledged,"
+            "name,connection_details.name,messages_unacknowledged,global_prefetch_count,"
             "message_stats.drop_unroutable_details.samples,"
             "message_stats.return_unroutable_details.samples"
         )
         return self._listing(f"vhosts/{self._vhost}/channels", columns, is_sampled=True)
 
     def connections(self) -> list[Mapping[str, Any]]:
-        """Return the connections to the vhost that this user is shown. Raises
+        """Return the connections to the vhost that this user may see. Raises
         `ManagementUnavailable`."""
         columns = "name,user_provided_name,state"
         return self._listing(f"vhosts/{self._vhost}/connections", columns)
@@ -264,8 +273,9 @@ class Management:
         """Return the nodes of the cluster, with a sample a minute of the last hour. Raises
         `ManagementUnavailable`.
 
-        The figures of now are asked apart: beside samples RabbitMQ gives those of the last sample,
-        which are up to a minute old, and 0 in the first minute of a node.
+        The present figures take a query of their own: together with samples RabbitMQ returns the
+        figures of the last sample, which are up to a minute old, and 0 in the first minute of a
+        node.
         """
         columns = (
             "name,running,mem_alarm,disk_free_alarm,mem_used,mem_limit,disk_free,disk_free_limit,"
@@ -318,11 +328,11 @@ class Management:
         is_sampled: bool = False,
         **params: str,
     ) -> T:
-        """Return the JSON, an object or an array, of an answer whose status is *expected*.
+        """Return the JSON (an object or an array) of a response with the status *expected*.
 
-        After a refusal nothing is asked for a while, unless the path *is_optional*: another tag
-        may be needed for it than for the rest. If *is_sampled*, statistics come with their samples
-        of the last minute.
+        After a refusal no query is sent for a while, unless the path *is_optional*: it may need
+        another user tag than the rest. If *is_sampled*, statistics come with their samples of the
+        last minute.
         """
         if self.url is None:
             raise ManagementUnavailable(
@@ -359,7 +369,8 @@ class Management:
         return content
 
     def _body(self, answer: requests.Response) -> bytes:
-        """Return the body, which may come by drops, but not for ever."""
+        """Return the body of a response. Raises if it is too long, or not complete within the time
+        limit."""
         deadline = time.monotonic() + self._timeout[1]
         chunks, size = [], 0
         with answer:
@@ -390,8 +401,8 @@ class Management:
 
 
 def _with_policy(queue: Mapping[str, Any], policies: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return *queue* with its effective policy, where *policies*, its entry of the list without
-    statistics, tells it: 3.10 says nothing there of a queue that has none."""
+    """Return *queue* with its effective policy, taken from its entry in *policies*, the list
+    without statistics. RabbitMQ 3.10 leaves the policy out of that list where a queue has none."""
     if _EFFECTIVE_POLICY in queue or policies is None:
         return queue
     has_one = policies.get("policy") or policies.get("operator_policy")
@@ -449,7 +460,7 @@ def _words(body: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     words = untrusted.text(content.get("reason")) or untrusted.text(content.get("error"))
-    return "" if words is None else f" ({words[:_MAX_REASON_CHARS]})"
+    return "" if words is None else f" ({cut(words, _MAX_REASON_CHARS)})"
 
 
 def _short(error: Exception) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from typing import Final
+from typing import Any, Final
 
 import pika
 
@@ -68,8 +68,8 @@ async def open_connection(dsn: DSN, purpose: str, limit: float) -> RawConnection
 
 
 async def close_connection(raw: RawConnection, *, at_once: bool = False) -> None:
-    """Close *raw* and wait until it is; *at_once* without a word to the broker, which may not be
-    listening."""
+    """Close *raw* and wait until it is closed; *at_once* sends nothing to the broker, which may not
+    answer."""
     if not raw.is_open:
         return
     closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -83,6 +83,13 @@ async def close_connection(raw: RawConnection, *, at_once: bool = False) -> None
     except TimeoutError:
         if not raw.is_closed:
             raw.abort()
+
+
+def is_resolving(task: asyncio.Task[Any]) -> bool:
+    """Whether *task* is pika's lookup of a host's address. pika does not notice that a lookup was
+    cancelled, and its attempt to connect would never end."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is asyncio.BaseEventLoop.getaddrinfo.__code__
 
 
 def _parameters(dsn: DSN, purpose: str, limit: float) -> pika.ConnectionParameters:

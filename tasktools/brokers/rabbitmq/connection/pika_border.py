@@ -30,7 +30,7 @@ from tasktools.core.models import Properties
 
 
 def properties_in(raw: RawProperties) -> Properties:
-    """Return the properties received, without what a hop through a delay queue added."""
+    """Return the received properties without those that a delay queue added."""
     properties = amqp_properties.decode(raw.raw)
     headers = x_death.without_hops(properties.headers)
     return (
@@ -41,7 +41,7 @@ def properties_in(raw: RawProperties) -> Properties:
 
 
 def properties_out(properties: Properties) -> RawProperties:
-    """Return what is to be sent."""
+    """Return the properties in pika's form, to be sent."""
     return RawProperties(amqp_properties.encode(properties))
 
 
@@ -152,14 +152,15 @@ def _not_found(text: str) -> BrokerError:
 
 
 def queue_unavailable(text: str) -> QueueUnavailable:
-    """Return the error for a queue that exists and of which RabbitMQ says *text*."""
+    """Return the error for a queue that exists but cannot be used; *text* is RabbitMQ's reason."""
     queue, node = _QUEUE.search(text), _HOME_NODE.search(text)
     why = f"its node {node['name']} is down" if node else f"RabbitMQ says: {_reason(text)}"
     return unavailable(queue["name"] if queue else None, why)
 
 
 def unavailable(queue: str | None, why: str) -> QueueUnavailable:
-    """Return the error for the *queue* that exists and cannot be used; *why* goes on "but …"."""
+    """Return the error for the *queue* that exists and cannot be used; *why* continues the sentence
+    after "but"."""
     name = "The queue" if queue is None else f"The queue {queue!r}"
     return QueueUnavailable(
         f"{name} exists, but {why}; nothing was changed. Try again once that has ended.",

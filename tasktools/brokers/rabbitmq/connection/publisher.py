@@ -1,14 +1,14 @@
 """Confirmed, mandatory, pipelined publishing.
 
 RabbitMQ answers each publish with an ack or a nack. A message that no queue takes is returned
-first. The ack that follows is mostly its own, but while confirms of others are due it may be
-theirs, or one for all of them; so a message that came back is known by what it is: exchange,
-key and body, and properties, byte for byte. Measured on 3.10 and 4.3.
+first. The ack that follows is usually for the returned message, but while other confirms are due it
+may be for other messages, or for several at once. So a returned message is recognised by its
+content: exchange, key, body and properties, byte for byte. Measured on 3.10 and 4.3.
 
-What RabbitMQ refuses with an error (a body above `max_message_size`, a missing exchange, no
-permission) closes the channel, and the confirms of all that was in flight are lost with it. So a
-message of which nothing tells that RabbitMQ takes it (the first to an address, one larger than
-all before) is in flight alone: the error is its own, and no other message is in doubt.
+A message that RabbitMQ refuses with an error (a body above `max_message_size`, a missing exchange,
+no permission) closes the channel, and the confirms of all messages in flight are lost with it. So a
+message that RabbitMQ might refuse (the first to an address, or one larger than all before) is in
+flight alone: an error then belongs to this message, and no other message is in doubt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REFUSED_CODES: Final = (311, 403, 404, 406)  # AMQP reply codes that a publish 
 
 
 class _Sent(MaskedStruct, frozen=True, gc=False):
-    """A message in flight. *settled* is called with what became of it."""
+    """A message in flight. *settled* is called with its outcome."""
 
     exchange: str
     routing_key: str
@@ -62,8 +62,8 @@ class AcceptedPublishes:
         self._largest_body = -1  # bytes; nothing was answered yet
 
     def covers(self, exchange: str, routing_key: str, size: int) -> bool:
-        """Whether a message like this was answered. Of the default exchange, which has no
-        permissions by key, any key stands for all."""
+        """Whether a message as large, to the same exchange and key, was answered before. The
+        default exchange has no permissions by key, so any key counts."""
         if size > self._largest_body:
             return False
         return not exchange or (exchange, routing_key) in self._addresses
@@ -106,7 +106,8 @@ class Publisher:
 
     @classmethod
     async def on(cls, channel: Channel, proven: AcceptedPublishes) -> Publisher:
-        """Put *channel* into confirm mode and publish on it; *proven* is its connection's."""
+        """Put *channel* into confirm mode and publish on it; *proven* has the accepted publishes of
+        the connection."""
         self = cls(channel, proven)
         channel.on_close = self._lost
         channel.raw.add_on_return_callback(self._came_back)
@@ -133,9 +134,9 @@ class Publisher:
         *,
         alone: bool = False,
     ) -> None:
-        """Publish one message; *settled* is called once, with what became of it.
+        """Publish one message; *settled* is called once, with its outcome.
 
-        With *alone* no other is to be sent until it is answered, as if it were not proven.
+        With *alone* no other message is sent until this one is answered.
         """
         encoded = b"".join(properties.encode())
         most = self._channel.largest_properties
@@ -238,8 +239,8 @@ class Publisher:
 
 
 def _refusal(closed_by: BrokerError) -> Outcome | None:
-    """Return the outcome of the one message in flight when its channel was closed for this, before
-    RabbitMQ routed it; `None` where that is not certain."""
+    """Return the outcome of the only message in flight if RabbitMQ closed the channel for it before
+    routing it; `None` where that is not certain."""
     match closed_by:
         case QueueNotFound():  # there is no such exchange
             return "unroutable"

@@ -28,7 +28,8 @@ _NO_PROPERTIES: Final = b"".join(pika.BasicProperties().encode())
 class PublishingConnection:
     """A live connection for messages. All methods belong to the loop of its thread.
 
-    *unblocked* is called with the seconds for which publishers were blocked, once they are no more.
+    *unblocked* is called with the seconds for which publishers were blocked, when the block has
+    ended.
     """
 
     def __init__(self, raw: RawConnection, dsn: DSN, unblocked: Callable[[float], object]) -> None:
@@ -79,18 +80,18 @@ class PublishingConnection:
     async def unproven_publisher(self) -> Publisher:
         """Return the publisher without asking first whether RabbitMQ takes messages.
 
-        For a caller whose own message shows that.
+        For a caller whose own message will show it.
         """
         async with self._opening:
             return await self._open_publisher()
 
     async def broadcast(self, exchange: str, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish *messages*, keys and bodies, to whoever listens; return once RabbitMQ has taken
-        all. Raises `PublishingBlocked` before the first while an alarm is on.
+        """Publish *messages*, keys and bodies, to all bound queues; return once RabbitMQ has taken
+        all messages. During an alarm it raises `PublishingBlocked` and sends none.
 
-        One answer stands for all: a channel does in turn what it is told, so it has taken them
-        once it answers the question behind them. A confirm each, and each message back that nobody
-        listens to, cost a worker three tenths of its tasks a second.
+        One answer is enough for all: a channel processes commands in order, so RabbitMQ has taken
+        the messages once it answers a query sent after them. Confirms and returns for each message
+        cost a worker three tenths of its tasks a second.
         """
         await self.publisher()
         async with self._opening:
@@ -145,7 +146,8 @@ class PublishingConnection:
         return pika_border.channel_error(error, self._dsn)
 
     async def abort(self) -> None:
-        """Cut the connection: what RabbitMQ has not read by now may or may not be published."""
+        """Cut the connection. It is in doubt whether messages that RabbitMQ has not read yet are
+        published."""
         await close_connection(self._raw, at_once=True)
 
     async def close(self) -> None:

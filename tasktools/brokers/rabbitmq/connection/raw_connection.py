@@ -1,9 +1,9 @@
-"""pika's connection with a quicker way in and out for messages.
+"""pika's connection, with faster receiving and sending of messages.
 
-Where pika spends its time is decoding and encoding properties, and cutting small pieces off a
-long buffer. Here properties stay the bytes that they are, complete deliveries go from the buffer
-to their consumer, and all that is written in one turn of the loop is sent together. Everything
-else is pika's. This is the only place where its private methods are overridden (1.4).
+pika spends most of its time on decoding and encoding properties, and on cutting small pieces off a
+long buffer. Here properties stay bytes, complete deliveries go from the buffer to their consumer,
+and all data written in one turn of the loop is sent together. Everything else is left to pika. Only
+this module overrides private methods of pika (1.4).
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ _BASIC: Final = spec.BasicProperties.INDEX
 
 
 class Delivered(MaskedStruct, frozen=True, gc=False):
-    """The needed part of pika's `Basic.Deliver`, which it replaces."""
+    """The needed part of pika's `Basic.Deliver`, which this class replaces."""
 
     delivery_tag: int
     redelivered: bool
     address: bytes
     """Exchange and routing key, each after its length."""
+
+    @property
+    def exchange(self) -> str:
+        """The exchange that the message was published to."""
+        return self.address[1 : 1 + self.address[0]].decode("utf-8", "replace")
 
     @property
     def routing_key(self) -> str:
@@ -48,9 +53,10 @@ class Delivered(MaskedStruct, frozen=True, gc=False):
 
 
 class _Channel(channel.Channel):
-    """A channel that hands over what still comes while its consumer is cancelled.
+    """A channel that still delivers messages while its consumer is being cancelled.
 
-    pika rejects it, one by one, which counts against a delivery limit; our callers hold it.
+    pika would reject such messages one by one, which counts against a delivery limit; here they
+    reach the callers, which hold them.
     """
 
     def _on_deliver(self, method_frame: Any, header_frame: Any, body: bytes) -> None:
@@ -60,7 +66,7 @@ class _Channel(channel.Channel):
 
 
 class RawConnection(AsyncioConnection):
-    """A connection whose messages come and go with their properties as bytes."""
+    """A connection that receives and sends message properties as raw bytes."""
 
     _frame_buffer: bytes  # what has come of a frame that is not complete
 
@@ -88,7 +94,7 @@ class RawConnection(AsyncioConnection):
         self.loss = reason
 
     def abort(self) -> None:
-        """Close the socket at once, without a word to the broker."""
+        """Close the socket at once, without closing the connection in AMQP."""
         self._terminate_stream(StreamLostError("cut by ourselves"))
 
     # --- in -------------------------------------------------------------------------
@@ -105,9 +111,10 @@ class RawConnection(AsyncioConnection):
         self._frame_buffer = buffer[at:]
 
     def _deliver(self, buffer: bytes, at: int, size: int) -> int:
-        """Hand a message to its consumer if it is there completely, and return where it ends.
+        """Pass a message to its consumer if it has arrived completely; return the offset of its
+        end.
 
-        A method, a header and at most one body frame; what is longer goes pika's way.
+        Handles a method, a header and at most one body frame; pika handles longer messages.
         """
         if size < at + _METHOD.size:
             return 0

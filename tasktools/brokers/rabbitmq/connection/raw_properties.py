@@ -15,14 +15,14 @@ class RawProperties(pika.BasicProperties):
     """Properties that came as, and go out exactly as, these bytes.
 
     `tasktools.core.amqp.properties` reads and edits them: pika decodes and encodes headers with
-    losses (a float becomes a whole number), and takes its time over it.
+    losses (a float becomes a whole number), and slowly.
     """
 
     def __init__(self, raw: bytes) -> None:  # not pika's, which sets every property
         self.raw = raw
 
     def encode(self) -> list[bytes]:
-        """Return the bytes, as pika wants them."""
+        """Return the bytes in the list that pika expects."""
         return [self.raw]
 
     @functools.cached_property

@@ -1,9 +1,9 @@
 """Consumers, and the permits that limit their deliveries in the whole cluster.
 
 A permit is an exclusive queue `tasktools.permit.<topic>.<i>`, with i below the limit; whoever
-declared it may have one delivery unsettled. It is on the connection that the deliveries come
-over, so both are lost together. RabbitMQ logs every refusal as an error, so a permit is kept
-as long as it may be, and nobody tries for one while the queue is empty.
+declared it may have one delivery unsettled. The permit belongs to the connection of the deliveries,
+so both are lost together. RabbitMQ logs every refusal as an error, so a permit is kept as long as
+possible, and none is requested while the queue is empty.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PERMIT_TRIES: Final = 2  # at a time, since each refusal is logged
 
 @dataclass(slots=True, eq=False)
 class _BrokerConsumer:
-    """A consumer at the broker. With a permit its prefetch is 1; `tag` is `None` once it was
-    ended, and it is let go of when its last delivery is settled."""
+    """A consumer at the broker. With a permit its prefetch is 1. `tag` is `None` once the consumer
+    was cancelled; the object is dropped when its last delivery is settled."""
 
     prefetch: int
     permit: int | None = None
@@ -166,7 +166,7 @@ class RabbitMQConsumer:
     # --- the streams ----------------------------------------------------------------
 
     async def _end_consumers(self, session: Session, channel: Channel) -> None:
-        """End surplus consumers, and forget those whose last delivery is settled."""
+        """End surplus consumers, and forget consumers with no unsettled delivery left."""
         wanted = self._wanted()
         for stream in tuple(self._consumers):
             if stream.tag is not None and not (wanted and self._is_wanted(stream)):
@@ -180,7 +180,7 @@ class RabbitMQConsumer:
                     await session.free_name(self._permit(stream.permit))
 
     async def _begin_consumers(self, session: Session, channel: Channel) -> bool:
-        """Begin the streams that are missing; says whether permits for them are."""
+        """Begin the missing consumers; return whether permits for them are missing."""
         missing = self._wanted() - sum(stream.tag is not None for stream in self._consumers)
         if missing and self._limit is None:
             await self._begin(channel, _BrokerConsumer(self._prefetch))
@@ -244,7 +244,7 @@ class RabbitMQConsumer:
         return layouts.permit_queue(self.topic, index)
 
     async def _take_permit(self, session: Session) -> int | None:
-        """Take a permit that is free, if there is work or this is the first try."""
+        """Take a free permit, if messages wait or this is the first try."""
         ok = await topology.queue_ok(session, self.topic)
         if ok is None:
             raise QueueNotFound(f"There is no queue {self.topic!r}; nothing is consumed.")

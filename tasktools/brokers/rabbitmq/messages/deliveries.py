@@ -80,7 +80,7 @@ class Deliveries:
     async def channel(
         self, session: Session, lost: Callable[[BrokerError], object] = lambda _why: None
     ) -> Channel:
-        """Open a channel whose deliveries are forgotten when it is *lost*."""
+        """Open a channel; when it is *lost*, its deliveries are forgotten."""
         channel = await session.channel()
 
         def closed(why: BrokerError) -> None:
@@ -154,8 +154,8 @@ class Deliveries:
     async def publish_again(
         self, session: Session, layout: Layout, delivery_id: str, *, delay: float, count: bool
     ) -> bool:
-        """Publish the body again, after *delay* seconds and with one attempt more if it is to be
-        *counted*, and then settle the original; says whether it was published."""
+        """Publish the body again, after *delay* seconds (*counted*: as one more attempt), then
+        settle the original; return whether it was published."""
         held = self._get(delivery_id)
         counted = codec.count_attempt(held.body) if count else None
         if counted is None and not delay:
@@ -232,9 +232,9 @@ class Unrouted(PublishRefused):
 def _edited(
     held: _Held, *, user: str, added: Mapping[str, str] | None = None, expiration: str | None
 ) -> RawProperties:
-    """Return the properties as they came, but for an earlier failure's headers where a new one's
-    are *added*, and without what a hop through a parking queue left, what would make copies, and
-    a `user_id` other than *user*, which RabbitMQ refuses."""
+    """Return the properties of the message for publishing it again. Removed are: failure headers of
+    an earlier death if a new one is *added*, headers of delay queues, headers that would make
+    copies (CC, BCC), and a `user_id` other than *user*, which RabbitMQ would refuse."""
     headers = held.properties.headers or {}
     hopped = x_death.without_hops(headers) is not headers
     stale = failure_headers.HEADERS if added else ()

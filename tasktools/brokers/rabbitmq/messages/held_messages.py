@@ -1,14 +1,14 @@
 """Messages held unacknowledged while a queue is processed: their channels and delivery tags.
 
-A channel takes up to `prefetch` messages. When a quarter of those are messages that stay, the next
-channel goes on, so that there is always room for those that are moved: RabbitMQ takes its time over
-single acknowledgements on a channel that holds many. Everything that stays is given back in the
-order it came, as the verdict on looking at the queue says.
+A channel takes up to `prefetch` messages. When a quarter of those are messages that stay in the
+queue, the next channel continues, so that there is always room for messages that are moved: single
+acknowledgements are slow on a channel that holds many messages. Messages that stay are given back
+in the order in which they came, in the way that the verdict on a look at the queue names.
 
-A classic queue puts what comes back into its old place. A quorum queue since RabbitMQ 4.0 puts it
-behind all that came back before, a look's messages for example, so only what is given back as a
-whole keeps its order: then even what is not wanted is taken, to the end. And it is why a lost
-connection changes the order there, which nobody can prevent.
+A classic queue puts a returned message into its old place. A quorum queue since RabbitMQ 4.0 puts
+it behind all messages that were returned before, for example by a look. So the order is kept only
+if all messages of the queue are taken, to the end, and given back as a whole. For the same reason a
+lost connection changes the order in a quorum queue, which cannot be prevented.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tasktools.brokers.rabbitmq.connection.connection import Session
 from tasktools.brokers.rabbitmq.messages.peek import MAX_HELD, all_back, rescue
 from tasktools.brokers.rabbitmq.queues import topology
 from tasktools.core.errors import BrokerError, LookRefused, QueueUnavailable
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 
 _CHANNEL_PREFETCH: Final = 8000  # messages
 _MIN_PREFETCH: Final = 10
@@ -63,7 +63,7 @@ class HeldMessages:
 
     @property
     def queue(self) -> str:
-        """The queue whose messages they are."""
+        """The queue that the held messages belong to."""
         return self._verdict.queue
 
     @property
@@ -74,13 +74,13 @@ class HeldMessages:
 
     @property
     def longest_hold(self) -> float | None:
-        """Seconds after which they must be given back, before RabbitMQ takes them back."""
+        """Seconds after which the messages must be given back, before RabbitMQ takes them back."""
         timeout = self._verdict.consumer_timeout
         return None if timeout is None else timeout / 2
 
     @property
     def is_taken_back(self) -> bool:
-        """Whether RabbitMQ has taken back what a channel held, after a consumer timeout."""
+        """Whether RabbitMQ has taken back the messages of a channel, after a consumer timeout."""
         return any(not held.channel.is_open for held in self._channels)
 
     async def has_more(self) -> bool:
@@ -106,7 +106,7 @@ class HeldMessages:
         await held.consume(self._verdict.queue, self._prefetch, receive)
 
     async def stop(self) -> None:
-        """Stop the delivery of further messages, unless the order needs them."""
+        """Stop the delivery of further messages, unless these are needed to keep the order."""
         if self._is_classic:
             await self._end_consumer()
 
@@ -123,17 +123,18 @@ class HeldMessages:
         await self._end_consumer()
 
     def acknowledge(self) -> None:
-        """Acknowledge all that is done."""
+        """Acknowledge all messages that are done."""
         for held in self._channels:
             if held.channel.is_open:
                 held.acknowledge()
 
     def settled(self) -> list[Any]:
-        """Return what was given to `HeldChannel.done` and is gone from the queue for certain."""
+        """Return the messages that were given to `HeldChannel.done` and have certainly left the
+        queue."""
         return [row for held in self._channels for row in held.take_settled()]
 
     async def give_back(self) -> list[Any]:
-        """Give back all that is held, in order; returns the last that `settled` has to tell."""
+        """Give all held messages back, in order; return the last result of `settled`."""
         rescued = lost = 0
         if not (self._is_classic or self._is_single):
             with contextlib.suppress(BrokerError):
@@ -202,9 +203,10 @@ class HeldChannel:
     async def stop(self, has_more: Callable[[], Awaitable[bool]] | None) -> None:
         """Stop deliveries; with *has_more*, wait first for all that may come.
 
-        What is on its way to a consumer that is cancelled goes back at once to a quorum queue,
-        before what we give back later. So acknowledge nothing, which would let more come, until we
-        hold all we can, or the queue no longer *has more*; but not for as long as others publish.
+        Messages on their way to a cancelled consumer go back to a quorum queue at once, before the
+        messages that are given back later. So nothing is acknowledged, which would let more
+        messages come, until the channel is full or the queue no longer *has more*; the wait is
+        limited, since others may go on publishing.
         """
         consumer, self._consumer = self._consumer, None
         if consumer is None:
@@ -254,7 +256,7 @@ class HeldChannel:
             self._acknowledge_one(tag, row)
 
     def acknowledge(self) -> None:
-        """Acknowledge all that is done and has nothing before it that is not."""
+        """Acknowledge all messages up to the first that is not done."""
         last = 0
         while not self._is_filling and self._taken and self._taken[0] in self._done:
             last = self._taken.popleft()
@@ -281,7 +283,7 @@ class HeldChannel:
             await asyncio.shield(self._flushing)
 
     async def _flush(self) -> None:
-        """Make a round trip: what was sent on the channel before it has arrived with it."""
+        """Make a round trip: everything sent on the channel before it has then arrived."""
         rows, self._acked = self._acked, []
         with contextlib.suppress(BrokerError):  # nobody knows, then, whether they have arrived
             await self.channel.call(self.channel.raw.basic_qos, prefetch_count=self._prefetch)
@@ -289,7 +291,7 @@ class HeldChannel:
         self._flushing = None
 
     def take_settled(self) -> list[Any]:
-        """Return what the broker has acknowledgements of, once."""
+        """Return the messages whose acknowledgement the broker has received, each once."""
         rows, self._settled = self._settled, []
         return rows
 

@@ -17,7 +17,7 @@ from tasktools.brokers.rabbitmq.messages.held_messages import HeldMessages
 from tasktools.brokers.rabbitmq.messages.queue_pass import QueuePass
 from tasktools.brokers.rabbitmq.queues import topology
 from tasktools.core.errors import Closed, QueueInUse, QueueNotFound
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class RabbitMQMover:
         return self._run(work)
 
     def put(self, transfer: Transfer, sendings: Iterable[Sending]) -> None:
-        """Publish *sendings*, whose originals lie in no queue."""
+        """Publish *sendings*, whose original messages are in no queue."""
         self._run(lambda session: QueuePass(session, transfer).of(sendings))
 
     def _run(self, work: Callable[[Session], Awaitable[T]]) -> T:

@@ -1,9 +1,9 @@
 """Looking at a queue: take messages with one consumer, show them, give all of them back.
 
-What this costs was decided before (`core.peek`). Whatever happens on the way, nothing taken
-is acknowledged, with one exception: a message that giving back would make the broker drop
-(its delivery limit is reached) is first published again, byte for byte and confirmed, to the
-end of its queue.
+The cost was decided before (`core.peek_verdict`). Whatever happens on the way, nothing taken is
+acknowledged, with one exception: a message that giving back would make the broker drop (its
+delivery limit is reached) is first published again, byte for byte and confirmed, to the end of its
+queue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tasktools.brokers.rabbitmq.connection.raw_properties import RawProperties
 from tasktools.brokers.rabbitmq.queues import topology
 from tasktools.core.errors import LookRefused, PublishingBlocked, QueueNotFound, QueueUnavailable
 from tasktools.core.masked_repr import MaskedRepr
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 
 MAX_HELD: Final = 65_535
 """Messages that one consumer can hold: the largest prefetch."""
@@ -35,10 +35,10 @@ _BACK_SECONDS: Final = 1.0  # without one more ready, after which no more are ex
 _BACK_PER_SECOND: Final = 2_000  # messages that become ready again; measured: 10,000 to 100,000
 _CONSUMER_SECONDS: Final = 0.2  # for which a consumer that has ended may still be counted
 _EXPIRED_SECONDS: Final = 0.5  # until expired messages lie in the dead-letter queue
-_POLL_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.01
 
 Show = Callable[[RawProperties, bytes, bool], bool]
-"""Is shown each message, and whether it was redelivered; says whether that was enough."""
+"""Called with each message and whether it was redelivered; returns true to end the look."""
 
 
 @dataclass(slots=True)
@@ -47,9 +47,9 @@ class PeekOutcome:
 
     `deliveries` is the highest delivery count that was seen.
 
-    `missing` of the wanted messages did not come, because a consumer took them, or within
-    the time that a look may take. `moved` is by how many the queue for what has expired grew,
-    if that is known. `is_in_use`: others consumed. `is_gone`: the queue is, after it.
+    `missing` of the wanted messages did not come, because a consumer took them, or within the time
+    that a look may take. `moved` is the growth of the queue that gets expired messages, if known.
+    `is_in_use`: other consumers were there. `is_gone`: the queue was gone after the look.
     """
 
     ready_before: int
@@ -65,7 +65,8 @@ class PeekOutcome:
 
 @dataclass(slots=True, repr=False)
 class _HeldMessages(MaskedRepr):
-    """The messages that a look of *wanted* ones holds; `news` comes once `full` of them have."""
+    """The messages held by a look that wants *wanted* of them; `news` is set once `full` have
+    arrived."""
 
     taken: PeekOutcome
     drop_at: int | None
@@ -104,8 +105,8 @@ async def look(
 ) -> PeekOutcome:
     """Show up to *limit* messages of the verdict's queue with *show*, and give them back.
 
-    What expires meanwhile is looked for in the queue *expired_to*. Where others consume, or come
-    to, it takes messages for 2 s and waits for no exact count. Raises `LookRefused` where a message
+    Messages that expire meanwhile are counted in the queue *expired_to*. Where others consume, the
+    look takes messages for 2 s and waits for no exact count. Raises `LookRefused` where a message
     may have to be rescued and we have no right to publish, or where more are wanted than can be
     held; and, once all is given back, what *show* raised.
     """
@@ -145,8 +146,8 @@ async def _ready(session: Session, queue: str | None) -> int | None:
 
 
 async def _grown(session: Session, queue: str | None, before: int, expected: int) -> int:
-    """Return by how many messages *queue* has grown, once *expected* are there, or after a while:
-    a quorum queue takes its time over dead letters."""
+    """Return by how many messages *queue* has grown, once it has *expected* more, or after a while:
+    a quorum queue delivers dead letters late."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _EXPIRED_SECONDS
     while True:
@@ -169,9 +170,10 @@ async def _look(session: Session, verdict: Verdict, held: _HeldMessages) -> None
 
 
 async def _take(session: Session, channel: Channel, queue: str, held: _HeldMessages) -> None:
-    """Hold messages until all that are wanted were shown, or enough, or no more come.
+    """Hold messages until all wanted ones were shown, *show* ends the look, or no more come.
 
-    A consumer holds no more than `MAX_HELD`; then another one goes on, so that the order is kept.
+    A consumer holds at most `MAX_HELD` messages; then a further consumer continues, which keeps the
+    order.
     """
     began = asyncio.get_running_loop().time()
     tags: list[str] = []
@@ -209,9 +211,9 @@ async def _filled(held: _HeldMessages, is_enough: Callable[[], Awaitable[bool]])
 
 
 def _give_back(channel: Channel, count: int) -> None:
-    """Give the messages back, those of one consumer after those of another.
+    """Give the messages back, one consumer after the other.
 
-    Of one nack for all, a quorum queue gets back what the last consumer holds before the rest.
+    After a single nack for all, a quorum queue would put back the last consumer's messages first.
     """
     for last in (*range(MAX_HELD, count, MAX_HELD), 0):
         channel.raw.basic_nack(last, multiple=True, requeue=True)
@@ -227,7 +229,8 @@ def _check_size(verdict: Verdict, wanted: int) -> None:
 
 
 async def _check_rescue(session: Session, queue: str) -> None:
-    """Check with a message for no queue that we may publish to the default exchange."""
+    """Check that this user may publish to the default exchange, with a message that reaches no
+    queue."""
     try:
         publisher = await session.publisher()
     except PublishingBlocked as blocked:
@@ -250,8 +253,9 @@ async def rescue(
     queue: str,
     at_limit: Mapping[int, tuple[RawProperties, bytes]],
 ) -> int:
-    """Publish messages that giving back would make the broker drop to the end of their *queue*,
-    and settle the originals, which *channel* holds by their tags; returns how many it could."""
+    """Republish messages to the end of *queue* that the broker would drop if they were given back,
+    and settle the originals, which *channel* holds by their tags; return how many were republished.
+    """
     if not at_limit:
         return 0
     publisher, rescued = await session.publisher(), 0
@@ -265,11 +269,11 @@ async def rescue(
 async def all_back(
     session: Session, queue: str, expected: int, held: int, patience: float
 ) -> QueueOk | None:
-    """Return the counts of *queue* once *expected* messages are ready again, or no more of those
-    that were *held* have come for *patience* seconds: a queue takes its time over them.
+    """Return the counts of *queue* once *expected* messages are ready again, or once none of the
+    *held* messages has come back for *patience* seconds: a queue needs time to requeue.
 
-    Where others consume or take, an exact count never comes: less is waited for then, and only
-    more than there ever were since count as coming back. `None`: the queue is gone.
+    Where other clients consume, the exact count is never reached; then only counts above all
+    earlier ones show that messages have come back. `None`: the queue is gone.
     """
     loop = asyncio.get_running_loop()
     began = since = loop.time()

@@ -8,14 +8,14 @@ from tasktools.brokers.base import Look
 from tasktools.brokers.rabbitmq.messages.peek import PeekOutcome
 from tasktools.core import look_risks
 from tasktools.core.models import SeenMessage
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 from tasktools.core.queue_facts import QueueFacts
 
 
 def look_of(
     facts: QueueFacts, verdict: Verdict, taken: PeekOutcome, messages: Sequence[SeenMessage]
 ) -> Look:
-    """Return the look, with a note of what differs from a harmless one."""
+    """Return the look, with a note if it was not harmless."""
     return Look(
         queue=verdict.queue,
         verdict=verdict,

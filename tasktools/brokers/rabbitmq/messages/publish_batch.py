@@ -35,13 +35,14 @@ _NO_EXCHANGE: Final = "there is no such exchange"
 
 
 class PublishBatch:
-    """Messages on their way to the task exchange, and the result of each so far.
+    """A batch of messages for the task exchange, or for one queue by its name, and the results so
+    far.
 
-    Messages for a topic that is *missing* are not sent: where a tap is bound to the exchange,
-    they would be confirmed; nor are those for one that is *unavailable* (by its name, why). What
-    RabbitMQ refuses with an error ends one channel and one message; the others go on, over
-    another. `results`, `reasons` (why a message was refused, by its place) and `settled` may be
-    read from any thread meanwhile.
+    Messages for a queue that is *missing* are not sent: where a tap is bound to the exchange, they
+    would be confirmed; nor are those for one that is *unavailable* (by its name, why). A message
+    that RabbitMQ refuses with an error closes its channel; the other messages continue on a new
+    one. `results`, `reasons` (why a message was refused, by its place) and `settled` may be read
+    from any thread meanwhile.
     """
 
     def __init__(
@@ -69,13 +70,14 @@ class PublishBatch:
             exchanges = await self._exchanges(session)
             outgoing = await session.outgoing()
             for index, message in enumerate(self._messages):
-                if message.topic in self._missing:
+                if message.target in self._missing:
                     self._end(index, "unroutable")
                     continue
-                if message.topic in self._unavailable:
-                    self._end(index, "refused", self._unavailable[message.topic])
+                if message.target in self._unavailable:
+                    self._end(index, "refused", self._unavailable[message.target])
                     continue
-                await self._publish(outgoing, index, message, exchanges[message.delay])
+                exchange = exchanges[message.delay] if message.queue is None else ""
+                await self._publish(outgoing, index, message, exchange)
                 if index % _TURN_MESSAGES == 0:
                     await asyncio.sleep(0)  # let what was written go out, and answers come in
         except ConnectionLost as lost:
@@ -96,15 +98,15 @@ class PublishBatch:
             self._end(index, "refused", f"its properties cannot be written ({error})")
             return
         alone = not _is_harmless(message.properties)
-        size = len(message.body)
-        publisher = await self._publisher(outgoing, exchange, message.topic, size, alone=alone)
-        closed = self._closed_addresses.get((exchange, message.topic))
+        size, key = len(message.body), message.target
+        publisher = await self._publisher(outgoing, exchange, key, size, alone=alone)
+        closed = self._closed_addresses.get((exchange, key))
         if closed is not None:
             self._end(index, *closed)
             return
         self.results[index] = "in doubt"
-        settled = functools.partial(self._settle, index, (exchange, message.topic), publisher)
-        publisher.send(exchange, message.topic, message.body, properties, settled, alone=alone)
+        settled = functools.partial(self._settle, index, (exchange, key), publisher)
+        publisher.send(exchange, key, message.body, properties, settled, alone=alone)
 
     async def _publisher(
         self,
@@ -115,8 +117,7 @@ class PublishBatch:
         *,
         alone: bool,
     ) -> Publisher:
-        """Return a publisher that has room for this message, now; wait for the end of an alarm that
-        began in the middle of the batch."""
+        """Return a publisher with room for this message; during an alarm, wait for its end."""
         while True:
             try:
                 publisher = await outgoing.publisher()
@@ -130,7 +131,7 @@ class PublishBatch:
                 return publisher
 
     async def _exchanges(self, session: Session) -> dict[float, str]:
-        """Return the exchange for each delay, once what parks messages is there."""
+        """Return the exchange for each delay, once its delay queue is declared."""
         exchanges = {0.0: self._layout.task_exchange}
         for delay in {message.delay for message in self._messages if message.delay}:
             topics = {message.topic for message in self._messages if message.delay == delay}
@@ -166,13 +167,13 @@ def publish(
     messages: Sequence[Outgoing],
     progress: Callable[[int], object] | None,
 ) -> PublishResults:
-    """Publish *messages* over *connection*, and wait for what becomes of them.
+    """Publish *messages* over *connection*, and wait for their outcomes.
 
-    What the management API knows of a queue (*facts*) says why it took nothing.
+    *facts* has what the management API knows of a queue, to explain why the queue took nothing.
     """
-    topics = {message.topic for message in messages}
-    missing, unavailable = connection.run(lambda session: topology.missing(session, topics))
-    reasons = {topic: facts.trouble(topic) or why for topic, why in unavailable.items()}
+    queues = {message.target for message in messages}
+    missing, unavailable = connection.run(lambda session: topology.missing(session, queues))
+    reasons = {queue: facts.trouble(queue) or why for queue, why in unavailable.items()}
     batch = PublishBatch(messages, layout, missing=missing, unavailable=reasons)
     ended = threading.Event()
 
@@ -217,8 +218,8 @@ def _wait(
 def _reasons(
     connection: Connection, facts: QueueInspector, messages: Sequence[Outgoing], batch: PublishBatch
 ) -> dict[int, str]:
-    """Return why messages were not taken: what RabbitMQ said of each, an alarm, else what is known
-    of its queue (one without a majority says nothing)."""
+    """Return the reason why each message was not taken: RabbitMQ's own, an alarm, or the state of
+    its queue (a queue without a majority does not answer)."""
     results, reasons = list(batch.results), dict(batch.reasons)
     if connection.blocked is not None:
         unsettled = (n for n, result in enumerate(results) if result in ("in doubt", "not sent"))
@@ -226,14 +227,14 @@ def _reasons(
     trouble = functools.cache(facts.trouble)
     for index, result in enumerate(results):
         if result in ("refused", "in doubt") and index not in reasons:
-            reason = trouble(messages[index].topic)
+            reason = trouble(messages[index].target)
             if reason is not None:
                 reasons[index] = reason
     return reasons
 
 
 def _is_harmless(properties: Properties) -> bool:
-    """Whether there is nothing in *properties* that RabbitMQ may refuse with an error."""
+    """Whether RabbitMQ has no reason to refuse a message with these *properties*."""
     expiration = properties.expiration
     if expiration is not None and not (
         expiration.isascii() and expiration.isdecimal() and int(expiration) <= _MAX_EXPIRATION_MS

@@ -32,7 +32,8 @@ _MISSED_SECONDS: Final = 0.5  # between two calls of *missed* while copies are d
 
 
 class PublishedCopies:
-    """Hands copies of what passes the task exchange to *receive*, while *connection* is open."""
+    """Passes copies of all messages of the task exchange to *receive* while *connection* is
+    open."""
 
     max_copies: int = 100_000
     """Copies that wait in the queue; more are dropped."""

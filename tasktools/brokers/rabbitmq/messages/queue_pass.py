@@ -1,4 +1,5 @@
-"""One pass through a queue, or of what is put into one: take, publish, confirm, acknowledge."""
+"""One pass through a queue, or the publishing of stored messages into one: take, publish, confirm,
+acknowledge."""
 
 from __future__ import annotations
 
@@ -44,9 +45,8 @@ R = TypeVar("R")
 
 
 class _TakenMessage(msgspec.Struct, gc=False):
-    """A message that was taken: what is to be done with it, where it is held, if it is, and what
-    became of it. The garbage collector, which would cost a tenth of the time, has no use for it.
-    """
+    """A message taken from the queue: the action for it, where it is held, and its outcome. Exempt
+    from garbage collection, which would cost a tenth of the time."""
 
     sending: Sending
     by: QueuePass
@@ -199,8 +199,8 @@ class QueuePass:
     async def _turn(self) -> None:
         """Wait for something to do, and do it.
 
-        Each write to the ledger waits for the disk, which RabbitMQ needs as well: so few messages
-        are let wait for more, as long as more come.
+        Each write to the ledger waits for the disk, which RabbitMQ needs as well. So a small batch
+        waits for more messages as long as more come.
         """
         before = self._seen, len(self._answers)
         with contextlib.suppress(TimeoutError):
@@ -223,8 +223,8 @@ class QueuePass:
 
     @property
     def _is_silent(self) -> bool:
-        """Whether RabbitMQ owes us answers that will not come: 3.10 forgets a connection that it
-        had made wait for a quorum queue, when that queue is deleted."""
+        """Whether RabbitMQ will never answer: when a quorum queue is deleted, 3.10 forgets a
+        connection that waits for it."""
         waited = self._in_flight and _now() - self._answered_at > self.silence_seconds
         return bool(waited) and not self._is_blocked
 
@@ -234,7 +234,7 @@ class QueuePass:
         return self._outgoing is not None and self._outgoing.blocked is not None
 
     async def _abort(self) -> None:
-        """Cut the connection over which is published: what is in flight ends in doubt."""
+        """Cut the publishing connection; messages in flight end in doubt."""
         if self._outgoing is not None and self._outgoing.is_open:
             await self._outgoing.abort()
 
@@ -279,8 +279,8 @@ class QueuePass:
                 await asyncio.sleep(0)  # out they go
 
     def _joining(self, publisher: Publisher, room: int) -> int:
-        """Return how many of the first *room* that were taken may be in flight together, with what
-        is; one that RabbitMQ might refuse with an error goes alone (`publisher`)."""
+        """Return how many of the first *room* messages taken may join those in flight; a message
+        that RabbitMQ might refuse with an error goes alone (`publisher`)."""
         if self._is_alone:
             return 0
         for n, taken in enumerate(itertools.islice(self._taken, room)):
@@ -313,7 +313,8 @@ class QueuePass:
         return self._publisher
 
     def _note(self) -> list[_TakenMessage]:
-        """Pass new answers to the transfer, which writes them with what is sent next."""
+        """Pass new answers to the transfer, which writes them together with the next batch to be
+        sent."""
         answers, self._answers = self._answers, []
         if answers:
             outcomes = [(taken.sending, taken.outcome) for taken in answers]
@@ -337,7 +338,7 @@ class QueuePass:
             self._call(self._transfer.settled, self._held.settled())
 
     async def _end(self) -> None:
-        """Leave what was not sent, and wait for the answers to what was."""
+        """Leave the unsent messages in the queue, and wait for the answers to the sent ones."""
         self._is_taking = False
         unsent, self._taken = self._taken, deque()
         for taken in unsent:
@@ -355,8 +356,8 @@ class QueuePass:
         self._acknowledge(self._note())
 
     async def _wait_for_alarm(self, deadline: float) -> float:
-        """Return until when answers are waited for now, during an alarm; one who cancels waits no
-        longer than `_CANCEL_SECONDS`, and what is in flight is then in doubt."""
+        """Return until when to wait for answers during an alarm. After a cancel that is
+        `_CANCEL_SECONDS` at most; messages in flight are then in doubt."""
         if _now() > self._give_back_at:
             await self._abort()
         if self._transfer.is_cancelled:
@@ -364,7 +365,8 @@ class QueuePass:
         return max(deadline, min(self._give_back_at, _now()) + _LAST_ANSWERS_SECONDS)
 
     def _call(self, method: Callable[[T], R], argument: T) -> R | None:
-        """Call the transfer; what it raises is raised once everything is given back."""
+        """Call the transfer; an exception of the transfer is raised once all messages are given
+        back."""
         try:
             return method(argument)
         except Exception as error:  # noqa: BLE001
@@ -376,7 +378,7 @@ class QueuePass:
 async def _publish_nowhere(
     outgoing: PublishingConnection, publisher: Publisher, size: int
 ) -> Outcome:
-    """Publish *size* bytes that nobody gets. Raises `PublishingBlocked`."""
+    """Publish *size* bytes that reach no queue. Raises `PublishingBlocked`."""
     ping = publisher.publish("", "tasktools.no-such-name", bytes(size), pika.BasicProperties())
     return await outgoing.unless_blocked(asyncio.ensure_future(ping))
 

@@ -1,9 +1,10 @@
-"""A reader of taps: finds the first and the last offset, and reads what lies between.
+"""A reader of taps: finds the first and the last offset, and reads the messages between them.
 
-AMQP tells neither where a stream ends nor when a message was written. But a consumer that begins at
-a time begins at the first chunk (what was written together) from then on, and one that begins at
-``last`` gets all that is left, before the channel answers anything else. So a few short consumers
-find both ends, and what is read lies between two offsets that exist.
+AMQP shows neither the end of a stream nor the time at which a message was written. But a consumer
+that begins at a time gets the first chunk (messages that were written together) from that time on,
+and a consumer that begins at ``last`` gets the last chunk before the channel answers anything else.
+So a few short consumers find both offsets, and the reading goes from one existing offset to
+another.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ async def read(
     until: float | None,
     offset: int,
 ) -> None:
-    """Hand the messages to *receive*. Raises `UnknownTap`, and what *receive* raises."""
+    """Pass the messages to *receive*. Raises `UnknownTap`, and every exception of *receive*."""
     start: Place = offset if since is None else datetime.fromtimestamp(math.floor(since), UTC)
     places: list[Place] = [start]
     if until is not None:
@@ -90,8 +91,8 @@ async def _find_ends(connection: Connection, name: str, places: list[Place]) -> 
 
 
 async def _offsets(session: Session, name: str, places: list[Place]) -> _Offsets:
-    """Return the offset of the first message from each of *places* on, where there is one, and that
-    of the last message of all; -1 for an empty stream."""
+    """Return the offset of the first message at or after each of *places*, if there is one, and the
+    offset of the last message; -1 for an empty stream."""
     counted = await _counted(session, name)
     async with session.own_channel() as channel:
         try:
@@ -120,8 +121,8 @@ async def _offsets(session: Session, name: str, places: list[Place]) -> _Offsets
 
 
 async def _counted(session: Session, name: str) -> int:
-    """Return how many messages the stream counts, which is not exact. Raises `UnknownTap`, and
-    `QueueUnavailable` while it is there, but away."""
+    """Return about how many messages the stream has. Raises `UnknownTap`, or `QueueUnavailable` if
+    the stream exists but is down."""
     try:
         async with session.asking() as channel:
             return (await channel.queue(name, passive=True)).ready
@@ -139,7 +140,7 @@ class _Ends:
 
     @classmethod
     async def of(cls, channel: Channel, name: str, place: Place, *, prefetch: int) -> Self:
-        """Begin at *place*."""
+        """Start a consumer at *place*; return the offsets, which change as messages come."""
         ends = cls()
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         await channel.consume(name, ends.message, arguments={OFFSET: place})
@@ -167,7 +168,7 @@ class _Reading:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, session: Session, first: int) -> None:
-        """Return when all from *first* is read, or enough."""
+        """Read from *first* to the last offset, or until *receive* ends the reading."""
         async with session.own_channel() as channel:
             channel.on_close = functools.partial(fail, self._over)
             channel.raw.add_on_cancel_callback(self._deleted)
@@ -224,7 +225,8 @@ def _silence(name: str) -> BrokerTimeout:
 
 
 def _without_offset(properties: bytes) -> tuple[int, bytes]:
-    """Return the offset, which the broker has added to a message, and its properties without."""
+    """Return the offset, which the broker has added to a message, and its properties without the
+    offset."""
     parts = amqp_properties.split(properties)
     offset, entries = -1, []
     for _, entry in field_tables.entries(parts.get("headers", b"")[4:]):

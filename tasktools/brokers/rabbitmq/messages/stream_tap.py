@@ -51,7 +51,7 @@ def refusal(refused: Refused, version: str, name: str, arguments: Mapping[str, A
 async def remove(session: Session, layout: Layout, name: str, *, delete: bool) -> bool:
     """Remove the binding, and the stream if *delete*; returns whether the stream existed.
 
-    Raises `TapConflict` for what is to be deleted and is no stream.
+    Raises `TapConflict` if the queue to delete is not a stream.
     """
     if await topology.queue_ok(session, name) is None:
         return False

@@ -3,7 +3,7 @@
 Classic queues count no deliveries, and a message that is redelivered was not always begun: it may
 have been looked at, or only fetched. So each begin of such a task puts a mark into a queue of its
 own before the task runs, and the end of the task deletes that queue. Marks outlive our processes
-and the node; a queue that nobody used for a day goes by itself.
+and the node; RabbitMQ deletes a queue that was not used for a day.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Final
 
 from tasktools.brokers.rabbitmq.connection.connection import Session
 from tasktools.brokers.rabbitmq.queues import topology
-from tasktools.core.layout import Layout
+from tasktools.core.layout import DELAYS, Layout
 
 _UNUSED_MS: Final = 3600 * 1000  # until a queue that nobody uses goes
 
@@ -30,13 +30,13 @@ async def prepare(session: Session, layout: Layout, delay: float, topics: Iterab
     """Declare the delay queue for *delay* seconds, and bind *topics* so that messages reach them
     afterwards; returns the exchange to publish to.
 
-    Has to be done before each use: a queue nobody used for long is gone.
+    Call this before each use: RabbitMQ deletes a delay queue that was not used for long.
     """
     await topology.declare_exchanges(session, layout)
     for topic in topics:
         await topology.bind(session, topic, layout.task_exchange, topic)
     ttl = rounded(delay)
-    name = f"tasktools.delay.{layout.name}.{ttl}"
+    name = f"{DELAYS}{layout.name}.{ttl}"
     arguments = {
         "x-queue-type": "classic",
         "x-message-ttl": ttl,

@@ -1,4 +1,5 @@
-"""Deletion of a topic's queues, so that no message that comes meanwhile is lost with them."""
+"""Deletion of messages, and of a topic's queues, so that no message that arrives meanwhile is
+lost."""
 
 from __future__ import annotations
 
@@ -13,6 +14,15 @@ from tasktools.core.layout import Layout
 from tasktools.core.topic_rules import check_in_use
 
 _PRECONDITION_FAILED: Final = 406  # of a queue that is in use, or not empty
+
+
+async def purge(session: Session, queue: str) -> int:
+    """Delete the ready messages of *queue*; returns how many. Raises `QueueNotFound`."""
+    if await topology.queue_ok(session, queue) is None:
+        raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
+    async with session.asking() as channel:
+        answer = await channel.call(channel.raw.queue_purge, queue)
+        return int(answer.method.message_count)
 
 
 async def delete_topic(

@@ -31,7 +31,7 @@ def queue_of(name: str) -> str:
 
 
 async def put(session: Session, name: str) -> None:
-    """Put a token into the queue; should there be one already, RabbitMQ drops that."""
+    """Put a token into the queue; RabbitMQ drops it if there is one already."""
     publisher = await session.publisher()
     body = json.dumps({"lock": name}).encode()
     persistent = pika.BasicProperties(delivery_mode=2)
@@ -41,7 +41,7 @@ async def put(session: Session, name: str) -> None:
 
 
 async def is_missing(session: Session, name: str) -> bool:
-    """Whether the queue exists and has no token, so that somebody has it, or died with it."""
+    """Whether the queue exists without a token: a holder has it, or died with it."""
     ok = await topology.queue_ok(session, queue_of(name))
     return ok is not None and ok.ready == 0
 

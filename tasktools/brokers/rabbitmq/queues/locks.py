@@ -22,8 +22,8 @@ from tasktools.core.layout import LOCKS, Layout
 
 _MAX_NAME_BYTES: Final = 200  # a queue's name may have 255
 _HOLDER_DEAD_SECONDS: Final = 330.0
-"""Seconds for which a token must be missing, without a word of the lock, until the peer that has
-it counts as dead: a living one gives it back within 310."""
+"""Seconds for which a token must be missing, without an event of the lock, until the peer that has
+it counts as dead: a live peer returns the token within 310 s."""
 _POLL_SECONDS: Final = 0.25
 
 LockEventKind = Literal["lock_acquired", "lock_released"]
@@ -155,7 +155,7 @@ class Locks:
             if take():
                 return True
         raise BrokerTimeout(
-            f"The holder of lock {name!r} did not let go of it within "
+            f"The holder of lock {name!r} did not release it within "
             f"{self._connection.timeout:g} s; it keeps the lock. It is free at once when that "
             "process ends or its connection is closed."
         )

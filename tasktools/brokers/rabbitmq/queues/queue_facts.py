@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tasktools.brokers.rabbitmq.connection import pika_border
 from tasktools.brokers.rabbitmq.connection.channel import QueueOk
-from tasktools.brokers.rabbitmq.connection.connection import Connection
+from tasktools.brokers.rabbitmq.connection.connection import Connection, Session
 from tasktools.brokers.rabbitmq.connection.management import Management, ManagementUnavailable
 from tasktools.brokers.rabbitmq.connection.pika_border import Refused
+from tasktools.brokers.rabbitmq.queues import server_entries, topology
 from tasktools.brokers.rabbitmq.queues import topic_stats as report
-from tasktools.brokers.rabbitmq.queues import topology
 from tasktools.brokers.rabbitmq.queues.topic_stats import Counts, Findings
 from tasktools.brokers.rabbitmq.queues.topology import QueueArguments
 from tasktools.core import untrusted
+from tasktools.core.dialects.choice import DialectChoice
+from tasktools.core.dialects.topic_map import TopicMap
+from tasktools.core.dialects.vhost import Vhost
 from tasktools.core.errors import PermissionDenied, QueueNotFound, QueueUnavailable
 from tasktools.core.layout import Layout
 from tasktools.core.models import TopicReport
 from tasktools.core.queue_facts import QueueFacts
 from tasktools.core.routes import Routes
 
+T = TypeVar("T")
+
+_NOTHING_ANNOUNCED: Final[Mapping[str, str]] = {}
 _MAX_PROBES: Final = 20  # of queues, a call
 _ARGUMENTS_SECONDS: Final = 60.0  # for which the arguments of a queue are remembered
 _ARRIVES_SECONDS: Final = 1.0  # for which the way of dead letters is not checked again
 _SECONDS_PER_QUEUE: Final = 0.05  # allowed for asking one queue of a distant broker
+_ANY_VERSION: Final = (0, 0)  # of a server, where only names, arguments and policies are asked for
+_KEEPS_IN_STREAMS: Final = (3, 11)  # 3.10 loses what it dead-letters into a stream
 _ROUTES_SECONDS: Final = 5.0  # for which routes are recent enough in a large vhost
 
 
@@ -42,7 +50,8 @@ class _Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KnownRoutes:
-    """The routes of a vhost that had these queues, and these of them in trouble."""
+    """The routes of a vhost, and the queues that it had when they were read, some of them
+    *in_trouble*."""
 
     asked_at: float
     queues: frozenset[str]
@@ -53,11 +62,20 @@ class _KnownRoutes:
 class QueueInspector:
     """Finds out facts about queues; caches their arguments for a minute.
 
-    *may_probe*: whether the argument probe may be used. It changes nothing, but it is no
-    passive declare either, so a read-only cluster goes without.
+    *may_probe*: whether the argument probe may be used. The probe changes nothing, but it is not a
+    passive declare, so it is not used on a read-only cluster. *dead* is the name of dead-letter
+    queues, as ``"{topic}.dlq"``, where that was given.
     """
 
-    def __init__(self, main: Connection, management: Management, *, may_probe: bool) -> None:
+    def __init__(
+        self,
+        main: Connection,
+        management: Management,
+        choice: DialectChoice,
+        *,
+        may_probe: bool,
+        dead: str | None = None,
+    ) -> None:
         self._main = main
         self._management = management
         self._may_probe = may_probe
@@ -65,13 +83,29 @@ class QueueInspector:
         self._deliveries: dict[str, int] = {}
         self._arrives_at: dict[str, float] = {}
         self._known_routes: _KnownRoutes | None = None
+        self._dead = dead
+        self._choice = choice
+        self._topic_map: tuple[float, TopicMap] | None = None
+
+    def declare(self, declare: Callable[[Session], Awaitable[T]]) -> T:
+        """Run *declare*, which declares the task exchange too; if a queue cannot be used, raise an
+        error that says why."""
+        try:
+            declared = self._main.run(declare)
+        except QueueUnavailable as error:
+            raise self.explained(error) from None
+        finally:
+            self.forget_routes()
+        if self._choice.layout is not None:
+            self._choice.decide({self._choice.layout.task_exchange})
+        return declared
 
     def note_deliveries(self, queue: str, highest: int) -> None:
         """Remember the highest delivery count that messages of *queue* have now."""
         self._deliveries[queue] = highest
 
     def of_queue(self, queue: str, server_version: str) -> QueueFacts:
-        """Return what is known of *queue*. Raises `QueueNotFound`, `QueueUnavailable`."""
+        """Return the facts of *queue*. Raises `QueueNotFound`, `QueueUnavailable`."""
         ok = self._ok(queue)
         if ok is None:
             raise QueueNotFound(f"There is no queue {queue!r}; nothing was changed.")
@@ -90,12 +124,12 @@ class QueueInspector:
             ready_bytes=listed.ready_bytes,
             consumers=ok.consumers,
             exclusive_consumer=ok.consumers > 0 and listed.exclusive_consumer,
-            dead_letters=Layout.is_dead_queue(queue),
+            dead_letters=bool(self.topic_map(queue).homes_of(queue)),
             deliveries_seen=self._deliveries.get(queue),
         )
 
     def _listed(self, queue: str) -> _Listed:
-        """Return what the management API tells of *queue*. Raises `QueueUnavailable`."""
+        """Return the facts of *queue* by the management API. Raises `QueueUnavailable`."""
         try:
             entry = self._management.queue(queue)
             if entry is None:
@@ -147,12 +181,13 @@ class QueueInspector:
             raise self.explained(error) from None
 
     def explained(self, error: QueueUnavailable) -> QueueUnavailable:
-        """Return *error* with what the management API knows of the queue, if it knows more."""
+        """Return *error*, with the state of the queue by the management API if that says more."""
         why = None if error.queue is None else self.trouble(error.queue)
         return error if why is None else pika_border.unavailable(error.queue, why)
 
     def trouble(self, queue: str) -> str | None:
-        """Return why *queue*, which exists, cannot be used, as far as the management API tells."""
+        """Return why the existing queue *queue* cannot be used; `None` if the management API does
+        not say."""
         try:
             # Asked for a queue whose node is down, 3.10 says that it does not exist; 4.3 is silent.
             entry = self._management.queues().get(queue, {})
@@ -169,21 +204,21 @@ class QueueInspector:
     def dead_letters_arrive(self, layout: Layout, topic: str) -> bool:
         """Return whether messages rejected from *topic* now are known to reach a queue.
 
-        Where it dead-letters as topics do, what is missing on the way is declared again. The
-        answer is remembered for a second.
+        If *topic* dead-letters in the way of the layout, missing exchanges, queues and bindings are
+        declared again. The answer is remembered for a second.
         """
         if time.monotonic() - self._arrives_at.get(topic, float("-inf")) < _ARRIVES_SECONDS:
             return True
         is_kept = self._repairs_dead_letters(layout, topic) or (
-            self.report(layout, [topic], only_these=True).topics[0].dead_lettering is True
+            self.report([topic], only_these=True).topics[0].dead_lettering is True
         )
         if is_kept:
             self._arrives_at[topic] = time.monotonic()
         return is_kept
 
     def _repairs_dead_letters(self, layout: Layout, topic: str) -> bool:
-        """Declare the way of the dead letters of *topic* again, if it is the layout's and we may;
-        returns whether it leads to a queue that takes them now."""
+        """Declare the dead-letter path of *topic* again, if it belongs to the layout and this user
+        may; return whether dead letters reach a queue now."""
         its_own = (layout.dead_letter_exchange, layout.dead_key(topic))
         if self._dead_letter_address(topic) != its_own:
             return False
@@ -208,13 +243,52 @@ class QueueInspector:
             return None, None
         return arguments.dead_letter_exchange, arguments.dead_letter_key
 
-    def listed_topics(self, layout: Layout) -> set[str]:
-        """Return the topics that the management API lists; none without it."""
+    def listed_topics(self, announced: Mapping[str, str]) -> Collection[str]:
+        """Return the topics that the management API lists; none without it. *announced* has the
+        dialects that workers reported for topics."""
         try:
             listed = self._management.queues()
         except ManagementUnavailable:
-            return set()
-        return report.topics_among(layout, listed, self._routes()[0])
+            return ()
+        return self._map(listed, self._routes()[0], (), announced).topics
+
+    def topic_map(self, queue: str, announced: Mapping[str, str] = _NOTHING_ANNOUNCED) -> TopicMap:
+        """Return the known topics, *queue* among them; *announced* are dialects of topics that
+        workers reported."""
+        if self._topic_map is not None:
+            made_at, known = self._topic_map
+            if time.monotonic() - made_at < _ROUTES_SECONDS and known.knows(queue):
+                return known
+        try:
+            return self._map(self._management.queues(), self._routes()[0], (), announced)
+        except ManagementUnavailable as error:
+            homes = (dialect.home_of(queue) for dialect in self._choice.spoken)
+            named = {next(filter(None, homes), queue)}
+            return self._ask_queues(named, announced, str(error))[0]
+
+    def _map(
+        self,
+        listed: Mapping[str, Mapping[str, Any]],
+        routes: Routes | None,
+        named: Iterable[str],
+        announced: Mapping[str, str],
+    ) -> TopicMap:
+        """Make the map of topics of the queues as *listed*."""
+        if routes is not None:  # workers of another dialect may have come since we connected
+            self._choice.decide({exchange.name for exchange in routes.exchanges})
+        facts = {
+            name: server_entries.facts(name, entry, _ANY_VERSION) for name, entry in listed.items()
+        }
+        return self._made_map(Vhost(queues=facts, routes=routes), named, announced)
+
+    def _made_map(
+        self, vhost: Vhost, named: Iterable[str], announced: Mapping[str, str]
+    ) -> TopicMap:
+        made = TopicMap(
+            self._choice.spoken, vhost, named=named, announced=announced, dead=self._dead
+        )
+        self._topic_map = (time.monotonic(), made)
+        return made
 
     def _routes(self) -> tuple[Routes | None, str | None]:
         """Return the exchanges and bindings, or why they are not known."""
@@ -228,9 +302,9 @@ class QueueInspector:
     ) -> tuple[Routes | None, str | None]:
         """Return the exchanges and bindings, or why they are not known.
 
-        In a vhost of so many queues that their counts are not exact either, they are asked every
-        5 s, and at once when there are other queues or others are in trouble: to list the
-        bindings of 1,000 queues takes the broker half as long as to list the queues.
+        In a vhost with more than `EXACT_UP_TO` queues they are read every 5 s, and at once when the
+        set of queues, or of unusable queues, has changed: listing the bindings of 1,000 queues
+        takes the broker half as long as listing the queues.
         """
         known, now = self._known_routes, time.monotonic()
         if (
@@ -248,17 +322,22 @@ class QueueInspector:
 
     def forget_routes(self) -> None:
         """Ask for the exchanges and bindings again next time, since some were declared."""
-        self._known_routes = None
+        self._known_routes = self._topic_map = None
 
     def report(
-        self, layout: Layout, topics: Iterable[str], *, only_these: bool = False
+        self,
+        topics: Iterable[str],
+        announced: Mapping[str, str] = _NOTHING_ANNOUNCED,
+        *,
+        only_these: bool = False,
     ) -> TopicReport:
         """Return the statistics of *topics* and, unless *only_these*, of all that are listed."""
         named = set(topics)
         try:
             listed = self._management.queues()
         except ManagementUnavailable as error:
-            return report.build(layout, named, self._ask_queues(layout, named, str(error)))
+            topic_map, findings = self._ask_queues(named, announced, str(error))
+            return report.build(topic_map, named, findings)
         stopped_nodes = self._stopped_nodes(listed.values())
         troubles = {
             name: why
@@ -269,13 +348,15 @@ class QueueInspector:
             routes, no_routes = self._routes()
         else:
             routes, no_routes = self._recent_routes(frozenset(listed), frozenset(troubles))
-            named |= report.topics_among(layout, listed, routes)
-        queues = _queues(layout, named)
+        topic_map = self._map(listed, routes, named, announced)
+        if not only_these:
+            named |= set(topic_map.topics)
+        queues = report.queues_of(topic_map, named)
         counts: Counts = {}
         if len(queues) <= report.EXACT_UP_TO:
             counts = self._count(queues - troubles.keys())
         return report.build(
-            layout,
+            topic_map,
             named,
             Findings(
                 counts=counts,
@@ -285,26 +366,46 @@ class QueueInspector:
                 troubles=troubles,
                 routes=routes,
                 no_routes=no_routes,
+                streams_lose=self._loses_in_streams(listed.values()),
             ),
         )
 
-    def _ask_queues(self, layout: Layout, topics: set[str], no_management: str) -> Findings:
-        """Return the counts and arguments of the queues, asked one by one over AMQP."""
-        counts = self._count(_queues(layout, topics))
+    def _loses_in_streams(self, listed: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether there are streams, and the server loses messages that it dead-letters into a
+        stream."""
+        if not any(entry.get("type") == "stream" for entry in listed):
+            return False
+        return self._main.run(_version) < _KEEPS_IN_STREAMS
+
+    def _ask_queues(
+        self, topics: set[str], announced: Mapping[str, str], no_management: str
+    ) -> tuple[TopicMap, Findings]:
+        """Return the state of *topics*, with the counts and arguments of their queues, asked one by
+        one over AMQP."""
+        by_name = {self._choice.spoken[0].dead_queue(topic) for topic in topics} - {None}
+        counts = dict(self._count(topics | {name for name in by_name if name is not None}))
         arguments = self._arguments_of(
             topic for topic in topics if isinstance(counts.get(topic), QueueOk)
         )
+        facts = {
+            name: _facts_of(name, arguments.get(name))
+            for name, ok in counts.items()
+            if ok is not None
+        }
+        topic_map = self._made_map(Vhost(queues=facts), topics, announced)
+        counts |= self._count(report.queues_of(topic_map, topics) - counts.keys())
         exchanges = {each.dead_letter_exchange for each in arguments.values()} - {None, ""}
         missing = self._main.run(
             lambda session: topology.missing_exchanges(session, filter(None, exchanges))
         )
-        return Findings(
+        findings = Findings(
             counts=counts,
             listed={},
             arguments=arguments,
             no_management=no_management,
             missing_exchanges=missing,
         )
+        return topic_map, findings
 
     def _count(self, queues: Collection[str]) -> Counts:
         return self._main.run(
@@ -313,7 +414,8 @@ class QueueInspector:
         )
 
     def _arguments_of(self, queues: Iterable[str]) -> dict[str, QueueArguments]:
-        """Return the arguments that are known or can be probed now; the rest another time."""
+        """Return the arguments that are known or can be probed now; the others are probed in a
+        later call."""
         known, probes = {}, 0
         for queue in sorted(queues):
             at, arguments = self._arguments.get(queue, (float("-inf"), None))
@@ -335,8 +437,15 @@ class QueueInspector:
         return arguments
 
 
-def _queues(layout: Layout, topics: Iterable[str]) -> set[str]:
-    return {queue for topic in topics for queue in (topic, layout.dead_queue(topic))}
+def _facts_of(queue: str, arguments: QueueArguments | None) -> QueueFacts:
+    """Return the facts of *queue* from its *arguments* alone, if these are known."""
+    return QueueFacts(
+        queue=queue,
+        server=_ANY_VERSION,
+        queue_type=None if arguments is None else arguments.queue_type,
+        arguments=None if arguments is None else arguments.values,
+        policy=None,
+    )
 
 
 def _listed_arguments(entry: Mapping[str, Any]) -> QueueArguments | None:
@@ -348,6 +457,10 @@ def _listed_arguments(entry: Mapping[str, Any]) -> QueueArguments | None:
         values=untrusted.mapping(entry.get("arguments")),
         auto_delete=entry.get("auto_delete") is not False,
     )
+
+
+async def _version(session: Session) -> tuple[int, int]:
+    return version_of(session.server_version)
 
 
 def version_of(text: str) -> tuple[int, int]:

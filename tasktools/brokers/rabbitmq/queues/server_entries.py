@@ -28,7 +28,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "delivered_no_ack": ("deliver_no_ack", "get_no_ack"),
     "redelivered": ("redeliver",),
 }
-"""RabbitMQ's counters that add up to each of ours."""
+"""The counters of RabbitMQ that add up to each counter of `ServerQueue`."""
 _UNROUTABLE: Final = ("drop_unroutable", "return_unroutable")
 _KNOWN_TYPES: Final = ("classic", "quorum", "stream")
 
@@ -80,7 +80,7 @@ def queue(
 
 
 def facts(name: str, entry: Entry, server: tuple[int, int]) -> QueueFacts:
-    """Return what decides about the messages of a queue as listed."""
+    """Return the facts that decide about the messages of a listed queue."""
     consumers = untrusted.count(entry.get("consumers")) or 0
     queue_type, policy = entry.get("type"), entry.get("effective_policy_definition")
     auto_delete = entry.get("auto_delete")
@@ -99,7 +99,8 @@ def facts(name: str, entry: Entry, server: tuple[int, int]) -> QueueFacts:
 
 
 def _counters(entry: Entry) -> dict[str, Series | None]:
-    """Return the counters of a queue; 0 for one that never counted, as far as it has samples."""
+    """Return the counters of a queue; 0 for a counter that never counted, if the entry has
+    samples."""
     counted = untrusted.mapping(entry.get("message_stats"))
     by_name = {
         counter: samples(counted.get(f"{counter}_details"))
@@ -117,22 +118,24 @@ def _counters(entry: Entry) -> dict[str, Series | None]:
 
 
 def consumers(listed: Iterable[Entry], channels: Iterable[Entry]) -> tuple[ServerConsumer, ...]:
-    """Return the consumers as *listed*, with what their *channels* hold."""
-    held = {
-        each.get("name"): untrusted.count(each.get("messages_unacknowledged")) for each in channels
-    }
-    return tuple(_consumer(entry, held) for entry in listed)
+    """Return the consumers as *listed*, with the messages that their *channels* hold."""
+    by_name = {each.get("name"): each for each in channels}
+    return tuple(_consumer(entry, by_name) for entry in listed)
 
 
-def _consumer(entry: Entry, held: Mapping[Any, int | None]) -> ServerConsumer:
-    channel = untrusted.mapping(entry.get("channel_details"))
-    name = untrusted.text(channel.get("name"))
+def _consumer(entry: Entry, channels: Mapping[Any, Entry]) -> ServerConsumer:
+    details = untrusted.mapping(entry.get("channel_details"))
+    name = untrusted.text(details.get("name"))
+    channel = channels.get(name, {})
+    # Celery limits its channel, and none of the consumers on it.
+    of_consumer = untrusted.count(entry.get("prefetch_count"))
+    of_channel = untrusted.count(channel.get("global_prefetch_count"))
     return ServerConsumer(
         queue=untrusted.text(untrusted.mapping(entry.get("queue")).get("name")) or "",
-        connection=untrusted.text(channel.get("connection_name")),
+        connection=untrusted.text(details.get("connection_name")),
         channel=name,
-        prefetch=untrusted.count(entry.get("prefetch_count")),
-        held=held.get(name),
+        prefetch=of_consumer or of_channel or of_consumer,
+        held=untrusted.count(channel.get("messages_unacknowledged")),
     )
 
 
@@ -141,7 +144,7 @@ def connections(
 ) -> tuple[ServerConnection, ...]:
     """Return the connections as *listed*, with the unroutable messages of their *channels*.
 
-    Those that have none say 0 at the times of *like*.
+    A connection without any has 0 at the times of *like*.
     """
     unroutable: defaultdict[str | None, list[Series]] = defaultdict(list)
     for channel in channels or ():
@@ -179,7 +182,7 @@ def _unroutable(channel: Entry) -> list[Series]:
 
 
 def client_name(connection: Entry) -> str | None:
-    """Return what the program at the other end calls its *connection*."""
+    """Return the name that the client program gave to its *connection*."""
     return untrusted.text(connection.get("user_provided_name"))
 
 

@@ -39,8 +39,8 @@ _RATES: Final = ("publish", "ack", "deliver_get", "redeliver")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactsRequest:
-    """A request for the facts of *topics*, whose queues *layout* names; of the topics in *limits*,
-    the owners of their permits too."""
+    """A request for the facts of *topics* (their queues are named by *layout*), and for the permit
+    owners of the topics in *limits*."""
 
     layout: Layout
     topics: Collection[str]
@@ -131,7 +131,8 @@ class _Inquiry:
             return None
 
     def _sees_all(self) -> bool:
-        """Whether the user is shown what is not its own: a list of its own is not a fact."""
+        """Whether the user sees all entries; a list of only the user's own entries says nothing
+        about the server."""
         sees_all = self._ask(self._management.sees_all, *sorted(_OF_MONITORING))
         if sees_all is False:
             for part in _OF_MONITORING:
@@ -190,15 +191,16 @@ class _Inquiry:
         return names & listed.keys()
 
     def _dead_letters_of(self, name: str, entry: Entry, routes: Routes) -> frozenset[str]:
-        """Return the queues in which the dead letters of a queue arrive, as far as that is told."""
+        """Return the queues that receive the dead letters of a queue, as far as the API tells."""
         facts = server_entries.facts(name, entry, self._server)
-        exchange, key = facts.dead_letter_exchange, facts.dead_letter_key
-        if exchange is None or key is None:
+        if facts.dead_letter_exchange is None:
             return frozenset()
-        return routes.reached(exchange, key) or frozenset()
+        # Without a key of its own what dies keeps that by which it came: mostly the queue's name.
+        key = facts.dead_letter_key or name
+        return routes.reached(facts.dead_letter_exchange, key) or frozenset()
 
     def _sampled(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Return the entries of those queues in which something lies or moves, with samples."""
+        """Return the entries of the queues with messages or traffic, with their samples."""
         ranked = sorted(entries, key=lambda name: _rank(name, entries[name]))
         busy = [name for name in ranked if _is_busy(name, entries[name])] or ranked[:1]
         if len(busy) > _MAX_SINGLE_QUEUES:
@@ -230,7 +232,7 @@ def _count_queues(routes: Routes) -> int:
 
 
 def _is_busy(name: str, entry: Entry) -> bool:
-    """Whether something lies or moves in a queue, or nobody consumes a topic."""
+    """Whether a queue has messages or traffic, or is a topic without a consumer."""
     is_abandoned = not (
         entry.get("consumers") or Layout.is_dead_queue(name) or name.startswith(OF_PROGRAMS)
     )
@@ -238,7 +240,7 @@ def _is_busy(name: str, entry: Entry) -> bool:
 
 
 def _rank(name: str, entry: Entry) -> tuple[int, float, str]:
-    """Return a key that sorts queues with messages first, then those through which more passes."""
+    """Return a sort key: queues with messages first, then those with more traffic."""
     messages = (untrusted.count(entry.get(f"messages_{kind}")) for kind in _KINDS)
     counted = untrusted.mapping(entry.get("message_stats"))
     rates = (untrusted.mapping(counted.get(f"{name}_details")).get("rate") for name in _RATES)
@@ -252,13 +254,13 @@ def _stopped(nodes: Iterable[Entry] | None) -> frozenset[str] | None:
 
 
 def _times(queues: Mapping[str, ServerQueue] | None) -> Series:
-    """Return a series with the newest times of which there are samples, to say 0 at them."""
+    """Return a series with the newest sample times, to record 0 at them."""
     each_series = [each.published for each in (queues or {}).values() if each.published]
     return max(each_series, key=lambda series: series.times[-1], default=Series())
 
 
 def _own(connections: Iterable[Entry]) -> frozenset[str]:
-    """Return the names of those *connections* that are of this process."""
+    """Return the names of the *connections* that belong to this process."""
     return frozenset(
         name
         for entry in connections

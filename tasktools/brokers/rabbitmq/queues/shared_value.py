@@ -1,9 +1,9 @@
 """A JSON value stored in RabbitMQ: the one message of a queue, changed under a lock.
 
-The message holds a JSON object and its revision. Whoever reads or changes it holds an exclusive
-queue meanwhile, so nobody ever finds the queue empty because another has the message in hand.
-A new revision is confirmed before the old one is acknowledged; should we die between the two,
-both are there and the higher one counts. The queue is classic and lives on one node.
+The message holds a JSON object and its revision. A client that reads or changes the object holds an
+exclusive queue as a lock, so no client finds the queue empty because another one holds the message.
+A new revision is confirmed before the old one is acknowledged; after a crash between the two, both
+are there and the higher revision counts. The queue is classic and lives on one node.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SharedValue:
     async def change(
         self, session: Session, change: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> int:
-        """Replace the object by what *change* makes of it; returns the new revision.
+        """Replace the object by the result of *change*; returns the new revision.
 
         Raises `PublishRefused`, and `BrokerTimeout` when others keep changing it.
         """

@@ -13,15 +13,16 @@ from tasktools.brokers.rabbitmq.connection.management import STATISTICS_AGE
 from tasktools.brokers.rabbitmq.connection.pika_border import Refused
 from tasktools.brokers.rabbitmq.queues import topology
 from tasktools.brokers.rabbitmq.queues.topology import QueueArguments
-from tasktools.core import layout as layouts
 from tasktools.core import untrusted
+from tasktools.core.dialects.topic_map import TopicMap
 from tasktools.core.errors import PermissionDenied, QueueNotFound, QueueUnavailable
-from tasktools.core.layout import OF_PROGRAMS, Layout
+from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import Source, TopicReport, TopicStats
 from tasktools.core.routes import Routes
 
 EXACT_UP_TO: Final = 200
-"""With the management API, so many queues are also asked one by one, for exact counts."""
+"""The largest number of queues that are also asked one by one, for exact counts, where there is a
+management API."""
 _MAX_CHANNELS: Final = 4
 _DOUBT: Final = (
     "RabbitMQ says 0, which it also does of a quorum queue without a leader; only the management "
@@ -29,30 +30,7 @@ _DOUBT: Final = (
 )
 _MAX_NOTED_QUEUES: Final = 20
 
-Listed = Mapping[str, Mapping[str, Any]]
 Counts = Mapping[str, QueueOk | QueueUnavailable | None]
-
-
-def topics_among(layout: Layout, listed: Listed, routes: Routes | None) -> set[str]:
-    """Return which of the *listed* queues are topics: those that dead-letter as topics do, have
-    a dead-letter queue, or get what is published to the topic of their name."""
-    bound = frozenset() if routes is None else routes.bound_by_name(layout.task_exchange)
-    bound = layouts.only_topics(layout, bound & listed.keys())
-    return {
-        name
-        for name, queue in listed.items()
-        if not name.startswith(OF_PROGRAMS)
-        and (
-            name in bound
-            or layout.dead_queue(name) in listed
-            or _dead_letters_like(layout, name, queue)
-        )
-    }
-
-
-def _dead_letters_like(layout: Layout, name: str, queue: Mapping[str, Any]) -> bool:
-    arguments = untrusted.mapping(queue.get("arguments"))
-    return arguments.get("x-dead-letter-routing-key") == layout.dead_key(name)
 
 
 async def count_queues(session: Session, names: Iterable[str]) -> Counts:
@@ -112,30 +90,37 @@ def trouble_of(queue: Mapping[str, Any], stopped_nodes: frozenset[str] | None) -
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Findings(MaskedRepr):
     """Facts for a report: counts of queues that were asked, queues as listed, probed arguments.
 
     *no_management* says why there is no list, else it is `None`. *troubles* says of listed queues
-    why they cannot be used. *no_routes* says why exchanges and bindings are not known; of
-    *missing_exchanges* it is known all the same that there are no such.
+    why they cannot be used. *no_routes* says why exchanges and bindings are not known;
+    *missing_exchanges* are known not to exist. *streams_lose*: the server loses what it
+    dead-letters into a stream, as RabbitMQ 3.10 does.
     """
 
     counts: Counts
-    listed: Listed
+    listed: Mapping[str, Mapping[str, Any]]
     arguments: Mapping[str, QueueArguments]
     no_management: str | None
     troubles: Mapping[str, str] = field(default_factory=dict)
     routes: Routes | None = None
     no_routes: str | None = None
     missing_exchanges: frozenset[str] = frozenset()
+    streams_lose: bool = False
 
 
-def build(layout: Layout, topics: Collection[str], findings: Findings) -> TopicReport:
+def build(topic_map: TopicMap, topics: Collection[str], findings: Findings) -> TopicReport:
     """Put the report of *topics* together."""
-    rows = tuple(_row(layout, topic, findings) for topic in sorted(topics))
-    queues = {queue for topic in topics for queue in (topic, layout.dead_queue(topic))}
-    return TopicReport(topics=rows, sources=_sources(queues, findings))
+    rows = tuple(_row(topic_map, topic, findings) for topic in sorted(topics))
+    return TopicReport(topics=rows, sources=_sources(queues_of(topic_map, topics), findings))
+
+
+def queues_of(topic_map: TopicMap, topics: Iterable[str]) -> set[str]:
+    """Return the queues of *topics* and, where they are known, of their dead letters."""
+    queues = {queue for topic in topics for queue in (topic, topic_map.dead_queue(topic))}
+    return {queue for queue in queues if queue is not None}
 
 
 def _sources(queues: Collection[str], findings: Findings) -> tuple[Source, Source]:
@@ -163,6 +148,9 @@ def _sources(queues: Collection[str], findings: Findings) -> tuple[Source, Sourc
         "messages_ready" in entry for entry in findings.listed.values()
     ):
         note = "RabbitMQ has no statistics of these queues (yet, or they are disabled)"
+    if findings.streams_lose:
+        why = "this RabbitMQ loses messages that it dead-letters into a stream"
+        note = "; ".join(filter(None, (note, why)))
     return broker, Source(
         name="management", ok=True, columns=columns, age=STATISTICS_AGE, note=note
     )
@@ -185,7 +173,7 @@ def _troubles_note(queues: Collection[str], findings: Findings) -> str | None:
 
 
 def doubt_about(ok: object, arguments: QueueArguments | None) -> str | None:
-    """Return why a queue's answer *ok* may not be so, over AMQP alone, as part of a sentence."""
+    """Return why the counts in *ok*, read over AMQP alone, may be wrong; a part of a sentence."""
     is_zero = isinstance(ok, QueueOk) and not (ok.ready or ok.consumers)
     is_quorum = arguments is not None and arguments.queue_type == "quorum"
     return _DOUBT if is_zero and is_quorum else None
@@ -197,8 +185,9 @@ def _doubt(name: str, findings: Findings) -> str | None:
     return doubt_about(findings.counts.get(name), findings.arguments.get(name))
 
 
-def _row(layout: Layout, topic: str, findings: Findings) -> TopicStats:
-    queue, dead = _QueueCounts(topic, findings), _QueueCounts(layout.dead_queue(topic), findings)
+def _row(topic_map: TopicMap, topic: str, findings: Findings) -> TopicStats:
+    queue, dead_queue = _QueueCounts(topic, findings), topic_map.dead_queue(topic)
+    dead_letter = None if dead_queue is None else _QueueCounts(dead_queue, findings).ready
     entry, arguments = findings.listed.get(topic, {}), findings.arguments.get(topic)
     rates = untrusted.mapping(entry.get("message_stats"))
     probed_type = None if arguments is None else arguments.queue_type
@@ -207,7 +196,9 @@ def _row(layout: Layout, topic: str, findings: Findings) -> TopicStats:
         exists=queue.exists,
         queued=queue.ready,
         consumers=queue.consumers,
-        dead_letter=dead.ready,
+        dead_letter=dead_letter,
+        dead_queue=dead_queue,
+        dialect=topic_map.dialect_of(topic).name,
         unacked=None if queue.trouble else untrusted.count(entry.get("messages_unacknowledged")),
         publish_rate=_rate(rates, "publish_details", entry),
         ack_rate=_rate(rates, "ack_details", entry),
@@ -245,15 +236,16 @@ class _QueueCounts:
 
 
 def _rate(rates: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> float | None:
-    """Return the rate *name*; 0 for a queue whose statistics lack it, `None` without any."""
+    """Return the rate *name*; 0 if only this rate is missing, `None` if the queue has no statistics
+    at all."""
     if "messages_ready" not in entry:
         return None
     return untrusted.number(untrusted.mapping(rates.get(name)).get("rate", 0.0))
 
 
 def _dead_lettering(topic: str, findings: Findings) -> bool | None:
-    """Return whether what is rejected from *topic* is kept, all the way to a queue that takes it;
-    `None` where that is not known."""
+    """Return whether rejected messages of *topic* reach a queue that keeps them; `None` if that is
+    not known."""
     entry, arguments = findings.listed.get(topic, {}), findings.arguments.get(topic)
     if entry:
         by_argument = untrusted.mapping(entry.get("arguments"))
@@ -270,6 +262,8 @@ def _dead_lettering(topic: str, findings: Findings) -> bool | None:
 
 
 def _is_kept(exchange: str, key: str, findings: Findings) -> bool | None:
+    """Return whether a queue keeps messages that are dead-lettered to *exchange* with *key*; `None`
+    if that is not known."""
     if exchange in findings.missing_exchanges:
         return False
     if exchange == "":
@@ -278,9 +272,15 @@ def _is_kept(exchange: str, key: str, findings: Findings) -> bool | None:
         reached = None if findings.routes is None else findings.routes.reached(exchange, key)
     if reached is None:
         return None
-    counted = [_QueueCounts(queue, findings) for queue in reached]
+    counted = [_QueueCounts(queue, findings) for queue in reached if not _is_lost(queue, findings)]
     if any(each.exists and not (each.trouble or each.doubt) for each in counted):
         return True
     if any(each.exists is not False for each in counted) or findings.troubles:
         return None  # 3.10 does not list the bindings of queues whose node is down
     return False
+
+
+def _is_lost(queue: str, findings: Findings) -> bool:
+    """Whether the server loses messages that it dead-letters into *queue*."""
+    is_stream = findings.listed.get(queue, {}).get("type") == "stream"
+    return is_stream and findings.streams_lose

@@ -1,8 +1,8 @@
-"""Declaration of exchanges, queues and bindings, and questions whether they exist.
+"""Declaration of exchanges, queues and bindings, and checks whether they exist.
 
-What exists is used as it is and never redeclared. AMQP cannot read a queue's arguments, but a
-declaration that conflicts on purpose is refused *naming the current value*; that is the
-argument probe. It needs the configure permission and sees no policies.
+Existing queues and exchanges are used as they are and never redeclared. AMQP cannot read a queue's
+arguments, but a declaration that conflicts on purpose is refused *naming the current value*; that
+is the argument probe. It needs the configure permission and sees no policies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tasktools.brokers.rabbitmq.connection import pika_border
 from tasktools.brokers.rabbitmq.connection.channel import QueueOk
 from tasktools.brokers.rabbitmq.connection.connection import Session
 from tasktools.brokers.rabbitmq.connection.pika_border import Refused
-from tasktools.core import layout as layouts
 from tasktools.core import taps
 from tasktools.core.errors import (
     PermissionDenied,
@@ -56,13 +55,13 @@ class QueueArguments:
         return key if isinstance(key, str) else None
 
 
-async def find_layouts(session: Session) -> set[str]:
-    """Return which of the layouts' task exchanges exist, as far as this user may know."""
+async def present_exchanges(session: Session, names: Iterable[str]) -> set[str]:
+    """Return which of the exchanges *names* exist, as far as this user may know."""
     present = set()
-    for layout in layouts.LAYOUTS.values():
+    for name in names:
         with contextlib.suppress(PermissionDenied):
-            if await exchange_exists(session, layout.task_exchange):
-                present.add(layout.task_exchange)
+            if await exchange_exists(session, name):
+                present.add(name)
     return present
 
 
@@ -132,7 +131,7 @@ async def declare_exchanges(session: Session, layout: Layout) -> None:
 async def declare_worker_exchange(session: Session, name: str) -> bool:
     """Declare the fanout of worker events, if it is missing; returns whether it was.
 
-    It vanishes with its last queue, so where it was missing nobody listens.
+    The exchange is deleted with its last queue, so where it was missing nobody listens.
     """
     if await exchange_exists(session, name):
         return False
@@ -142,9 +141,19 @@ async def declare_worker_exchange(session: Session, name: str) -> bool:
     return True
 
 
+async def declare_celery_replies(session: Session, name: str) -> None:
+    """Declare the exchange for answers of Celery's workers, exactly as Celery does, but only if it
+    is missing: an existing exchange needs no permission."""
+    if await exchange_exists(session, name):
+        return
+    async with session.asking() as channel:
+        declare = channel.raw.exchange_declare
+        await channel.call(declare, name, exchange_type="direct", durable=False)
+
+
 async def declare_topic(session: Session, layout: Layout, topic: str) -> bool:
-    """Declare what is missing of *topic*: its queue, its dead-letter queue, their bindings;
-    returns whether its queue was missing."""
+    """Declare the missing parts of *topic*: its queue, its dead-letter queue, their bindings;
+    return whether its queue was missing."""
     await declare_dead_letters(session, layout, topic)  # first: where there is no room for both
     is_new = await _declare(session, topic, layout.queue_arguments(topic))
     await bind(session, topic, layout.task_exchange, topic)
@@ -152,8 +161,8 @@ async def declare_topic(session: Session, layout: Layout, topic: str) -> bool:
 
 
 async def declare_dead_letters(session: Session, layout: Layout, topic: str) -> None:
-    """Declare what is missing on the way of the dead letters of *topic*: the exchange, the
-    dead-letter queue, its binding. Raises `QueueUnavailable` where that queue takes nothing."""
+    """Declare the missing parts of the dead-letter path of *topic*: exchange, dead-letter queue,
+    binding. Raises `QueueUnavailable` if that queue accepts nothing."""
     await declare_exchanges(session, layout)
     await _declare_dead_queue(session, layout, topic)
 
@@ -167,7 +176,8 @@ async def _declare_dead_queue(session: Session, layout: Layout, topic: str) -> N
 async def create_topic(
     session: Session, layout: Layout, topic: str, arguments: Mapping[str, Any]
 ) -> bool:
-    """Declare *topic*, whose queue has these *arguments* besides; returns whether it was missing.
+    """Declare *topic*; *arguments* are added to those of every topic's queue. Return whether it was
+    missing.
 
     Raises `TopicConflict`.
     """
@@ -219,14 +229,14 @@ async def bind(session: Session, queue: str, exchange: str, key: str) -> None:
 
 
 async def unbind(session: Session, queue: str, exchange: str, key: str) -> None:
-    """Take the binding away; idempotent."""
+    """Remove the binding; idempotent."""
     async with session.asking() as channel:
         await channel.call(channel.raw.queue_unbind, queue, exchange, routing_key=key)
 
 
 async def declare_behind(session: Session, name: str, exchange: str) -> None:
-    """Declare the topic exchange *name*, which gets all that *exchange* gets; it vanishes with
-    its last queue."""
+    """Declare the topic exchange *name* and bind it to *exchange*, so that it gets every message;
+    it vanishes with its last queue."""
     async with session.asking() as channel:
         declare = channel.raw.exchange_declare
         await channel.call(declare, name, exchange_type="topic", durable=False, auto_delete=True)
@@ -237,7 +247,8 @@ async def probe(session: Session, queue: str) -> QueueArguments | None:
     """Find out the arguments of an existing *queue*; `None` where that cannot be done.
 
     It changes nothing: every declaration sent either conflicts with the queue, which RabbitMQ
-    refuses, or repeats exactly what it has. It costs one more for each argument that is set.
+    refuses, or repeats the queue's arguments exactly. Each argument that is set takes one more
+    declaration.
     """
     try:
         return await _probe(session, queue)
@@ -273,7 +284,8 @@ async def _probe(session: Session, queue: str) -> QueueArguments | None:
 async def _conflict(
     session: Session, queue: str, arguments: Mapping[str, Any], flags: Mapping[str, bool]
 ) -> tuple[str, Any] | None:
-    """Declare *queue* so; return the argument that is refused and its current value."""
+    """Declare *queue* with these arguments; return the argument that is refused and its current
+    value."""
     async with session.asking() as channel:
         try:
             await channel.queue(queue, arguments=dict(arguments), **flags)
