@@ -8,7 +8,7 @@ import inspect
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 from tasktools.core.errors import MalformedDSN, NotConfigured, TaskToolsError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported when a cluster is opened: `import tasktools` is qu
     from tasktools.cluster.cluster import Cluster
     from tasktools.core.redaction import MaskRule
     from tasktools.core.tasks.compose import FunctionNames
+    from tasktools.history.broker import HistoryBroker
     from tasktools.replay.rates import ChosenRate, RateQuestion
 
 _TYPES: Final = {
@@ -30,12 +31,14 @@ _TYPES: Final = {
 }
 
 
-def connect(
+def connect(  # noqa: PLR0913 - one way to say each thing, by keyword
     dsn: str | None = None,
     *,
     default: str | None = None,
     read_only: bool = False,
     layout: str | None = None,
+    dialect: str | Iterable[str] | None = None,
+    dead: str | None = None,
     management_url: str | Literal[False] | None = None,
     timeout: float = 5.0,
     topics: Iterable[str] = (),
@@ -56,15 +59,20 @@ def connect(
     read_only
         Refuse everything that would change the cluster.
     layout
-        ``fp`` or ``taskworker``: the names of exchanges and queues, if the detected ones are not
-        meant.
+        ``fp`` or ``taskworker``: the names of exchanges and queues, to override the detected ones.
+    dialect
+        ``celery``, ``dramatiq`` or ``plain``, or several: the dialects to use besides that of the
+        layout, to override the detected ones. ``plain`` has all other queues of the vhost.
+    dead
+        The name of dead-letter queues, as ``"{topic}.dlq"``, where arguments, policies and bindings
+        of queues do not show it, or may not be read.
     management_url
         URL of the management API, if it is not at port 15672 of the same host; by default the
         environment's (`BROKER_MANAGEMENT_URL`). `False` (in the environment: ``off``): none.
     timeout
         Seconds that any call may take.
     topics
-        Names of topics that no worker mentions.
+        Names of topics that no worker's events name.
     reveal
         Show secrets.
     mask
@@ -82,7 +90,7 @@ def connect(
     NotConfigured, MalformedDSN, InvalidMask
         Nothing was contacted.
     Unreachable, TLSFailed, AuthenticationFailed, VhostNotFound, PermissionDenied, RecordingError
-        The connection, or the recording, could not be opened. None of them holds the password.
+        The connection, or the recording, could not be opened. No error contains the password.
 
     Examples
     --------
@@ -97,14 +105,25 @@ def connect(
 
     mask = mask_rules.checked(mask) + mask_rules.checked(_masked_names())
     dsn = dsn or _from_environment() or default
+    cluster_of = functools.partial(
+        Cluster,
+        topics=topics,
+        reveal=reveal,
+        mask=mask,
+        signature=_signature,
+        glance=_glance,
+        choose_rate=_choose_rate,
+    )
     if dsn is not None and _TYPES.get(_scheme(dsn)) == "recording":
-        return _recorded(dsn, topics=topics, reveal=reveal, mask=mask)
+        return _recorded(dsn, cluster_of)
     if dsn is not None and _TYPES.get(_scheme(dsn)) == "demo":
-        return _demo(dsn, read_only=read_only, topics=topics, reveal=reveal, mask=mask)
+        return _demo(dsn, cluster_of, read_only=read_only)
     broker = _broker(
         dsn,
         read_only=read_only,
         layout=layout,
+        dialects=[dialect] if isinstance(dialect, str) else tuple(dialect or ()),
+        dead=dead,
         management_url=_management_url() if management_url is None else management_url,
         timeout=timeout,
     )
@@ -113,62 +132,49 @@ def connect(
     except BaseException:
         broker.close()
         raise
-    return Cluster(
-        broker,
-        topics=topics,
-        reveal=reveal,
-        mask=mask,
-        signature=_signature,
-        glance=_glance,
-        choose_rate=_choose_rate,
-    )
+    return cluster_of(broker)
 
 
-def _recorded(
-    dsn: str, *, topics: Iterable[str], reveal: bool, mask: Iterable[MaskRule]
-) -> Cluster:
+def address_of(dsn: str | None = None) -> str | None:
+    """Return the address of the cluster that *dsn* or the environment names, as the ledger has it;
+    `None` if none is named. No broker is contacted.
+
+    Raises `NotConfigured` or `MalformedDSN`, or `RecordingError` if a recording cannot be read.
+
+    >>> address_of("amqp://ops:secret@rabbit/shop")
+    'amqp://ops@rabbit:5672/shop'
+    """
+    dsn = dsn or _from_environment()
+    if dsn is None:
+        return None
+    if _TYPES.get(_scheme(dsn)) == "recording":
+        with _recording(dsn) as recording:
+            return recording.recorded_address
+    with _broker(dsn, read_only=True, layout=None, management_url=False, timeout=5.0) as broker:
+        return broker.address
+
+
+def _recorded(dsn: str, cluster_of: Callable[..., Cluster]) -> Cluster:
+    broker = _recording(dsn)
+    return cluster_of(broker, clock=broker.clock)
+
+
+def _recording(dsn: str) -> HistoryBroker:
     """Open the recording that ``sqlite:///relative/path`` or ``sqlite:////absolute`` names."""
-    from tasktools.cluster.cluster import Cluster
     from tasktools.history.broker import HistoryBroker
     from tasktools.history.store import File
 
     broker = HistoryBroker(File.named(dsn))
     broker.connect()
-    return Cluster(
-        broker,
-        topics=topics,
-        reveal=reveal,
-        mask=mask,
-        clock=broker.clock,
-        signature=_signature,
-        glance=_glance,
-        choose_rate=_choose_rate,
-    )
+    return broker
 
 
-def _demo(
-    dsn: str,
-    *,
-    read_only: bool,
-    topics: Iterable[str],
-    reveal: bool,
-    mask: Iterable[MaskRule],
-) -> Cluster:
-    """Open a demo that was watched from its beginning, and is watched until it is closed."""
-    from tasktools.cluster.cluster import Cluster
+def _demo(dsn: str, cluster_of: Callable[..., Cluster], *, read_only: bool) -> Cluster:
+    """Open a demo cluster that is sampled from its simulated beginning until it is closed."""
     from tasktools.demo import DemoBroker
 
     broker = DemoBroker.from_dsn(dsn, read_only=read_only, opened=False)
-    cluster = Cluster(
-        broker,
-        topics=topics,
-        reveal=reveal,
-        mask=mask,
-        clock=broker.clock,
-        signature=_signature,
-        glance=_glance,
-        choose_rate=_choose_rate,
-    )
+    cluster = cluster_of(broker, clock=broker.clock)
     watched = weakref.ref(cluster)  # so that a demo which is dropped ends
 
     def sample() -> None:
@@ -189,11 +195,11 @@ def _demo(
 def get_broker() -> Broker:
     """Return a broker for the cluster that the environment names (`BROKER_DSN`, `BROKER_TYPE`).
 
-    It connects when it is used first, at the latest in `setup()`. Every call makes a client of
-    its own: what one claimed only that one can settle. All brokers in memory are clients of one
-    cluster, which lives as long as this process; without any environment you get such a one,
-    with a `UserWarning`. Raises `NotConfigured` when `BROKER_TYPE` is ``rabbitmq`` and there is
-    no `BROKER_DSN`, and `MalformedDSN`.
+    It connects when it is used first, at the latest in `setup()`. Every call makes a client of its
+    own, and only the client that claimed a delivery can settle it. All brokers in memory are
+    clients of one cluster, which lives as long as this process; without any environment you get
+    such a one, with a `UserWarning`. Raises `NotConfigured` when `BROKER_TYPE` is ``rabbitmq`` and
+    there is no `BROKER_DSN`, and `MalformedDSN`.
 
     >>> import os
     >>> os.environ["BROKER_TYPE"] = "memory"
@@ -266,7 +272,7 @@ def _signature(name: str) -> inspect.Signature | None:
 
 def _glance(cluster: Cluster) -> str:
     """Return the worst finding of *cluster* as HTML."""
-    from tasktools.diagnosis.glance import glance
+    from tasktools.diagnosis.worst_finding import glance
 
     return glance(cluster)
 
@@ -300,12 +306,15 @@ def _broker(
     layout: str | None,
     management_url: str | Literal[False] | None,
     timeout: float,
+    dialects: Collection[str] = (),
+    dead: str | None = None,
     memory: Callable[[], MemoryServer] | None = None,
 ) -> Broker:
     if dsn is None:
         raise NotConfigured(
             "No broker is configured; nothing was contacted. Set BROKER_DSN to something like "
-            "amqp://user:password@host:5672/vhost, or pass it to connect()."
+            "amqp://user:password@host:5672/vhost, or give a DSN: with --dsn on the command line, "
+            "or to connect(); demo:// is a made-up cluster to try."
         )
     match _TYPES.get(_scheme(dsn)):
         case "rabbitmq":
@@ -318,6 +327,8 @@ def _broker(
                 management_url=management_url,
                 timeout=timeout,
                 functions=_functions(),
+                dialects=dialects,
+                dead=dead,
             )
         case "memory":
             from tasktools.brokers.memory import MemoryBroker

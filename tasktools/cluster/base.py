@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tasktools.brokers.base import Broker
 from tasktools.cluster.history_source import history_source_of
 from tasktools.core.clock import Clock, SystemClock
+from tasktools.core.dialects import registry
 from tasktools.core.errors import BrokerError
 from tasktools.core.escaping import UNTYPESET
 from tasktools.core.frames.schema import Schema
 from tasktools.core.frames.table import Table, sources_attr
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import ClusterState, Source
 from tasktools.core.redaction import MaskRule, Redaction
 from tasktools.core.timespans import Moment
@@ -27,15 +31,16 @@ from tasktools.replay.timing import Timing
 
 if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
     from tasktools.history.recorder import Recorder
+    from tasktools.replay.ledger import Ledger
 
 Answer = TypeVar("Answer", "pd.DataFrame", Table)
 
 
 class ClusterBase:
-    """The state of a `Cluster` of *broker*; *topics* are known besides those that are heard of.
+    """The state of a `Cluster` of *broker*; *topics* are known in addition to the reported ones.
 
-    *glance* returns as HTML what a notebook shows under the name of the cluster, *choose_rate* the
-    rate of a replay by the history that it gets.
+    *glance* returns the HTML that a notebook shows under the name of the cluster, *choose_rate* the
+    rate of a replay, computed from a history.
     """
 
     def __init__(
@@ -54,24 +59,35 @@ class ClusterBase:
         self.broker = broker
         self.timing = timing or Timing()
         self._clock = clock or SystemClock()
-        self._named = set(topics)
+        self._always_shown = frozenset(topics)
+        """The topics that are shown although they do not exist."""
+        self._named = set(self._always_shown)
         self._seen = TaskCache()
         self._log = TaskTracker(self._clock)
         self._errors = ErrorCache()
         self._signature = signature
         self._glance = glance
         self._choose_rate = choose_rate
+        self._ledger = _temporary_ledger() if broker.demo else None
         self._redaction = Redaction(mask, reveal=reveal)
         self._is_listening = False
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-        self._history = history_source_of(broker, lambda: set(self._named), self._clock)
+        self._history = history_source_of(
+            broker, lambda: set(self._named), self._always_shown, self._clock
+        )
 
     def __repr__(self) -> str:
         broker = self.broker
-        words = ["DEMO" if broker.demo else None, broker.address, f"layout {broker.layout.name}"]
+        words = ["DEMO" if broker.demo else None, broker.address, *self._spoken()]
         words += [f"RabbitMQ {broker.server_version}" if broker.server_version else None]
         words += ["read_only" if broker.read_only else None]
         return f"<Cluster {', '.join(word for word in words if word)}>"
+
+    def _spoken(self) -> list[str]:
+        """Return the layout, if its workers are present, and the dialects whose exchanges exist."""
+        dialects = self.broker.dialects
+        layout = [] if dialects[-1].has_the_rest else [f"layout {self.broker.layout.name}"]
+        return [*layout, *(each.title for each in dialects[1:] if each.exchanges)]
 
     def _repr_html_(self) -> str:
         name = f"<div {UNTYPESET}>{escape(repr(self))}</div>"
@@ -95,7 +111,7 @@ class ClusterBase:
 
     @property
     def clock(self) -> Clock:
-        """The clock by which ages and silences are told."""
+        """The clock by which ages and silences are measured."""
         return self._clock
 
     @property
@@ -107,6 +123,16 @@ class ClusterBase:
     def redaction(self) -> Redaction:
         """The rules by which shown values are masked."""
         return self._redaction
+
+    @property
+    def ledger_file(self) -> Ledger:
+        """The ledger of the runs on this cluster: the user's file; for the demo a temporary one.
+        Raises `LedgerError` when there is no home directory."""
+        if self._ledger is not None:
+            return self._ledger
+        from tasktools.replay.ledger import Ledger
+
+        return Ledger()
 
     def close(self) -> None:
         """Close connections and end threads. Idempotent.
@@ -132,7 +158,7 @@ class ClusterBase:
         Returns
         -------
         Cluster
-            Read-only; every frame of it is as at *moment*.
+            A read-only cluster, whose frames show *moment*.
 
         Raises
         ------
@@ -152,7 +178,7 @@ class ClusterBase:
 
         """
         broker = self._history.broker_at(moment)
-        return type(self)(
+        past = type(self)(
             broker,
             topics=self._named,
             reveal=self.reveal,
@@ -163,6 +189,8 @@ class ClusterBase:
             glance=self._glance,
             choose_rate=self._choose_rate,
         )
+        past._ledger = self._ledger  # noqa: SLF001 - a cluster of the same class
+        return past
 
     # --- state ------------------------------------------------------------------------
 
@@ -179,6 +207,17 @@ class ClusterBase:
         return self.broker.cluster_state(settle=settle)
 
     # --- frames -----------------------------------------------------------------------
+
+    def _import_pandas_meanwhile(self) -> None:
+        """Import pandas in the background, while the first frame waits for the workers' answers.
+
+        The workers are asked first: next to the import, which rarely lets another thread run,
+        asking takes 0.3 s.
+        """
+        if "pandas" not in sys.modules:
+            self._listen()
+            thread = threading.Thread(target=import_module, args=("pandas",), name="pandas")
+            thread.start()
 
     def _table(
         self,
@@ -197,7 +236,7 @@ class ClusterBase:
         return self._table(schema, rows, sources).frame()
 
     def _sourced(self, answer: Answer, sources: Source | Iterable[Source]) -> Answer:
-        """Return *answer* with the attrs that every one of this cluster has."""
+        """Return *answer* with the attrs that every answer of this cluster has."""
         self._set_sources(answer.attrs, [sources] if isinstance(sources, Source) else sources)
         self._set_label(answer.attrs)
         return answer
@@ -208,8 +247,16 @@ class ClusterBase:
         notes = (f"{source.name}: {source.note}" for source in all_sources if source.note)
         attrs["notes"] = [*attrs.get("notes", []), *notes]
 
+    def _note_unheard(self, attrs: dict[Any, Any], dialects: Iterable[str | None]) -> None:
+        """Note in *attrs* which dialects' workers send no events: for them, missing rows mean
+        nothing."""
+        notes = registry.notes_of_silent(dialects)
+        if notes:
+            attrs["notes"] += notes
+            attrs["unheard"] = True
+
     def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return *frame* with the attrs that say of which cluster it is.
+        """Return *frame* with attrs that name its cluster.
 
         Parameters
         ----------
@@ -242,3 +289,9 @@ class ClusterBase:
                 attrs["recorded"] = note
         if self.broker.demo:
             attrs["demo"] = "DEMO"
+
+
+def _temporary_ledger() -> Ledger:
+    from tasktools.replay.ledger import TemporaryLedger
+
+    return TemporaryLedger()

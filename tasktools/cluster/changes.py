@@ -9,19 +9,19 @@ from tasktools.history.changes import Changes
 
 
 class RecordedChanges(Analysis):
-    """The part of `Cluster` that reads what a timeline is made of."""
+    """The part of `Cluster` that reads the changes for a timeline."""
 
     def changes(self, *, since: Moment = "1h", until: Moment | None = None) -> Changes:
-        """Return what a timeline is made of, with nothing masked.
+        """Return the changes for a timeline, with nothing masked.
 
-        For what makes a picture of it; `tasktools.timeline` is easier to read.
+        For code that draws a timeline; `tasktools.timeline` is easier to read.
 
         Parameters
         ----------
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
 
         Returns
         -------

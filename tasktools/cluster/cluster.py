@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tasktools.cluster.changes import RecordedChanges
-from tasktools.cluster.commands import Commands
 from tasktools.cluster.dead_letters import DeadLetters
 from tasktools.cluster.demand import RecordedDemand
 from tasktools.cluster.marks import Marks
@@ -11,10 +10,11 @@ from tasktools.cluster.observation import Observing
 from tasktools.cluster.plans import Plans
 from tasktools.cluster.taps import Tapping
 from tasktools.cluster.tasks import TaskHistory
+from tasktools.cluster.worker_commands import WorkerCommands
 
 
 class Cluster(
-    Commands,
+    WorkerCommands,
     DeadLetters,
     Plans,
     Tapping,
@@ -26,9 +26,9 @@ class Cluster(
 ):
     """A task-worker cluster to look at and to act on. Made by `tasktools.connect`.
 
-    Every frame says in ``attrs["sources"]`` where its columns came from, how old that is, and
-    what could not be told; schemas are in `tasktools.core.frames.schemas`. Secrets in arguments and
-    headers are masked, those of ``mask=[…]`` too, unless it was opened with ``reveal=True``.
+    Every frame says in ``attrs["sources"]`` where its columns came from, how old they are, and what
+    could not be determined; schemas are in `tasktools.core.frames.schemas`. Secrets in arguments
+    and headers are masked, those of ``mask=[…]`` too, unless it was opened with ``reveal=True``.
 
     Examples
     --------

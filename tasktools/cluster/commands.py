@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -11,14 +11,16 @@ from msgspec.structs import replace
 
 from tasktools.cluster.overview import Overview
 from tasktools.core import known_workers
+from tasktools.core.dialects import registry
 from tasktools.core.errors import (
     BrokerTimeout,
+    CommandRefused,
     QueueNotFound,
     UnknownWorker,
     UnsafePeerCommand,
 )
 from tasktools.core.events import Command
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import ClusterState, QueueType, TopicSettings, Worker
 from tasktools.core.suggestions import did_you_mean
 from tasktools.core.topic_rules import check_name
@@ -42,6 +44,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 _POLL_SECONDS: Final = 0.05
 _EVERY_TOPIC: Final = "*"
 _MAX_NAMED_TASKS: Final = 10
+_WITHOUT_REPLY: Final = ("shutdown",)
 
 
 class Commands(Overview):
@@ -60,9 +63,9 @@ class Commands(Overview):
         max_priority: int | None = None,
         message_ttl: float | None = None,
     ) -> None:
-        """Create a topic, with what can only be chosen now.
+        """Create a topic, with the properties that cannot be changed later.
 
-        A topic that exists and is exactly so is fine.
+        A topic that exists with exactly these properties is left as it is.
 
         Parameters
         ----------
@@ -78,7 +81,7 @@ class Commands(Overview):
         Raises
         ------
         TopicConflict
-            It exists and is not so; it stays as it is.
+            The topic exists with other properties; it was not changed.
         InvalidTopic, ReadOnly
             Nothing was changed.
 
@@ -105,21 +108,22 @@ class Commands(Overview):
         name
             The topic. Workers that consume every topic create ``default`` again.
         force
-            Delete it with its messages, and although it has consumers.
+            Delete the topic even if it has messages or consumers.
 
         Returns
         -------
         int
-            How many messages were deleted with it; 0 without *force*.
+            The number of messages that were deleted with the topic; 0 without *force*.
 
         Raises
         ------
         TopicInUse
-            It has messages, ready or unacknowledged, or consumers; nothing was deleted.
+            The topic has messages, ready or unacknowledged, or consumers; nothing was deleted.
         UnknownTopic
-            It has neither queue.
+            The topic has neither a queue nor a dead-letter queue.
         InvalidTopic, ReadOnly
-            It is no topic, but a queue of one or of a program; or nothing may be changed.
+            *name* is not a topic, but a dead-letter queue or a queue of a program; or the cluster
+            is read-only.
 
         Examples
         --------
@@ -148,9 +152,9 @@ class Commands(Overview):
         dead_letter_enabled: bool | Unchanged | None = UNCHANGED,
         retention_seconds: int | Unchanged | None = UNCHANGED,
     ) -> pd.DataFrame:
-        """Change settings of a topic, keep them on the broker, and tell all workers.
+        """Change settings of a topic, store them on the broker, and send them to all workers.
 
-        What is not given stays as it is; `None` takes a setting away.
+        Settings that are not given stay as they are; `None` removes a setting.
 
         Parameters
         ----------
@@ -158,11 +162,11 @@ class Commands(Overview):
             The topic.
         concurrency_limit
             Tasks that run at once in the whole cluster; 0 pauses the topic. (Workers of fastpluggy
-            hold it in each of their processes.)
+            apply the limit in each of their processes.)
         max_retries
-            Attempts after the first, for tasks that do not say it themselves.
+            Attempts after the first, for tasks that set no number themselves.
         dead_letter_enabled
-            False drops what failed for good.
+            False drops tasks that failed for good.
         retention_seconds
             For how long dead letters are kept.
 
@@ -205,10 +209,10 @@ class Commands(Overview):
     # --- locks ----------------------------------------------------------------------
 
     def force_release_lock(self, lock: str) -> bool:
-        """Take a lock away from whoever has it.
+        """Release a lock by force, whoever holds it.
 
-        Its holder is not stopped: a task that still runs may go on using what the lock protects.
-        Look at `locks` first, whether it is orphaned.
+        The holder is not stopped: a task that still runs may continue to use the protected
+        resource. Check first in `locks` whether the lock is orphaned.
 
         Parameters
         ----------
@@ -218,12 +222,12 @@ class Commands(Overview):
         Returns
         -------
         bool
-            Whether anybody had it.
+            Whether the lock was held.
 
         Raises
         ------
         BrokerTimeout
-            The holder is a worker of tasktools and does not let go.
+            The holder is a worker of tasktools and does not release the lock.
         ReadOnly
             Nothing was changed.
 
@@ -241,31 +245,33 @@ class Commands(Overview):
     # --- workers --------------------------------------------------------------------
 
     def drain(self, worker_id: str, *, force: bool = False) -> pd.DataFrame:
-        """Let a worker take no more tasks, and finish those that it runs.
+        """Make a worker take no more tasks, and finish its running ones.
 
-        What it has fetched beyond goes back to its queue. `join_topic` ends the drain.
+        Messages that it has fetched and not begun go back to their queues. `join_topic` ends the
+        drain.
 
         Parameters
         ----------
         worker_id
             The worker, as `workers` names it.
         force
-            Command also a worker that is none of tasktools: it runs again what it has in hand, and
-            never says whether it obeyed, so this returns at once.
+            Send the command even to a worker that is not of tasktools. Such a worker runs its
+            present tasks a second time, and does not report whether it has obeyed, so the call
+            returns at once.
 
         Returns
         -------
         pandas.DataFrame
-            Its row of `workers` (schema `WORKERS`), once it says that it obeyed.
+            The worker's row of `workers` (schema `WORKERS`), once it reports that it has obeyed.
 
         Raises
         ------
         UnknownWorker, ReadOnly
             Nothing was sent.
         UnsafePeerCommand
-            It is no worker of tasktools, and *force* is not set; nothing was sent.
+            The worker is not of tasktools, and *force* is not set; nothing was sent.
         BrokerTimeout
-            It did not say within 6 s that it obeyed; whether it will is not known.
+            The worker did not report within 6 s that it has obeyed; it may still obey.
 
         Examples
         --------
@@ -280,7 +286,7 @@ class Commands(Overview):
         return self._command(worker_id, "drain", {}, lambda w: w.draining is True, force=force)
 
     def join_topic(self, worker_id: str, topic: str, *, force: bool = False) -> pd.DataFrame:
-        """Let a worker consume one more topic, which is created if it is missing; ends a `drain`.
+        """Make a worker consume one more topic, which is created if it is missing; ends a `drain`.
 
         Parameters
         ----------
@@ -289,19 +295,19 @@ class Commands(Overview):
         topic
             The topic; ``"*"`` ends the drain of a worker that consumes every topic.
         force
-            As of `drain`.
+            As for `drain`.
 
         Returns
         -------
         pandas.DataFrame
-            Its row of `workers` (schema `WORKERS`), once it obeyed.
+            The worker's row of `workers` (schema `WORKERS`), once it has obeyed.
 
         Raises
         ------
         InvalidTopic
             Nothing was sent.
         UnknownWorker, ReadOnly, UnsafePeerCommand, BrokerTimeout
-            As of `drain`.
+            As for `drain`.
 
         Examples
         --------
@@ -322,7 +328,7 @@ class Commands(Overview):
         return self._command(worker_id, "join_topic", {"topic": topic}, obeyed, force=force)
 
     def leave_topic(self, worker_id: str, topic: str, *, force: bool = False) -> pd.DataFrame:
-        """Let a worker take nothing more of a topic; it finishes what it runs.
+        """Make a worker stop consuming a topic; its running tasks finish.
 
         Parameters
         ----------
@@ -331,17 +337,17 @@ class Commands(Overview):
         topic
             The topic.
         force
-            As of `drain`.
+            As for `drain`.
 
         Returns
         -------
         pandas.DataFrame
-            Its row of `workers` (schema `WORKERS`), once it obeyed.
+            The worker's row of `workers` (schema `WORKERS`), once it has obeyed.
 
         Raises
         ------
         UnknownWorker, ReadOnly, UnsafePeerCommand, BrokerTimeout
-            As of `drain`.
+            As for `drain`.
 
         Examples
         --------
@@ -361,7 +367,7 @@ class Commands(Overview):
     def update_prefetch(
         self, worker_id: str, topic: str, prefetch: int, *, force: bool = False
     ) -> pd.DataFrame:
-        """Let a worker hold at most so many messages of a topic.
+        """Make a worker hold at most *prefetch* unacknowledged messages of a topic.
 
         Parameters
         ----------
@@ -372,20 +378,20 @@ class Commands(Overview):
         prefetch
             Messages, 1 or more.
         force
-            As of `drain`.
+            As for `drain`.
 
         Returns
         -------
         pandas.DataFrame
-            Its row of `workers` (schema `WORKERS`), once it has spoken again: no worker tells its
-            prefetch.
+            The worker's row of `workers` (schema `WORKERS`), after its next heartbeat, which does
+            not confirm the prefetch.
 
         Raises
         ------
         ValueError
             *prefetch* is below 1; nothing was changed.
         UnknownWorker, ReadOnly, UnsafePeerCommand, BrokerTimeout
-            As of `drain`.
+            As for `drain`.
 
         Examples
         --------
@@ -413,6 +419,11 @@ class Commands(Overview):
     ) -> pd.DataFrame:
         state = self.broker.cluster_state(settle=known_workers.ONE_HEARTBEAT)
         worker = _live_worker(state, worker_id)
+        if worker.dialect is not None:
+            self.broker.check_writable(action)
+            self._control(action, self._commanded(action, worker_id), params)
+            self._await(worker, action, obeyed)
+            return _row_of(self.workers(), "worker_id", worker_id)
         if not worker.is_tasktools and not force:
             raise _unsafe(state, worker, action)
         self.broker.broadcast(
@@ -428,8 +439,42 @@ class Commands(Overview):
             self._await(worker, action, obeyed)
         return _row_of(self.workers(), "worker_id", worker_id)
 
+    def _commanded(self, action: str, worker_id: str | None) -> list[str]:
+        """Return the live workers that take the command *action*, or *worker_id* alone."""
+        state = self.broker.cluster_state(settle=known_workers.ONE_HEARTBEAT)
+        live = live_workers(state.workers)
+        if worker_id is not None:
+            live = [_live_worker(state, worker_id)]
+        taking = [worker.worker_id for worker in live if action in _commands_of(worker)]
+        if worker_id is not None and not taking:
+            commands = ", ".join(_commands_of(live[0]))
+            hint = f"It takes {commands}." if commands else registry.takers_of(action)
+            raise CommandRefused(
+                f"Worker {worker_id!r} does not take the command {action}; nothing was sent. {hint}"
+            )
+        if not taking:
+            raise CommandRefused(
+                f"No live worker takes the command {action}; nothing was sent. Look at workers()."
+            )
+        return taking
+
+    def _control(self, action: str, workers: Sequence[str], params: Mapping[str, Any]) -> list[str]:
+        """Send a command over the control channel of *workers*; return who refused it, and why."""
+        wait = self.timing.obeyed
+        replies = self.broker.command(action, workers, params, wait=wait)
+        refusals = [f"{name} refused {action}: {why}" for name, why in replies.items() if why]
+        if replies and len(refusals) == len(replies):
+            raise CommandRefused(f"{'; '.join(refusals)}. Nothing was changed.")
+        if not replies and action not in _WITHOUT_REPLY:
+            raise BrokerTimeout(
+                f"No worker replied within {wait:g} s whether it obeys {action}; whether any will "
+                "is not known. Look at workers()."
+            )
+        silent = sorted(set(workers) - replies.keys()) if replies else []
+        return [*refusals, *(f"{name} did not reply within {wait:g} s" for name in silent)]
+
     def _await(self, before: Worker, action: Action, obeyed: Callable[[Worker], bool]) -> None:
-        """Wait for a heartbeat of the worker that shows that it *obeyed*."""
+        """Wait for a heartbeat of the worker in which *obeyed* is true."""
         deadline = self._clock.monotonic() + self.timing.obeyed
         while True:
             for worker in self.broker.cluster_state().workers:
@@ -442,6 +487,11 @@ class Commands(Overview):
                     f"it obeyed {action}; whether it will is not known. Look at workers()."
                 )
             self._clock.sleep(_POLL_SECONDS)
+
+
+def _commands_of(worker: Worker) -> Collection[str]:
+    """Return the commands that *worker* takes over a control channel of its own."""
+    return () if worker.dialect is None else registry.named(worker.dialect).commands
 
 
 def _row_of(frame: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
@@ -463,7 +513,7 @@ def _live_worker(state: ClusterState, worker_id: str) -> Worker:
     else:
         why = f"Worker {worker_id!r} is gone, silent for {worker.silence or 0:.0f} s"
     live = (known.worker_id for known in live_workers(state.workers))
-    hint = did_you_mean(worker_id, live) or "look at workers()."
+    hint = did_you_mean(worker_id, live) or "look at workers(), or tasktools workers."
     note = f" ({state.events.note})" if not state.events.ok and state.events.note else ""
     raise UnknownWorker(f"{why}{note}; nothing was sent: {hint}")
 
@@ -474,10 +524,10 @@ def _unsafe(state: ClusterState, worker: Worker, action: Action) -> UnsafePeerCo
     its = [task.task_id for task in state.running if task.worker_id == worker.worker_id]
     others = sum(task.worker_id not in {*own_workers, worker.worker_id} for task in state.running)
     if action == "join_topic":
-        would = "every peer that has heard of it would consume the topic"
+        would = "every peer that knows it would consume the topic"
     else:
         would = (
-            "every peer that has heard of it would close consumers and run again what it has not "
+            "every peer that knows it would close consumers and run again what it has not "
             "acknowledged"
         )
     named = ", ".join(its[:_MAX_NAMED_TASKS]) + (

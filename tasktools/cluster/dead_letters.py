@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from tasktools.brokers.base import Look
 from tasktools.cluster.base import ClusterBase
+from tasktools.core.errors import QueueNotFound
 from tasktools.core.frames import messages, schemas
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import SeenMessage
 from tasktools.core.topic_rules import check_queue_name
 from tasktools.monitor import active_tasks
@@ -26,20 +27,19 @@ class DeadLetters(ClusterBase):
     ) -> pd.DataFrame:
         """Return the dead letters of a topic. Nothing is consumed.
 
-        All messages, or the first *limit*, are taken, shown and given back. What that costs is
-        decided before (``attrs["looks"]``): it marks them redelivered, and is refused where it
-        could make RabbitMQ drop one. Bodies are not kept. The error is the one that the message
-        carries, else the one that a worker's event named for its task since this `Cluster` was
-        first looked at.
+        All messages, or the first *limit*, are taken, shown and given back. The cost is decided
+        before (``attrs["looks"]``): a look marks messages redelivered, and is refused where it
+        could make RabbitMQ drop one. Bodies are not kept. The error comes from the message, else
+        from a worker's event about its task that this `Cluster` received since its first call.
 
         Parameters
         ----------
         topic
             The topic.
         limit
-            Messages, the first ones; by default all.
+            The number of messages, from the head of the queue; by default all.
         force
-            Look also where RabbitMQ could drop a message.
+            Look even if RabbitMQ could drop a message.
 
         Returns
         -------
@@ -72,11 +72,18 @@ class DeadLetters(ClusterBase):
     def dead_letters_table(
         self, topic: str, limit: int | None = None, *, force: bool = False
     ) -> Table:
-        """Return `dead_letters` as a table, which takes no pandas."""
+        """Return `dead_letters` as a table, without importing pandas."""
         check_queue_name(topic)
-        queue = self.broker.layout.dead_queue(topic)
-        if not self.broker.queue_exists(queue):
+        queue = self.broker.dead_queue(topic)
+        if queue is None or not self.broker.queue_exists(queue):
             active_tasks.check_known(self.broker, self.broker.cluster_state(), topic)
+        if queue is None:
+            raise QueueNotFound(
+                f"Where the dead letters of {topic!r} lie is not known: its queue names no "
+                "dead-letter queue that can be seen; nothing was changed. Name it, as in "
+                'connect(dead="{topic}.dlq") (on the command line --dead), or look into it with '
+                "peek()."
+            )
         self._named.add(topic)
         return self._look(queue, topic, limit, force=force)
 
@@ -88,9 +95,9 @@ class DeadLetters(ClusterBase):
         queue
             The name of the queue.
         limit
-            Messages, the first ones; by default all.
+            The number of messages, from the head of the queue; by default all.
         force
-            Look also where RabbitMQ could drop a message.
+            Look even if RabbitMQ could drop a message.
 
         Returns
         -------
@@ -128,7 +135,7 @@ class DeadLetters(ClusterBase):
         key
             The key of the message, from `dead_letters` or `peek`. Messages up to it are looked at.
         force
-            Look also where RabbitMQ could drop a message.
+            Look even if RabbitMQ could drop a message.
 
         Returns
         -------
@@ -138,7 +145,7 @@ class DeadLetters(ClusterBase):
         Raises
         ------
         QueueNotFound, LookRefused
-            As of `peek`.
+            As for `peek`.
 
         Examples
         --------

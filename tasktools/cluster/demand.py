@@ -1,4 +1,4 @@
-"""The demand of a cluster over time, for what computes with all of it."""
+"""The demand of a cluster over time, as arrays for capacity planning."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:  # imported where it is opened: it takes numpy
 
 
 class RecordedDemand(Analysis):
-    """The part of `Cluster` that hands out what arrived and was tried, as arrays."""
+    """The part of `Cluster` that returns arrivals and tries as arrays."""
 
     @contextlib.contextmanager
     def demand(
         self, *, since: Moment = "28D", until: Moment | None = None
     ) -> Iterator[DemandReader]:
-        """Open what arrived and was tried, for as long as the context.
+        """Open the recorded arrivals and tries, for as long as the context.
 
-        For what computes with all of it (`tasktools.capacity`); frames are easier to use.
+        For `tasktools.capacity`, which computes with all of them; frames are easier to use.
 
         Parameters
         ----------
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
 
         Returns
         -------
         DemandReader
-            Arrays by topic, and the workers that were there.
+            Arrays by topic, and the workers that were present.
 
         Raises
         ------
         RecordingError
-            It cannot be read.
+            The recording cannot be read.
 
         Examples
         --------

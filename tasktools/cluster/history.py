@@ -1,4 +1,5 @@
-"""Time series and events of a cluster: from a recording, or from what this process heard."""
+"""Time series and events of a cluster: from a recording, or from the events that this process
+received."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ import msgspec
 
 from tasktools.cluster.base import Answer, ClusterBase
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import Source
 from tasktools.core.timespans import Moment, Span, epoch, interval, seconds
-from tasktools.history import metrics, records, service_times
+from tasktools.history import metrics, records, service_times, topic_dialects
 from tasktools.history.metrics import By
 from tasktools.history.retention import Retention
 from tasktools.history.series import Window
+from tasktools.history.sessions import Session
 from tasktools.history.store import File, Recording, number
 from tasktools.history.ticks import TickReader
 
@@ -47,8 +49,8 @@ class Query(msgspec.Struct, frozen=True):
 class Analysis(ClusterBase):
     """The part of `Cluster` that answers questions about a span of time.
 
-    A live cluster knows what this process has heard since it was first looked at, for an hour at
-    most, and is sampled whenever it is asked; `record` keeps more.
+    For a live cluster the events are those that this process received since the first call, for an
+    hour at most, and the cluster is sampled at each call; `record` keeps more.
     """
 
     def record(
@@ -69,17 +71,18 @@ class Analysis(ClusterBase):
         Parameters
         ----------
         path
-            The file, which may be there from an earlier recording.
+            The file; an earlier recording in it is continued.
         every
             Seconds between two samples, or a span as ``"10s"``.
         messages
-            Note also what is published. This binds a queue to the task exchange, which costs
-            throughput, and publishers are not told of unroutable messages meanwhile
+            Record published messages, too. This binds a queue to the task exchange, which costs
+            throughput, and unroutable messages are not returned to their publishers meanwhile
             (`Queues.overhear`).
         bodies
-            Keep each message as it is, so that failed tasks can be replayed.
+            Keep each message as it is, so that failed tasks can be replayed. Celery's messages
+            cannot be copied; for Celery this keeps the arguments that workers send in events.
         retention
-            What is thinned out and deleted, and when.
+            The ages at which data is thinned out and deleted, and the size limit.
 
         Returns
         -------
@@ -91,7 +94,7 @@ class Analysis(ClusterBase):
         RecordingError
             The file cannot be used.
         ReadOnly
-            *messages* of a read-only cluster.
+            *messages* cannot be recorded on a read-only cluster.
 
         Examples
         --------
@@ -110,11 +113,15 @@ class Analysis(ClusterBase):
         recorder = Recorder(
             self.broker,
             File(path),
-            every=seconds(every),
-            messages=messages,
-            bodies=bodies,
+            Session(
+                every=seconds(every),
+                messages=messages or bodies,
+                bodies=bodies,
+                arguments=bodies,
+            ),
             retention=retention,
             named=lambda: set(self._named),
+            always_shown=self._always_shown,
             clock=self._clock,
         )
         self._recorders.add(recorder)
@@ -135,9 +142,9 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         every
             The length of the intervals (``"5m"``); by default each sample.
 
@@ -170,13 +177,13 @@ class Analysis(ClusterBase):
         Parameters
         ----------
         name
-            The one worker or topic; by default all.
+            The name of a single worker or topic; by default all.
         by
             ``worker``, ``topic`` or ``cluster``.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         every
             The length of the intervals (``"5m"``); by default each sample.
 
@@ -218,9 +225,9 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         every
             The length of the intervals (``"5m"``); by default about 120 intervals.
 
@@ -254,9 +261,9 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         every
             The length of the intervals (``"5m"``); by default about 120 intervals.
 
@@ -293,9 +300,9 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         every
             The length of the intervals (``"5m"``); by default about 120 intervals.
 
@@ -330,11 +337,11 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         worker_id, task_id
-            The one worker, or task; by default all.
+            A single worker, or task; by default all.
 
         Returns
         -------
@@ -370,9 +377,9 @@ class Analysis(ClusterBase):
         Parameters
         ----------
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
 
         Returns
         -------
@@ -398,7 +405,7 @@ class Analysis(ClusterBase):
         until: Moment | None = None,
         limit: int = _MAX_FAILURES,
     ) -> pd.DataFrame:
-        """Return the tasks that failed, those included that workers acknowledged.
+        """Return the tasks that failed, including tasks whose message the worker acknowledged.
 
         Where a recorder kept their messages (``bodies=True``), `plan_replay` of the live cluster
         takes these rows.
@@ -408,11 +415,11 @@ class Analysis(ClusterBase):
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         limit
-            Rows, the latest ones.
+            The number of rows; the latest ones are returned.
 
         Returns
         -------
@@ -437,7 +444,7 @@ class Analysis(ClusterBase):
         until: Moment | None = None,
         limit: int = _MAX_FAILURES,
     ) -> Table:
-        """Return `failures` as a table, which takes no pandas."""
+        """Return `failures` as a table, without importing pandas."""
         query = self._query(since, until)
         return self._answer(
             records.failures,
@@ -454,9 +461,9 @@ class Analysis(ClusterBase):
         Parameters
         ----------
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
 
         Returns
         -------
@@ -477,17 +484,17 @@ class Analysis(ClusterBase):
     def sampled(self) -> Iterator[TickReader]:
         """Sample a live cluster now, and open its recording, for as long as the context.
 
-        For what shows the cluster every second; frames are easier to use.
+        For displays that are updated every second; frames are easier to use.
 
         Returns
         -------
         TickReader
-            What was sampled, tick by tick.
+            The samples, tick by tick.
 
         Raises
         ------
         RecordingError
-            It cannot be read.
+            The recording cannot be read.
 
         Examples
         --------
@@ -540,6 +547,7 @@ class Analysis(ClusterBase):
             missing = len(records.gaps(connection, query.window))
             has_gaps = question is not records.gaps and missing > 0
             note = self._history.note(connection, query.window, has_gaps=has_gaps)
+            topics = topic_dialects.recorded(connection, query.window.until).values()
         source = Source(name="recording", ok=not missing, columns=tuple(answer.columns), age=0.0)
         answer = self._sourced(answer, source)
         answer.attrs["recording"] = query.recording.name
@@ -547,4 +555,5 @@ class Analysis(ClusterBase):
             answer.attrs["notes"][0] = answer.attrs["recorded"] = note
         elif note is not None:
             answer.attrs["notes"].append(note)
+        self._note_unheard(answer.attrs, (each.dialect for each in topics))
         return answer

@@ -1,4 +1,4 @@
-"""The source of answers about the past: what this process has heard, or a recording."""
+"""The source of answers about the past: the events that this process received, or a recording."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tasktools.history.broker import HistoryBroker
 from tasktools.history.retention import Retention
 from tasktools.history.samples import Snapshot
 from tasktools.history.series import Window
+from tasktools.history.sessions import Session
 from tasktools.history.store import Memory, Recording
 
 if TYPE_CHECKING:  # imported where it is begun, since that takes a tenth of `import tasktools`
@@ -28,13 +29,20 @@ _MAX_EVENTS: Final = 50_000
 
 
 class LiveHistory:
-    """A recording in memory of what this process has heard of a live cluster."""
+    """A recording in memory of the events and samples that this process has of a live cluster."""
 
     is_recorded = False
 
-    def __init__(self, broker: Broker, topics: Callable[[], Iterable[str]], clock: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        topics: Callable[[], Iterable[str]],
+        always_shown: frozenset[str],
+        clock: Clock,
+    ) -> None:
         self._broker = broker
         self._topics = topics
+        self._always_shown = always_shown
         self._clock = clock
         self._recorder: Recorder | None = None
         self._is_closed = False
@@ -62,10 +70,11 @@ class LiveHistory:
                 self._recorder = Recorder(
                     self._broker,
                     Memory(),
-                    every=1.0,
+                    Session(every=1.0, arguments=True),
                     retention=_RETENTION,
                     max_events=_MAX_EVENTS,
                     named=self._topics,
+                    always_shown=self._always_shown,
                     clock=self._clock,
                 )
             self._recorder.open()
@@ -80,8 +89,8 @@ class LiveHistory:
         return recorder.recording
 
     def observe(self, settle: float) -> tuple[Snapshot, Recording]:
-        """Return one more sample, and the recording; workers have *settle* seconds to speak for the
-        first time."""
+        """Return one more sample, and the recording; waits up to *settle* seconds for the first
+        heartbeats of workers."""
         recorder = self._started()
         snapshot = recorder.tick(settle=settle)
         if snapshot is None:
@@ -110,11 +119,11 @@ class LiveHistory:
         return []
 
     def note(self, connection: sqlite3.Connection, window: Window, *, has_gaps: bool) -> str | None:
-        """Return a sentence on the events that were missed, if there are gaps."""
+        """Return a sentence on missed events if there are gaps."""
         return extent.of_gaps(connection, window) if has_gaps else None
 
     def close(self) -> None:
-        """Stop recording: what was heard is gone."""
+        """Stop recording and drop the received events."""
         self._is_closed = True
         if self._recorder is not None:
             self._recorder.close()
@@ -142,7 +151,7 @@ class RecordedHistory:
         return self._broker.recording
 
     def observe(self, settle: float) -> tuple[Snapshot, Recording]:
-        """Return what was sampled at the moment that is shown, and the recording."""
+        """Return the sample of the shown moment, and the recording."""
         del settle
         snapshot = Snapshot(
             at=self._broker.clock.time(),
@@ -156,7 +165,8 @@ class RecordedHistory:
         """Do nothing: nothing happens in a recording."""
 
     def end(self) -> float:
-        """Return the end of the recording (s since the epoch), including time out of sight."""
+        """Return the end of the recording (s since the epoch), including time in which the cluster
+        could not be observed."""
         return self._broker.clock.last()
 
     def broker_at(self, moment: Moment) -> HistoryBroker:
@@ -164,12 +174,12 @@ class RecordedHistory:
         return self._broker.at(epoch(moment, self._broker.clock.time()))
 
     def seen_tasks(self, running: Iterable[RunningTask]) -> list[TaskMessage]:
-        """Return what was recorded of the messages of *running* tasks."""
+        """Return the recorded messages of *running* tasks."""
         with self._broker.recording.read() as connection:
             return records.seen_tasks(connection, [run.task_id for run in running])
 
     def note(self, connection: sqlite3.Connection, window: Window, *, has_gaps: bool) -> str | None:
-        """Return which cluster was recorded, and which part of *window*."""
+        """Return in words which cluster was recorded, and which part of *window*."""
         del has_gaps
         return self._broker.note_of(connection, window)
 
@@ -181,9 +191,10 @@ HistorySource = LiveHistory | RecordedHistory
 
 
 def history_source_of(
-    broker: Broker, topics: Callable[[], Iterable[str]], clock: Clock
+    broker: Broker, topics: Callable[[], Iterable[str]], always_shown: frozenset[str], clock: Clock
 ) -> HistorySource:
-    """Return where answers about the past of *broker* come from; *topics* are sampled too."""
+    """Return where answers about the past of *broker* come from; *topics* are sampled too, those
+    *always_shown* also as long as they do not exist."""
     if isinstance(broker, HistoryBroker):
         return RecordedHistory(broker)
-    return LiveHistory(broker, topics, clock)
+    return LiveHistory(broker, topics, always_shown, clock)

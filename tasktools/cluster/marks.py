@@ -1,4 +1,4 @@
-"""Marks of operators: notes of what happened, beside what was recorded."""
+"""Marks of operators: notes of what happened, in addition to recorded data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasktools.core import marks
 from tasktools.core.clock import moment
 from tasktools.core.errors import BrokerError, Closed, ReadOnly
 from tasktools.core.frames import history_schemas as schemas
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.marks import Mark
 from tasktools.core.models import Source
 from tasktools.core.timespans import Moment
@@ -37,8 +37,8 @@ class Marks(Analysis):
         Parameters
         ----------
         text
-            One line of at most 200 visible characters. Secrets in it are masked where it is shown,
-            but it is sent and recorded as it is.
+            One line of at most 200 visible characters. Secrets in it are masked on display, but the
+            text is sent and recorded unmasked.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class Marks(Analysis):
         return frame
 
     def _send_mark(self, mark: Mark) -> str | None:
-        """Send *mark* to all who listen; return why it could not be sent."""
+        """Send *mark* to all listening clients; return why it could not be sent."""
         if self.read_only:
             return "this cluster was opened with read_only=True"
         try:
@@ -104,9 +104,9 @@ class Marks(Analysis):
         Parameters
         ----------
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The cluster as it is seen at one moment, with the minutes before, for what judges it."""
+"""An observation of the cluster at one moment, with the minutes before it, for diagnosis."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observing(ClusterBase):
-    """The part of `Cluster` that hands out all that is known at a moment."""
+    """The part of `Cluster` that returns an observation: all that is known of one moment."""
 
     @contextlib.contextmanager
     def observed(self, *, settle: float = 0.0) -> Iterator[Observation]:
         """Sample the cluster once, and open the history before, for as long as the context.
 
-        For what judges the cluster as a whole (`tasktools.diagnose`); frames are easier to use.
+        For `tasktools.diagnose`, which judges the cluster as a whole; frames are easier to use.
 
         Parameters
         ----------
         settle
-            Seconds that workers may have to speak for the first time, as in `workers`.
+            Seconds to wait for the workers' first heartbeats, as in `workers`.
 
         Returns
         -------
         Observation
-            What was sampled, and the history before.
+            The sample, and the history before it.
 
         Raises
         ------
         RecordingError
-            It cannot be read.
+            The recording cannot be read.
 
         Examples
         --------

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from tasktools.cluster.base import ClusterBase
 from tasktools.core import known_workers, workload
+from tasktools.core.dialects import registry
 from tasktools.core.frames import schemas
 from tasktools.core.frames.schema import Schema
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
-from tasktools.core.models import ClusterState, Source
+from tasktools.core.lazy_imports import pd
+from tasktools.core.models import ClusterState, Source, TopicReport
 from tasktools.core.timespans import Moment
 from tasktools.core.topic_rules import check_queue_name
 from tasktools.monitor import active_tasks as tasks
@@ -21,13 +22,13 @@ _COUNTS: Final = ("succeeded", "failed", "requeued", "dead_lettered")
 
 
 class Overview(ClusterBase):
-    """The part of `Cluster` that shows what it is doing now."""
+    """The part of `Cluster` that shows its present state."""
 
     def workers(self, *, at: Moment | None = None) -> pd.DataFrame:
-        """Return the workers, those that died within the last hour included.
+        """Return the workers, including those that died within the last hour.
 
-        The first call waits until each worker has sent a heartbeat, for up to 3.5 s. Until then
-        what a worker runs is missing, since others tell of it what was so up to 3 s ago; a note
+        The first call waits until each worker has sent a heartbeat, for up to 3.5 s. Until then a
+        worker's running tasks are missing, since other nodes report them up to 3 s late; a note
         says so.
 
         Parameters
@@ -53,10 +54,11 @@ class Overview(ClusterBase):
         8
 
         """
+        self._import_pandas_meanwhile()
         return self.workers_table(at=at).frame()
 
     def workers_table(self, *, at: Moment | None = None) -> Table:
-        """Return `workers` as a table, which takes no pandas."""
+        """Return `workers` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).workers_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
@@ -66,22 +68,28 @@ class Overview(ClusterBase):
                 worker,
                 tasktools=worker.is_tasktools,
                 utilisation=_ratio(worker.running, worker.capacity),
-                topics=list(worker.topics),
+                topics=list(worker.topics) if worker.topics_known else None,
             )
             for worker in sorted(state.workers, key=lambda worker: worker.worker_id)
         ]
         table = self._table(schemas.WORKERS, rows, _events(state, schemas.WORKERS))
         clocks = known_workers.note_of_clocks(state.workers)
         table.attrs["notes"] += [clocks] if clocks else []
+        if not rows:
+            report = self.broker.topic_report(state.topics | self._named)
+            table.attrs["notes"] += registry.notes_of_silent(
+                stats.dialect for stats in report.topics
+            )
         return table
 
     def topics(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the topics with their queues.
 
-        Topics are those that workers speak of, those named so far (``connect(topics=…)``, published
-        to, asked for) and, with the management API, all others; AMQP alone cannot list queues.
-        Counts of queued messages are exact for up to 100 topics, and without the management API for
-        all. The first call waits as `workers` does.
+        Topics are those named in workers' events, those named so far (``connect(topics=…)``,
+        published to, asked for) and, with the management API, all others; AMQP alone cannot list
+        queues. A topic whose queue the broker reports missing is left out, unless a worker consumes
+        it, ``connect`` names it or it has settings. Counts of queued messages are exact for up to
+        100 topics, and without the management API for all. The first call waits as `workers` does.
 
         Parameters
         ----------
@@ -110,28 +118,31 @@ class Overview(ClusterBase):
         1    images       0  yes
 
         """
+        self._import_pandas_meanwhile()
         return self.topics_table(at=at).frame()
 
     def topics_table(self, *, at: Moment | None = None) -> Table:
-        """Return `topics` as a table, which takes no pandas."""
+        """Return `topics` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).topics_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         kept_settings, note = tasks.kept_settings(self.broker)
         known = {**state.settings, **kept_settings}
         report = self.broker.topic_report(state.topics | self._named | kept_settings.keys())
-        is_known = state.events.ok and state.settled
-        running = workload.count_by_topic(state.running)
-        subscribers = workload.subscribers_by_topic(state.workers)
+        report = workload.without_gone(
+            report, state, always_shown={*self._always_shown, *kept_settings.keys()}
+        )
+        loads = workload.TopicLoads(state)
         rows = []
         for stats in report.topics:
             counted, settings = state.counters.get(stats.topic), known.get(stats.topic)
+            load = loads.of(stats.topic, stats.dialect)
             rows.append(
                 _row(
                     schemas.TOPICS,
                     stats,
-                    running=running[stats.topic] if is_known else None,
-                    subscribers=subscribers[stats.topic] if is_known else None,
+                    running=load.running,
+                    subscribers=load.subscribers,
                     concurrency_limit=settings and settings.concurrency_limit,
                     **{name: counted and getattr(counted, name) for name in _COUNTS},
                 )
@@ -139,13 +150,14 @@ class Overview(ClusterBase):
         sources = (_events(state, schemas.TOPICS), *report.sources)
         table = self._table(schemas.TOPICS, rows, sources)
         table.attrs["notes"] += [note] if note else []
+        table.attrs["notes"] += registry.notes_of_silent(stats.dialect for stats in report.topics)
         return table
 
     def topic_settings(self, *, at: Moment | None = None) -> pd.DataFrame:
         """Return the settings of topics that the broker keeps.
 
-        They were made by `configure_topic`, or by a peer and taken over by a worker of tasktools;
-        they outlive every process.
+        They were set by `configure_topic`, or by a peer and stored by a worker of tasktools; they
+        outlive every process.
 
         Parameters
         ----------
@@ -160,7 +172,7 @@ class Overview(ClusterBase):
         Raises
         ------
         PermissionDenied
-            The user may not read them.
+            The user may not read the settings.
         NotRecorded
             *at* was given, and this is a live cluster.
 
@@ -179,7 +191,7 @@ class Overview(ClusterBase):
         return self.topic_settings_table(at=at).frame()
 
     def topic_settings_table(self, *, at: Moment | None = None) -> Table:
-        """Return `topic_settings` as a table, which takes no pandas."""
+        """Return `topic_settings` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).topic_settings_table()
         kept_settings = self.broker.topic_settings()
@@ -198,9 +210,10 @@ class Overview(ClusterBase):
         limit: int = 1000,
         at: Moment | None = None,
     ) -> pd.DataFrame:
-        """Return the tasks that run and, after them, those that are queued.
+        """Return the tasks that run, that workers have prefetched, and that are queued.
 
-        Tasks that a worker has fetched but not begun are in neither state.
+        Tasks that a worker of fastpluggy has fetched but not begun are not listed: only workers of
+        Celery report such tasks.
 
         Parameters
         ----------
@@ -208,17 +221,17 @@ class Overview(ClusterBase):
             The topic; by default all.
         queued
             Look at queued tasks too, which marks their messages redelivered and can cost more
-            (`tasktools.core.peek`); false never looks.
+            (`tasktools.core.peek_verdict`); false never looks.
         limit
-            At most so many messages a topic are looked at.
+            The number of messages to look at in each topic.
         at
             In a recording: the moment that is shown, as ``"2h"`` before its end.
 
         Returns
         -------
         pandas.DataFrame
-            One row a task (schema `ACTIVE_TASKS`); ``attrs["looks"]`` says what was looked at, at
-            what cost, and where a look was refused.
+            One row a task (schema `ACTIVE_TASKS`); ``attrs["looks"]`` names the queues that were
+            looked at, the cost, and refused looks.
 
         Raises
         ------
@@ -239,6 +252,7 @@ class Overview(ClusterBase):
         0  send       queued
 
         """
+        self._import_pandas_meanwhile()
         return self.active_tasks_table(topic, queued=queued, limit=limit, at=at).frame()
 
     def active_tasks_table(
@@ -249,11 +263,12 @@ class Overview(ClusterBase):
         limit: int = 1000,
         at: Moment | None = None,
     ) -> Table:
-        """Return `active_tasks` as a table, which takes no pandas."""
+        """Return `active_tasks` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).active_tasks_table(topic, queued=queued, limit=limit)
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         sources = [_events(state, schemas.ACTIVE_TASKS)]
+        report: TopicReport | None = None
         looks: list[tasks.LookReport] = []
         waiting: list[tasks.Waiting] = []
         if topic is not None:
@@ -270,13 +285,19 @@ class Overview(ClusterBase):
             sources.append(tasks.look_source(looks))
             self._seen.remember(message.task for _, message in waiting)
         running = [run for run in state.running if topic in (None, run.topic)]
+        prefetched = [task for task in state.prefetched if topic in (None, task.topic)]
         self._seen.remember(self._history.seen_tasks(running))
         now = self._clock.time()
         rows = [tasks.running_row(run, self._seen.get(run.task_id), now) for run in running]
+        rows += [tasks.prefetched_row(task, self._seen.get(task.task_id)) for task in prefetched]
         rows += [tasks.queued_row(name, message, now) for name, message in waiting]
         shown = [tasks.masked(row, self._redaction) for row in rows]
         table = self._table(schemas.ACTIVE_TASKS, shown, sources)
         table.attrs["looks"] = [look.as_dict() for look in looks]
+        if not (running or prefetched):
+            report = report or self.broker.topic_report(state.topics | self._named)
+            chosen = (stats for stats in report.topics if topic in (None, stats.topic))
+            self._note_unheard(table.attrs, (stats.dialect for stats in chosen))
         return table
 
     def locks(self, *, at: Moment | None = None) -> pd.DataFrame:
@@ -314,7 +335,7 @@ class Overview(ClusterBase):
         return self.locks_table(at=at).frame()
 
     def locks_table(self, *, at: Moment | None = None) -> Table:
-        """Return `locks` as a table, which takes no pandas."""
+        """Return `locks` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).locks_table()
         state = self._state()
@@ -361,18 +382,21 @@ class Overview(ClusterBase):
         [6]
 
         """
+        self._import_pandas_meanwhile()
         return self.stats_table(at=at).frame()
 
     def stats_table(self, *, at: Moment | None = None) -> Table:
-        """Return `stats` as a table, which takes no pandas."""
+        """Return `stats` as a table, without importing pandas."""
         if at is not None:
             return self.at(at).stats_table()
         state = self._state(settle=known_workers.ONE_HEARTBEAT)
         report = self.broker.topic_report(state.topics | self._named)
+        report = workload.without_gone(report, state, always_shown=self._always_shown)
         live = workload.live_workers(state.workers)
         telling = [w for w in live if w.running is not None and w.capacity is not None]
         busy = sum(worker.running or 0 for worker in telling) if state.settled else None
-        is_heard = state.events.ok or bool(state.workers)
+        is_silent = workload.why_silent(state, report) is not None
+        is_heard = bool(state.workers) or (state.events.ok and not is_silent)
         by_events = (
             len(live),
             sum(worker.state == "late" for worker in live),
@@ -395,7 +419,10 @@ class Overview(ClusterBase):
             len(state.locks) if is_heard else None,
         )
         table = self._table(schemas.STATS, [row], sources)
-        table.attrs["notes"] += tasks.notes_of_totals(counts)
+        table.attrs["notes"] += [
+            *tasks.notes_of_totals(counts),
+            *registry.notes_of_silent(stats.dialect for stats in report.topics),
+        ]
         return table
 
 
@@ -406,7 +433,8 @@ def _events(state: ClusterState, schema: Schema) -> Source:
 
 
 def _row(schema: Schema, item: object, **others: Any) -> tuple[Any, ...]:
-    """Return a row of *schema*: attributes of *item*, but those columns that *others* has."""
+    """Return a row of *schema*: the attributes of *item*, except for columns that are in
+    *others*."""
     return tuple(others[name] if name in others else getattr(item, name) for name in schema.names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +16,18 @@ from tasktools.cluster.base import ClusterBase
 from tasktools.cluster.publish import Publishing
 from tasktools.core import files
 from tasktools.core.clock import moment
+from tasktools.core.dialects import registry
 from tasktools.core.errors import InvalidPlan
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.plans import Plan, Planned, Verb
 from tasktools.core.timespans import Span
 from tasktools.monitor import active_tasks, consumption
 from tasktools.replay import planner, rates, target_checks
-from tasktools.replay.aftermath import MAX_FOLLOWED, Aftermath
 from tasktools.replay.planner import Edits
 from tasktools.replay.progress import Progress, in_background
 from tasktools.replay.ramp import Ramp, RampGuard
 from tasktools.replay.rates import ChosenRate, Rate
+from tasktools.replay.replayed_tasks import MAX_FOLLOWED, Aftermath
 from tasktools.replay.target_readers import Readers
 
 if TYPE_CHECKING:  # imported at the end of a run: it is a frame
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # imported at the end of a run: it is a frame
 
 
 class Plans(Publishing):
-    """The part of `Cluster` that plans what is done with messages, and does it."""
+    """The part of `Cluster` that plans replays, discards and restorations, and runs the plans."""
 
     # --- planning -------------------------------------------------------------------
 
@@ -52,15 +53,20 @@ class Plans(Publishing):
         """Plan to send the messages of *frame*'s rows to a queue. Nothing happens before `run`.
 
         Edits are applied to what is read from the queue when the plan is run, so a plan holds no
-        body, and a masked value cannot be written. What the target would drop, refuse or let expire
-        is in the plan's warnings.
+        body, and a masked value cannot be written. Messages that the target would drop, refuse or
+        let expire are in the plan's warnings.
 
         A message that is no task, or that a worker of fastpluggy cannot read (the column
         ``unreadable``), is skipped, since such a worker would take it again and again. The latter
         are sent to topics that are known to be consumed by workers of tasktools alone; messages of
         Celery to where only consumers without heartbeats are, or back into the queue they died in.
 
-        Rows of `failures` and `published` are sent as they were kept, each to the queue of its
+        Fields that would keep a message from running as a new one are reset, and the plan lists
+        them: for Dramatiq the retries, with the traceback and times of the last one. A message of
+        Celery keeps its ``retries``, unless ``attempts`` is edited; one whose ``expires`` is past
+        is skipped, unless ``expires_at`` is edited or *undecodable* is set.
+
+        Rows of `failures` and `published` are sent as they were recorded, each to the queue of its
         topic. Nothing is taken from anywhere, so a second plan of them sends them a second time.
         From a tap they go without headers that were tables or lists, which a stream does not keep.
 
@@ -69,27 +75,28 @@ class Plans(Publishing):
         frame
             Rows of `dead_letters`, `peek`, `failures` or `published`.
         to
-            The queue to send to; by default that of the topic whose dead letters they are.
+            The queue to send to; by default each message goes to the topic in which it died.
         edits
-            New values by path, as ``{"kwargs.to": "a@b"}`` (`tasktools.REMOVE` takes one out); or
-            those by the key of a row; or a function that gets each row as a named tuple and returns
-            them.
+            New values by path, as ``{"kwargs.to": "a@b"}`` (`tasktools.REMOVE` removes a value): of
+            ``args``, ``kwargs``, ``headers``, ``task_name``, ``attempts``, ``expires_at`` …; or
+            such dicts by the key of a row; or a function that gets each row as a named tuple and
+            returns them.
         rate
             Messages a second, at most; ``"auto"``: as many as live tasks allow at this hour, by the
-            recorded hours like it. The plan says why. What an alarm or a restart of the broker
-            held up is not made up for afterwards.
+            recorded hours like it. The plan says why. Time lost in an alarm or a restart of the
+            broker is not made up for afterwards.
         keep_wait_below
-            With ``"auto"``: what the p95 wait of live tasks must stay below, as ``"30s"``.
+            With ``"auto"``: the limit for the p95 wait of live tasks, as ``"30s"``.
         history
             With ``"auto"``: a recording of this cluster of 5 days or more, as
-            ``tt.connect("sqlite:///ops.db")``; by default what this process has heard.
+            ``tt.connect("sqlite:///ops.db")``; by default the events that this process received.
         undecodable
-            Send also what its consumers may not be able to read.
+            Send also messages that the consumers may not be able to read, or that have expired.
 
         Returns
         -------
         Plan
-            What would be done; `run` does it.
+            The plan; `run` carries it out.
 
         Raises
         ------
@@ -122,12 +129,13 @@ class Plans(Publishing):
             chosen = self._chosen_rate(copies, fixed_rate, wait_below, history)
             return self._plan_sending(frame, frame["queue"].iloc[0], copies, chosen, readers)
         source = planner.source_of(frame)
-        target = to or self._home_of(source)
-        if target == source:
+        homes = [to] if to else self._homes_of(source)
+        if source in homes:
             raise InvalidPlan(f"The messages lie in {source!r} already; nothing was done.")
-        if not self.broker.queue_exists(target):
-            raise active_tasks.unknown_topic(self.broker, target)
-        rows = list(planner.chosen(frame, target, rules))
+        rows = list(planner.homeward(frame, homes, rules))
+        for target in sorted({row.to for row in rows if row.to is not None}):
+            if not self.broker.queue_exists(target):
+                raise active_tasks.unknown_topic(self.broker, target)
         chosen = self._chosen_rate(rows, fixed_rate, wait_below, history)
         return self._plan_sending(frame, source, rows, chosen, readers)
 
@@ -160,6 +168,7 @@ class Plans(Publishing):
             signature=self._signature,
             readers=readers,
             redaction=self._redaction,
+            now=moment(self._clock.time()),
         )
 
     def _plan_sending(
@@ -192,13 +201,13 @@ class Plans(Publishing):
         frame
             Rows of `dead_letters` or `peek`.
         archive
-            A new file in which they are kept, byte for byte, and from which `plan_restore` brings
-            them back. With `None` they are gone for good.
+            A new file for the messages, byte for byte, from which `plan_restore` puts them back.
+            With `None` they are deleted for good.
 
         Returns
         -------
         Plan
-            What would be done; `run` does it.
+            The plan; `run` carries it out.
 
         Raises
         ------
@@ -232,27 +241,27 @@ class Plans(Publishing):
     def plan_restore(self, path: str | os.PathLike[str], *, undecodable: bool = False) -> Plan:
         """Plan to put the messages of an archive back into the queue they were discarded from.
 
-        The same archive gives the same plan: an interrupted run goes on, and one that has ended is
-        not done again. Into a queue that workers consume, what they cannot read is not put.
+        The same archive gives the same plan: an interrupted run is continued, and a finished one is
+        not repeated. Messages that the workers of a queue cannot read are not put into it.
 
         Parameters
         ----------
         path
             The archive, which a plan of `plan_discard` has written.
         undecodable
-            Put back also what its consumers may not be able to read.
+            Put back also messages that the consumers may not be able to read.
 
         Returns
         -------
         Plan
-            What would be done; `run` does it.
+            The plan; `run` carries it out.
 
         Raises
         ------
         InvalidPlan
             *path* is no archive, or was changed.
         UnknownTopic
-            The queue is gone.
+            The queue that the messages came from does not exist.
 
         Examples
         --------
@@ -270,7 +279,6 @@ class Plans(Publishing):
 
         """
         from tasktools.replay import archive
-        from tasktools.replay.ledger import Ledger
 
         with files.errors_of(path, "cannot be read", "nothing was done."):
             source = str(Path(path).absolute())
@@ -296,7 +304,7 @@ class Plans(Publishing):
             for message in archive.read(source)
         )
         written = moment(Path(source).stat().st_mtime)
-        origin = Ledger().source_of(archive.read_head(source).plan)
+        origin = self.ledger_file.source_of(archive.read_head(source).plan)
         warnings = [
             *checked.warnings(origin),
             *readers.notes(),
@@ -331,10 +339,10 @@ class Plans(Publishing):
             made_at=made_at or moment(self._clock.time()),
         )
 
-    def _home_of(self, queue: str) -> str:
-        layout = self.broker.layout
-        if layout.is_dead_queue(queue):
-            return layout.topic_of(queue)
+    def _homes_of(self, queue: str) -> Sequence[str]:
+        homes = self.broker.homes_of(queue)
+        if homes:
+            return homes
         raise InvalidPlan(
             f"{queue!r} is no dead-letter queue, so where its messages belong is not known; "
             "nothing was done. Say where they go: to=…"
@@ -355,6 +363,17 @@ class Plans(Publishing):
             "was done. Make a new plan here: what an earlier run has begun is settled first."
         )
 
+    def _check_ends_are_heard(self, plan: Plan) -> None:
+        """Raise `InvalidPlan` where no worker reports the ends of tasks, which a ramp waits for."""
+        unheard = consumption.unheard(self.broker, plan.targets)
+        if unheard:
+            raise InvalidPlan(
+                f"A replay to {', '.join(sorted(unheard))} cannot be ramped: "
+                f"{registry.workers_of(set(unheard.values()))} send no events, so that no end of a "
+                "task would be known; nothing was sent. Run it without a ramp, with a rate limit: "
+                "plan_replay(…, rate=5) or --rate 5."
+            )
+
     # --- running --------------------------------------------------------------------
 
     def run(
@@ -368,13 +387,13 @@ class Plans(Publishing):
         cancelled: threading.Event | None = None,
         force: bool = False,
     ) -> Outcome:
-        """Do what a plan says. Exactly its messages are taken; the others stay, in their order.
+        """Run a plan. Exactly its messages are taken; the others stay, in their order.
 
-        Each message is written to the ledger (`tasktools.ledger`), published, confirmed, and only
-        then acknowledged: a ``kill -9`` at any point loses nothing. Running the same plan again
-        goes on with it, and every message that may have arrived twice is marked
-        ``possible_duplicate``. What becomes of replayed tasks only their workers show:
-        `Outcome.follow` waits for that.
+        Each message is written to the ledger (`ledger`), published, confirmed, and only then
+        acknowledged: a ``kill -9`` at any point loses nothing. Running the same plan again
+        continues it, and every message that may have arrived twice is marked
+        ``possible_duplicate``. The results of replayed tasks come from their workers:
+        `Outcome.follow` waits for them.
 
         Parameters
         ----------
@@ -383,26 +402,29 @@ class Plans(Publishing):
         reason
             For the ledger: an incident's number, or a sentence.
         ramp
-            Send few messages at first, and more only if those do well.
+            Send few messages at first, and more only if their tasks succeed.
         progress
-            Show a bar; or a function that is called with how many have ended since its last call.
+            Show a bar; or a function that is called with the number of messages that have ended
+            since its last call.
         notice
-            Is called with why the run stands still (an alarm of the broker blocks publishers), and
-            with an empty text once it goes on.
+            Called with the reason while the run is held up (an alarm of the broker blocks
+            publishers), and with an empty text when it continues.
         cancelled
-            Set it to end the run early, as Ctrl-C does; what was sent by then is accounted for.
+            Set this event to end the run early, as Ctrl-C does; messages sent by then are accounted
+            for.
         force
-            Run it although messages could be dropped, or its archive was restored already.
+            Run the plan even if messages could be dropped, or its archive was restored already.
 
         Returns
         -------
         Outcome
-            What became of each message (schema `OUTCOME`).
+            The outcome of each message (schema `OUTCOME`).
 
         Raises
         ------
         InvalidPlan
-            The plan was changed, is of another broker, or its archive was restored already.
+            The plan was changed, is of another broker, or its archive was restored already; or a
+            *ramp* was given, and workers of a target send no events.
         ReadOnly, QueueNotFound
             Nothing was done.
         QueueInUse
@@ -413,8 +435,8 @@ class Plans(Publishing):
             A target would drop messages: it is full and drops its oldest, expires them at once, or
             is about to be deleted.
         LedgerError, ConnectionLost
-            The ledger, or the broker for two minutes, was gone; running the plan again ends the
-            rest.
+            The ledger, or the broker for two minutes, was unavailable; running the plan again
+            finishes it.
 
         Examples
         --------
@@ -430,11 +452,12 @@ class Plans(Publishing):
         0  send       replayed
 
         """
-        from tasktools.replay.ledger import Ledger
         from tasktools.replay.run import Run
 
         self._check_made_here(plan)
-        ledger = Ledger()
+        if ramp is not None:
+            self._check_ends_are_heard(plan)
+        ledger = self.ledger_file
         aftermath = self._aftermath_of(plan)
         with Progress(plan, show=progress, notice=notice) as bar:
             run = Run(
@@ -457,8 +480,46 @@ class Plans(Publishing):
 
         return Outcome.of(self._sourced(ledger.messages(number, plan), ()), aftermath)
 
+    def ledger(self, run: int | None = None, *, last: int = 100) -> pd.DataFrame:
+        """Return the latest runs of plans on this cluster: who did what, when, why, how it ended.
+
+        Parameters
+        ----------
+        run
+            The number of a run, to get each of its messages instead.
+        last
+            Number of runs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Schema `RUNS`, the latest run first; with *run*, schema `OUTCOME`. `tasktools.ledger`
+            has the runs of this user on all clusters; runs on a demo are only in this one, and are
+            deleted with the demo.
+
+        Raises
+        ------
+        LedgerError
+            The file cannot be read, or there is no such run.
+
+        Examples
+        --------
+        >>> import tasktools as tt
+        >>> with tt.connect("demo://") as cluster:
+        ...     dead = cluster.dead_letters("orders", limit=2)
+        ...     outcome = cluster.run(cluster.plan_discard(dead, archive=None), reason="INC-42")
+        ...     cluster.ledger()["reason"].tolist()
+        ['INC-42']
+
+        """
+        ledger = self.ledger_file
+        if run is None:
+            return self.labelled(ledger.runs(last, address=self._history.address))
+        return self.labelled(ledger.messages(run))
+
     def _aftermath_of(self, plan: Plan) -> Aftermath | None:
-        """Follow the tasks of *plan* from now on: a worker may be quicker than the run."""
+        """Follow the tasks of *plan* from now on, since a worker may end one before the run
+        ends."""
         if plan.verb != "replay" or self.broker.read_only:
             return None
         task_ids = [message.task_id for message in plan.chosen if message.task_id is not None]

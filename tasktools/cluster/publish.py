@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from tasktools.brokers.base import Broker, raise_unless_confirmed
+from tasktools.brokers.base import Broker
+from tasktools.brokers.unconfirmed import raise_unless_confirmed
 from tasktools.cluster.base import ClusterBase
+from tasktools.core.dialects.dialect import Dialect, unknown_tasks
 from tasktools.core.errors import InvalidTask, UnknownTask
 from tasktools.core.escaping import as_shown
 from tasktools.core.frames import schemas
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import Outgoing, PublishResults, Source
 from tasktools.core.tasks import codec
@@ -22,9 +25,8 @@ from tasktools.monitor.active_tasks import unknown_topic
 from tasktools.monitor.follow import Follower
 from tasktools.replay import target_checks
 
-_NEEDED: Final = ("topic", "task_name")
-_OPTIONAL: Final = ("args", "kwargs", "headers", "priority", "ttl", "delay")
-COLUMNS: Final = (*_NEEDED, *_OPTIONAL)
+_OPTIONAL: Final = ("task_name", "args", "kwargs", "headers", "priority", "ttl", "delay")
+COLUMNS: Final = ("topic", *_OPTIONAL)
 """The columns that a frame of tasks may have."""
 _MAX_REMEMBERED: Final = 1_000
 """Tasks of one batch whose arguments are kept, to be shown when they run."""
@@ -33,10 +35,10 @@ _NOT_QUEUED: Final = ("unroutable", "refused")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request(MaskedRepr):
-    """One task to be published."""
+    """One task to be published, or a message without a name."""
 
     topic: str
-    task_name: str
+    task_name: str | None
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     headers: Mapping[str, Any]
@@ -73,15 +75,14 @@ class Published:
 
 
 def requests_from(frame: pd.DataFrame) -> list[Request]:
-    """Read a frame of tasks. Raises `InvalidTask` for columns or values that make none."""
+    """Read a frame of tasks. Raises `InvalidTask` for columns or values that do not make a task."""
     unknown = [str(name) for name in frame.columns if name not in COLUMNS]
-    missing = [name for name in _NEEDED if name not in frame.columns]
-    if unknown or missing:
-        what = [f"has no column {name}" for name in missing]
-        what += [f"has an unknown column {name}" for name in unknown]
+    what = [] if "topic" in frame.columns else ["has no column topic"]
+    what += [f"has an unknown column {name}" for name in unknown]
+    if what:
         raise InvalidTask(
-            f"The frame {' and '.join(what)}; nothing was published. It has {', '.join(_NEEDED)}, "
-            f"and optionally {', '.join(_OPTIONAL)}."
+            f"The frame {' and '.join(what)}; nothing was published. It has topic, and optionally "
+            f"{', '.join(_OPTIONAL)}."
         )
     columns = [_values(frame, name) for name in COLUMNS]
     return [
@@ -104,7 +105,7 @@ def request(row: Sequence[Any], where: str = "") -> Request:
     topic, task_name, args, kwargs, headers, priority, ttl, delay = row
     for name, value, wanted in (
         ("topic", topic, str),
-        ("task_name", task_name, str),
+        ("task_name", "" if task_name is None else task_name, str),
         ("args", args or [], (list, tuple)),
         ("kwargs", kwargs or {}, dict),
         ("headers", headers or {}, dict),
@@ -144,7 +145,7 @@ def _compose(broker: Broker, request: Request) -> Outgoing:
     return broker.composer.compose(
         request.topic,
         {
-            "task_name": request.task_name,
+            **({} if request.task_name is None else {"task_name": request.task_name}),
             "args": list(request.args),
             "kwargs": dict(request.kwargs),
         },
@@ -162,7 +163,20 @@ def _compose_row(broker: Broker, row: int, request: Request) -> Outgoing:
         raise type(error)(f"Row {row}: {error}") from error
 
 
-def _make_sure(broker: Broker, topics: Iterable[str], *, create: bool) -> None:
+def _check_creatable(broker: Broker, topics: Iterable[str]) -> None:
+    """Raise `InvalidTask` if the queue of the topic is declared by other programs, not by us."""
+    for topic in topics:
+        dialect = broker.dialect_of(topic)
+        if not dialect.creates_topics:
+            raise InvalidTask(
+                f"{topic!r} is a queue of {dialect.title}, whose programs declare their queues "
+                "themselves; nothing was created or published. Publish without create."
+            )
+
+
+def _make_sure(broker: Broker, topics: Sequence[str], *, create: bool) -> None:
+    if create:
+        _check_creatable(broker, topics)
     for topic in topics:
         if create:
             broker.ensure_topic(topic)
@@ -176,7 +190,7 @@ class Publishing(ClusterBase):
     def publish(
         self,
         topic: str,
-        task: str,
+        task: str | None = None,
         *,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -188,24 +202,32 @@ class Publishing(ClusterBase):
     ) -> str:
         """Publish one task, wait until RabbitMQ has confirmed it, and return its task id.
 
+        It is written as the workers of its topic read it (the column ``dialect`` of `topics`).
+
         Parameters
         ----------
         topic
             The topic, which must exist unless *create*.
         task
-            ``module:function``, or the bare name of a task that was seen on this cluster.
+            The name of the task; for fastpluggy ``module:function``, or the bare name of a task
+            that was seen on this cluster. Plain messages need no name; it becomes their property
+            ``type``.
         args, kwargs
-            The arguments of the task: JSON values.
+            The arguments of the task: JSON values. A plain message has either *args* or *kwargs* as
+            its body.
         headers
-            What goes into the ``headers`` of the message's body.
+            Headers in the place where the topic's workers read them: in the body for fastpluggy,
+            ``options`` for Dramatiq, AMQP headers for all others.
         priority
             AMQP's, 0 to 255; it needs a queue that has priorities.
         ttl
-            Seconds after which a task that is not delivered is dead-lettered.
+            Seconds after which a task that is not delivered is dead-lettered; for Celery and
+            Dramatiq the seconds after which their workers do not run it.
         delay
-            Seconds after which it is queued; not together with *ttl*.
+            Seconds after which it is queued, or run; for fastpluggy not together with *ttl*.
         create
-            Create the topic if it does not exist.
+            Create the topic if it does not exist; queues of other dialects are declared by their
+            own programs.
 
         Returns
         -------
@@ -217,7 +239,7 @@ class Publishing(ClusterBase):
         UnknownTopic, UnknownTask, InvalidTask, ReadOnly
             Nothing was published.
         Unroutable, PublishRefused
-            RabbitMQ did not queue it.
+            RabbitMQ did not queue the message.
         ConnectionLost
             It is in doubt whether it was queued.
 
@@ -237,7 +259,7 @@ class Publishing(ClusterBase):
             self.broker, [request((topic, task, args, kwargs, headers, priority, ttl, delay))]
         )
         if create:
-            self.broker.ensure_topic(topic)
+            _make_sure(self.broker, [topic], create=True)
         published = self._send(messages)
         if published.results[0] in _NOT_QUEUED and not self.broker.topic_exists(topic):
             raise unknown_topic(self.broker, topic)
@@ -260,22 +282,24 @@ class Publishing(ClusterBase):
         Parameters
         ----------
         frame
-            Columns ``topic`` and ``task_name``, and optionally ``args`` (lists), ``kwargs`` and
-            ``headers`` (dicts), ``priority``, and ``ttl`` or ``delay`` (seconds).
+            Columns ``topic`` and ``task_name`` (which plain messages need not have), and optionally
+            ``args`` (lists), ``kwargs`` and ``headers`` (dicts), ``priority``, and ``ttl`` or
+            ``delay`` (seconds).
         create
-            Create topics that do not exist.
+            Create topics that do not exist; queues of other dialects are declared by their own
+            programs.
         progress
-            Is called with the number of tasks settled since its last call.
+            Called with the number of tasks settled since its last call.
         warn
-            Is called before anything is sent with each sentence of what to know then: which topics
-            nobody consumes, and what queues would refuse or let expire.
+            Called with each warning before anything is sent: topics that nobody consumes, tasks
+            that no worker may know, and messages that a queue would refuse or let expire.
         force
-            Publish also into queues that would drop messages.
+            Publish even to queues that would drop messages.
 
         Returns
         -------
         pandas.DataFrame
-            What became of each task (schema `PUBLISHED`); ``attrs["notes"]`` has the warnings.
+            The outcome of each task (schema `PUBLISHED`); ``attrs["notes"]`` has the warnings.
 
         Raises
         ------
@@ -302,7 +326,8 @@ class Publishing(ClusterBase):
         topics = (request.topic for request in requests)
         warnings = list(consumption.unconsumed(self.broker, topics).values())
         messages = compose(self.broker, requests)
-        _make_sure(self.broker, dict.fromkeys(m.topic for m in messages), create=create)
+        warnings += self._unknown_tasks(messages)
+        _make_sure(self.broker, list(dict.fromkeys(m.topic for m in messages)), create=create)
         hazards = target_checks.hazards(self.broker, target_checks.of_messages(messages))
         target_checks.check(hazards, force=force)
         warnings += [hazard.text for hazard in hazards]
@@ -318,8 +343,8 @@ class Publishing(ClusterBase):
     def follow(self, task_ids: str | Iterable[str] = ()) -> Follower:
         """Follow tasks to their end.
 
-        Tasks that this `Cluster` published are known from the beginning; of others only what
-        comes from now on.
+        Tasks that this `Cluster` published are known from the beginning; of other tasks only events
+        from now on.
 
         Parameters
         ----------
@@ -329,7 +354,7 @@ class Publishing(ClusterBase):
         Returns
         -------
         Follower
-            Its ``frame()`` says how far they have got (schema `FOLLOWED`), its ``wait()`` waits
+            Its ``frame()`` returns the state of each task (schema `FOLLOWED`), its ``wait()`` waits
             until all have ended.
 
         Examples
@@ -367,9 +392,31 @@ class Publishing(ClusterBase):
         known = self.broker.composer.functions.known()
         functions = {function for functions in known.values() for function in functions}
         if self.broker.layout.requires_functions:
-            return sorted(functions)
+            others = (each for each in self.broker.dialects if not each.names_functions)
+            return sorted(functions.union(*map(self._names_of, others)))
         running = {run.task_name for run in self.broker.cluster_state().running}
         return sorted(functions | {*filter(None, running), *self._seen.names()})
+
+    def _names_of(self, dialect: Dialect) -> set[str]:
+        """Return the task names of *dialect* that were seen in messages or reported by its
+        workers."""
+        state = self.broker.cluster_state()
+        workers = {worker.worker_id for worker in state.workers if worker.dialect == dialect.name}
+        running = {run.task_name for run in state.running if run.worker_id in workers}
+        return {*filter(None, running), *self._seen.names(dialect.name)}
+
+    def _unknown_tasks(self, messages: Sequence[Outgoing]) -> Iterator[str]:
+        """Yield sentences about tasks that were never seen, where workers drop tasks that they do
+        not know."""
+        names: defaultdict[Dialect, dict[str, None]] = defaultdict(dict)
+        by_topic = {topic: self.broker.dialect_of(topic) for topic in {m.topic for m in messages}}
+        for message in messages:
+            if message.task_name is not None:
+                names[by_topic[message.topic]][message.task_name] = None
+        for dialect, named in names.items():
+            warning = unknown_tasks(dialect, named, self._names_of(dialect))
+            if warning is not None:
+                yield warning
 
     def _shown(self, text: str) -> str:
         shown: str = as_shown(self._redaction.text(text))

@@ -1,4 +1,4 @@
-"""Taps: streams on the broker that keep what is published."""
+"""Taps: streams on the broker that keep published messages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from tasktools.cluster.history import Analysis, Query
 from tasktools.core import taps
 from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.clock import moment
+from tasktools.core.errors import InvalidTap
 from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.frames.messages import PublishedMessages, is_at_the_edge
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import Source, TaskMessage
 from tasktools.core.taps import Tap
 from tasktools.core.tasks import codec
 from tasktools.core.timespans import Moment, Span, seconds
 from tasktools.history import records
+from tasktools.history.copy_support import why_no_copies
 from tasktools.monitor.caches import MAX_TASKS
 
 _COLUMNS: Final = schemas.PUBLISHED_MESSAGES.names
@@ -27,7 +29,7 @@ _MAX_MESSAGES: Final = 100_000
 
 
 class Tapping(Analysis):
-    """The part of `Cluster` that keeps what is published, and shows it."""
+    """The part of `Cluster` that keeps published messages, and shows them."""
 
     def tap(
         self,
@@ -36,37 +38,38 @@ class Tapping(Analysis):
         max_age: Span = taps.MAX_AGE,
         max_bytes: int = taps.MAX_BYTES,
     ) -> Tap:
-        """Keep what is published from now on in a stream on the broker, without any recorder.
+        """Keep all messages published from now on in a stream on the broker, without a recorder.
 
-        `published` reads it again, from any time. On a tap that is exactly so this makes sure that
-        it is bound.
+        `published` reads the stream from any time. If the tap exists with these limits, it is bound
+        again where it was not.
 
         **Everybody pays for it**: each message is routed and stored once more, on the broker's disk
         (with its secrets); the task exchange confirms messages that no topic takes, so their
-        publishers are not told any more (those of tasktools are); and a stream drops headers that
-        are tables or lists. Replays do not pass the exchange, and are not kept.
+        publishers no longer learn of it (publishers of tasktools do); and a stream drops headers
+        that are tables or lists. Replays do not pass the exchange, and are not kept.
 
         Parameters
         ----------
         name
             Begins with ``tasktools.tap``.
         max_age
-            Older messages are dropped, at least 1 s: seconds, or a span as ``"7D"``.
+            Age limit, at least 1 s: seconds, or a span as ``"7D"``. Older messages are dropped.
         max_bytes
-            Of more, the oldest messages are dropped, at least 10 MB; a tenth of it at once, so some
-            stay longer.
+            Size limit, at least 10 MB: beyond it the oldest messages are dropped, a tenth of the
+            limit at a time.
 
         Returns
         -------
         Tap
-            What it keeps, and what it costs.
+            The tap: what it keeps, and what it costs.
 
         Raises
         ------
         TapConflict
-            It exists and keeps other amounts.
+            The tap exists with other limits.
         InvalidTap, NoStreams, ReadOnly
-            Nothing was changed.
+            Nothing was changed. No tap is possible where there are only workers of Celery, Dramatiq
+            or other programs.
 
         Examples
         --------
@@ -77,18 +80,22 @@ class Tapping(Analysis):
 
         """
         age = seconds(max_age)
+        why = why_no_copies(self.broker)
+        if why is not None:
+            raise InvalidTap(f"A tap would keep nothing: {why}; nothing was changed.")
         self.broker.tap(name, max_age=age, max_bytes=max_bytes)
         return Tap(name=name, max_age=round(age), max_bytes=max_bytes)
 
     def untap(self, name: str = taps.NAME, *, delete: bool = False) -> bool:
-        """Keep nothing more of what is published.
+        """Stop keeping published messages.
 
         Parameters
         ----------
         name
             The tap.
         delete
-            Delete also what it has kept; else that can still be read, until it is too old.
+            Delete also the messages that the tap has kept; else they can still be read until they
+            expire.
 
         Returns
         -------
@@ -122,22 +129,22 @@ class Tapping(Analysis):
         limit: int = _MAX_MESSAGES,
         tap: str = taps.NAME,
     ) -> pd.DataFrame:
-        """Return what was published, from a tap, or from a recording that kept it.
+        """Return published messages, from a tap, or from a recording that kept them.
 
-        Nothing is taken away. When it was published is as the clock of the broker, or of the
-        recorder, has it; a tap knows it to about a second. `plan_replay` takes these rows, but
-        those of a tap without headers that are tables or lists: the stream has dropped them.
+        Nothing is taken away. Publication times are by the clock of the broker, or of the recorder;
+        those of a tap are exact to about a second. `plan_replay` takes these rows, but those of a
+        tap without headers that are tables or lists: the stream has dropped them.
 
         Parameters
         ----------
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
         until
-            Where it ends, exclusive: a moment, or a span before now; by default now.
+            The end, exclusive: a moment, or a span before now; by default now.
         limit
-            Rows, the first ones.
+            The number of rows; the first ones are returned.
         tap
             The tap; a recording has none.
 
@@ -177,7 +184,7 @@ class Tapping(Analysis):
         limit: int = _MAX_MESSAGES,
         tap: str = taps.NAME,
     ) -> Table:
-        """Return `published` as a table, which takes no pandas."""
+        """Return `published` as a table, without importing pandas."""
         if limit < 1:
             raise ValueError(f"limit is {limit}, not 1 or more.")
         if self.is_recorded:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tasktools.core.errors import InvalidTask
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 
 COLUMNS: Final = ("topic", "task_name", "args", "kwargs", "headers", "priority", "ttl", "delay")
-NEEDED: Final = ("topic", "task_name")
+NEEDED: Final = ("topic",)
+_NAMES: Final = ("topic", "task_name")
 _JSON: Final[Mapping[str, type]] = {"args": list, "kwargs": dict, "headers": dict}
 _NUMBERS: Final = ("priority", "ttl", "delay")
 _DELIMITERS: Final = (",", ";", "\t")
@@ -24,8 +25,8 @@ def read(text: str, *, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
     """Return the tasks in *text*; its first character tells JSON lines from CSV.
 
     Cells of CSV are separated by commas, semicolons or tabs, as its first line has them. Raises
-    `InvalidTask`, with the line's number, for anything that makes no task, above all one
-    without what is *needed*.
+    `InvalidTask`, with the line's number, for a line that does not make a task, for example one
+    without a *needed* column.
     """
     text = text.removeprefix("\ufeff")
     is_json = text.lstrip()[:1] in ("{", "[")
@@ -81,7 +82,7 @@ def _task(number: int, task: dict[str, Any], needed: Sequence[str]) -> dict[str,
         raise _wrong(
             number, f"has an unknown column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
         )
-    for name in NEEDED:
+    for name in _NAMES:
         value = task.get(name)
         if (name in needed or value is not None) and (not isinstance(value, str) or not value):
             raise _wrong(number, f"has no {name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tasktools.cluster.history import Analysis
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.timespans import Moment
 from tasktools.history import tasks
 
@@ -21,7 +21,7 @@ _NO_BODIES: Final = (
 
 
 class TaskHistory(Analysis):
-    """The part of `Cluster` that returns what became of tasks."""
+    """The part of `Cluster` that returns tasks of the past and their outcomes."""
 
     def tasks(
         self,
@@ -31,22 +31,23 @@ class TaskHistory(Analysis):
         until: Moment | None = None,
         limit: int = _MAX_TASKS,
     ) -> pd.DataFrame:
-        """Return what became of tasks: one row a task, however often it was tried.
+        """Return the outcome of each task: one row a task, however often it was tried.
 
-        `tasktools.explain` compares those that failed with those that succeeded. A live cluster
-        knows what this process has heard; a recording what its recorder has.
+        `tasktools.explain` compares those that failed with those that succeeded. For a live cluster
+        the tasks come from events that this process received; for a recording, from those that its
+        recorder received.
 
         Parameters
         ----------
         topic
             The topic; by default all.
         since
-            Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
-            A task counts whose last try ended after it, or goes on.
+            The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``). Tasks
+            whose last try ended after this moment, or still runs, are returned.
         until
-            Where it ends; by default now, or the end of the recording.
+            The end; by default now, or the end of the recording.
         limit
-            Rows, the latest ones.
+            The number of rows; the latest ones are returned.
 
         Returns
         -------

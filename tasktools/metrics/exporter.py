@@ -1,7 +1,7 @@
-"""The exporter: looks at a cluster every few seconds, and serves what it saw last over HTTP.
+"""The exporter: looks at a cluster every few seconds, and serves its latest values over HTTP.
 
-A scrape waits for no broker: it gets the values of the last look. A look that has not ended in time
-is as good as one that failed: ``tasktools_up`` is 0, and what it would have told is absent.
+A scrape never waits for the broker: it gets the values of the last look. A look that has not ended
+in time counts as failed: ``tasktools_up`` is 0, and its values are absent.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from prometheus_client.registry import Collector
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import TaskToolsError
 from tasktools.diagnosis.looks import look
-from tasktools.metrics.families import FAMILIES, Labels, Reading, Samples, samples_of
+from tasktools.metrics.families import FAMILIES, Labels, Reading, Samples, samples_of, topics_told
 from tasktools.metrics.families import samples_of_counts as of_counts
-from tasktools.metrics.needs import Needs
+from tasktools.metrics.needed_workers import Needs
 from tasktools.metrics.queue_heads import QueueHeads
 from tasktools.metrics.task_counts import TaskCounts
 
@@ -33,7 +33,7 @@ _END_SECONDS: Final = 2.0
 
 
 class _Look(NamedTuple):
-    """The last look: when it ended (by a clock that nobody sets), and what it saw."""
+    """The last look: when it ended (by the monotonic clock), and its result."""
 
     ended: float
     is_up: bool = False
@@ -43,8 +43,8 @@ class _Look(NamedTuple):
 class Exporter(Collector):
     """The metrics of *cluster*, looked up *every* so many seconds while it is open.
 
-    Values are served until twice that, and *timeout* seconds, have gone by without another look.
-    *version* is that of tasktools; *needs* adds the workers that are needed, by a recording.
+    Values are served for twice that time plus *timeout* seconds without another look. *version* is
+    the version of tasktools; *needs* adds the workers that are needed, by a recording.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Exporter(Collector):
             else:
                 self.problem = reading.facts.missing.get("broker")
                 if reading.facts.state.events.ok:  # else what is counted as 0 is not known
-                    self._topics = frozenset(reading.facts.topics)
+                    self._topics = topics_told(reading.facts)
                 self._last = _Look(time.monotonic(), reading.is_up, samples_of(reading))
             self._end.wait(max(began + self._every - time.monotonic(), 0.0))
 
@@ -114,7 +114,7 @@ class Exporter(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is known now; called at each scrape."""
+        """Yield the metrics of the last look; called at each scrape."""
         samples: Samples = {"tasktools_info": [(self._info, 1.0)]}
         last = self._last
         is_late = time.monotonic() - (last.ended if last else self._opened) > self._fresh_seconds

@@ -1,6 +1,6 @@
 """The metrics that are served: their names, units and labels, and their values from a look.
 
-What is not known is an absent sample, never 0. Names follow Prometheus's conventions: base units,
+An unknown value is an absent sample, never 0. Names follow Prometheus's conventions: base units,
 ``_total`` for counters.
 """
 
@@ -18,6 +18,7 @@ from tasktools.core.models import Worker
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row, Severity
 from tasktools.diagnosis.readings import subscribers_of, subscribers_to
+from tasktools.diagnosis.worker_reports import why_untold
 
 MAX_LABEL_VALUES: Final = 1_000
 """Topics, and workers, that have samples of their own; of more the first by name."""
@@ -29,7 +30,7 @@ Samples = dict[str, list[tuple[Labels, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric: its name, kind, labels, and what it means."""
+    """A metric: its name, kind, labels, and meaning."""
 
     name: str
     kind: Literal["gauge", "counter"]
@@ -61,7 +62,7 @@ FAMILIES: Final = (
         "tasktools_source_up",
         "gauge",
         ("source",),
-        "1: a source of the values answered; 0: it did not, and what it alone tells is absent.",
+        "1: a source of the values answered; 0: it did not, and values of its own are absent.",
     ),
     Family(
         "tasktools_omitted",
@@ -78,7 +79,7 @@ FAMILIES: Final = (
         "tasktools_utilisation_ratio",
         "gauge",
         (),
-        "Running tasks by capacity, of the workers that tell both.",
+        "Running tasks by capacity, of the workers that report both.",
     ),
     Family(
         "tasktools_topic_head_wait_seconds",
@@ -114,19 +115,19 @@ FAMILIES: Final = (
         "tasktools_topic_succeeded_total",
         "counter",
         ("topic",),
-        "Tries of tasks that were heard to succeed.",
+        "Tries of tasks that succeeded, from workers' events.",
     ),
     Family(
         "tasktools_topic_failed_total",
         "counter",
         ("topic",),
-        "Tries of tasks that were heard to fail, retried ones included.",
+        "Tries of tasks that failed, from workers' events, retried ones included.",
     ),
     Family(
         "tasktools_topic_dead_lettered_total",
         "counter",
         ("topic",),
-        "Messages that workers said to have dead-lettered.",
+        "Messages that workers reported as dead-lettered.",
     ),
     Family(
         "tasktools_topic_needed_workers",
@@ -171,7 +172,7 @@ FAMILIES: Final = (
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a look: its *facts*, what was judged of them, and the waits of heads by topic.
+    """The result of a look: its *facts*, the verdicts on them, and the head waits by topic.
 
     Waits, and the *duration* of the look, are seconds.
     """
@@ -208,10 +209,17 @@ def samples_of(reading: Reading) -> Samples:
     }
 
 
-def samples_of_counts(counts: Mapping[str, Mapping[str, int]], topics: Iterable[str]) -> Samples:
-    """Return the samples of *counts*, by name of the count and topic, of at most so many topics.
+def topics_told(facts: Facts) -> frozenset[str]:
+    """Return the topics with task events: for them a missing count is 0."""
+    topics = facts.topics.items()
+    return frozenset(name for name, topic in topics if why_untold(facts, topic) is None)
 
-    Nothing was heard of *topics* that have no count: theirs is 0.
+
+def samples_of_counts(counts: Mapping[str, Mapping[str, int]], topics: Iterable[str]) -> Samples:
+    """Return the samples of *counts*, by name of the count and topic, of at most `MAX_LABEL_VALUES`
+    topics.
+
+    *topics* without a count had no events: their count is 0.
     """
     known = set(topics).union(*(by_topic.keys() for by_topic in counts.values()))
     shown = sorted(known)[:MAX_LABEL_VALUES]
@@ -223,7 +231,7 @@ def samples_of_counts(counts: Mapping[str, Mapping[str, int]], topics: Iterable[
 
 def _of_cluster(facts: Facts) -> Samples:
     state = facts.state
-    if not state.events.ok:
+    if not state.events.ok or (facts.heard_since is None and not state.workers):
         return {}
     live = workload.live_workers(state.workers)
     states = Counter(worker.state for worker in state.workers)
@@ -237,15 +245,16 @@ def _of_cluster(facts: Facts) -> Samples:
 
 def _of_topics(reading: Reading, names: Sequence[str]) -> Samples:
     facts = reading.facts
-    is_heard = facts.state.events.ok and facts.state.settled
-    subscribers = subscribers_of(facts)
+    loads, subscribers = workload.TopicLoads(facts.state), subscribers_of(facts)
     values: dict[str, dict[str, float | None]] = {}
     for name in names:
         topic, live = facts.topics[name], subscribers_to(subscribers, name)
+        load = loads.of(name, topic.dialect)
+        is_heard = load.subscribers is not None
         values[name] = {
             "head_wait_seconds": reading.head_waits.get(name),
             "queued_messages": topic.queued,
-            "running_tasks": len(facts.running_by_topic.get(name, ())) if is_heard else None,
+            "running_tasks": load.running,
             "capacity_tasks": workload.capacity_in_all(live) if is_heard else None,
             "utilisation_ratio": _utilisation(live) if is_heard else None,
             "dead_letter_messages": topic.dead_letters,
@@ -271,7 +280,7 @@ def _of_workers(live: Sequence[Worker]) -> Samples:
 
 
 def _utilisation(live: Iterable[Worker]) -> float | None:
-    """Return the share of slots of *live* workers that are busy; `None` if none tells."""
+    """Return the share of busy slots of *live* workers; `None` if no worker reports it."""
     busy = slots = 0
     for worker in live:
         if worker.running is not None and worker.capacity is not None:
@@ -280,7 +289,8 @@ def _utilisation(live: Iterable[Worker]) -> float | None:
 
 
 def _findings(rows: Iterable[Row]) -> Iterator[tuple[Labels, float]]:
-    """Yield how often each check found something, by severity; nothing of one that cannot tell."""
+    """Yield the number of findings of each check, by severity; nothing for a check that cannot
+    tell."""
     counted: Counter[tuple[str, Severity]] = Counter()
     checks, unknown = dict[str, None](), set[str]()
     for row in rows:

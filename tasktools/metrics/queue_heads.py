@@ -1,8 +1,8 @@
 """The wait of the message at the head of each queue, from counts; no look into a queue is needed.
 
-A look would mark messages redelivered at every scrape, and the broker knows the head of classic
-queues only, by the publisher's clock, which a retry and a replay keep. A queue hands out the oldest
-first: with *n* messages in it, its head is the one before the last *n* - 1 that arrived.
+A look would mark messages redelivered at every scrape. The broker knows the age of the head for
+classic queues only, by the publisher's timestamp, which retries and replays keep. A queue hands out
+the oldest first: with *n* messages in it, its head is the one before the last *n* - 1 that arrived.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class QueueHead:
     def see(self, at: float, queued: float, arrived: float) -> None:
         """Note that *queued* of *arrived* messages are in the queue *at* (s).
 
-        Fewer arrivals than before: the queue was made anew, and is followed from now on.
+        With fewer arrivals than before, the queue was created anew, and counting starts again.
         """
         if queued == 0 or arrived < self.arrived:
             self._steps.clear()
@@ -75,7 +75,7 @@ class QueueHead:
     def wait(self) -> HeadWait | None:
         """Return how long the head had waited at the newest sample; `None`: not known.
 
-        A head that came between two samples came as the messages between them did: evenly.
+        Messages between two samples are taken to have arrived evenly.
         """
         if not self._steps:
             return None
@@ -93,8 +93,8 @@ class QueueHead:
 class QueueHeads:
     """The heads of the queues of all topics, from look to look.
 
-    Arrivals are counted in two ways, neither of which is always there: what lies in the queue and
-    what workers have begun, and the publications that the broker's management API counts.
+    Arrivals are counted in two ways, of which each may be unavailable: the messages in the queue
+    plus the tasks that workers have begun, and the publishes that the management API counts.
     """
 
     def __init__(self) -> None:
@@ -103,8 +103,7 @@ class QueueHeads:
         self._heard_since: float | None = None
 
     def see(self, facts: Facts, begun: Mapping[str, int]) -> dict[str, float]:
-        """Return the wait of the head by topic, as far as it is known; *begun* counts the tasks
-        that workers were heard to begin."""
+        """Return the head wait by topic, where known; *begun* counts the task begins in events."""
         if facts.heard_since != self._heard_since:  # begins were missed
             self._by_events.clear()
             self._heard_since = facts.heard_since

@@ -20,9 +20,10 @@ _MAX_TOPICS: Final = 20_000
 
 
 class TaskCounts:
-    """The tasks of each topic that were heard to begin and to end since this was made.
+    """The counts of begun and ended tasks by topic, from events since this was made.
 
-    Counts of workers themselves are no counters: they begin anew with each worker, and go with it.
+    The counts that workers report cannot serve as counters: they start at 0 with each worker, and
+    disappear with it.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,6 @@ class TaskCounts:
                 self._counts.setdefault(topic, Counter())[count] += number
 
     def by_topic(self, count: Count) -> dict[str, int]:
-        """Return what was counted so far, of topics of which something was heard."""
+        """Return the counts of all topics with events so far."""
         with self._lock:
             return {topic: counts[count] for topic, counts in self._counts.items()}

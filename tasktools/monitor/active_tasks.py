@@ -20,6 +20,7 @@ from tasktools.core.errors import (
 from tasktools.core.frames.schemas import ACTIVE_TASKS
 from tasktools.core.models import (
     ClusterState,
+    PrefetchedTask,
     RunningTask,
     SeenMessage,
     Source,
@@ -143,12 +144,37 @@ def running_row(run: RunningTask, seen: TaskMessage | None, now: float) -> tuple
         seen and seen.attempts,
         seen and seen.published_at,
         run.started_at,
+        None,
         _since(run.started_at, now),
-        seen and seen.args,
-        seen and seen.kwargs,
-        seen and seen.headers,
+        *_arguments(run, seen),
         None,
     )
+
+
+def prefetched_row(task: PrefetchedTask, seen: TaskMessage | None) -> tuple[Any, ...]:
+    """Return the row of a prefetched task; *seen* is the task in its message, if that was seen."""
+    return (
+        None,
+        task.task_id,
+        task.task_name or (seen and seen.task_name),
+        task.topic,
+        "prefetched" if task.eta is None else "scheduled",
+        task.worker_id,
+        seen and seen.attempts,
+        seen and seen.published_at,
+        None,
+        task.eta,
+        None,
+        *_arguments(task, seen),
+        None,
+    )
+
+
+def _arguments(task: RunningTask | PrefetchedTask, seen: TaskMessage | None) -> tuple[Any, ...]:
+    """Return arguments and headers: from the message, else as its worker reported them."""
+    if seen is not None and seen.args is not None:
+        return seen.args, seen.kwargs, seen.headers
+    return task.args, task.kwargs, seen and seen.headers
 
 
 def queued_row(topic: str, message: SeenMessage, now: float) -> tuple[Any, ...]:
@@ -163,6 +189,7 @@ def queued_row(topic: str, message: SeenMessage, now: float) -> tuple[Any, ...]:
         None,
         task.attempts,
         task.published_at,
+        None,
         None,
         _since(task.published_at, now),
         task.args,
@@ -188,13 +215,13 @@ def masked(row: tuple[Any, ...], redaction: Redaction) -> tuple[Any, ...]:
 
 
 def total(counts: Sequence[int | None]) -> int | None:
-    """Return the sum of the known *counts*; `None` if there are some and none is known."""
+    """Return the sum of the known *counts*; `None` if there are counts but all are unknown."""
     known = [count for count in counts if count is not None]
     return sum(known) if known or not counts else None
 
 
 def notes_of_totals(counts: Mapping[str, Sequence[int | None]]) -> list[str]:
-    """Return in words which totals leave out topics whose *counts* are unknown."""
+    """Return in words which totals leave out topics with unknown *counts*."""
     return [
         f"{name} leaves out {each.count(None)} of {len(each)} topics, of which it is not known"
         for name, each in counts.items()

@@ -1,4 +1,4 @@
-"""Bounded caches of what events and peeked messages said of single tasks."""
+"""Bounded caches of facts about single tasks, from events and peeked messages."""
 
 from __future__ import annotations
 
@@ -35,21 +35,25 @@ class ErrorCache:
 
 
 class TaskCache:
-    """The latest tasks whose messages were seen: no event carries a running task's arguments."""
+    """The latest tasks seen in messages: events do not carry the arguments of running tasks."""
 
     def __init__(self) -> None:
         self._tasks: BoundedDict[str, TaskMessage] = BoundedDict(MAX_TASKS)
 
     def remember(self, tasks: Iterable[TaskMessage]) -> None:
-        """Store those of *tasks* that have an id and whose arguments are not huge."""
+        """Store the *tasks* with an id and with arguments of moderate size."""
         for task in tasks:
             if task.task_id is None or len(str((task.args, task.kwargs))) > _MAX_ARGUMENT_CHARS:
                 continue
             self._tasks.put(task.task_id, task)
 
-    def names(self) -> set[str]:
-        """Return the names of the tasks in the cache."""
-        return {task.task_name for task in list(self._tasks.values()) if task.task_name}
+    def names(self, dialect: str | None = None) -> set[str]:
+        """Return the names of the tasks in the cache, of all dialects or of one."""
+        return {
+            task.task_name
+            for task in list(self._tasks.values())
+            if task.task_name and dialect in (None, task.dialect)
+        }
 
     def get(self, task_id: str) -> TaskMessage | None:
         """Return the message of a task; `None` if it is not in the cache."""

@@ -1,4 +1,5 @@
-"""Topics that nobody consumes, by the consumers on the broker and by the reports of workers."""
+"""Topics that nobody consumes, by the broker and by workers; topics whose workers send no
+events."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from tasktools.brokers.base import Broker
+from tasktools.core import known_workers
+from tasktools.core.dialects import registry
 from tasktools.core.errors import BrokerError, InvalidTask
 from tasktools.core.tasks.compose import check_topic
-from tasktools.core.workload import subscribers_by_topic
+from tasktools.core.workload import live_workers
 
 _MAX_TOPICS: Final = 50
 
@@ -26,11 +29,11 @@ def unconsumed(broker: Broker, topics: Iterable[object]) -> dict[str, str]:
         state = broker.cluster_state()
     except BrokerError:
         return {}
-    workers = subscribers_by_topic(state.workers)
+    consumed = {topic for worker in live_workers(state.workers) for topic in worker.topics}
     idle = {
         stats.topic
         for stats in report.topics
-        if stats.consumers == 0 and stats.exists is not False and not workers[stats.topic]
+        if stats.consumers == 0 and stats.exists is not False and stats.topic not in consumed
     }
     workers_note = (
         "no known worker takes it" if state.events.ok else "no events of workers arrive at present"
@@ -40,6 +43,23 @@ def unconsumed(broker: Broker, topics: Iterable[object]) -> dict[str, str]:
         for topic in asked
         if topic in idle
     }
+
+
+def unheard(broker: Broker, topics: Iterable[str]) -> dict[str, str]:
+    """Return those *topics* whose dialect has no worker events, each with the name of the dialect;
+    topics that a worker with events consumes are left out."""
+    try:
+        dialects = {topic: broker.dialect_of(topic).name for topic in topics}
+        silent = {
+            topic: name for topic, name in dialects.items() if not registry.has_heartbeats(name)
+        }
+        if not silent:
+            return {}
+        state = broker.cluster_state(settle=known_workers.ONE_HEARTBEAT)
+    except BrokerError:
+        return {}
+    consumed = {topic for worker in live_workers(state.workers) for topic in worker.topics}
+    return {topic: name for topic, name in silent.items() if topic not in consumed}
 
 
 def _can_be_topic(name: object) -> bool:

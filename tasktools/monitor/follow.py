@@ -16,7 +16,7 @@ from tasktools.core.clock import Clock, moment
 from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.errors import BrokerError
 from tasktools.core.events import Event, TaskEvent
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import ClusterState, Outgoing, PublishResult, RunningTask, Source
 
@@ -78,9 +78,9 @@ def continued(task: TrackedTask, event: TaskEvent, now: float) -> TrackedTask:
 def checked(
     task: TrackedTask, running: RunningTask | None, now: float, *, events_ok: bool
 ) -> TrackedTask:
-    """Return *task*, corrected by what workers report as *running* now.
+    """Return *task*, corrected by the *running* tasks that workers report now.
 
-    *events_ok* is True if events are up to date, so that a task which they do not name is not
+    *events_ok* is True if events are up to date, so that a task missing from *running* is not
     running.
     """
     if running is not None and task.state in ("queued", "unknown"):
@@ -100,7 +100,7 @@ def checked(
 
 
 class TaskTracker:
-    """The state of the tasks that somebody asked for, from events. Thread-safe.
+    """The states of chosen tasks, from events. Thread-safe.
 
     It holds the latest 100,000 tasks. `problem` says why no events can be received, else it is
     `None`.
@@ -133,7 +133,7 @@ class TaskTracker:
                 self._tasks.put(task_id, self._tasks.get(task_id) or TrackedTask())
 
     def begin_again(self, task_ids: Iterable[str]) -> None:
-        """Track these tasks from now on, and forget what was known before."""
+        """Track these tasks from now on, and forget earlier states."""
         ids = list(task_ids)
         with self.changed:
             for task_id in ids:
@@ -141,7 +141,7 @@ class TaskTracker:
         self.add(ids)
 
     def settle(self, messages: Sequence[Outgoing], results: Sequence[PublishResult]) -> None:
-        """Process the *results* of *messages*, whose tasks were added before they were sent."""
+        """Process the publish *results* of *messages*; their tasks were added before publishing."""
         now = self._clock.time()
         with self.changed:
             for message, result in zip(messages, results, strict=True):
@@ -185,7 +185,7 @@ def _published(
 class Follower:
     """Some tasks, followed to their end. Made by `Cluster.follow`.
 
-    It costs nothing while it is not read, ends with the cluster, and needs no closing.
+    A follower costs nothing while it is not read, ends with the cluster, and needs no closing.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The workers that are needed, by a recording: computed anew now and then, beside the looks."""
+"""The number of workers needed, from a recording: computed regularly, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ _METRICS: Final = {
 
 
 class Needs:
-    """The workers that topics need so that 95 % of their tasks wait *wait_below* seconds at most.
+    """The number of workers that topics need for 95 % of their tasks to wait at most *wait_below*
+    s.
 
-    They are solved in a thread of their own, as long as this is open; until then they are absent.
-    So they are after an attempt that failed; the next one comes *retry* seconds later.
+    A thread computes the numbers as long as this object is open. They are absent before the first
+    result and after a failed attempt; the next attempt comes *retry* seconds later.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Needs:
         self._context.close()
 
     def samples(self) -> Samples:
-        """Return what is known by now."""
+        """Return the latest computed values."""
         return self._samples
 
     def _run(self) -> None:
@@ -67,7 +68,7 @@ class Needs:
                 solutions = solve(self._history, wait_below=self._wait_below)
                 samples, problem = samples_of_needs(solutions, SystemClock().time()), None
             except TaskToolsError as error:
-                problem = f"The recording does not tell the needed workers: {error}"
+                problem = f"The recording does not show how many workers are needed: {error}"
             except Exception as error:  # noqa: BLE001 - the next attempt may succeed
                 problem = f"The needed workers could not be computed: {error!r}"
                 if problem != self.problem:
