@@ -1,8 +1,8 @@
 """Archives: discarded messages in a file, byte for byte, so that they can be restored.
 
 JSON lines: a head that names the queue, then one line a message. Each is on disk before its
-original is acknowledged, and has a digest of all that is in it. A message that was interrupted on
-its way into it is there twice, with the same number; the later one counts. Archives of earlier
+original is acknowledged, and has a digest of all that is in it. A message whose writing was
+interrupted is in the file twice, with the same number; the later one counts. Archives of earlier
 versions have no digests: they are restored, with a note in the plan.
 """
 
@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line."""
+    """The head of an archive: its first line."""
 
     queue: str
     plan: str
@@ -42,7 +42,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Archived(MaskedStruct, frozen=True, kw_only=True):
-    """One message; *n* is its number in the plan that discarded it."""
+    """A discarded message; *n* is its number in the plan that discarded it."""
 
     n: _Number
     key: str
@@ -62,7 +62,7 @@ class _Line(Archived, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The result of reading a whole archive: how many messages it holds, and what is odd.
+    """The result of reading a whole archive: the number of messages, and irregularities.
 
     *is_sealed*: its lines have digests. *head_is_changed*: the queue in its head is not the one
     that was written. *unreadable* counts lines that were cut off or changed.
@@ -75,7 +75,7 @@ class Check:
     unreadable: int
 
     def warnings(self, source: str | None) -> Iterator[str]:
-        """Yield warnings for the operator who restores it.
+        """Yield warnings for the operator who restores the archive.
 
         *source* is the queue that its messages were taken from, where the ledger tells it.
         """
@@ -196,7 +196,8 @@ def _read_head_line(path: str) -> _HeadLine:
 
 
 def check(path: str) -> Check:
-    """Read all of an archive. Raises `InvalidPlan` for one that was changed, `FileError`."""
+    """Read all of an archive. Raises `InvalidPlan` for an archive that was changed, and
+    `FileError`."""
     head = _read_head_line(path)
     numbers: set[int] = set()
     unreadable = 0
@@ -220,8 +221,9 @@ def check(path: str) -> Check:
 
 
 def read(path: str) -> Iterator[Archived]:
-    """Yield the messages of an archive, without holding them all: each the last of its number,
-    in the order in which they were discarded. What was changed, or cut off, is left out."""
+    """Yield the messages of an archive, without holding them all: in the order in which they were
+    discarded; of several with the same number the last. Lines that were changed or cut off are left
+    out."""
     head = _read_head_line(path)
     last: dict[int, int] = {}
     for at, line in _lines(path):

@@ -18,7 +18,7 @@ _MAX_RUNS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """The end of a message in an earlier run: *why* in words, and how often it was sent."""
+    """The outcome of a message in an earlier run: *why* in words, and how often it was sent."""
 
     why: str
     sends: int
@@ -26,8 +26,7 @@ class Deed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierRuns:
-    """The runs in a ledger, on *broker*, that took messages from where *plan* takes them; but
-    *run* itself."""
+    """The runs in a ledger, on *broker*, with the same source as *plan*; without *run* itself."""
 
     connection: sqlite3.Connection
     plan: Plan
@@ -35,11 +34,11 @@ class EarlierRuns:
     broker: Broker
 
     def done_since_planned(self, acknowledged: Mapping[int, Iterable[int]]) -> dict[int, Deed]:
-        """Return what other runs have done since the plan was made, by number in the plan.
+        """Return the outcomes in other runs since the plan was made, by number in the plan.
 
-        So these messages are the planned ones, and what looks like them in the queue now is not.
-        *acknowledged* are messages, by run and number, whose original was still there when the
-        plan was made.
+        These are the planned messages themselves; identical messages that are in the queue now are
+        others. *acknowledged* are messages, by run and number, whose original was still there when
+        the plan was made.
         """
         planned_at = self.plan.made_at.timestamp()
         lies_in_queue = self.plan.source_kind == "queue"  # else it is still there, once done
@@ -57,7 +56,8 @@ class EarlierRuns:
         return self._matched(deeds, range(len(self.plan.messages)))
 
     def explained(self, numbers: Iterable[int]) -> dict[int, Deed]:
-        """Return which earlier run settled the plan's messages that are gone, if any did."""
+        """Return the outcomes of the plan's missing messages in earlier runs, by number in the
+        plan."""
         left = list(numbers)
         explained: dict[int, Deed] = {}
         for run, other, title in self._runs() if left else ():

@@ -2,8 +2,8 @@
 
 One SQLite file in the user's state directory (`TASKTOOLS_LEDGER` names another), readable by the
 user alone. It has the plan of each run, and for each message of a plan, by its place in it, a row
-that is written before the message is sent and again before the original is acknowledged, with
-every commit on disk: so whatever dies, the next run knows.
+that is written before the message is sent and again before the original is acknowledged, with every
+commit on disk: so after any crash the next run knows the state.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import sqlite3
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan, LedgerError, RecordingError
 from tasktools.core.frames import schemas
 from tasktools.core.frames.table import Table
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.plans import Plan
 from tasktools.history import file_checks, sqlite_files
 from tasktools.replay import ledger_file
@@ -68,7 +71,7 @@ def default_path() -> Path:
 
 
 class Ledger:
-    """The ledger in the file *path*. Every method opens it anew, or is used in one thread."""
+    """The ledger in the file *path*. Thread-safe: each method opens the file anew."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
@@ -128,23 +131,25 @@ class Ledger:
                 "Move it away, or set TASKTOOLS_LEDGER to another file."
             )
 
-    def runs(self, last: int = 100) -> pd.DataFrame:
-        """Return the *last* runs, the latest first (schema `RUNS`)."""
-        return self.runs_table(last).frame()
+    def runs(self, last: int = 100, *, address: str | None = None) -> pd.DataFrame:
+        """Return the *last* runs on the cluster at *address*, or on any, the latest first (schema
+        `RUNS`)."""
+        return self.runs_table(last, address=address).frame()
 
-    def runs_table(self, last: int = 100) -> Table:
+    def runs_table(self, last: int = 100, *, address: str | None = None) -> Table:
         """Return `runs` as a table, which takes no pandas."""
         with self.open() as connection:
             run_rows = connection.execute(
                 "SELECT run, started_at, ended_at, ended, who, reason, verb, cluster, source, "
-                "target, plan_hash, note FROM runs ORDER BY run DESC LIMIT ?",
-                (last,),
+                "target, plan_hash, note FROM runs WHERE cluster = ifnull(?, cluster) "
+                "ORDER BY run DESC LIMIT ?",
+                (address, last),
             ).fetchall()
             rows = [_run_row(row, _outcomes(connection, row[0], row[6])) for row in run_rows]
         return Table.of_rows(schemas.RUNS, rows, ledger=str(self.path))
 
     def source_of(self, plan_hash: str) -> str | None:
-        """Return the queue from which the plan of that hash took messages, if a run tells it."""
+        """Return the source queue of the plan with that hash, if a run has it."""
         if not self.path.exists():
             return None
         with self.open() as connection:
@@ -154,8 +159,8 @@ class Ledger:
         return None if row is None else str(row[0])
 
     def messages(self, run: int, plan: Plan | None = None) -> pd.DataFrame:
-        """Return the messages of a run (schema `OUTCOME`), of whose *plan* it has a copy. Raises
-        `LedgerError` for none."""
+        """Return the messages of a run (schema `OUTCOME`); *plan* is its plan. Raises `LedgerError`
+        if there is none."""
         return self.messages_table(run, plan).frame()
 
     def messages_table(self, run: int, plan: Plan | None = None) -> Table:
@@ -180,8 +185,17 @@ class Ledger:
         return table
 
 
+class TemporaryLedger(Ledger):
+    """The ledger of the demo: a file that is deleted with the last object that uses it."""
+
+    def __init__(self) -> None:
+        folder = tempfile.mkdtemp(prefix="tasktools-")
+        super().__init__(Path(folder) / "ledger.db")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+
 def _named(state: str, verb: str) -> str:
-    """Return the name of a state's outcome for people."""
+    """Return the name of the outcome that *state* means for *verb*, in words for people."""
     match state:
         case "confirmed" | "settled":
             return DONE[verb]
@@ -200,7 +214,7 @@ def title_of(run: int, started_at: float, reason: str) -> str:
 
 
 def plan_of(connection: sqlite3.Connection, run: int) -> Plan:
-    """Return the plan of a run. Raises `LedgerError` when it does not fit what is kept of it."""
+    """Return the plan of a run. Raises `LedgerError` if it does not match the stored messages."""
     row = connection.execute("SELECT plan FROM plans WHERE run = ?", (run,)).fetchone()
     try:
         plan = Plan.from_json(row[0])
@@ -276,8 +290,9 @@ def ledger(run: int | None = None, *, last: int = 100) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Schema `RUNS`, the latest run first; with *run*, schema `OUTCOME`. The ledger is a file of
-        yours on this machine, which `TASKTOOLS_LEDGER` names. For a spreadsheet export with
-        ``tasktools ledger 3 --csv``, in whose cells nothing is a formula.
+        yours on this machine, which `TASKTOOLS_LEDGER` names. It does not have runs on a demo:
+        `Cluster.ledger` has these. For a spreadsheet export with ``tasktools ledger 3 --csv``, in
+        which no cell is a formula.
 
     Raises
     ------

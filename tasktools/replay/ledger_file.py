@@ -1,4 +1,4 @@
-"""The file of the ledger: its tables, and whether they hold what tasktools writes.
+"""The file of the ledger: its tables, and checks that only tasktools wrote them.
 
 `TASKTOOLS_LEDGER` may name a file that somebody else has made.
 """
@@ -33,8 +33,8 @@ CREATE TABLE IF NOT EXISTS forecasts (
   times BLOB, seen_until REAL NOT NULL, ended REAL, scored_at REAL, rank REAL, pinball REAL);
 CREATE INDEX IF NOT EXISTS forecasts_by_time ON forecasts (cluster, made_at);
 """
-"""Made when a forecast is first stored. NULL in the columns *earliest*, *expected*, *latest* and
-*ended* is beyond the horizon."""
+"""The table of forecasts, created when a forecast is first stored. NULL in the columns *earliest*,
+*expected*, *latest* and *ended* is beyond the horizon."""
 _ODD_RUNS: Final = """
 SELECT run FROM runs WHERE NOT (
   typeof(started_at) IN ('real', 'integer') AND started_at BETWEEN 0 AND 253402300799
@@ -69,7 +69,7 @@ def check_messages(connection: sqlite3.Connection, run: int, count: int) -> None
 
 
 def damaged(run: object) -> LedgerError:
-    """Return the error for a run that holds what tasktools does not write."""
+    """Return the error for a run whose rows tasktools cannot have written."""
     return LedgerError(
         f"The ledger holds something that no run of tasktools writes (run {str(run)[:20]}); "
         "nothing was done. Move it away, or set TASKTOOLS_LEDGER to another file."

@@ -7,13 +7,14 @@ import pandas as pd
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.frames.frame import Frame
 from tasktools.core.frames.schemas import OUTCOME
-from tasktools.replay.aftermath import Aftermath
+from tasktools.replay.replayed_tasks import Aftermath
 
 
 class Outcome(Frame):
     """The outcome of each message of a run (schema `OUTCOME`), and a way to follow the tasks.
 
-    It is a `DataFrame`; what is made of it (rows, columns, copies) does not follow them.
+    An outcome is a `DataFrame`; frames derived from it (rows, columns, copies) cannot follow the
+    tasks.
     """
 
     _schema = OUTCOME
@@ -21,7 +22,7 @@ class Outcome(Frame):
 
     @classmethod
     def of(cls, frame: pd.DataFrame, aftermath: Aftermath | None) -> Outcome:
-        """Return *frame*, with what follows its tasks."""
+        """Return *frame* as an outcome whose tasks can be followed."""
         outcome = cls(frame)
         outcome.attrs = frame.attrs
         if aftermath is not None:
@@ -30,27 +31,27 @@ class Outcome(Frame):
         return outcome
 
     def follow(self, seconds: float = 10.0) -> pd.DataFrame:
-        """Follow the replayed tasks, and return what became of them.
+        """Follow the replayed tasks, and return their states.
 
-        A task that fails again looks like a success until its worker has run it. Ends earlier,
-        once every task has succeeded or lies among the dead letters again; a queue of those is
-        looked at for that a few times, which costs what a look costs. May be called again.
+        A task that fails again looks like a success until its worker has run it. Ends earlier, once
+        every task has succeeded or lies among the dead letters again; the dead-letter queues are
+        looked at a few times, with the cost of a look. May be called again.
 
         Parameters
         ----------
         seconds
-            For how long at most.
+            The longest time to wait.
 
         Returns
         -------
         pandas.DataFrame
-            One row a task, up to the first 2,000 (schema `AFTERMATH`); ``attrs["summary"]`` says
-            it in a sentence.
+            One row a task, up to the first 2,000 (schema `AFTERMATH`); ``attrs["summary"]`` is a
+            sentence with the counts.
 
         Raises
         ------
         InvalidPlan
-            When nothing was replayed by this run, or the cluster is closed.
+            The run replayed nothing, or the cluster is closed.
 
         Examples
         --------
@@ -74,5 +75,6 @@ class Outcome(Frame):
         return self._aftermath.wait(seconds)
 
     def following(self) -> pd.DataFrame | None:
-        """Return what `follow` would return now, without waiting; `None` for no replay."""
+        """Return the present result of `follow`, without waiting; `None` if nothing was
+        replayed."""
         return None if self._aftermath is None else self._aftermath.frame()

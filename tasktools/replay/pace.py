@@ -14,8 +14,8 @@ class Pace:
     """A rate in messages a second, as a token bucket.
 
     Time in which nothing could be sent (an alarm, a broker that was away, a process that stood
-    still) is not made up for: what it would have let through comes to a second's worth at most,
-    since the target must not be flooded just when it is back.
+    still) is not made up for by more than a second's worth of messages, since the target must not
+    be flooded just when it is back.
     """
 
     def __init__(self, rate: float | None, clock: Clock) -> None:

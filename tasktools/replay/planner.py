@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from tasktools.core import untrusted
 from tasktools.core.errors import InvalidPlan
 from tasktools.core.escaping import exact
-from tasktools.core.lazy import pd
-from tasktools.core.plans import Change, Planned, kind_of_source
+from tasktools.core.lazy_imports import pd
+from tasktools.core.plans import EXPIRED, Change, Planned, kind_of_source
 from tasktools.core.redaction import Redaction
 from tasktools.core.tasks import edits as editing
-from tasktools.core.tasks.codec import OF_CELERY
-from tasktools.replay.target_readers import NO_TASK, Readers
+from tasktools.replay.target_readers import Readers
 
 Edits = (
     Mapping[str, Any] | Mapping[str, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any] | None]
@@ -27,6 +27,7 @@ Edits = (
 _NEEDED_COLUMNS: Final = ("key", "queue")
 _NEEDED_BY_PEERS: Final = {"task_name", "func_name"}
 _MAX_VALUE_CHARS: Final = 80
+_EXPIRES_AT: Final = "expires_at"
 
 
 def source_of(frame: pd.DataFrame) -> str:
@@ -69,7 +70,8 @@ def is_stored(frame: pd.DataFrame) -> bool:
 class RowRules:
     """Edits and checks of the rows of a plan.
 
-    With *undecodable* they are sent although their *readers* may not be able to read them.
+    With *undecodable*, messages are sent although their *readers* may not be able to read them, or
+    may drop them since they have expired *now*.
     """
 
     edits: Edits | None
@@ -77,11 +79,12 @@ class RowRules:
     signature: Callable[[str], inspect.Signature | None]
     readers: Readers
     redaction: Redaction
+    now: datetime
 
 
 def copies(frame: pd.DataFrame, to: str | None, rules: RowRules) -> Iterator[Planned]:
-    """Yield what happens to each message of a recording or a tap, each once, topic by topic in the
-    order in which they failed, or were published. Raises `InvalidPlan`."""
+    """Yield the planned action for each message of a recording or a tap, topic by topic in the
+    order of failure or publication; copies of a message count once. Raises `InvalidPlan`."""
     if frame["key"].isna().any():
         raise InvalidPlan(
             f"The messages of {frame['key'].isna().sum():,} of the rows were not kept; nothing was "
@@ -101,24 +104,26 @@ def copies(frame: pd.DataFrame, to: str | None, rules: RowRules) -> Iterator[Pla
 
 
 def chosen(frame: pd.DataFrame, to: str | None, rules: RowRules) -> Iterator[Planned]:
-    """Yield what happens to each row, in the order in which they lie in their queue."""
+    """Yield the planned action for each row, in the order of the queue."""
     ordered = frame.sort_values("position") if "position" in frame.columns else frame
     edits = _Edits(rules.edits, frame)
     for row in ordered.itertuples(index=False):
-        planned = _plain(row, to, unchecked=to is not None and rules.undecodable)
+        planned = _planned(row, to, unchecked=to is not None and rules.undecodable)
         why = None
         if to is not None and not rules.undecodable:
             why = _unreadable(row, to, edits.of(row), rules.readers)
         if why is not None:
             yield replace(planned, skipped=why)
-        elif rules.edits is None:
-            yield planned
-        else:
-            yield _edited(planned, row, edits.of(row), rules)
+            continue
+        if rules.edits is not None:
+            planned = _edited(planned, row, edits.of(row), rules)
+        if planned.has_expired(rules.now) and planned.skipped is None and not planned.unchecked:
+            planned = replace(planned, skipped=EXPIRED)
+        yield planned
 
 
 def warnings(frame: pd.DataFrame, rows: Sequence[Planned], now: datetime) -> Iterator[str]:
-    """Yield warnings about the messages that *rows* send."""
+    """Yield warnings about expired messages in *rows*, and about the messages that they send."""
     sent = frame[frame["key"].isin([row.key for row in rows if row.skipped is None])]
     if "ttl" in sent.columns and sent["ttl"].notna().any():
         ttl = sent["ttl"].dropna().dt.total_seconds()
@@ -127,28 +132,48 @@ def warnings(frame: pd.DataFrame, rows: Sequence[Planned], now: datetime) -> Ite
             f"{len(ttl):,} had a time to live of {span} before they died: they are sent without "
             "one, so they do not expire again"
         )
-    if "expires_at" in sent.columns:
-        past = int((sent["expires_at"] < pd.Timestamp(now)).sum())
-        if past:
-            yield (
-                f"{past:,} are messages of Celery whose `expires` is past: a worker of Celery "
-                "drops them unrun"
-            )
+    expired = sum(row.skipped == EXPIRED for row in rows)
+    past = sum(row.skipped is None and row.has_expired(now) for row in rows)
+    if past:
+        yield f"{past:,} have expired, so their workers drop them unrun"
+    if expired:
+        yield (
+            f"{expired:,} have expired and are not sent; to send them, make the plan with "
+            'edits={"expires_at": tt.REMOVE} (on the command line --remove expires_at), or with a '
+            "new time instead"
+        )
+
+
+def homeward(frame: pd.DataFrame, homes: Sequence[str], rules: RowRules) -> Iterator[Planned]:
+    """Yield the planned action for each row of a queue with dead letters of several topics, the
+    *homes*: each message goes back to the topic in which it died. Raises `InvalidPlan`."""
+    if len(homes) == 1:
+        yield from chosen(frame, homes[0], rules)
+        return
+    lost = ~frame["topic"].isin(list(homes)) if "topic" in frame.columns else [True]
+    if any(lost):
+        raise InvalidPlan(
+            f"The rows do not all say from which of {', '.join(homes)} they come; nothing was "
+            "done. Say where they go: to=…"
+        )
+    ordered = frame.sort_values("position") if "position" in frame.columns else frame
+    for topic, rows in ordered.groupby("topic", sort=False):
+        yield from chosen(rows, f"{topic}", rules)
 
 
 def _unreadable(row: Any, to: str, edits: Mapping[str, Any], readers: Readers) -> str | None:
-    """Return why the message of *row* is not sent to *to*, as far as its row tells."""
-    problem, unreadable = _text(row, "problem"), _text(row, "unreadable")
-    if unreadable == OF_CELERY:  # its row does not say where it died; the run, which reads it, does
-        return readers.problem_of_celery(to, died_there=_number(row, "deaths") > 0)
-    if problem is not None:
-        return f"{NO_TASK} ({problem})"
-    if edits.keys() & _NEEDED_BY_PEERS:
-        return None  # the run checks what the edits make of it
-    return readers.problem_of_row(to, unreadable)
+    """Return why workers of *to* could not read the message of *row*, as far as the row shows."""
+    is_mended = bool(edits.keys() & _NEEDED_BY_PEERS)  # the run checks what the edits make of it
+    return readers.problem_of_row(
+        to,
+        dialect=_text(row, "dialect"),
+        problem=_text(row, "problem"),
+        unreadable=None if is_mended else _text(row, "unreadable"),
+        died=_number(row, "deaths") > 0,
+    )
 
 
-def _plain(row: Any, to: str | None, *, unchecked: bool) -> Planned:
+def _planned(row: Any, to: str | None, *, unchecked: bool) -> Planned:
     return Planned(
         key=f"{row.key}",
         task_id=_text(row, "task_id"),
@@ -157,6 +182,8 @@ def _plain(row: Any, to: str | None, *, unchecked: bool) -> Planned:
         to=to,
         size=_number(row, "size"),
         unchecked=unchecked,
+        dialect=_text(row, "dialect"),
+        expires_at=None if to is None else _time(row, _EXPIRES_AT),
     )
 
 
@@ -174,11 +201,13 @@ def _edited(
         Change(path, _shown(before), _shown(after))
         for path, before, after in editing.before_after(values, edits, rules.redaction)
     )
+    if _EXPIRES_AT in edits:
+        planned = replace(planned, expires_at=untrusted.time(edits[_EXPIRES_AT]))
     return replace(planned, edits=editing.to_json(edits), changes=changes, skipped=why)
 
 
 def _unfitting(row: Mapping[str, Any], edits: Mapping[str, Any]) -> str | None:
-    """Return why an edit has no place in the message, as far as its row tells."""
+    """Return why an edit does not fit the message, as far as the row shows."""
     parents = {path.rpartition(".")[0]: path for path in edits if path.count(".") > 1}
     for parent, value, _ in editing.before_after(row, dict.fromkeys(parents)):
         if value is editing.NOT_THERE:
@@ -204,7 +233,8 @@ def _misfit(
 def _arguments(
     args: list[Any], kwargs: dict[str, Any], edits: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments after *edits*, as far as their number and names go."""
+    """Return the arguments after *edits*, with the right number and names; edits inside values are
+    left out."""
     by_place: dict[str, Any] = dict(zip(map(str, range(len(args))), args, strict=True))
     by_name = dict(kwargs)
     for path, value in edits.items():
@@ -254,6 +284,11 @@ class _Edits:
 def _text(row: Any, name: str) -> str | None:
     value = getattr(row, name, None)
     return exact(value) if isinstance(value, str) else None
+
+
+def _time(row: Any, name: str) -> datetime | None:
+    value = getattr(row, name, None)
+    return None if value is None or pd.isna(value) else untrusted.time(value.isoformat())
 
 
 def _number(row: Any, name: str) -> int:

@@ -16,7 +16,8 @@ _POLL_SECONDS: Final = 0.1
 class Progress:
     """Counts the messages of *plan* that have come to an end: for people, or for a function.
 
-    *notice* is called with why the run stands still, and with an empty text once it goes on.
+    *notice* is called with the reason when the run is held up, and with an empty text when it
+    continues.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Progress:
             self._tell(n)
 
     def stand_still(self, obstacle: str | None) -> None:
-        """Show why nothing moves at present, if it has changed."""
+        """Show why no message moves at present, if *obstacle* has changed."""
         if obstacle == self._obstacle:
             return
         self._obstacle = obstacle
@@ -59,7 +60,8 @@ class Progress:
 def in_background(
     work: Callable[[], T], cancelled: threading.Event, meanwhile: Callable[[], object]
 ) -> T:
-    """Return what *work* returns; an interruption (Ctrl-C) sets *cancelled* and waits for it.
+    """Return the result of *work*, which runs in a thread; Ctrl-C sets *cancelled* and waits for
+    its end.
 
     *meanwhile* is called ten times a second.
     """

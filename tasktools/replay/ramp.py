@@ -1,4 +1,4 @@
-"""Ramps: a few tasks are replayed first, and the rest only if those do well."""
+"""Ramps: a few tasks are replayed first, and the others only if these succeed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasktools.brokers.base import Broker
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.plans import Plan, Planned
 from tasktools.monitor.follow import ENDED, TaskTracker
-from tasktools.replay.aftermath import DeadAgain
+from tasktools.replay.replayed_tasks import DeadAgain
 from tasktools.replay.timing import Timing
 
 
@@ -44,8 +44,8 @@ class Ramp:
 
 
 class RampGuard:
-    """Follows the replayed tasks of *plan* by their ids, in worker events and in the queue that
-    they came from: AMQP headers do not survive a peer's requeue, so nothing else tells."""
+    """Follows the replayed tasks of *plan* by their ids, in worker events and in the source queue;
+    AMQP headers cannot serve, since a peer drops them when it requeues."""
 
     def __init__(
         self, broker: Broker, log: TaskTracker, plan: Plan, timing: Timing | None = None
@@ -58,14 +58,16 @@ class RampGuard:
         """The tasks that ended: with the fingerprint of their failure, or `None`."""
 
     def expect(self, messages: Iterable[Planned]) -> None:
-        """Follow these tasks from now on: a worker may be quicker than the confirm."""
+        """Follow the tasks of *messages* from now on, since a worker may end one before the confirm
+        arrives."""
         self._log.listen_to(self._broker)
         self._log.begin_again(m.task_id for m in messages if m.task_id is not None)
 
     def verdict(
         self, messages: Sequence[Planned], ramp: Ramp, cancelled: threading.Event
     ) -> str | None:
-        """Wait until *messages*, which were sent, have ended; returns why not to go on."""
+        """Wait until the tasks of *messages*, which were sent, have ended; return the reason to
+        stop the run, if any."""
         waiting = {m.task_id: m for m in messages if m.task_id is not None}
         until = time.monotonic() + ramp.patience
         look_at = time.monotonic() + self._timing.ramp_look
@@ -102,7 +104,7 @@ class RampGuard:
                 self._ended[task_id] = cause if failed else None
 
     def _look(self, waiting: dict[str, Planned]) -> None:
-        """Look which have died again without an event."""
+        """Find tasks of *waiting* that have died again without an event."""
         for task_id, reason in self._dead.among(waiting).items():
             del waiting[task_id]
             self._ended[task_id] = reason

@@ -1,7 +1,7 @@
-"""The choice of a replay's rate: what is asked, and the answer.
+"""The choice of a replay's rate: the question, and the answer.
 
-Who answers needs a history and a model of the workers, which are above this package: the
-composition root hands it to `Cluster`.
+Answering takes a history and a model of the workers, from packages above this one, so the
+composition root passes the function to `Cluster`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tasktools.core.timespans import Span, seconds
 
 AUTO: Final = "auto"
 Rate = float | Literal["auto"]
-"""Messages a second, or a question: as many as the waits of live tasks allow."""
+"""Messages a second; or ``"auto"``: as many as the waits of live tasks allow."""
 
 
 class RateQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """The replay of which the highest rate is asked that keeps live tasks from waiting longer."""
+    """A question: the highest rate for a replay at which live tasks do not wait longer."""
 
     topic: str
     messages: int
@@ -56,7 +56,7 @@ def checked_rate(rate: Rate | None) -> float | None:
 def checked_wait(rate: Rate | None, keep_wait_below: Span | None) -> float | None:
     """Return the seconds that waits must stay below; `None` if no rate is to be chosen.
 
-    Raises `InvalidPlan` where only one of both is given.
+    Raises `InvalidPlan` where only one of the two arguments asks for a choice.
     """
     if rate != AUTO:
         if keep_wait_below is not None:

@@ -27,11 +27,11 @@ from tasktools.core.errors import (
 )
 from tasktools.core.plans import Plan
 from tasktools.replay import archive, stored_messages, target_checks, unfinished_runs
-from tasktools.replay.account import Account
 from tasktools.replay.archive import ArchiveWriter, Head
 from tasktools.replay.earlier_runs import Deed, EarlierRuns, summary
 from tasktools.replay.ledger import Ended, Ledger
 from tasktools.replay.ramp import Ramp, RampGuard
+from tasktools.replay.run_account import Account
 from tasktools.replay.stored_messages import MessageSource
 from tasktools.replay.target_readers import Readers
 from tasktools.replay.timing import Timing
@@ -47,8 +47,8 @@ _LOST: Final = (ConnectionLost, Unreachable, BrokerTimeout, QueueInUse)
 class Run:
     """One run of *plan*, for *reason*. `cancelled` may be set by any thread.
 
-    *watch* makes what follows the tasks that were sent, for a *ramp*. *done* is called with how
-    many messages have come to an end since its last call.
+    *watch* makes the `RampGuard` that follows sent tasks, for a *ramp*. *done* is called with the
+    number of messages that have ended since its last call.
     """
 
     broker: Broker
@@ -69,9 +69,10 @@ class Run:
     def execute(self) -> int:
         """Run the plan; returns the number of the run in the ledger.
 
-        Goes on with an earlier run of the same plan that did not end. Raises before anything is
-        done for a plan that cannot be run, and later only when the broker or the ledger is gone
-        for good: then the ledger tells how far it got, and running the plan again ends the rest.
+        Continues an earlier run of the same plan that did not end. Raises before anything is done
+        for a plan that cannot be run, and later only when the broker or the ledger stays
+        unavailable: then the ledger shows how far the run got, and running the plan again finishes
+        it.
         """
         self.plan.check()
         self._check_reason()
@@ -127,14 +128,15 @@ class Run:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the run stands still at present, in words; else `None`. For any thread."""
+        """The reason, in words, why the run makes no progress at present; else `None`. For any
+        thread."""
         return None if self._mover_in_use is None else self._mover_in_use.obstacle
 
     def _new_mover(self) -> Mover:
         """Lock the queue for this run.
 
-        By force if the messages lie elsewhere (an archive, say): the run then holds no message of
-        the queue, so none can be lost.
+        Forced if the messages are not in the queue (but in an archive, for example): the run then
+        holds no message of the queue, so none can be lost.
         """
         source = stored_messages.source_of(self.plan, self.broker)
         if source is None:
@@ -144,7 +146,8 @@ class Run:
     # --- earlier runs ---------------------------------------------------------------
 
     def _resumed(self, connection: sqlite3.Connection, mover: Mover) -> Account | None:
-        """Settle what earlier runs on this queue left, and return that of this very plan."""
+        """Settle the leftovers of earlier runs on this queue; return the interrupted run of this
+        very plan."""
         same, others = unfinished_runs.runs(connection, self.plan, self.broker, force=self.force)
         self._check_targets(same)
         for account, plan in others:
@@ -154,8 +157,8 @@ class Run:
         return same
 
     def _check_targets(self, account: Account | None) -> None:
-        """Raise `WouldBeLost` when RabbitMQ would drop what is still to be sent, unless forced. Its
-        queue may be another, or fuller, than when the plan was made."""
+        """Raise `WouldBeLost` if RabbitMQ would drop unsent messages, unless forced. The target
+        queue may have changed, or filled up, since the plan was made."""
         begun = () if account is None else account.begun()
         done = {n for n, state, _ in begun if state not in ("planned", "intent")}
         left = (
@@ -169,8 +172,8 @@ class Run:
         self._notes += [hazard.text for hazard in hazards if hazard.text not in foreseen]
 
     def _settle(self, account: Account, plan: Plan, mover: Mover) -> None:
-        """End what a run had begun: acknowledge what was confirmed, send again what may not have
-        arrived, and leave the rest."""
+        """Finish an interrupted run: acknowledge confirmed messages, send doubtful ones again, and
+        leave the rest."""
         lacking = unfinished_runs.not_archived(account, plan)
         if lacking:
             note = unfinished_runs.leave(account, plan, lacking, self.clock.time())
@@ -214,7 +217,7 @@ class Run:
                 act = Restore(mover.user, Readers(self.broker).problem)
             else:
                 name = f"{self.ledger.name}/{account.run}"
-                act = Replay(name, mover.user, Readers(self.broker).problem)
+                act = Replay(name, mover.user, Readers(self.broker).problem, self.clock)
             yield PlanTransfer(
                 plan, account, act, clock=self.clock, cancelled=self.cancelled, done=self.done
             )
@@ -269,9 +272,9 @@ class Run:
     ) -> None:
         """Pass through the queue until all *items* have come to an end.
 
-        What is not found is looked for again before it is gone, until a pass sees no more than the
-        one before: a connection that was cut, or a process that was killed, may have held it, and
-        it comes back bit by bit.
+        Missing messages count as gone only when a pass sees no more messages than the pass before:
+        a cut connection, or a killed process, may have held them, and RabbitMQ requeues them
+        gradually.
         """
         largest = max((item.planned.size for item in items), default=0)
         patience, seen, passes = self._patience(transfer), -1, 0
@@ -306,7 +309,7 @@ class Run:
         return _Patience(transfer, self.timing.broker_away)
 
     def _climb(self, mover: Mover, transfer: PlanTransfer, ramp: Ramp) -> str | None:
-        """Send more and more, as long as those before do well; returns why it stopped."""
+        """Send in growing steps while replayed tasks succeed; return the reason for a stop."""
         if self.watch is None:
             raise InvalidPlan("Only replays can be ramped; nothing was done.")
         canary = self.watch()
@@ -328,8 +331,8 @@ class Run:
     def _put(
         self, mover: Mover, transfer: PlanTransfer, items: Sequence[Item], source: MessageSource
     ) -> None:
-        """Publish *items*, which lie in *source*; once more, after an interruption, what is in
-        doubt."""
+        """Publish *items*, which lie in *source*; after an interruption, publish messages in doubt
+        once more."""
         patience = self._patience(transfer)
         while True:
             left = {item.planned.key: item for item in transfer.unfinished(items)}
@@ -350,7 +353,7 @@ class Run:
 def _sendings(
     source: MessageSource, left: dict[str, Item], transfer: PlanTransfer
 ) -> Iterator[Sending]:
-    """Yield what there is of *left* in *source*, and remove it from *left*."""
+    """Yield the messages of *left* that are in *source*, and remove them from *left*."""
     for key, message in source.messages(dict(left)):
         sending = transfer.prepared(left.pop(key), message, OpenedMessage(message.properties))
         if sending is not None:
@@ -358,7 +361,7 @@ def _sendings(
 
 
 def _explain_gone(transfer: PlanTransfer, earlier: EarlierRuns) -> list[Deed]:
-    """Note for each message that is gone which run did it, if the ledger has one."""
+    """Note for each missing message the run that took it, if the ledger has it."""
     gone = [item.n for item in transfer.items if item.state == "gone" and item.why is None]
     deeds = earlier.explained(gone)
     for n, deed in deeds.items():
@@ -375,7 +378,7 @@ class _Patience:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew, since the broker is there."""
+        """Start over with the time limit and the pauses between tries, since the broker is back."""
         self._moves = self._transfer.moves
         self._until: float | None = None
         self._backoff = Backoff(*_RETRY_SECONDS)

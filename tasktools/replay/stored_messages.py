@@ -1,6 +1,6 @@
 """The messages of plans whose source is no queue: an archive, a recording or a tap.
 
-They are only published: there is no original to acknowledge.
+Such messages are only published: there is no original to acknowledge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH_SIZE: Final = 500  # messages that are read, and held, at once
 
 
 class MessageSource(ABC):
-    """The messages of *plan*, which lie in no queue."""
+    """The messages of *plan*, stored outside of queues."""
 
     def __init__(self, plan: Plan, broker: Broker) -> None:
         self._plan = plan
@@ -33,12 +33,12 @@ class MessageSource(ABC):
     def locked_queue(self) -> str:
         """The queue to lock while the plan is run, so that no other run works on it."""
         target = min(self._plan.targets, default=self._plan.source)
-        dead = self._broker.layout.dead_queue(target)
-        return dead if self._broker.queue_exists(dead) else target
+        dead = self._broker.dead_queue(target)
+        return dead if dead is not None and self._broker.queue_exists(dead) else target
 
     @abstractmethod
     def messages(self, wanted: Mapping[str, Item]) -> Iterator[tuple[str, RawMessage]]:
-        """Yield those of the *wanted* messages that are still there, each with its key."""
+        """Yield the *wanted* messages that still exist, each with its key."""
 
 
 class ArchiveSource(MessageSource):
@@ -46,11 +46,11 @@ class ArchiveSource(MessageSource):
 
     @property
     def locked_queue(self) -> str:
-        """The queue that they were taken from."""
+        """The queue that the archived messages were taken from."""
         return archive.read_head(self._plan.source).queue
 
     def messages(self, wanted: Mapping[str, Item]) -> Iterator[tuple[str, RawMessage]]:
-        """Yield them in the order in which they were discarded."""
+        """Yield the *wanted* messages in the order in which they were discarded."""
         for archived in archive.read(self._plan.source):
             if archived.key in wanted:
                 yield (
@@ -63,7 +63,7 @@ class _KeyedSource(MessageSource):
     """Messages that are read by their keys, a batch at a time."""
 
     def messages(self, wanted: Mapping[str, Item]) -> Iterator[tuple[str, RawMessage]]:
-        """Yield them batch by batch."""
+        """Yield the *wanted* messages, reading a batch of keys at a time."""
         keys = list(wanted)
         for start in range(0, len(keys), _BATCH_SIZE):
             for key, task_id, raw in self._read(keys[start : start + _BATCH_SIZE]):
@@ -109,7 +109,7 @@ class TapSource(_KeyedSource):
 
 
 def source_of(plan: Plan, broker: Broker) -> MessageSource | None:
-    """Return where the messages of *plan* lie; `None` if they lie in a queue."""
+    """Return the store of the messages of *plan*; `None` if they are in a queue."""
     match plan.source_kind:
         case "queue":
             return None

@@ -20,13 +20,13 @@ from tasktools.core.target_risks import Hazard, Load
 
 
 def of_plan(messages: Iterable[Planned], source: str | None) -> dict[str, Load]:
-    """Return what *messages*, taken from the queue *source*, put into each queue."""
+    """Return the loads that *messages*, taken from the queue *source*, put on each target queue."""
     return _loads(((m.to, m.size) for m in messages if m.to is not None), source)
 
 
 def of_messages(messages: Iterable[Outgoing]) -> dict[str, Load]:
-    """Return what *messages* put into the queue of each topic."""
-    return _loads(((m.topic, len(m.body)) for m in messages), None)
+    """Return the loads that *messages* put on each target queue."""
+    return _loads(((m.target, len(m.body)) for m in messages), None)
 
 
 def _loads(sizes: Iterable[tuple[str, int]], source: str | None) -> dict[str, Load]:
@@ -40,7 +40,7 @@ def _loads(sizes: Iterable[tuple[str, int]], source: str | None) -> dict[str, Lo
 
 
 def hazards(broker: Broker, loads: dict[str, Load]) -> list[Hazard]:
-    """Return what queues of *broker* would do to their *loads*; nothing is changed."""
+    """Return the risks of *loads* in their queues on *broker*; changes nothing."""
     return [hazard for queue, load in loads.items() for hazard in _of_queue(broker, queue, load)]
 
 

@@ -12,20 +12,22 @@ class Timing:
     Parameters
     ----------
     obeyed
-        For a worker to obey a command: it sends a heartbeat at once when it did, else every 3 s.
+        The longest wait for a worker to obey a command; a worker that has obeyed sends a heartbeat
+        at once.
     broker_away
-        For a broker to come back during a run. Longer than RabbitMQ needs to notice that a
-        connection of ours was cut, and to let go of what it held.
+        The longest wait for a broker to come back during a run: longer than RabbitMQ needs to
+        notice a cut connection, and to requeue the messages that it held.
     queue_held
-        For a queue to be let go by a process that was killed just now.
+        The longest wait for the lock of a queue that a process held which was killed just now.
     requeued
-        Until what a dead process held is surely back in its queue.
+        The time after which messages that a dead process held are surely back in their queue.
     ramp_poll
         Between two checks whether the tasks of a ramp's step have ended.
     ramp_look
-        Between two looks whether they lie among the dead letters.
+        Between two looks for these tasks among the dead letters.
     looks_after_run
-        After a run, when dead-letter queues are looked at; each look has its price.
+        Times after a run at which dead-letter queues are looked at; few, since each look has a
+        cost.
 
     """
 

@@ -1,7 +1,7 @@
 """The messages of a run on their way: the action for each, and the account of it.
 
-Called by a `Mover` in its own thread (`brokers.mover` says in which order). Everything that a
-later process must know is in the ledger before it matters.
+A `Mover` calls these methods in its own thread, in the order that `brokers.mover` describes.
+Everything that a later process must know is in the ledger before it matters.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import Final, Protocol
 import msgspec
 
 from tasktools.brokers.mover import RawMessage, Sending
-from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.amqp.opened_message import OpenedMessage
-from tasktools.core.clock import Clock
+from tasktools.core.clock import Clock, moment
+from tasktools.core.dialects import registry
+from tasktools.core.dialects.dialect import Dialect
+from tasktools.core.dialects.fastpluggy import FASTPLUGGY
 from tasktools.core.models import PublishResult
-from tasktools.core.plans import Plan, Planned
-from tasktools.core.tasks import edits
-from tasktools.replay.account import Account
+from tasktools.core.plans import EXPIRED, Plan, Planned
+from tasktools.core.tasks import amendment, edits
 from tasktools.replay.archive import Archived, ArchiveWriter
 from tasktools.replay.ledger import State
 from tasktools.replay.pace import Pace
+from tasktools.replay.run_account import Account
 
 _OPEN: Final = ("planned", "intent")
 _MAY_REMAIN: Final = (
@@ -39,7 +41,7 @@ _MAX_SENDS: Final = 10
 class Item(msgspec.Struct, gc=False):
     """Message *n* of the plan, and how far it has got.
 
-    *next_identical* is the next one that is looked for and has the same base.
+    *next_identical* is the next wanted item with the same base.
     """
 
     n: int
@@ -51,7 +53,8 @@ class Item(msgspec.Struct, gc=False):
 
     @property
     def base(self) -> str:
-        """The key without what tells identical messages apart: any of them will do."""
+        """The key without the number that distinguishes identical messages: any of these can be
+        taken."""
         return self.planned.base
 
 
@@ -59,10 +62,10 @@ class Action(Protocol):
     """The action of a verb on a message."""
 
     def sending(self, item: Item, message: RawMessage, opened: OpenedMessage) -> Sending:
-        """Return what is to be done; raises `ValueError` when it cannot be, in words."""
+        """Return the sending for a message; raises `ValueError`, in words, if it cannot be made."""
 
     def before(self, messages: Sequence[tuple[Item, Sending]]) -> None:
-        """Do what has to be done before originals may be gone."""
+        """Do the work that must be done before originals may be removed."""
 
 
 Check = Callable[[str, bytes, bytes], str | None]
@@ -70,30 +73,48 @@ Check = Callable[[str, bytes, bytes], str | None]
 
 
 class Replay:
-    """Sends messages to where they go, with their edits."""
+    """Sends messages to their targets, with the plan's edits and the dialect's resets."""
 
-    def __init__(self, run: str, user: str | None, check: Check) -> None:
+    def __init__(self, run: str, user: str | None, check: Check, clock: Clock) -> None:
         self._run = run
         self._user = user
         self._check = check
+        self._clock = clock
 
     def sending(self, item: Item, message: RawMessage, opened: OpenedMessage) -> Sending:
         """Return *message* with its edits, to be sent to its target."""
-        body, wanted = message.body, item.planned.edits
-        if wanted:
-            body = edits.apply(
-                body, amqp_properties.decode(message.properties), edits.from_json(wanted)
-            )
-        _check(self._check, item.planned, body, message.properties)
-        raw = opened.replayed(run=self._run, user=self._user)
-        return Sending(item.n, queue=item.planned.to, body=body, properties=raw)
+        planned, body, raw = item.planned, message.body, message.properties
+        if planned.to is None:  # without a target the mover would acknowledge it
+            raise ValueError("its plan does not say where to")
+        is_limited = planned.expires_at is not None and not planned.unchecked
+        if is_limited and planned.has_expired(moment(self._clock.time())):
+            raise ValueError(EXPIRED)
+        dialect = _dialect_of(planned)
+        if planned.edits or dialect.resetting is not None:
+            changes = edits.from_json(planned.edits)
+            body, raw = amendment.amended(body, raw, changes, dialect, queue=planned.to)
+        if raw is not message.properties:
+            opened = OpenedMessage(raw)
+        _check(self._check, planned, body, raw)
+        properties = opened.replayed(run=self._run, user=self._user)
+        return Sending(item.n, queue=planned.to, body=body, properties=properties)
 
     def before(self, messages: Sequence[tuple[Item, Sending]]) -> None:
         """Do nothing: the original stays until the copy is confirmed."""
 
 
+def _dialect_of(planned: Planned) -> Dialect:
+    """Return the dialect of a message that none recognises; raises `ValueError`."""
+    if planned.dialect is None:
+        return FASTPLUGGY
+    dialect = registry.find(planned.dialect)
+    if dialect is None:
+        raise ValueError(f"its dialect {planned.dialect!r} is not installed here")
+    return dialect
+
+
 class Restore:
-    """Puts messages back where they were, as they were."""
+    """Puts messages back into their old queue, unchanged."""
 
     def __init__(self, user: str | None, check: Check) -> None:
         self._user = user
@@ -110,7 +131,7 @@ class Restore:
 
 
 def _check(check: Check, planned: Planned, body: bytes, properties: bytes) -> None:
-    """Raise `ValueError` when a message must not be sent to where *planned* says."""
+    """Raise `ValueError` if a message must not be sent to the target of *planned*."""
     if planned.unchecked or planned.to is None:
         return
     why = check(planned.to, body, properties)
@@ -119,18 +140,18 @@ def _check(check: Check, planned: Planned, body: bytes, properties: bytes) -> No
 
 
 class Discard:
-    """Acknowledges messages, once they are in the archive, if there is one."""
+    """Acknowledges messages, after they are in the archive, if there is one."""
 
     def __init__(self, archive: ArchiveWriter | None) -> None:
         self._archive = archive
 
     def sending(self, item: Item, message: RawMessage, opened: OpenedMessage) -> Sending:
-        """Return the message without a place to go to."""
+        """Return the message without a target."""
         del opened
         return Sending(item.n, body=message.body, properties=message.properties)
 
     def before(self, messages: Sequence[tuple[Item, Sending]]) -> None:
-        """Write them to the archive."""
+        """Write *messages* to the archive."""
         if self._archive is not None and messages:
             self._archive.add(
                 [
@@ -150,10 +171,10 @@ class Discard:
 class PlanTransfer:
     """A plan's messages as a `Transfer`.
 
-    *done* is called with how many have come to an end. Of the messages only those that were
-    `open`ed are wanted. `cancelled` may be set by anybody, at any time. `acknowledged` are those
-    whose original was found in the queue and taken out of it. `is_right_queue`: whether it is
-    certain that this is the queue that the messages were planned for.
+    *done* is called with the number of messages that have ended. Only messages passed to `open` are
+    looked for. `cancelled` may be set by anybody, at any time. `acknowledged` are those whose
+    original was found in the queue and taken out of it. `is_right_queue`: whether it is certain
+    that this is the queue that the messages were planned for.
     """
 
     def __init__(
@@ -188,7 +209,8 @@ class PlanTransfer:
     # --- between passes -------------------------------------------------------------
 
     def open(self, items: Iterable[Item]) -> None:
-        """Look for these, as far as they are not done, and for originals of confirmed copies.
+        """Start to look for the messages of *items* that are not done, and for originals of
+        confirmed copies.
 
         An original that has no task id is not looked for: what looks like it may be another
         message, which would be acknowledged without having been sent.
@@ -202,8 +224,8 @@ class PlanTransfer:
                 self._noted.append(item)
 
     def unfinished(self, items: Iterable[Item]) -> list[Item]:
-        """Return those of *items* that are to be sent (again), and give up the others: a message
-        that was sent again and again, and never answered, is not sent for ever."""
+        """Return the *items* to be sent (again), and give up the others: a message that was sent
+        several times without an answer is not sent for ever."""
         unfinished = [item for item in items if item.state in _OPEN]
         for item in unfinished:
             if item.sends >= _MAX_SENDS:
@@ -228,7 +250,7 @@ class PlanTransfer:
     def conclude(self) -> None:
         """Note the outcome of messages that are no longer in the queue.
 
-        Nothing, where none was found and it may be the queue of another broker.
+        Notes nothing if no message was found and the queue may belong to another broker.
         """
         if not (self.is_right_queue or self.acknowledged):
             return
@@ -247,7 +269,7 @@ class PlanTransfer:
         self.write()
 
     def give_up(self, item: Item, state: State, why: str) -> None:
-        """Note that nothing can be done with this message."""
+        """Note *state* and *why* of a message that the run cannot process further."""
         item.state, item.why = state, why
         self._noted.append(item)
         self._done(1)
@@ -277,7 +299,7 @@ class PlanTransfer:
         return self._cancelled.is_set()
 
     def take(self, message: RawMessage) -> Sending | None:
-        """Return what is to be done with a message; `None` leaves it in the queue."""
+        """Return the action for a message; `None` leaves it in the queue."""
         opened = OpenedMessage(message.properties)
         base = opened.key(message.body)
         item = self._waiting.take(base)
@@ -288,7 +310,7 @@ class PlanTransfer:
         return self.prepared(item, message, opened)
 
     def prepared(self, item: Item, message: RawMessage, opened: OpenedMessage) -> Sending | None:
-        """Return *message* as it is sent for *item*; one that cannot be is skipped."""
+        """Return *message* ready to be sent for *item*; skip one that cannot be sent."""
         try:
             sending = self._act.sending(item, message, opened)
         except ValueError as error:
@@ -303,7 +325,7 @@ class PlanTransfer:
         return self._pace.allowance()
 
     def sending(self, sendings: Sequence[Sending]) -> None:
-        """Note that these will be sent."""
+        """Note that *sendings* will be sent."""
         messages = [(self.items[sending.number], sending) for sending in sendings]
         begun = [(item, sending) for item, sending in messages if item.state != "confirmed"]
         for item, _ in begun:
@@ -314,7 +336,7 @@ class PlanTransfer:
         self._pace.spend(len(begun))
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
-        """Note the result of each."""
+        """Note the result of each message in *answers*."""
         ended = 0
         for sending, result in answers:
             item = self.items[sending.number]
@@ -336,7 +358,8 @@ class PlanTransfer:
         self._done(ended)
 
     def settled(self, sendings: Sequence[Sending]) -> None:
-        """Note that these are gone from the queue; in the ledger with what is noted next."""
+        """Note that the originals of *sendings* have left the queue; written to the ledger with the
+        next notes."""
         for sending in sendings:
             item = self.items[sending.number]
             item.state = "settled"
@@ -344,7 +367,7 @@ class PlanTransfer:
             self.acknowledged.append(item)
 
     def returned(self, sendings: Sequence[Sending]) -> None:
-        """Look for these again."""
+        """Look again for the messages of *sendings*."""
         for sending in reversed(sendings):
             item = self.items[sending.number]
             wanted = self._unsure if item.state == "confirmed" else self._waiting
@@ -358,10 +381,10 @@ def _refusal(sending: Sending) -> str:
 
 
 class PendingItems:
-    """Items by their base, the first of the plan first.
+    """Wanted items by their base; of several with the same base, in the order of the plan.
 
-    Nearly always there is one of each. Identical messages are chained, so that 100,000 items make
-    no containers that the garbage collector has to go through.
+    A base nearly always has one item. Items of identical messages are chained, so that 100,000
+    items make no containers that the garbage collector has to go through.
     """
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
@@ -373,7 +396,7 @@ class PendingItems:
         return bool(self._first)
 
     def put_first(self, item: Item) -> None:
-        """Look for *item* too, before those identical to it."""
+        """Search for *item*, too, before identical items."""
         base = item.base
         item.next_identical = self._first.get(base)
         self._first[base] = item
@@ -390,7 +413,7 @@ class PendingItems:
         return item
 
     def items(self) -> Iterator[Item]:
-        """Yield all that are left."""
+        """Yield all remaining items."""
         for first in self._first.values():
             item: Item | None = first
             while item is not None:

@@ -1,4 +1,4 @@
-"""Runs in the ledger that did not come to their end, and what a new run does about them."""
+"""Unfinished runs in the ledger, and the way in which a new run continues or settles them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tasktools.brokers.base import Broker
 from tasktools.core.errors import FileError, InvalidPlan
 from tasktools.core.plans import Plan
 from tasktools.replay import archive
-from tasktools.replay.account import Account
 from tasktools.replay.ledger import Change, State
+from tasktools.replay.run_account import Account
 
 
 def runs(
     connection: sqlite3.Connection, plan: Plan, broker: Broker, *, force: bool
 ) -> tuple[Account | None, list[tuple[Account, Plan]]]:
-    """Return the run of *plan* that is to go on, and those that are to be settled before.
+    """Return the run of *plan* to continue, and the runs to settle before it.
 
     Raises `InvalidPlan` where the first one cannot go on, and, unless *force*, where a run on what
     seems to be another broker had begun to send messages of *plan*.
@@ -52,7 +52,7 @@ def place_of(broker: Broker) -> str:
 
 
 def _shared(account: Account, other: Plan, plan: Plan) -> int:
-    """Return how many messages of *plan* a run had begun to send."""
+    """Return the number of messages of *plan* that a run had begun to send."""
     if other.source_kind != "queue":
         return 0
     bases = {message.base for message in plan.messages}
@@ -86,7 +86,7 @@ def not_archived(account: Account, plan: Plan) -> int:
 
 
 def leave(account: Account, plan: Plan, lacking: int, now: float) -> str:
-    """End a discarding run whose archive is gone, as it is; returns the note of that."""
+    """End a discarding run without its archive, leaving its messages; return a note."""
     account.note(_ends(account.begun()), now)
     note = (
         f"its archive {plan.archive} lacks {lacking:,} messages that it had put there: nothing "

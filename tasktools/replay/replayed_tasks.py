@@ -1,7 +1,7 @@
-"""The fate of the replayed tasks of a run.
+"""The outcomes of the replayed tasks of a run.
 
 Tasks are followed by their ids in worker events and in the queues where they would die again: AMQP
-headers do not survive a peer's requeue, so nothing else tells.
+headers do not survive a peer's requeue, so there is no other way.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 from tasktools.brokers.base import Broker
+from tasktools.core.dialects import registry
 from tasktools.core.errors import BrokerError, LookRefused, QueueNotFound
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.frames import build, messages, schemas
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.models import SeenMessage
 from tasktools.core.plans import Plan
 from tasktools.monitor import consumption
@@ -33,7 +34,7 @@ _IN_WORDS: Final = {
     "failed": "failed again",
     "running": "still running",
     "queued": "not begun",
-    "unknown": "not heard of",
+    "unknown": "not known",
 }
 
 
@@ -45,16 +46,16 @@ class DeadAgain:
         """Why a queue was not looked at, in words; `None` when all were."""
         self._broker = broker
         self._keys = {message.key for message in plan.messages}
-        layout = broker.layout
-        queues = [layout.dead_queue(topic) for topic, _ in plan.targets.most_common(_MAX_QUEUES)]
+        by_topic = map(broker.dead_queue, dict(plan.targets.most_common(_MAX_QUEUES)))
+        queues = [queue for queue in by_topic if queue is not None]
         if plan.source_kind == "queue":
             queues.append(plan.source)
         self._queues = tuple(dict.fromkeys(queues))
 
     def among(self, task_ids: Container[str]) -> dict[str, str]:
-        """Return the fingerprint of those of *task_ids* that have died again.
+        """Return the fingerprints of the *task_ids* that have died again.
 
-        Messages of the plan itself are older ones.
+        Messages of the plan itself are left out: they are the earlier dead letters.
         """
         fingerprints: dict[str, str] = {}
 
@@ -75,7 +76,7 @@ class DeadAgain:
 
 
 class Aftermath:
-    """The tasks of a run, from before it was begun. Made by `Cluster.run` for replays.
+    """The replayed tasks of a run, watched from before its begin. Made by `Cluster.run`.
 
     *total* is how many the run has replayed, known once `arrived` was called.
     """
@@ -87,6 +88,8 @@ class Aftermath:
         self._look_times = (timing or Timing()).looks_after_run
         self._broker = broker
         self._topics = tuple(plan.targets)
+        self._targets = {message.task_id: message.to for message in plan.chosen}
+        self._unheard: dict[str, str] = {}
         self._follower = follower
         self._dead = DeadAgain(broker, plan)
         self._task_ids: list[str] = []
@@ -95,11 +98,12 @@ class Aftermath:
         self._looks = 0
 
     def arrived(self, outcome: pd.DataFrame) -> None:
-        """Follow those of *outcome* that were replayed."""
+        """Follow the replayed tasks of *outcome*."""
         replayed = outcome.loc[outcome["outcome"] == "replayed", "task_id"]
         self.total = len(replayed)
         self._task_ids = [f"{task_id}" for task_id in replayed.dropna().head(MAX_FOLLOWED)]
         self._began = time.monotonic()
+        self._unheard = consumption.unheard(self._broker, self._topics)
 
     def frame(self) -> pd.DataFrame:
         """Return how far the tasks have got (schema `AFTERMATH`)."""
@@ -113,7 +117,7 @@ class Aftermath:
         """Return `frame()` once every task has succeeded or died again, or after *seconds*."""
         frame = self.frame()
         idle: list[str] = []
-        if frame["state"].eq("queued").any():
+        if frame["state"].isin(["queued", "unknown"]).any():
             idle = list(consumption.unconsumed(self._broker, self._topics).values())
         if len(idle) == len(self._topics):  # nothing will become of them
             seconds = 0.0
@@ -143,6 +147,8 @@ class Aftermath:
         rows = [self._row(row) for row in followed.itertuples(index=False)]
         frame = build.frame_from(schemas.AFTERMATH, rows)
         frame.attrs |= followed.attrs
+        silent = registry.notes_of_silent(self._unheard.values())
+        frame.attrs["notes"] = [*frame.attrs["notes"], *silent]
         if self._dead.refusal is not None:
             why = f"what has died again could not be looked at: {self._dead.refusal}"
             frame.attrs["notes"] = [*frame.attrs["notes"], why]
@@ -154,21 +160,25 @@ class Aftermath:
         cause = None
         if state in ("failed", "unknown", "queued") and row.task_id in self._died:
             state, cause = "died", self._died[row.task_id]
-        elif state == "unknown" and not row.tries:
+        elif state == "unknown" and not row.tries and not self._is_unheard(row.task_id):
             state = "queued"
         if values["error_type"] is not None or values["error"] is not None:
             cause = fingerprint(values["error_type"], values["error"])
         duration = None if values["duration"] is None else row.duration.total_seconds()
         return (row.task_id, values["topic"], state, cause, values["worker_id"], duration)
 
+    def _is_unheard(self, task_id: str) -> bool:
+        """Whether the workers of this task send no event when they begin it."""
+        return self._targets.get(task_id) in self._unheard
+
 
 def is_settled(frame: pd.DataFrame) -> bool:
-    """Whether nothing more will become of the tasks of a frame of the schema `AFTERMATH`."""
+    """Whether all tasks of a frame of the schema `AFTERMATH` are in a final state."""
     return bool(frame["state"].isin(["succeeded", "died"]).all())
 
 
 def has_failed(frame: pd.DataFrame) -> bool:
-    """Whether any of them has failed or died again."""
+    """Whether any task of *frame* has failed or died again."""
     return bool(frame["state"].isin(["failed", "died"]).any())
 
 
@@ -185,7 +195,7 @@ def causes(frame: pd.DataFrame, states: Sequence[str] = ("failed", "died")) -> l
 
 
 def summary(frame: pd.DataFrame, total: int) -> str:
-    """Say in one sentence what became of *total* replayed tasks."""
+    """Return one sentence with the outcomes of *total* replayed tasks."""
     return ", ".join([f"{total:,} replayed", *_parts(frame, total)])
 
 
