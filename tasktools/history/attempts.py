@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-import msgspec
-
 from tasktools.core.events import TaskEvent
-from tasktools.core.masked_repr import represented, rich_repr
+from tasktools.core.masked_repr import MaskedRecord
 from tasktools.core.models import RunningTask
 
 Outcome = Literal["succeeded", "failed", "lost"]
@@ -19,10 +17,11 @@ _MAX_ERROR_CHARS: Final = 2_000
 _MAX_UNWRITTEN: Final = 1_000_000
 
 
-class Attempt(msgspec.Struct):
+class Attempt(MaskedRecord):
     """One attempt to run a task, by our clock.
 
-    `started_at` is missing if no start event arrived, `duration` if the worker did not report it.
+    `started_at` is missing if no start event arrived, `duration` and what follows `error` if the
+    worker did not report it.
     """
 
     n: int
@@ -37,15 +36,17 @@ class Attempt(msgspec.Struct):
     duration: float | None = None
     error_type: str | None = None
     error: str | None = None
+    traceback: str | None = None
+    args: Any = None
+    kwargs: Any = None
 
-    def __repr__(self) -> str:
-        return represented(self, self.__struct_fields__)
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return rich_repr(self, self.__struct_fields__)
+    @property
+    def has_details(self) -> bool:
+        """Whether its worker reported a traceback, or arguments that are kept."""
+        return (self.traceback, self.args, self.kwargs) != (None, None, None)
 
     def end(self, at: float, outcome: Outcome) -> None:
-        """Set the time and the outcome of its end."""
+        """Set the time and the outcome of the attempt's end."""
         self.ended_at, self.outcome = at, outcome
 
 
@@ -53,16 +54,18 @@ class Attempts:
     """Pairs of start and end events. Attempts not yet written to the file are in `new`, changed
     ones in `changed`.
 
-    *first* is the number of the next attempt.
+    *first* is the number of the next attempt. Arguments that workers report are kept for failures;
+    with *keeps_arguments* for all attempts.
     """
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, *, keeps_arguments: bool = False) -> None:
         self.new: dict[int, Attempt] = {}
         self.changed: dict[int, Attempt] = {}
         self.lost = 0
         self.began: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self._keeps_arguments = keeps_arguments
         self._numbers = itertools.count(first)
         self._open: dict[str, Attempt] = {}
         self._ended: dict[str, float] = {}
@@ -77,7 +80,7 @@ class Attempts:
     def agree_with(self, at: float, running: Iterable[RunningTask]) -> None:
         """Correct the open attempts by the tasks that workers reported as *running* at *at*.
 
-        Their reports are a little older, so the end of a task may have arrived since.
+        The reports are a little older than *at*, so the end of a task may have arrived since.
         """
         self._ended = {task: end for task, end in self._ended.items() if end > at - _RACE_SECONDS}
         running_tasks = {run.task_id: run for run in running if run.task_id not in self._ended}
@@ -113,7 +116,7 @@ class Attempts:
         self._ended = {task: end + step for task, end in self._ended.items()}
 
     def written(self) -> None:
-        """Forget what was to be written: all of it is in the file."""
+        """Forget the new and changed attempts, which are in the file now."""
         self.lost = 0
         self.new.clear()
         self.changed.clear()
@@ -130,11 +133,19 @@ class Attempts:
             and attempt.worker_id == event.worker_id
         ):
             attempt.started_at = at  # a heartbeat had named it before
+            attempt.task_name = attempt.task_name or event.task_name
+            self._learn_arguments(attempt, event)
             self._change(attempt)
             return
         if attempt is not None:  # the task was redelivered
             self._close(attempt, at, "lost")
-        self._add(at, event.task_id, event.topic, event.worker_id).started_at = at
+        attempt = self._add(at, event.task_id, event.topic, event.worker_id, event.task_name)
+        attempt.started_at = at
+        self._learn_arguments(attempt, event)
+
+    def _learn_arguments(self, attempt: Attempt, event: TaskEvent) -> None:
+        if self._keeps_arguments:
+            attempt.args, attempt.kwargs = event.args, event.kwargs
 
     def _end(self, at: float, event: TaskEvent) -> None:
         failed = event.kind == "task_failed"
@@ -144,10 +155,14 @@ class Attempts:
         if attempt is None or (event.worker_id not in (None, attempt.worker_id)):
             # No start event arrived, or this is an earlier attempt on another worker.
             attempt = self._make(at, event.task_id, event.topic, event.worker_id)
+        attempt.task_name = attempt.task_name or event.task_name
+        attempt.topic = attempt.topic or event.topic
         attempt.duration = event.duration
         if failed:
             attempt.error_type = event.error_type
             attempt.error = event.error and event.error[:_MAX_ERROR_CHARS]
+            attempt.traceback = event.traceback
+            attempt.args, attempt.kwargs = event.args, event.kwargs
         self._close(attempt, at, "failed" if failed else "succeeded")
         self._ended[event.task_id] = at
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Never, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from tasktools.brokers.base import Capabilities
 from tasktools.brokers.queries import DocumentNames
+from tasktools.brokers.topics_by_dialect import TopicsByDialect
 from tasktools.core import layout as layouts
 from tasktools.core.clock import moment
+from tasktools.core.dialects import fastpluggy, registry
+from tasktools.core.dialects.choice import DialectChoice
+from tasktools.core.dialects.dialect import Dialect
+from tasktools.core.dialects.topic_map import TopicMap
+from tasktools.core.dialects.vhost import Vhost
 from tasktools.core.errors import LookRefused, ReadOnly, RecordingError, UnknownTap
 from tasktools.core.events import Event
 from tasktools.core.frames import schemas
@@ -20,12 +27,13 @@ from tasktools.core.layout import Layout
 from tasktools.core.models import ClusterState, Source, TopicReport, TopicSettings, TopicStats
 from tasktools.core.server_facts import ServerFacts
 from tasktools.core.tasks.compose import Composer, FunctionNames
-from tasktools.history import extent, server_facts
+from tasktools.history import extent, server_facts, topic_dialects
 from tasktools.history import snapshot as moments
 from tasktools.history.file_checks import OPEN_WITHIN, time_of
 from tasktools.history.series import Window
 from tasktools.history.store import File, number
 from tasktools.history.tables import select
+from tasktools.history.topic_dialects import TopicDialect
 
 _GONE: Final = ("gone", "stopped")
 _FROM_BROKER: Final = tuple(
@@ -53,7 +61,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
 class HistoryClock:
     """A clock that stands still at a moment; by default, when the cluster was last seen.
 
-    A broker that is going down is seen only in part: the last complete tick of the last minute
+    While a broker shuts down, samples are incomplete: the last complete tick of the last minute
     counts.
     """
 
@@ -66,7 +74,8 @@ class HistoryClock:
         return self._found(_LAST_SEEN) or self.last()
 
     def last(self) -> float:
-        """Return the end of what is recorded: later than `time` if the cluster was out of sight."""
+        """Return the end of the recording; later than `time` if the cluster was not observed at the
+        end."""
         return self._found(_LAST) or 0.0
 
     def _found(self, query: str) -> float | None:
@@ -84,7 +93,7 @@ class HistoryClock:
         """Return at once: nothing changes in a recording."""
 
 
-class HistoryBroker(DocumentNames):
+class HistoryBroker(TopicsByDialect, DocumentNames):
     """The recorded cluster at the moment *at*; by default, as it was last seen.
 
     While a recorder writes, the default moves on. All methods that read work; those that change
@@ -146,7 +155,7 @@ class HistoryBroker(DocumentNames):
     @property
     def composer(self) -> Composer:
         """Builds messages for plans; a recording never sends them."""
-        return Composer(self.layout, self.clock, self._functions)
+        return Composer(self.dialect_of, self.clock, self._functions)
 
     @property
     def note(self) -> str | None:
@@ -162,7 +171,8 @@ class HistoryBroker(DocumentNames):
         return note
 
     def note_of(self, connection: sqlite3.Connection, window: Window) -> str:
-        """Return which cluster was recorded, which part of *window*, and with which gaps."""
+        """Return in words which cluster was recorded, which part of *window*, and the gaps in
+        it."""
         return f"recorded from {self._session.cluster}, {extent.of_window(connection, window)}"
 
     @property
@@ -185,7 +195,7 @@ class HistoryBroker(DocumentNames):
     # --- looking ----------------------------------------------------------------------
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:
-        """Return the cluster state that the events gave at that moment."""
+        """Return the cluster state by the events up to that moment."""
         del settle
         now = self.clock.time()
         at = number(now)
@@ -233,6 +243,15 @@ class HistoryBroker(DocumentNames):
             note = tick.topics_note
         unknown = {name: TopicStats(topic=name, exists=None) for name in topics}
         stats = unknown | {name: topic.stats for name, topic in samples.items()}
+        topic_map, known = self._map(stats), self._recorded()
+        stats = {
+            name: replace(
+                each,
+                dead_queue=known[name].dead_queue if name in known else topic_map.dead_queue(name),
+                dialect=(name in known and known[name].dialect) or topic_map.dialect_of(name).name,
+            )
+            for name, each in stats.items()
+        }
         source = Source(
             name="broker",
             ok=tick is not None and bool(tick.topics_ok),
@@ -245,10 +264,61 @@ class HistoryBroker(DocumentNames):
     def server_facts(
         self, topics: Collection[str] = (), *, limits: Collection[str] = ()
     ) -> ServerFacts:
-        """Return the last facts of the server that were recorded before that moment."""
+        """Return the last recorded facts of the server before that moment."""
         del topics, limits
         with self.recording.read() as connection:
             return server_facts.server_facts(connection, self.clock.time())
+
+    @property
+    def dialects(self) -> Sequence[Dialect]:
+        """The dialects in use, by the exchanges in the recording."""
+        try:
+            return self._dialects(self.server_facts())
+        except RecordingError:  # what is damaged is told by whoever asks for it
+            return (fastpluggy.of_layout(self.layout),)
+
+    def _dialects(self, facts: ServerFacts) -> Sequence[Dialect]:
+        exchanges = () if facts.routes is None else facts.routes.exchanges
+        spoken: Sequence[Dialect] = (fastpluggy.of_layout(self.layout),)
+        if exchanges:
+            choice = DialectChoice()
+            choice.decide({each.name for each in exchanges})
+            spoken = choice.spoken
+        names = {each.dialect for each in self._recorded().values()}
+        others = (each for each in registry.installed() if each.name in names)
+        more = (*spoken, *(each for each in others if each not in spoken))
+        return sorted(more, key=lambda each: each.has_the_rest)
+
+    def _recorded(self) -> Mapping[str, TopicDialect]:
+        with self.recording.read() as connection:
+            return topic_dialects.recorded(connection, number(self.clock.time()))
+
+    def dialect_of(self, queue: str) -> Dialect:
+        """Return the dialect of the workers of *queue*, as known at that moment."""
+        known = self._recorded()
+        topic = next(iter(self.homes_of(queue)), queue)
+        name = known[topic].dialect if topic in known else None
+        return (name and registry.find(name)) or super().dialect_of(queue)
+
+    def dead_queue(self, topic: str) -> str | None:
+        """Return the dead-letter queue of *topic*, as known at that moment."""
+        known = self._recorded()
+        return known[topic].dead_queue if topic in known else super().dead_queue(topic)
+
+    def homes_of(self, queue: str) -> Sequence[str]:
+        """Return the topics whose dead letters went to *queue*."""
+        known = sorted(each.topic for each in self._recorded().values() if each.dead_queue == queue)
+        return known or super().homes_of(queue)
+
+    def topic_map(self, queue: str) -> TopicMap:
+        """Return the topics known at that moment, *queue* among them."""
+        return self._map([queue])
+
+    def _map(self, named: Iterable[str]) -> TopicMap:
+        facts = self.server_facts()
+        queues = {name: queue.facts for name, queue in (facts.queues or {}).items()}
+        vhost = Vhost(queues=queues, routes=facts.routes)
+        return TopicMap(self._dialects(facts), vhost, named=named)
 
     def known_topics(self) -> frozenset[str]:
         """Return the topics that were known."""
@@ -263,7 +333,7 @@ class HistoryBroker(DocumentNames):
 
     def queue_exists(self, queue: str) -> bool:
         """Whether there was such a queue: dead-letter queues existed with their topic."""
-        return self.topic_exists(queue) or self.topic_exists(self.layout.topic_of(queue))
+        return self.topic_exists(queue) or any(map(self.topic_exists, self.homes_of(queue)))
 
     def topic_settings(self) -> Mapping[str, TopicSettings]:
         """Return the settings that the broker stored."""
@@ -302,5 +372,5 @@ class HistoryBroker(DocumentNames):
 
     setup = publish = publish_many = claim = consume = ack = nack = dead_letter = _refuse
     purge = mover = overhear = tap = untap = ensure_topic = create_topic = configure_topic = _refuse
-    check_writable = delete_topic = _refuse
+    check_writable = delete_topic = command = _refuse
     count_begin = forget_begins = broadcast = acquire_lock = force_release_lock = _refuse

@@ -1,4 +1,4 @@
-"""Changes in a recording: what is read of an interval for a timeline, in one transaction.
+"""Changes in an interval of a recording, read in one transaction for a timeline.
 
 Times are seconds since the epoch, by the recorder's clock.
 """
@@ -22,9 +22,10 @@ from tasktools.history.tables import select
 from tasktools.history.topic_series import TopicSeries, topic_series
 
 QUIET: Final = 300.0
-"""Seconds before the interval of which failures are read: they tell what had begun before."""
+"""Seconds before the interval of which failures are read too: they show which episodes had begun
+before."""
 LOOK_BACK: Final = 600.0
-"""Seconds before the interval of which topics are read: the state of one rests on so many."""
+"""Seconds before the interval of which topics are read too: a state is computed from so many."""
 BRIEF_HOLD: Final = 10.0
 """Seconds; locks that were held for less are only counted."""
 _MAX_ROWS: Final = 100_000
@@ -103,7 +104,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventHeard(MaskedStruct, frozen=True, kw_only=True):
-    """An event of workers, settings or commands as it was kept."""
+    """An event of workers, settings or commands, as it is in the recording."""
 
     at: float
     event: str
@@ -119,8 +120,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     *first* and *last* are its first and last tick, if any; *turn* is how old a worker's last sample
     may be at a tick, *every* the usual time between two ticks. *begins* are the times at which
     recorders began in it, *clusters* the addresses that were recorded. *states* begin before
-    *since*, as far as is needed to know what was so then; *last_samples* are those of each worker.
-    *settings* are what the broker stored, by time; *settings_before* what workers were told.
+    *since*, early enough to show the states at *since*; *last_samples* has the last sample of each
+    worker. *settings* are those that the broker stored, by time; *settings_before* those that were
+    sent to workers.
     """
 
     since: float
@@ -151,7 +153,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heard_from(self) -> float | None:
-        """From when on events were heard; `None`: none were. The first tick may come later."""
+        """The time from which on events were received; `None`: none were. The first tick may come
+        later."""
         if self.was_recorded:
             return self.since
         return min([*self.begins[:1], *([] if self.first is None else [self.first])], default=None)

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tasktools.history import number_texts
-from tasktools.history.number_texts import UNKNOWN, Ints, by_topic
+from tasktools.history import number_lists
+from tasktools.history.number_lists import UNKNOWN, Ints, by_topic
+from tasktools.history.pairing import MAX_DELAY_MS
 from tasktools.history.recorded_spans import Spans
 from tasktools.history.series import MISSING, fetch, names_of
 from tasktools.history.store import OUTCOMES
@@ -28,7 +29,7 @@ SELECT id, name FROM names WHERE EXISTS (
 """
 _IS_FRESH: Final = "topic IS NOT NULL AND ifnull(attempts, 0) = 0"
 _START: Final = "ifnull(started, ended - duration * 1000)"
-"""Of an attempt whose start event did not arrive, the start is known from its end."""
+"""The start of an attempt; computed from its end if the start event did not arrive."""
 _REPEATED: Final = """
 SELECT m.n FROM (
   SELECT task FROM messages WHERE task IS NOT NULL GROUP BY task HAVING count(*) > 1
@@ -45,8 +46,14 @@ WITH RECURSIVE chosen(n) AS (
 SELECT {} FROM chosen CROSS JOIN tries AS t ON t.n = chosen.n
 CROSS JOIN messages AS m ON m.task = t.task
 WHERE t.topic IS NOT NULL AND t.started IS NOT NULL AND ifnull(m.attempts, 0) = 0
-  AND NOT EXISTS (SELECT 1 FROM messages WHERE task = t.task AND n <> m.n AND at <= t.started)
+  AND NOT EXISTS (
+    SELECT 1 FROM messages AS o WHERE o.task = t.task AND o.n <> m.n AND (
+      o.at <= t.started OR o.at <= t.started + :late AND EXISTS (
+        SELECT 1 FROM tries AS e WHERE e.outcome = 1 AND e.ended BETWEEN m.at - :late AND t.started
+        AND e.task = t.task AND e.n < t.n)))
 """
+"""Of a task that was published again, the first try: none before it failed, though the message of
+its retry may have arrived after that had begun."""
 _MIN_DELAYS: Final = 3  # of a topic
 _MAX_DELAYS: Final = 20_000
 _DELAYS: Final = """
@@ -70,12 +77,12 @@ class Tries:
     """Tries of a topic in the order of their start; seconds, and NaN for what is unknown."""
 
     starts: Floats
-    """Since the epoch, by our clock."""
+    """Starts in seconds since the epoch, by our clock."""
     ends: Floats
-    """Likewise, by the duration if the worker reported it; of a try that was lost, when that was
-    noticed."""
+    """Ends since the epoch, by the duration if the worker reported it; for a lost try, when the
+    loss was noticed."""
     durations: Floats
-    """As the worker reported."""
+    """Durations (s) as the workers reported them."""
     outcomes: Ints
     """Places in `OUTCOMES`; the number after the last: it runs."""
 
@@ -92,7 +99,7 @@ def topics(connection: sqlite3.Connection, since: int, until: int) -> dict[int, 
 
 def count_tries(connection: sqlite3.Connection, since: int, until: int) -> int:
     """Return about how many tries there are; exactly if none was deleted in between."""
-    first, end = number_texts.number_range(connection, "tries", since, until)
+    first, end = number_lists.number_range(connection, "tries", since, until)
     return end - first
 
 
@@ -101,12 +108,12 @@ def arrivals(connection: sqlite3.Connection, spans: Spans) -> dict[int, Floats]:
 
     A task that was published again, as a retry is, does not count again.
     """
-    topic, at = number_texts.of_time(connection, "messages", ("topic", "at"), _IS_FRESH, spans)
+    topic, at = number_lists.of_time(connection, "messages", ("topic", "at"), _IS_FRESH, spans)
     if len(at) < _MANY_MESSAGES or len(at) > _counted(connection, np.unique(topic), spans):
         repeated = np.fromiter((row[0] for row in connection.execute(_REPEATED)), np.int64)
         if len(repeated):
             columns = ("topic", "at", "n")
-            topic, at, n = number_texts.of_time(connection, "messages", columns, _IS_FRESH, spans)
+            topic, at, n = number_lists.of_time(connection, "messages", columns, _IS_FRESH, spans)
             is_first = ~np.isin(n, repeated)
             topic, at = topic[is_first], at[is_first]
     times_of = by_topic(topic, at)
@@ -114,8 +121,8 @@ def arrivals(connection: sqlite3.Connection, spans: Spans) -> dict[int, Floats]:
 
 
 def _counted(connection: sqlite3.Connection, topics: Ints, spans: Spans) -> float:
-    """Return at most how many messages of *topics* there are if each is of another task: as many as
-    the recorder counted tasks, and a thousandth."""
+    """Return an upper bound of the messages of *topics*, if each is of another task: the number of
+    tasks that the recorder counted, and a thousandth more."""
     query = "SELECT total(published) FROM topic_samples WHERE topic = ? AND at > ? AND at <= ?"
     counts = (
         connection.execute(query, (topic, *span)).fetchone()[0]
@@ -136,7 +143,7 @@ def tries(connection: sqlite3.Connection, spans: Spans) -> dict[int, Tries]:
         f"CASE WHEN {is_reported} THEN duration * 1000000 ELSE ended END",
     )
     where = f"topic IS NOT NULL AND {_START} IS NOT NULL"
-    packed, started, end = number_texts.of_time(connection, "tries", columns, where, spans)
+    packed, started, end = number_lists.of_time(connection, "tries", columns, where, spans)
     topic, code = packed >> _OUTCOME_BITS, packed & (2**_OUTCOME_BITS - 1)
     by_number = by_topic(topic, code, started, end)
     return {number: _tries(values, spans) for number, values in by_number}
@@ -155,8 +162,7 @@ def _tries(columns: list[Ints], spans: Spans) -> Tries:
 
 
 def again(connection: sqlite3.Connection, since: int, until: int) -> dict[int, Floats]:
-    """Return by topic when tries began that were not the first of their task: after one that
-    failed or was lost."""
+    """Return by topic the begins of retries: of tries after one that failed or was lost."""
     connection.execute("DROP TABLE IF EXISTS temp.unfinished")
     connection.execute(
         "CREATE TEMP TABLE unfinished (task TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"
@@ -188,15 +194,15 @@ def waits(
 ) -> dict[int, Floats]:
     """Return how long tasks waited for their first start (s), by topic.
 
-    Of many tasks some are taken, at equal distances.
+    If there are many tasks, a sample at equal distances is taken.
     """
-    first, end = number_texts.number_range(connection, "tries", since, until)
+    first, end = number_lists.number_range(connection, "tries", since, until)
     step = (end - first) // (_MAX_WAITS * max(topic_count, 1)) + 1
     columns = fetch(
         connection,
         "topic:i wait:i",
         _WAITS,
-        {"first": first, "end": end, "step": step},
+        {"first": first, "end": end, "step": step, "late": MAX_DELAY_MS},
         topic="t.topic",
         wait="max(t.started - m.at, 0)",
     )
@@ -232,9 +238,10 @@ def task_names(connection: sqlite3.Connection, until: int) -> dict[int, set[str]
 def tries_by_task(
     connection: sqlite3.Connection, topics: Iterable[int], since: int, until: int
 ) -> dict[tuple[int, str], Tries]:
-    """Return the latest tries of *topics* whose messages tell the task's name, by topic and name.
+    """Return by topic and task name the latest tries of *topics*, for tasks whose message was
+    recorded.
 
-    Heartbeats tell names as well, but mostly of tasks that take long.
+    Names from heartbeats are not used: they are mostly of tasks that take long.
     """
     listed = ", ".join(map(str, topics))
     columns = fetch(

@@ -1,4 +1,4 @@
-"""The reader of the demand in a recording: what arrived, was tried and was there, by topic."""
+"""The reader of the demand in a recording: arrivals, tries and workers, by topic."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class DemandReader:
 
     @functools.cached_property
     def is_sampled(self) -> bool:
-        """Whether there are so many tries that those of some hours stand for all."""
+        """Whether there are so many tries that only those of some hours are read."""
         return demand.count_tries(self._connection, self.since, self.until) > self.max_tries
 
     @functools.cached_property
     def read(self) -> Spans:
-        """The spans whose arrivals and tries are read; ms.
+        """The spans (ms) from which arrivals and tries are read.
 
         Of a large recording they are whole hours chosen at random, as many of each hour of the
         day, each with the ten minutes before it.
@@ -156,7 +156,7 @@ class DemandReader:
         return np.histogram(counts.ends, edges, weights=counts.counts)[0].astype(np.float64)
 
     def task_names(self) -> dict[str, set[str]]:
-        """Return the names of the tasks of each topic, where messages tell them."""
+        """Return the names of the tasks of each topic, from recorded messages."""
         topics = demand.topics(self._connection, self.since, self.until + 1)
         return {topics[n]: names for n, names in self._task_names.items() if n in topics}
 
@@ -169,12 +169,13 @@ class DemandReader:
 
     @functools.cached_property
     def workers(self) -> tuple[RecordedWorker, ...]:
-        """The workers that were there, in the order in which they came."""
+        """The workers that were present, in the order of their start."""
         return workers(self._connection, self.since, self.until + 1)
 
     @functools.cached_property
     def prefetch_of_consumers(self) -> Mapping[str, int]:
-        """The prefetch that all consumers of a queue have, by topic, as the server last told it."""
+        """The prefetch that all consumers of a queue have in common, by topic, as the server last
+        reported it."""
         facts = server_facts.latest(self._connection, self.until / 1000)
         by_queue: dict[str, set[int | None]] = {}
         for consumer in (facts and facts.consumers) or ():
@@ -195,7 +196,8 @@ class DemandReader:
         return None if by_topic is None else by_topic.max_retries
 
     def _retry_delay(self, number: int, topic: str) -> float | None:
-        """Return the seconds before the second try: as seen, else as all its tasks say."""
+        """Return the seconds before the second try: as recorded, else as all tasks of the topic are
+        configured."""
         if number in self._retry_delays:
             return self._retry_delays[number]
         delays = {rule.retry_delay for rule in self._rules(number, topic)}
@@ -210,8 +212,8 @@ class DemandReader:
         return demand.task_names(self._connection, self.until)
 
     def _rules(self, number: int, topic: str) -> list[RetryRule]:
-        """Return the rules of the tasks that are seen in the topic; of none, of all that its
-        workers have."""
+        """Return the retry rules of the tasks seen in the topic; if none was seen, of all tasks
+        that its workers have."""
         rules = {
             name: rule
             for worker in self.workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -27,7 +28,8 @@ class Published(MaskedStruct, frozen=True):
 
 
 class HeardEvents(msgspec.Struct):
-    """The arrivals: *count* events in all, and of these *events*, with their times of arrival.
+    """The events and messages since the last tick: *count* events, of which *events* are stored,
+    with their times of arrival.
 
     Heartbeats, questions, answers and counters are not stored: they are part of the cluster state,
     which is sampled. *lost* counts events and messages that were dropped for lack of room;
@@ -42,14 +44,18 @@ class HeardEvents(msgspec.Struct):
 
 
 class EventBuffer:
-    """Stores what arrives until it is taken, at most the latest *max_events* events.
+    """Stores events and messages until `take`; at most the latest *max_events* events.
 
-    The broker's own threads fill it, so its methods return at once.
+    Threads of the broker call its methods, so these return at once. *half_full* is called in them
+    when there are half of *max_events*.
     """
 
-    def __init__(self, clock: Clock, max_events: int) -> None:
+    def __init__(
+        self, clock: Clock, max_events: int, half_full: Callable[[], object] = lambda: None
+    ) -> None:
         self._clock = clock
         self._max_events = max_events
+        self._half_full = half_full
         self._lock = threading.Lock()
         self._heard = HeardEvents()
         self._bytes = 0
@@ -68,6 +74,9 @@ class EventBuffer:
             if len(batch.events) > self._max_events:
                 batch.events.popleft()
                 batch.lost += 1
+            is_half_full = len(batch.events) == self._max_events // 2
+        if is_half_full:
+            self._half_full()
 
     def overhear(self, topic: str, properties: bytes, body: bytes) -> None:
         """Store a message."""
@@ -84,7 +93,7 @@ class EventBuffer:
             self._heard.missed = True
 
     def take(self) -> HeardEvents:
-        """Return what arrived since the last call."""
+        """Return the events and messages since the last call."""
         with self._lock:
             batch, self._heard, self._bytes = self._heard, HeardEvents(), 0
             return batch

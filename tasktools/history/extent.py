@@ -1,4 +1,4 @@
-"""The extent of a recording in words: from when to when it is, and its gaps."""
+"""The extent of a recording in words: its begin, its end and its gaps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of_window(connection: sqlite3.Connection, window: Window) -> str:
 
 
 def of_all(connection: sqlite3.Connection) -> str:
-    """Return from when to when the recording goes, and its gaps, in words."""
+    """Return the begin, the end and the gaps of the recording in words."""
     first, last = _ends(connection)
     if first is None or last is None:
         return _NOTHING_RECORDED

@@ -1,4 +1,4 @@
-"""Checks and limits for the file of a recording, which a stranger may have made.
+"""Checks and limits for the file of a recording, which may come from a stranger.
 
 It must have the tables that a recorder makes and nothing else: a view or a generated column can
 run any computation of any length. The values in the tables are not trusted either: each query has
@@ -70,7 +70,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def distrust(connection: sqlite3.Connection) -> None:
-    """Forbid the file to run code of its own, and limit the size of a cell."""
+    """Keep SQLite from running code that is in the file, and limit the size of a cell."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_CELL_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.execute("PRAGMA trusted_schema=OFF")

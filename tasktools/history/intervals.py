@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from tasktools.core.lazy import np
+from tasktools.core.lazy_imports import np
 from tasktools.history.file_checks import MAX_TIME
 from tasktools.history.series import MISSING, Columns, Window, id_of
 
@@ -29,8 +29,8 @@ _IN_INTERVAL: Final = "at >= :start AND at < :end"
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of samples. *group* is its column with the number of a name, or a constant; rows of
-    one group lie together if the table is *by_group*, else those of one moment do."""
+    """A table of samples. *group* is its column with the number of a name, or a constant; with
+    *by_group* the table is ordered by group, else by time."""
 
     table: str
     group: str
@@ -93,7 +93,7 @@ def by_interval(
 
 
 class _Interval(NamedTuple):
-    """An interval (ms), and what is selected of it."""
+    """An interval (ms), and the values selected from it."""
 
     start: int
     end: int

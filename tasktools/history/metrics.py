@@ -6,10 +6,13 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import msgspec
+
 from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.frames import history_schemas as schemas
-from tasktools.core.lazy import np, pd
+from tasktools.core.lazy_imports import np, pd
 from tasktools.history.intervals import CLUSTER, TOPICS, WORKERS, by_interval
+from tasktools.history.samples import Facts
 from tasktools.history.series import (
     MISSING,
     Columns,
@@ -24,6 +27,7 @@ from tasktools.history.series import (
 
 By = Literal["worker", "topic", "cluster"]
 
+_MUTE: Final = '%"sends_task_events":false%'
 _IN_TIME: Final = "at >= :since AND at < :until"
 
 
@@ -88,7 +92,10 @@ def utilisation(
             params,
             name=samples.group,
         )
-    running, capacity = (_missing_as_nan(columns[name]) for name in ("running", "capacity"))
+    running, capacity = (
+        np.where(columns[name] == MISSING, np.nan, columns[name])
+        for name in ("running", "capacity")
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         columns["utilisation"] = np.where(capacity > 0, running / capacity, np.nan)
     if by == "cluster":
@@ -99,11 +106,26 @@ def utilisation(
 
 def throughput(connection: sqlite3.Connection, window: Window, topic: str | None) -> pd.DataFrame:
     """Return how many tasks started and ended (schema `THROUGHPUT`)."""
-    expressions = {"started": "began", "succeeded": "done", "failed": "errors"}
+    counts = {"started": "began", "succeeded": "done", "failed": "errors"}
+    # Where no worker of the topic tells its tasks, nothing is counted: that is not 0.
+    mute = ", ".join(map(str, _mute_topics(connection)))
+    is_told = f"(subscribers IS NOT NULL AND topic NOT IN ({mute})) OR began + done + errors"
+    expressions = {
+        name: f"CASE WHEN {is_told} THEN {column} END" for name, column in counts.items()
+    }
     how = dict.fromkeys(("published", *expressions), "sum")
     columns = _of_topics(connection, topic, window, how, **expressions)
     columns["rate"] = _a_second(columns["succeeded"] + columns["failed"], connection, window)
     return frame_of(schemas.THROUGHPUT, columns)
+
+
+def _mute_topics(connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of topics with workers that send no events of their tasks."""
+    rows = connection.execute("SELECT facts FROM worker_facts WHERE facts LIKE ?", (_MUTE,))
+    facts = (msgspec.json.decode(row, type=Facts) for (row,) in rows.fetchall())
+    names = {topic for each in facts if each.sends_task_events is False for topic in each.topics}
+    numbers = (id_of(connection, name) for name in sorted(names))
+    return [number for number in numbers if number is not None]
 
 
 def waiting_time(connection: sqlite3.Connection, window: Window, topic: str | None) -> pd.DataFrame:
@@ -179,7 +201,3 @@ def _a_second(
     with np.errstate(divide="ignore", invalid="ignore"):
         rates: np.ndarray[Any, Any] = counts / np.tile(seconds, groups)
     return np.where(np.isfinite(rates), rates, np.nan)
-
-
-def _missing_as_nan(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.where(values == MISSING, np.nan, values)

@@ -1,4 +1,4 @@
-"""The message behind each attempt of a task, where a task was published more than once.
+"""The matching of each attempt of a task to its message, where a task was published more than once.
 
 Events and copies of messages arrive over two connections, so either may arrive a little late: the
 message of the next attempt even before the start of this one. Attempts within a second are matched
@@ -19,7 +19,8 @@ from tasktools.history.file_checks import Count, Time
 from tasktools.history.store import OUTCOMES
 from tasktools.history.tables import select
 
-_MAX_DELAY_MS: Final = 1_000  # by which an event or a message may arrive late
+MAX_DELAY_MS: Final = 1_000
+"""By which an event or a message may arrive late."""
 # As likely as a delay of so many ms: that a recording began between
 _MISSED_MESSAGE_MS: Final = 20  # the first message and its attempt, if the first message is a retry
 _MISSED_ATTEMPT_MS: Final = 100  # the first attempt and the message of the next one
@@ -59,7 +60,7 @@ def messages_by_attempt(connection: sqlite3.Connection, tasks: Iterable[str]) ->
         messages[message.task].append(message)
     if not messages:
         return {}
-    first = min(of_task[0].at for of_task in messages.values()) - _MAX_DELAY_MS
+    first = min(of_task[0].at for of_task in messages.values()) - MAX_DELAY_MS
     attempts: defaultdict[str, list[AttemptOfTask]] = defaultdict(list)
     started = "ifnull(t.started, t.at)"
     for attempt in select(connection, AttemptOfTask, _ATTEMPTS, (first,), started=started):
@@ -105,7 +106,7 @@ def paired(attempts: Iterable[AttemptOfTask], messages: list[MessageOfTask]) -> 
     An attempt after one that ended needs a message of its own. Of all ways to pair them, the one
     with the least delay is chosen. A delay is a message that arrived after the start of its
     attempt, or the end of an attempt that arrived after the next message. An attempt whose own
-    message did not arrive gets the one before.
+    message did not arrive gets the message before.
     """
     times = [message.at for message in messages]
     began_late = bool(messages and messages[0].attempts)
@@ -116,9 +117,9 @@ def paired(attempts: Iterable[AttemptOfTask], messages: list[MessageOfTask]) -> 
         for pairing in pairings:
             choices = list(_messages_of(attempt, times, pairing.place))
             if pairing.place < 0:
-                choices.append((pairing.place, _MISSED_MESSAGE_MS if began_late else _MAX_DELAY_MS))
+                choices.append((pairing.place, _MISSED_MESSAGE_MS if began_late else MAX_DELAY_MS))
             else:  # its message did not arrive, or was redelivered
-                choices.append((pairing.place, _MAX_DELAY_MS if is_new else 0))
+                choices.append((pairing.place, MAX_DELAY_MS if is_new else 0))
             for place, missed in choices:
                 is_own = place > pairing.place or not is_new
                 late = _lateness(attempt, times, place) if is_own and place >= 0 else 0
@@ -145,19 +146,19 @@ def paired(attempts: Iterable[AttemptOfTask], messages: list[MessageOfTask]) -> 
 
 
 def _messages_of(attempt: AttemptOfTask, times: list[int], last: int) -> Iterator[tuple[int, int]]:
-    """Yield the position of each message after *last* that may be that of *attempt*, with the cost
-    of what did not arrive then."""
-    oldest = max(bisect_right(times, attempt.started - _MAX_DELAY_MS) - 1, 0)
-    end = bisect_right(times, attempt.started + _MAX_DELAY_MS)
+    """Yield the position of each message after *last* that may belong to *attempt*, with the cost
+    of the messages skipped."""
+    oldest = max(bisect_right(times, attempt.started - MAX_DELAY_MS) - 1, 0)
+    end = bisect_right(times, attempt.started + MAX_DELAY_MS)
     begin = max(last + 1, oldest)
-    skipped = _MISSED_ATTEMPT_MS if last < 0 else _MAX_DELAY_MS
+    skipped = _MISSED_ATTEMPT_MS if last < 0 else MAX_DELAY_MS
     for place in range(begin, min(end, begin + _MAX_CHOICES)):
         yield place, (place - begin) * skipped
 
 
 def _lateness(attempt: AttemptOfTask, times: list[int], place: int) -> int:
-    """Return the delay (ms) implied if the message at *place* belongs to *attempt*."""
+    """Return the delay (ms) if the message at *place* belongs to *attempt*."""
     late = max(times[place] - attempt.started, 0)
     if attempt.ended is not None and attempt.outcome != _LOST and place + 1 < len(times):
-        late += min(max(attempt.ended - times[place + 1], 0), _MAX_DELAY_MS)
+        late += min(max(attempt.ended - times[place + 1], 0), MAX_DELAY_MS)
     return late

@@ -1,6 +1,6 @@
 """The recent history of a recording: the last minutes before a moment, as values.
 
-For what judges a cluster every few seconds; frames would take too long.
+For diagnosis, which runs every few seconds; building frames would take too long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from tasktools.core.duration_histogram import Histogram
-from tasktools.core.lazy import np
+from tasktools.core.lazy_imports import np
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import DurationReading
 from tasktools.core.series import Series
@@ -81,7 +81,7 @@ class RecordedBegin(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LostTask(msgspec.Struct, frozen=True, array_like=True):
-    """A task that its worker did not end; *started* and *ended* (when that was noted) in ms."""
+    """A task that its worker did not end; *started* and *ended* (when the loss was noted) in ms."""
 
     task: str
     worker: str
@@ -209,7 +209,7 @@ class RecentHistory:
         return {topic: tuple(each) for topic, each in readings.items()}
 
     def _spans(self, since: int) -> dict[int, float]:
-        """Return how many seconds lie between each tick and the one before."""
+        """Return the seconds between each tick and the one before."""
         ticks = self._connection.execute(
             "SELECT at, at - lag(at) OVER (ORDER BY at) FROM ticks WHERE at <= ? AND at >= ifnull("
             "(SELECT max(at) FROM ticks WHERE at < ?), 0)",
@@ -330,8 +330,8 @@ class RecentHistory:
         return None if first is None or consumed else (self._at - int(first)) / 1000
 
     def settings(self, seconds: float) -> Iterator[tuple[float, str, Mapping[str, Any]]]:
-        """Yield when settings of topics were sent to workers in the last *seconds* (s), of which
-        topic, and the settings as JSON has them."""
+        """Yield when settings of topics were sent to workers in the last *seconds* (s), the topic,
+        and its settings as JSON values."""
         for row in self._changes(seconds, "config_update"):
             if row.topic is not None:
                 detail = msgspec.json.decode(row.detail, type=dict[str, Any])
@@ -339,7 +339,7 @@ class RecentHistory:
                 yield row.at / 1000, row.topic, config if isinstance(config, dict) else {}
 
     def marks(self, seconds: float) -> list[RecordedMark]:
-        """Return what operators noted in the last *seconds*."""
+        """Return the operators' marks of the last *seconds*."""
         if not has_table(self._connection, "marks"):
             return []
         source = "FROM marks AS t WHERE at > ? AND at <= ? ORDER BY at, rowid LIMIT ?"

@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
+from msgspec.structs import replace
+
 from tasktools.brokers.base import Broker
+from tasktools.core import workload
 from tasktools.core.clock import Clock, ClockWatch, SystemClock, in_words
 from tasktools.core.errors import BrokerError, Closed, RecordingError
 from tasktools.core.events import Event
-from tasktools.core.models import TopicSettings
+from tasktools.core.models import ClusterState, TopicReport, TopicSettings
+from tasktools.history.copy_support import why_no_copies
 from tasktools.history.event_buffer import EventBuffer
 from tasktools.history.retention import Retention, RetentionJob
 from tasktools.history.samples import Snapshot
@@ -29,8 +33,13 @@ _log = logging.getLogger("tasktools.recorder")
 _RETENTION_SECONDS: Final = 60.0
 _SETTINGS_SECONDS: Final = 60.0
 _HELD_UP: Final = "the recorder was held up"
+_UNSAMPLED: Final = "nobody looked at the cluster"
+"""The reason for gaps in a recording in memory, which is sampled only on request."""
 _WILL_CONTINUE: Final = (
     ": events stay in memory, samples are missing. It continues by itself once that is mended."
+)
+_NO_MESSAGES: Final = (
+    "messages are not recorded: {}; begins and ends of tasks are, as far as events tell them"
 )
 _MIN_SHARE_OF_INTERVAL: Final = 0.1  # a shorter wait than this skips a tick
 
@@ -38,38 +47,41 @@ _MIN_SHARE_OF_INTERVAL: Final = 0.1  # a shorter wait than this skips a tick
 class Recorder:
     """A recorder of a cluster, made by `Cluster.record`; a context manager.
 
-    `problem` says in words what keeps it from recording at present, else it is `None`. The recorder
+    `problem` says in words why nothing can be recorded at present, else it is `None`. The recorder
     continues by itself afterwards, and the recording has a gap. `ticks` counts the ticks written.
+    `note` says which requested data is not recorded, and why.
     """
 
     def __init__(
         self,
         broker: Broker,
         recording: Recording,
+        session: Session | None = None,
         *,
-        every: float = 5.0,
-        messages: bool = False,
-        bodies: bool = False,
         retention: Retention | None = None,
         max_events: int = 500_000,
         named: Callable[[], Iterable[str]] = lambda: (),
+        always_shown: Iterable[str] = (),
         clock: Clock | None = None,
     ) -> None:
         self.recording = recording
         self.problem: str | None = None
+        self.note: str | None = None
         self.ticks = 0
         self._broker = broker
-        self._session = Session(every=every, messages=messages or bodies, bodies=bodies)
+        self._session = session or Session()
         self._retention = retention or Retention()
         self._named = named
+        self._always_shown = frozenset(always_shown)
         self._clock = clock or SystemClock()
-        self._buffer = EventBuffer(self._clock, max_events)
+        self._buffer = EventBuffer(self._clock, max_events, self._pair_attempts)
         self._hearing = contextlib.ExitStack()
         self._open = contextlib.ExitStack()
         self._writer: Writer | None = None
         self._retention_job: RetentionJob | None = None
         self._settings: dict[str, TopicSettings] | None = None
         self._topics: frozenset[str] = frozenset()
+        self._existing: frozenset[str] = frozenset()
         self._tidied_at = self._settings_read_at = float("-inf")
         self._watch = ClockWatch(self._clock)
         self._started = self._clock.time() - self._clock.monotonic()
@@ -79,7 +91,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
-        state = self.problem or f"{self.ticks:,} ticks"
+        state = self.problem or ", ".join(filter(None, (f"{self.ticks:,} ticks", self.note)))
         return f"<Recorder of {self._broker.address} into {self.recording.name}: {state}>"
 
     def __enter__(self) -> Self:
@@ -112,6 +124,12 @@ class Recorder:
             hearing = stack.enter_context(contextlib.ExitStack())
             hearing.callback(self._broker.listen(self._buffer.hear))
             if self._session.messages:
+                why_not = why_no_copies(self._broker)
+                self.note = why_not and _NO_MESSAGES.format(why_not)
+            if self.note is not None:
+                _log.warning("%s", self.note)
+                self._session = replace(self._session, messages=False, bodies=False)
+            if self._session.messages:
                 hearing.callback(self._broker.overhear(self._buffer.overhear, self._buffer.missed))
             with self.recording.distrusted(connection):
                 writer = Writer(connection, self._broker, self._session, self._clock.time())
@@ -122,7 +140,7 @@ class Recorder:
             self._hearing, self._open = hearing, stack.pop_all()
 
     def close(self) -> None:
-        """Write what has arrived, and stop. Idempotent.
+        """Write the buffered events and messages, and stop. Idempotent.
 
         What cannot be written is lost; `problem` says how much.
         """
@@ -145,7 +163,7 @@ class Recorder:
                     writer.end(self._clock.time())
 
     def _count_unwritten(self, writer: Writer) -> None:
-        """Report in `problem` what the last tick could not write."""
+        """Set `problem` to the data that the last tick could not write."""
         writer.hear(self._buffer.take())
         if writer.waiting:
             self.problem = (
@@ -163,13 +181,25 @@ class Recorder:
         """Record an event of this process's own, whether or not the broker brings it."""
         self._buffer.hear(event)
 
+    def _pair_attempts(self) -> None:
+        """Pair starts and ends of tasks before the next tick, since there are many.
+
+        Called in a thread of the broker that a tick may be waiting for, so it must not wait.
+        """
+        if self._ticking.acquire(blocking=False):
+            try:
+                if self._writer is not None:
+                    self._writer.hear(self._buffer.take())
+            finally:
+                self._ticking.release()
+
     # --- a tick -----------------------------------------------------------------------
 
     def tick(self, *, settle: float = 0.0) -> Snapshot | None:
-        """Sample the cluster, and write the sample and what has arrived; return the sample, `None`
-        if it was closed.
+        """Sample the cluster, and write the sample with the buffered events; return the sample,
+        `None` if the recorder was closed.
 
-        *settle*: seconds that workers may have to speak for the first time.
+        *settle*: seconds to wait for the workers' first heartbeats.
         """
         with self._ticking:
             return None if self._writer is None else self._tick(self._writer, settle=settle)
@@ -187,7 +217,9 @@ class Recorder:
             snapshot = self._snapshot(settle)
             self.recording.check()
             step = self._watch.take()
-            why_late = f"the clock of this machine was {in_words(step)}" if step else _HELD_UP
+            why_late = _HELD_UP if self.recording.outlives_its_recorder else _UNSAMPLED
+            if step:
+                why_late = f"the clock of this machine was {in_words(step)}"
             with self.recording.alone():
                 writer.hear(self._buffer.take())
                 writer.shift(snapshot.at, step)
@@ -218,7 +250,7 @@ class Recorder:
             state = self._broker.cluster_state(settle=settle)
             settings = self._read_settings()
             self._topics = frozenset({*state.topics, *self._named(), *(settings or ())})
-            report = self._broker.topic_report(self._topics)
+            report = self._present(self._broker.topic_report(self._topics), state)
         except Closed:
             why = "The cluster was closed; nothing more is recorded."
             self._stopping.set()
@@ -231,6 +263,16 @@ class Recorder:
             at=self._clock.time(), state=state, report=report, settings=self._settings, why=why
         )
 
+    def _present(self, report: TopicReport, state: ClusterState) -> TopicReport:
+        """Return *report* without the topics that are gone; of each, one sample says that it is."""
+        existed = self._existing
+        self._existing = frozenset(
+            stats.topic for stats in report.topics if stats.exists is not False
+        )
+        return workload.without_gone(
+            report, state, always_shown={*self._always_shown, *(self._settings or ()), *existed}
+        )
+
     def _read_settings(self) -> dict[str, TopicSettings] | None:
         """Return the settings that the broker stores, read once a minute: reading takes a lock."""
         now = self._clock.monotonic()
@@ -241,7 +283,7 @@ class Recorder:
         return self._settings
 
     def _server_topics(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the topics of which the broker is asked, and those of them with a limit."""
+        """Return the topics to ask the broker about, and those of them with a limit."""
         limits = {
             topic
             for topic, settings in (self._settings or {}).items()

@@ -20,12 +20,13 @@ from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import Properties, TaskMessage
 from tasktools.core.redaction import Redaction
 from tasktools.core.tasks import codec
-from tasktools.history import pairing
+from tasktools.history import pairing, try_details
 from tasktools.history.extent import GapRow
 from tasktools.history.file_checks import Count, Real, Time
 from tasktools.history.series import Window, id_of
 from tasktools.history.store import DURATION, OUTCOMES
 from tasktools.history.tables import has_table, select
+from tasktools.history.try_details import NO_DETAILS, TryDetails
 
 _MAX_ERROR_CHARS: Final = 500
 _MESSAGES_PER_QUERY: Final = 500
@@ -138,7 +139,6 @@ def _message(row: _MessageRow) -> RecordedMessage:
     if row.body is None:
         raw = None
         task = TaskMessage(
-            form="unknown",
             task_id=row.task,
             task_name=row.name,
             published_at=None if row.published is None else moment(row.published / 1000),
@@ -197,10 +197,18 @@ def failures(
     numbers = sorted({pairs[row.n] for row in rows if row.n in pairs})
     by_number = {message.n: message for message in messages(connection, numbers)}
     recovered = _recovered(connection, {row.task: row.ended for row in reversed(rows)})
+    details = try_details.read(connection, (row.n for row in rows))
     return Table.of_rows(
         schemas.FAILURES,
         [
-            _failure_row(row, by_number.get(pairs.get(row.n, 0)), recovered, recording, redaction)
+            _failure_row(
+                row,
+                by_number.get(pairs.get(row.n, 0)),
+                details.get(row.n, NO_DETAILS),
+                recovered,
+                recording,
+                redaction,
+            )
             for row in rows
         ],
         fingerprint_version=VERSION,
@@ -221,15 +229,19 @@ def _recovered(connection: sqlite3.Connection, failed: dict[str, int]) -> dict[s
 def _failure_row(
     row: _FailureRow,
     message: RecordedMessage | None,
+    details: TryDetails,
     recovered: dict[str, int],
     recording: str,
     redaction: Redaction,
 ) -> tuple[Any, ...]:
-    task = message.task if message is not None else TaskMessage(form="unknown")
+    task = message.task if message is not None else TaskMessage()
     args, kwargs = task.args, task.kwargs
+    if args is None and kwargs is None:
+        args, kwargs = details.arguments()
     headers: Any = None if message is None or message.raw is None else task.headers
     args, kwargs, headers = map(redaction.value, (args, kwargs, headers))
-    error_type, error = (text and redaction.text(text) for text in (row.error_type, row.error))
+    texts = (row.error_type, row.error, details.traceback)
+    error_type, error, traceback = (text and redaction.text(text) for text in texts)
     return (
         message.key if message is not None and message.raw is not None else None,
         recording,
@@ -242,13 +254,15 @@ def _failure_row(
         recovered.get(row.task, -1) >= row.ended,
         error_type,
         error and error[:_MAX_ERROR_CHARS],
-        *fingerprints(error_type, error),
+        *fingerprints(error_type, error, traceback),
+        traceback,
         task.published_at,
         task.attempts,
         args,
         kwargs,
         headers,
         message and message.size,
+        task.dialect,
         task.problem,
         task.unreadable,
     )
@@ -349,7 +363,7 @@ def cluster_events(
 
 
 def marks(connection: sqlite3.Connection, window: Window, *, redaction: Redaction) -> Table:
-    """Return what operators marked (schema `MARKS`)."""
+    """Return the operators' marks (schema `MARKS`)."""
     rows: list[_MarkRow] = []
     if has_table(connection, "marks"):
         source = "FROM marks AS t WHERE at >= ? AND at < ? ORDER BY at, rowid"

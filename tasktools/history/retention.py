@@ -18,13 +18,13 @@ _COARSE_AFTER_SPANS: Final = 7.0
 """In spans of full resolution: after that, one sample a minute becomes one in ten minutes."""
 _DELETED_SHARE: Final = 10  # 1/10 of a table is deleted at once if the file is too large
 _SHRUNK_TABLES: Final = (
-    *("server_facts", "messages", "tries", "events", "durations"),
+    *("server_facts", "messages", "try_details", "tries", "events", "durations"),
     *("worker_samples", "topic_samples", "ticks", "marks"),
 )
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """For how long a recording keeps what, and how large its file may be.
+    """The spans for which a recording keeps each kind of data, and its size limit.
 
     For the span *full*, every sample is kept. Older samples are thinned out to one a minute, and
     after seven times that span to one in ten minutes. *samples*, *events* and *messages* are the
@@ -134,6 +134,7 @@ _EXPIRING: Final = {
     ),
     "events": (
         ("tries", "at < ? AND ended IS NOT NULL"),
+        ("try_details", "at < ?"),
         ("locks", "released < ?"),
         ("events", "at < ?"),
         ("durations", "at < ?"),

@@ -1,7 +1,7 @@
 """Arrivals of a topic from its samples, where no messages were recorded.
 
-What arrived between two samples is what began in between, and what the queue grew by. Of tasks
-whose messages were counted (and deleted since), the count is exact.
+Arrivals between two samples are the tasks that began in between plus the growth of the queue. Where
+messages were counted (and deleted since), the count is exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasktools.history.file_checks import Count, Real
-from tasktools.history.number_texts import UNKNOWN, Ints, numbers
+from tasktools.history.number_lists import UNKNOWN, Ints, numbers
 from tasktools.history.recorded_spans import Spans
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ SELECT
 
 
 class SampledFacts(msgspec.Struct, frozen=True, array_like=True):
-    """The facts that all samples of a topic come to; `None` where they do not tell."""
+    """The totals of all samples of a topic; `None` where unknown."""
 
     limit: Count | None
     """The limit of the topic at the end."""
@@ -108,16 +108,17 @@ def _known(values: Ints, parts: int) -> Floats:
 
 
 def facts(connection: sqlite3.Connection, topic: int, since: int, until: int) -> SampledFacts:
-    """Return what the samples of a topic from *since* to before *until* (ms) come to."""
+    """Return the totals of the samples of a topic from *since* to before *until* (ms)."""
     params = {"topic": topic, "since": since, "until": until}
     return msgspec.convert(connection.execute(_FACTS, params).fetchone(), SampledFacts)
 
 
 def counted(samples: TopicSamples, spans: Spans, again: Floats) -> Counts:
-    """Return the arrivals within *spans* (ms): as they were counted, else by the balance.
+    """Return the arrivals within *spans* (ms): from counts of messages if there are any, else from
+    the balance.
 
-    *again* are the starts of later tries, in order: they came to the queue once more, and are no
-    arrivals.
+    *again* are the starts of later tries, in order: such tasks came to the queue once more, which
+    is no arrival.
     """
     parts = [_balance(samples, since / 1000, until / 1000, again) for since, until in spans]
     if not parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -38,14 +38,22 @@ Id = Callable[[str], int]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster at *at*, as the recorder saw it; what it could not get is `None`, for the reason
-    *why*."""
+    """The state of the cluster at *at* in the recorder; a part that could not be read is `None`,
+    for the reason *why*."""
 
     at: float
     state: ClusterState | None = None
     report: TopicReport | None = None
     settings: Mapping[str, TopicSettings] | None = None
     why: str | None = None
+
+
+_UNKNOWN: Final[Row] = dict.fromkeys(workload.TopicLoad._fields)
+_SAME_FACTS: Final = (
+    *("role", "host", "pid", "topics", "topics_known"),
+    *("is_tasktools", "draining", "version"),
+    *("dialect", "sends_task_events"),
+)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,10 +63,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host: str | None = None
     pid: int | None = None
     topics: tuple[str, ...] = ()
+    topics_known: bool = True
     started_at: float | None = None
     is_tasktools: bool = msgspec.field(default=False, name="ours")
     draining: bool | None = None
     version: str | None = None
+    dialect: str | None = None
+    sends_task_events: bool | None = None
     prefetch: tuple[tuple[str, int], ...] = ()
     """By topic; missing in recordings of earlier versions, and of peers."""
     retries: tuple[tuple[str, RetryRule], ...] = ()
@@ -72,9 +83,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             started_at=None if started is None else started.timestamp(),
             prefetch=tuple(sorted(worker.prefetch.items())),
             retries=tuple(sorted(worker.retries.items(), key=itemgetter(0))),
-            **_values(
-                worker, ("role", "host", "pid", "topics", "is_tasktools", "draining", "version")
-            ),
+            **_values(worker, _SAME_FACTS),
         )
 
 
@@ -83,7 +92,8 @@ def tick_row(snapshot: Snapshot, event_count: int, turn: float) -> Row:
     seconds old."""
     state, report = snapshot.state, snapshot.report
     counts: Row = dict.fromkeys(("workers", "running", "capacity"))
-    if state is not None and (state.events.ok or state.workers):
+    silent = None if state is None or report is None else workload.why_silent(state, report)
+    if state is not None and silent is None and (state.events.ok or state.workers):
         live = workload.live_workers(state.workers)
         counts = {
             "workers": len(live),
@@ -98,9 +108,9 @@ def tick_row(snapshot: Snapshot, event_count: int, turn: float) -> Row:
         "turn": number(turn) + 1,  # includes a sample that is exactly so old
         "heard": event_count,
         **counts,
-        "events_ok": state is not None and state.events.ok,
+        "events_ok": state is not None and state.events.ok and silent is None,
         "events_age": None if state is None else state.events.age,
-        "events_note": snapshot.why if state is None else state.events.note,
+        "events_note": snapshot.why if state is None else silent or state.events.note,
         "topics_ok": report is not None,
         "topics_note": snapshot.why if report is None else "; ".join(notes) or None,
     }
@@ -113,8 +123,7 @@ def topic_rows(
     state, report = snapshot.state, snapshot.report
     counted = {*attempts.began, *attempts.done, *attempts.failed, *(published or ())}
     queues = {} if report is None else {queue.topic: queue for queue in report.topics}
-    is_known = state is not None and state.events.ok and state.settled
-    by_events = _by_events(state) if state is not None and is_known else _unknown
+    loads = None if state is None else workload.TopicLoads(state)
     counters = {} if state is None else state.counters
     settings = _settings(snapshot)
     for topic in queues.keys() | counted:
@@ -135,32 +144,12 @@ def topic_rows(
             "done": attempts.done[topic],
             "errors": attempts.failed[topic],
             "published": None if published is None else published[topic],
-            **by_events(topic),
+            **(_UNKNOWN if loads is None else loads.of(topic, queue.dialect)._asdict()),
         }
 
 
 def _values(source: Any, names: Iterable[str]) -> Row:
     return {name: getattr(source, name) for name in names}
-
-
-def _unknown(_topic: str) -> Row:
-    return dict.fromkeys(("running", "subscribers", "capacity"))
-
-
-def _by_events(state: ClusterState) -> Callable[[str], Row]:
-    """Return a function that gives running tasks, subscribers and their capacity for a topic."""
-    running = workload.count_by_topic(state.running)
-    subscribers = workload.subscribers_by_topic(state.workers)
-    workers: defaultdict[str, list[Worker]] = defaultdict(list)
-    for worker in workload.live_workers(state.workers):
-        for topic in set(worker.topics):
-            workers[topic].append(worker)
-    capacity = {topic: workload.capacity_in_all(live) for topic, live in workers.items()}
-    return lambda topic: {
-        "running": running[topic],
-        "subscribers": subscribers[topic],
-        "capacity": capacity.get(topic, 0),
-    }
 
 
 def _settings(snapshot: Snapshot) -> Mapping[str, TopicSettings]:

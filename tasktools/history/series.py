@@ -14,7 +14,7 @@ import msgspec
 
 from tasktools.core.frames.build import framed
 from tasktools.core.frames.schema import DTYPES, Kind, Schema
-from tasktools.core.lazy import np, pd
+from tasktools.core.lazy_imports import np, pd
 from tasktools.history.file_checks import MAX_TIME
 
 Columns = dict[str, "np.ndarray[Any, Any]"]
@@ -33,7 +33,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first(self) -> int:
-        """The start of the first interval: they lie on multiples of their length."""
+        """The start of the first interval; starts are multiples of the length."""
         return self.since if self.every is None else self.since // self.every * self.every
 
     @property
@@ -147,7 +147,8 @@ def _id_of(connection: sqlite3.Connection, name: str) -> int:
 
 
 def frame_of(schema: Schema, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Return *columns* as a frame of *schema*: times in ms, spans in seconds, -1 for missing."""
+    """Return *columns* as a frame of *schema*: in *columns* times are ms, spans are seconds, and -1
+    is missing."""
     return framed(schema, {c.name: _typed(c.kind, columns[c.name]) for c in schema.columns})
 
 

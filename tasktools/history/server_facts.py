@@ -21,7 +21,8 @@ _log = logging.getLogger("tasktools.recorder")
 
 _EVERY_SECONDS: Final = 30.0
 _MAX_AGE_SECONDS: Final = 75.0
-"""So old are facts at most that stand for a moment: one that was not answered is left out."""
+"""Largest age (s) of the facts that are used for a moment, so that one failed query does not
+matter."""
 _MAX_BYTES: Final = 64 * 1024**2
 
 
@@ -32,9 +33,9 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 class ServerSampler:
     """A thread that asks *broker* for facts of the server every 30 s.
 
-    The recorder writes them with its next tick: they take longer than all else that a tick asks.
-    *wanted* returns the topics to ask for, and which of them have a limit. It ends when *stopping*
-    is set.
+    The thread is separate since these queries take longer than all others of a tick; the recorder
+    writes the answers with its next tick. *wanted* returns the topics to ask for, and which of them
+    have a limit. It ends when *stopping* is set.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ServerSampler:
             self._thread.join()
 
     def take(self) -> Row | None:
-        """Return the row of what was answered since the last call; `None` if nothing was."""
+        """Return the row of the server's answers since the last call; `None` if there were none."""
         new, self._new = self._new, None
         return new
 

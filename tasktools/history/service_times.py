@@ -16,7 +16,7 @@ import msgspec
 
 from tasktools.core.duration_histogram import NOTHING, Histogram
 from tasktools.core.frames import history_schemas as schemas
-from tasktools.core.lazy import np, pd
+from tasktools.core.lazy_imports import np, pd
 from tasktools.history.file_checks import Count, Real, Time
 from tasktools.history.series import (
     MISSING,

@@ -13,11 +13,14 @@ from tasktools.history.tables import SESSIONS
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a recorder."""
+    """The options of a recorder: the seconds between two samples, and whether it keeps messages,
+    their bodies, and the arguments of all tasks, if workers send them (arguments of failures are
+    always kept)."""
 
-    every: float
-    messages: bool
-    bodies: bool
+    every: float = 5.0
+    messages: bool = False
+    bodies: bool = False
+    arguments: bool = False
 
 
 def close_earlier(connection: sqlite3.Connection) -> int | None:

@@ -175,6 +175,7 @@ def _worker(row: _WorkerRow) -> Worker:
         running=_count(row.running),
         capacity=row.capacity,
         topics=facts.topics,
+        topics_known=facts.topics_known,
         started_at=None if facts.started_at is None else moment(facts.started_at),
         last_seen=_time(row.last_seen),
         silence=_seconds(row.silence),
@@ -184,6 +185,8 @@ def _worker(row: _WorkerRow) -> Worker:
         is_tasktools=facts.is_tasktools,
         draining=facts.draining,
         version=facts.version,
+        dialect=facts.dialect,
+        sends_task_events=facts.sends_task_events,
         prefetch=dict(facts.prefetch),
         retries=dict(facts.retries),
     )

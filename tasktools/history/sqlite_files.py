@@ -20,8 +20,8 @@ _making: Final = threading.Lock()
 def make(path: str | os.PathLike[str]) -> None:
     """Make an empty file for its owner alone, unless there is one. Raises `OSError`, `ValueError`.
 
-    One that is there is not opened: closing it again would drop every lock that SQLite holds on it
-    in this process, and another process that takes itself for the last one deletes its journal.
+    A file that exists is not opened: closing it would drop every lock that SQLite holds on it in
+    this process, and another process that believes to be the last user would delete its journal.
     https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
     """
     with _making:

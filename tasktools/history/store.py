@@ -1,7 +1,7 @@
 """The file of a recording: one SQLite database, written by one process and read by many.
 
-What is committed survives a ``kill -9``. After a loss of power the last seconds may be missing,
-never more: the file is synced at every checkpoint, not at every commit.
+Committed data survives a ``kill -9``. After a loss of power the last seconds may be missing, never
+more: the file is synced at every checkpoint, not at every commit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from tasktools.core.plans import RECORDING_DSN
 from tasktools.history import file_checks, sqlite_files
 from tasktools.history.tables import SCHEMA
 
-FORMAT: Final = 3
-"""Format 1 has no ``durations``; formats 1 and 2 have no ``marks`` and no ``server_facts``. They
-can be read; a recorder that writes into one upgrades it."""
+FORMAT: Final = 4
+"""Format 1 has no ``durations``; formats 1 and 2 have no ``marks`` and no ``server_facts``; formats
+1 to 3 have no ``try_details``. They can be read; a recorder that writes into one upgrades
+it."""
 _APPLICATION_ID: Final = 0x7461736B  # "task"
 _MAX_WAL_BYTES: Final = 16 * 1024**2  # size to which SQLite cuts the log after it was larger
 _LOCK_SUFFIX: Final = "-recorder"
@@ -262,5 +263,5 @@ def _expected_schema() -> dict[tuple[str, str], str]:
 
 
 def number(at: float) -> int:
-    """Return a time or a span in whole milliseconds, as the file stores them."""
+    """Return a time or a span in whole milliseconds, the unit of the file."""
     return round(at * 1000)

@@ -122,6 +122,11 @@ TOPIC_SAMPLES: Final = Table(
     highest="queued_max dead_letter",
     total="began done errors published",
 )
+TOPIC_DIALECTS: Final = Table(
+    "topic_dialects",
+    "topic INTEGER NOT NULL, at INTEGER NOT NULL, dialect TEXT, dead_queue TEXT",
+    key="topic, at",
+)
 WORKER_SAMPLES: Final = Table(
     "worker_samples",
     "at INTEGER NOT NULL, worker INTEGER NOT NULL, span INTEGER NOT NULL, n INTEGER NOT NULL, "
@@ -136,6 +141,10 @@ TRIES: Final = Table(
     "n INTEGER PRIMARY KEY, at INTEGER NOT NULL, task TEXT NOT NULL, topic INTEGER, "
     "worker INTEGER, name INTEGER, started INTEGER, ended INTEGER, outcome INTEGER, "
     "duration REAL, error_type TEXT, error TEXT",
+)
+TRY_DETAILS: Final = Table(
+    "try_details",
+    "n INTEGER PRIMARY KEY, at INTEGER NOT NULL, traceback TEXT, args TEXT, kwargs TEXT",
 )
 DURATIONS: Final = Table(
     "durations",
@@ -170,8 +179,9 @@ SCHEMA: Final = (
     "\n".join(
         table.create
         for table in (
-            *(SESSIONS, GAPS, *SAMPLES, TRIES),
+            *(SESSIONS, GAPS, *SAMPLES, TRIES, TRY_DETAILS),
             *(DURATIONS, LOCKS, EVENTS, SETTINGS, MARKS, SERVER_FACTS, MESSAGES),
+            TOPIC_DIALECTS,
         )
     )
     + """
@@ -186,6 +196,7 @@ CREATE INDEX IF NOT EXISTS tries_by_end ON tries (ended);
 CREATE INDEX IF NOT EXISTS long_tries ON tries (ended, at)
   WHERE ended IS NULL OR ended - at > 60000;
 CREATE INDEX IF NOT EXISTS failed_tries ON tries (ended) WHERE outcome = 1;
+CREATE INDEX IF NOT EXISTS try_details_by_time ON try_details (at);
 CREATE INDEX IF NOT EXISTS locks_by_end ON locks (released, acquired);
 CREATE INDEX IF NOT EXISTS events_by_time ON events (at);
 CREATE INDEX IF NOT EXISTS messages_by_task ON messages (task);

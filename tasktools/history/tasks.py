@@ -12,16 +12,17 @@ from tasktools.core.duration_histogram import RESOLUTION
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.frames import build
 from tasktools.core.frames import history_schemas as schemas
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.redaction import Redaction
-from tasktools.history import pairing, records
+from tasktools.history import pairing, records, try_details
 from tasktools.history.file_checks import Count, Flag, Real, Time
 from tasktools.history.records import RecordedMessage
 from tasktools.history.samples import Facts
 from tasktools.history.series import Window, id_of
 from tasktools.history.store import DURATION, OUTCOMES
 from tasktools.history.tables import select
+from tasktools.history.try_details import NO_DETAILS, TryDetails
 
 _MAX_ERROR_CHARS: Final = 500
 _RUNNING: Final = "running"
@@ -53,6 +54,7 @@ class _LastTry(MaskedStruct, frozen=True, array_like=True):
     task: str
     topic: str | None
     worker: str | None
+    name: str | None
     started: Time | None
     ended: Time | None
     outcome: Annotated[int, msgspec.Meta(ge=0, lt=len(OUTCOMES))] | None
@@ -125,6 +127,8 @@ def tasks(
     rows.tries = {row.task: row for row in tries}
     rows.messages = {row.task: row for row in messages}
     rows.bodies = _bodies(connection, last_tries, rows.messages)
+    without_body = (last.n for last in last_tries if last.n not in rows.bodies)
+    rows.details = try_details.read(connection, without_body)
     return build.frame_from(schemas.TASKS, [rows.row(last) for last in last_tries])
 
 
@@ -148,11 +152,12 @@ def _bodies(
 
 
 class _Rows:
-    """The facts known of tasks besides their last tries, and the rows made of it."""
+    """The facts of tasks apart from their last tries, and the rows made of both."""
 
     tries: dict[str, _Tries]
     messages: dict[str, _Messages]
     bodies: dict[int, RecordedMessage]
+    details: dict[int, TryDetails]
 
     def __init__(self, connection: sqlite3.Connection, until: int, redaction: Redaction) -> None:
         self._until = until
@@ -170,9 +175,10 @@ class _Rows:
         task = None if message is None else message.task
         facts = self._workers.get(last.worker or "", Facts())
         outcome = None if last.outcome is None else OUTCOMES[last.outcome]
+        args, kwargs = self._arguments(last, message)
         return (
             last.task,
-            (task and task.task_name) or (first and first.name),
+            (task and task.task_name) or (first and first.name) or last.name,
             last.topic,
             outcome if is_over else _RUNNING,
             self.tries[last.task].count,
@@ -188,10 +194,16 @@ class _Rows:
             error_type,
             error and error[:_MAX_ERROR_CHARS],
             fingerprint(error_type, error),
-            task and self._redaction.value(task.args),
-            task and self._redaction.value(task.kwargs),
+            self._redaction.value(args),
+            self._redaction.value(kwargs),
             message.size if message is not None else first and first.size,
         )
+
+    def _arguments(self, last: _LastTry, message: RecordedMessage | None) -> tuple[Any, Any]:
+        """Return args and kwargs, from the message or from the worker's events."""
+        if message is not None:
+            return message.task.args, message.task.kwargs
+        return self.details.get(last.n, NO_DETAILS).arguments()
 
     def _durations(self, last: _LastTry, *, is_over: bool) -> list[float | None]:
         """Return how long each try of the task took (s), the first one first."""

@@ -33,7 +33,7 @@ class Ticks:
     `tries` are the attempts that ended in the interval, and those that have not ended (-1).
     """
 
-    ticks: Columns  # at, span, turn, events_ok
+    ticks: Columns  # at, span, turn, events_ok, topics_ok
     topics: Columns  # topic, at, n, queued, dead_letter, running, capacity, consumers, ended …
     workers: Columns  # worker, at, n, running, capacity, state
     tries: Columns  # topic, started, ended
@@ -67,7 +67,7 @@ class TickReader:
             return fetch(self._connection, names, statement, params, **expressions)
 
         return Ticks(
-            ticks=columns("at:i span:i turn:i events_ok:i", _TICKS),
+            ticks=columns("at:i span:i turn:i events_ok:i topics_ok:i", _TICKS),
             topics=columns(
                 "topic:i at:i n:i queued:f? dead_letter:f? running:f? capacity:f? consumers:f? "
                 "ended:f failed:f",
@@ -92,10 +92,11 @@ class TickReader:
         events, topics = row or (None, None)
         return events or "", topics or ""
 
-    def failed(self, span: int) -> dict[str, int]:
-        """Return how many attempts failed in the last *span* ms, by topic."""
+    def failed(self, span: int) -> dict[str | None, int]:
+        """Return how many attempts failed in the last *span* ms, by topic; `None` are those of
+        tasks whose topic no event named."""
         rows = self._connection.execute(
-            "SELECT names.name, count(*) FROM tries JOIN names ON names.id = topic "
+            "SELECT names.name, count(*) FROM tries LEFT JOIN names ON names.id = topic "
             "WHERE outcome = 1 AND ended > ? AND ended <= ? GROUP BY topic",
             (self.until - span, self.until),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from tasktools.core.lazy import np
+from tasktools.core.lazy_imports import np
 from tasktools.history.series import MISSING, Columns, fetch, id_of
 
 _SAMPLES: Final = """
@@ -64,8 +64,7 @@ def event_gaps(connection: sqlite3.Connection, since: int, until: int) -> list[t
 
 def arrivals_by_hour(connection: sqlite3.Connection, topic: str, since: int, until: int) -> Columns:
     """Return the hours (`hour`, since the epoch) of which more than half was recorded, with the
-    `arrivals` of *topic* in each (tasks that began, and the growth of its queue), and of how many
-    `seconds` these are."""
+    `arrivals` of *topic* (begun tasks, and the growth of its queue) and the `seconds` recorded."""
     columns = fetch(
         connection,
         "hour:i last:i queued:f? began:f",

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from tasktools.core.lazy import np
+from tasktools.core.lazy_imports import np
 from tasktools.core.series import Series
 from tasktools.history.series import fetch
 
@@ -43,7 +43,7 @@ class TopicSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 def topic_series(connection: sqlite3.Connection, since: int, until: int) -> dict[str, TopicSeries]:
     """Return the series, from *since* to before *until* (ms), of topics that were not always empty;
-    of 200 at most, those with the longest queues."""
+    of at most 200 topics, those with the longest queues."""
     params = {"since": since, "until": until}
     topics = connection.execute(_TOPICS, params).fetchall()
     if len(topics) > _MAX_TOPICS:
@@ -58,8 +58,8 @@ def topic_series(connection: sqlite3.Connection, since: int, until: int) -> dict
 
 
 def _fill_steps(connection: sqlite3.Connection, since: int, until: int) -> None:
-    """Fill the table ``temp.steps`` with the stretches of which each becomes a sample; they lie on
-    multiples of their length."""
+    """Fill the table ``temp.steps`` with the intervals of which each becomes a sample; their starts
+    are multiples of their length."""
     step = max((until - since) // _MAX_SAMPLES, 1)
     starts = range(since // step * step, until, step)
     connection.execute(_STEPS)

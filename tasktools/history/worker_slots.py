@@ -1,4 +1,4 @@
-"""The workers of a recorded span, each with its slots and when it was there."""
+"""The workers of a recorded span, each with its slots and the time in which it was present."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasktools.history.samples import Facts
 from tasktools.history.tables import select
 
 _MAX_MOMENTS: Final = 1_000
-"""So many moments of a span are looked at."""
+"""The largest number of moments of a span that are read."""
 _WORKERS: Final = """
 FROM (
   WITH RECURSIVE steps(start) AS (
@@ -54,7 +54,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 def workers(connection: sqlite3.Connection, since: int, until: int) -> tuple[RecordedWorker, ...]:
-    """Return the workers that were alive between two times (ms), in the order of their coming."""
+    """Return the workers that were alive between two times (ms), in the order of their start."""
     step = max((until - since) // _MAX_MOMENTS, 1)
     params = {"since": since, "until": until, "step": step}
     # Of the rows of a worker, max() chooses the last one.

@@ -18,8 +18,8 @@ from tasktools.core import events
 from tasktools.core.duration_histogram import NOTHING, Histogram
 from tasktools.core.events import Command, Event, LockEvent, SettingsUpdate, TaskEvent, WorkerEvent
 from tasktools.core.marks import Mark
-from tasktools.core.models import ClusterState, Lock
-from tasktools.history import sessions
+from tasktools.core.models import ClusterState, EventGap, Lock
+from tasktools.history import sessions, try_details
 from tasktools.history.attempts import Attempt, Attempts
 from tasktools.history.event_buffer import HeardEvents, Published
 from tasktools.history.file_checks import Count
@@ -38,11 +38,13 @@ from tasktools.history.tables import (
     SERVER_FACTS,
     SETTINGS,
     TICKS,
+    TOPIC_DIALECTS,
     TOPIC_SAMPLES,
     TRIES,
     WORKER_SAMPLES,
     Row,
 )
+from tasktools.history.topic_dialects import TopicDialects
 
 _MAX_EVENTS: Final = 500_000
 _MAX_BODY_BYTES: Final = 256 * 1024 * 1024
@@ -62,9 +64,11 @@ class Writer:
     ) -> None:
         self.lost = 0
         self._missed = False
+        self._began = number(now)
         self._connection = connection
         self._session = session
         self._names = NameTable(connection)
+        self._topic_dialects = TopicDialects()
         self._rotation = WorkerRotation()
         self._heard = 0
         self._events: deque[tuple[float, Event]] = deque()
@@ -75,7 +79,7 @@ class Writer:
             self._last = sessions.close_earlier(connection)
             self._number = sessions.begin(connection, broker, session, now)
         (first,) = connection.execute("SELECT ifnull(max(n), 0) + 1 FROM tries").fetchone()
-        self.attempts = Attempts(msgspec.convert(first, Count))
+        self.attempts = Attempts(msgspec.convert(first, Count), keeps_arguments=session.arguments)
         self._why_late = _NOT_RUNNING
 
     def count_from(self, state: ClusterState) -> None:
@@ -119,8 +123,8 @@ class Writer:
     def write(self, snapshot: Snapshot, *, why_late: str, is_last: bool = False) -> None:
         """Write a whole tick; on an error (mostly `sqlite3.Error`) events stay in memory.
 
-        *why_late* says why samples are missing if this tick is late. The last tick of a recording
-        samples every worker.
+        *why_late* is the reason to store for missing samples if this tick is late. The last tick of
+        a recording samples every worker.
         """
         if snapshot.state is not None and snapshot.state.events.ok:
             self.attempts.agree_with(snapshot.state.at.timestamp(), snapshot.state.running)
@@ -129,6 +133,7 @@ class Writer:
                 self._write(snapshot, why_late, everyone=is_last)
         except BaseException:
             self._names.forget()
+            self._topic_dialects.forget()
             self._rotation = WorkerRotation()
             self._settings = None
             raise
@@ -182,6 +187,9 @@ class Writer:
         self._connection.execute(TICKS.add(), tick)
         rows = topic_rows(snapshot, self.attempts, published, names.id)
         self._many(TOPIC_SAMPLES.add(), rows)
+        if snapshot.report is not None:
+            changed = self._topic_dialects.changed(snapshot.report, number(snapshot.at), names.id)
+            self._many(TOPIC_DIALECTS.insert(verb="INSERT OR REPLACE"), changed)
         sampled = (
             worker_row(
                 snapshot, worker, names.id(worker.worker_id), names.fact(worker.worker_id, facts)
@@ -193,11 +201,13 @@ class Writer:
     def _write_attempts(self) -> None:
         self._many(TRIES.insert(), map(self._attempt_row, self.attempts.new.values()))
         self._many(
-            "UPDATE tries SET name = :name, started = :started, ended = :ended, "
+            "UPDATE tries SET topic = :topic, name = :name, started = :started, ended = :ended, "
             "outcome = :outcome, duration = :duration, error_type = :error_type, error = :error "
             "WHERE n = :n",
             map(self._attempt_row, self.attempts.changed.values()),
         )
+        for attempts in (self.attempts.new, self.attempts.changed):
+            try_details.write(self._connection, attempts.values())
 
     def _attempt_row(self, attempt: Attempt) -> Row:
         started, ended, outcome = attempt.started_at, attempt.ended_at, attempt.outcome
@@ -366,12 +376,22 @@ class Writer:
         if snapshot.state is None or not snapshot.state.events.ok:
             note = snapshot.why if snapshot.state is None else snapshot.state.events.note
             self._gap(since, at, "events", note or "no events could be received")
+        else:
+            self._write_event_gaps(snapshot.state.gaps)
         if self.lost + self.attempts.lost:
             lost = self.lost + self.attempts.lost
             why = f"{lost:,} events or messages were dropped: too many waited to be written"
             self._gap(since, at, "events", why)
         if self._missed:
             self._gap(since, at, "messages", _MISSED_MESSAGES)
+
+    def _write_event_gaps(self, gaps: Iterable[EventGap]) -> None:
+        """Write those of *gaps* that came after the last tick, and within this session."""
+        last = max(self._began, self._last or 0)
+        for gap in gaps:
+            since, until = number(gap.since.timestamp()), number(gap.until.timestamp())
+            if until > last:
+                self._gap(max(since, last), until, "events", gap.why)
 
     def _gap(self, since: int, until: int, what: str, why: str) -> None:
         """Write a gap, or extend the last one."""

@@ -55,7 +55,7 @@ def of_time(
     where: str,
     spans: Sequence[tuple[int, int]],
 ) -> list[Ints]:
-    """Return an array for each of *columns* of the rows of *table* whose ``at`` is in *spans* (ms).
+    """Return an array for each of *columns*, of the rows of *table* with ``at`` in *spans* (ms).
 
     The rows are read in the order of their number ``n``, which is nearly that of time.
     """
@@ -79,7 +79,7 @@ def of_time(
 def _chunks(
     connection: sqlite3.Connection, table: str, first: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield ranges of numbers in which there are rows: some may be missing, or far apart."""
+    """Yield ranges of row numbers that have rows; numbers may be missing, or far apart."""
     query = f"SELECT n FROM {table} WHERE n >= ? AND n < ? ORDER BY n LIMIT 1"
     start = first
     while row := connection.execute(query, (start, end)).fetchone():
