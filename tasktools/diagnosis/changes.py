@@ -8,29 +8,31 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
+from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import LedgerError
 from tasktools.core.models import Worker
 from tasktools.core.plurals import counted
 from tasktools.core.redaction import Redaction
+from tasktools.core.series import Series
 from tasktools.diagnosis.facts import Change, OwnRun
 from tasktools.history.recent import RecentHistory, TopicHistory
-from tasktools.replay.ledger import DONE, Ledger
+from tasktools.replay.ledger import DONE
 
 _CHANGES_SECONDS: Final = 1800.0
 """A change is told if it came within 15 minutes before a fault began, which may be a while ago."""
 _MAX_RUNS: Final = 20
 _DEPLOY_SECONDS: Final = 30.0
-"""Between two workers of a deploy, which are started one after the other."""
+"""The longest time (s) between the starts of two workers of one deploy."""
 _NAMED_WORKERS: Final = 3
 _NEW_QUEUE_SECONDS: Final = 15.0
-"""A topic whose samples begin so much later than those of the others is a new one."""
+"""A topic is new if its samples begin so many seconds later than those of other topics."""
 _LONGEST_RUN_SECONDS: Final = 86_400.0
-"""A run that began earlier and has no end was killed, most likely."""
+"""A run that began more seconds ago and has no end was most likely killed."""
 _RUNS: Final = """
-SELECT run, started_at, ended_at, verb, target,
+SELECT run, started_at, ended_at, verb, target, source,
   (SELECT count(*) FROM messages WHERE messages.run = runs.run
    AND state IN ('confirmed', 'settled'))
 FROM runs WHERE cluster = :cluster AND started_at <= :at AND (
@@ -39,9 +41,17 @@ ORDER BY run DESC LIMIT :limit
 """
 
 
+_TAKEN: Final = """
+SELECT CAST(at AS INTEGER) + 1 AS second, count(*) FROM messages
+WHERE run = :run AND state = 'settled' AND at <= :at GROUP BY second ORDER BY second LIMIT :limit
+"""
+_MAX_SECONDS: Final = 3_600
+"""The longest run (s) whose messages are counted second by second."""
+
+
 def of_workers(workers: Iterable[Worker], at: float) -> Iterator[Change]:
-    """Yield which workers started, stopped or fell silent before *at*; those of a deploy, which
-    come one after the other, as one change."""
+    """Yield which workers started, stopped or fell silent before *at*; a rolling deploy is one
+    change."""
     since = at - _CHANGES_SECONDS
     events: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for worker in workers:
@@ -61,7 +71,8 @@ def of_workers(workers: Iterable[Worker], at: float) -> Iterator[Change]:
 
 
 def of_versions(workers: Iterable[Worker], at: float) -> Iterator[Change]:
-    """Yield on which hosts workers of another version of tasktools started than before."""
+    """Yield the hosts on which workers of another version of tasktools started than had run
+    before."""
     by_host: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for worker in workers:
         started = _started(worker)
@@ -101,14 +112,14 @@ def _together(what: str, group: Sequence[tuple[float, Worker]]) -> Change:
 
 
 def _started(worker: Worker) -> float | None:
-    """Return when *worker* started, by our clock: it says it by its own."""
+    """Return when *worker* started, by our clock; its report has its own clock's time."""
     if worker.started_at is None:
         return None
     return worker.started_at.timestamp() - (worker.clock_offset or 0.0)
 
 
 def of_topics(topics: Mapping[str, TopicHistory]) -> Iterator[Change]:
-    """Yield which queues appeared while the others were sampled already."""
+    """Yield the queues that appeared after sampling of the others had begun."""
     begins = {topic: each.began.times[0] for topic, each in topics.items() if each.began}
     first = min(begins.values(), default=0.0)
     for topic, begin in begins.items():
@@ -118,7 +129,7 @@ def of_topics(topics: Mapping[str, TopicHistory]) -> Iterator[Change]:
 
 
 def recorded(recent: RecentHistory, redaction: Redaction) -> list[Change]:
-    """Return the settings that were sent and the marks that operators made."""
+    """Return the changed settings and the operators' marks."""
     settings = [
         Change(at=at, kind="setting", subject=topic, text=f"settings of {topic}: {_words(values)}")
         for at, topic, values in recent.settings(_CHANGES_SECONDS)
@@ -147,11 +158,11 @@ def of_runs(runs: Iterable[OwnRun]) -> Iterator[Change]:
         yield Change(at=run.started_at, kind="run", subject=f"run {run.run}", text=text)
 
 
-def runs(address: str, at: float) -> tuple[tuple[OwnRun, ...], str | None]:
-    """Return the runs on the cluster at *address* that this user's ledger has of the time before
-    *at*, and why it cannot be read, if so. Makes no ledger where there is none."""
+def runs(cluster: Cluster, address: str, at: float) -> tuple[tuple[OwnRun, ...], str | None]:
+    """Return the runs before *at* on *cluster* (at *address*), and the reason if the ledger cannot
+    be read. Creates no ledger."""
     try:
-        ledger = Ledger()
+        ledger = cluster.ledger_file
         if not ledger.path.exists():
             return (), None
         with ledger.open() as connection:
@@ -168,7 +179,8 @@ def _runs(connection: sqlite3.Connection, address: str, at: float) -> Iterator[O
         "longest": at - _LONGEST_RUN_SECONDS,
         "limit": _MAX_RUNS,
     }
-    for run, started_at, ended_at, verb, target, done in connection.execute(_RUNS, params):
+    rows = connection.execute(_RUNS, params).fetchall()
+    for run, started_at, ended_at, verb, target, source, done in rows:
         has_ended = ended_at is not None and ended_at <= at
         yield OwnRun(
             run=run,
@@ -177,4 +189,14 @@ def _runs(connection: sqlite3.Connection, address: str, at: float) -> Iterator[O
             verb=verb,
             to=target,
             done=done,
+            source=source,
+            taken=_taken(connection, run, at),
         )
+
+
+def _taken(connection: sqlite3.Connection, run: int, at: float) -> Series:
+    """Return how many messages a run had taken out of their queue, second by second."""
+    params = {"run": run, "at": at, "limit": _MAX_SECONDS}
+    rows = connection.execute(_TAKEN, params).fetchall()
+    counts = accumulate(count for _, count in rows)
+    return Series(tuple(float(second) for second, _ in rows), tuple(map(float, counts)))

@@ -14,7 +14,7 @@ from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.findings_frame import Findings, findings_frame
 from tasktools.diagnosis.gather import gather
 from tasktools.diagnosis.looks import Diagnosis, look
-from tasktools.diagnosis.summary import folded, headline
+from tasktools.diagnosis.summary import folded, headline, worst
 from tasktools.diagnosis.topic_states import topic_states as states_of
 from tasktools.diagnosis.topic_states import topic_states_frame
 
@@ -26,9 +26,9 @@ def diagnose(
 ) -> pd.DataFrame:
     """Return what is wrong with *cluster*, the best explanation first, and what was ruled out.
 
-    It changes nothing, and looks into no queue. A process that has just connected knows what the
-    management API tells of the last minute, if the user may read it; what must be heard for a while
-    cannot be told at first. The first call waits as `Cluster.workers` does.
+    It changes nothing, and looks into no queue. A process that has just connected has only the last
+    minute of the management API, if the user may read it; checks that need events of a longer time
+    answer `cannot tell` at first. The first call waits as `Cluster.workers` does.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def diagnose(
     at
         In a recording: the moment that is judged, as ``"2h"`` before its end.
     settle
-        Seconds after which a live cluster is looked at again, if something is seen that is a
-        finding only if it lasts. 0: never, so that it stays suspected.
+        Seconds after which a live cluster is examined again, for conditions that are findings only
+        if they last. 0: never, so that these stay suspected.
 
     Returns
     -------
     pandas.DataFrame
         One row a hypothesis (schema `FINDINGS`): first what was found, causes above their symptoms,
-        then what is suspected, what cannot be told and why, and what was ruled out. A notebook
-        shows the last two as one line, which is in ``attrs["summary"]``.
+        then suspected findings, checks that cannot tell, with the reason, and checks that were
+        ruled out. A notebook shows the last two as one line, which is in ``attrs["summary"]``.
 
     Raises
     ------
@@ -70,7 +70,10 @@ def frame_of(diagnosis: Diagnosis, cluster: Cluster) -> pd.DataFrame:
     """Return the *diagnosis* of *cluster* as a frame (schema `FINDINGS`)."""
     frame = cluster.labelled(findings_frame(diagnosis.rows, diagnosis.facts))
     frame.attrs["notes"] += _notes(diagnosis.facts)
-    frame.attrs["headline"] = headline(diagnosis.rows)
+    frame.attrs["left_behind"] = diagnosis.left_behind
+    if diagnosis.left_behind and worst(diagnosis.rows) is not None:
+        frame.attrs["notes"].append(diagnosis.left_behind)
+    frame.attrs["headline"] = headline(diagnosis.rows, diagnosis.left_behind)
     frame.attrs["summary"] = folded(diagnosis.rows)
     findings = Findings(frame)
     findings.attrs = frame.attrs
@@ -124,7 +127,7 @@ def topic_states(cluster: Cluster, *, at: Moment | None = None) -> pd.DataFrame:
 
 
 def _notes(facts: Facts) -> list[str]:
-    """Return since when events were heard, in words."""
+    """Return in words since when events have been received."""
     if facts.heard_since is None:
         return []  # the source says why
     return [f"events were received from {moment(facts.heard_since):%Y-%m-%d %H:%M:%S} UTC on"]

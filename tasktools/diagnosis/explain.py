@@ -13,12 +13,12 @@ from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.schemas import EXPLANATIONS
 from tasktools.core.plurals import counted
 from tasktools.core.suggestions import did_you_mean
-from tasktools.diagnosis import tail_tests
-from tasktools.diagnosis.field_values import Field, FieldReader
+from tasktools.diagnosis import exact_tests
+from tasktools.diagnosis.field_values import NOT_KNOWN, Field, FieldReader, with_not_known
 from tasktools.diagnosis.task_rows import TaskRows, is_in, one_row_a_task
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Counts = tail_tests.Counts
+Counts = exact_tests.Counts
 
 _MIN_FAILURES: Final = 5  # of a value
 _MAX_SINGLES: Final = 25  # of which pairs are made
@@ -30,7 +30,7 @@ _KEPT_ATTRS: Final = ("cluster", "demo")
 
 
 class _Value(NamedTuple):
-    """A value of a field, or a pair of them: its counts, and its place among others."""
+    """A value of a field, or a pair of values: its counts, and its rank."""
 
     parts: tuple[tuple[int, int], ...]  # numbers of field and value
     hits: int
@@ -46,7 +46,7 @@ class _Singles(NamedTuple):
     codes: Counts
     hits: Counts
     rows: Counts
-    g2: tail_tests.Floats
+    g2: exact_tests.Floats
 
 
 class _Answer(NamedTuple):
@@ -64,10 +64,10 @@ def explain(
     """Return what failed tasks have in common that others do not.
 
     Each value of each field (topic, worker, host, arguments, …) is tested: do tasks with it fail
-    more often than chance allows? Of what passes, the strongest comes first. Below it are the
-    combinations of two values that add to both, what is the same rows by another name (`same_as`),
-    and what is only seen because of a row above (`explained_by`). An answer is a hint where to
-    look, no proof of a cause.
+    more often than chance allows? The strongest significant value comes first. Below it are
+    combinations of two values that are stronger than either, other values of the same rows
+    (`same_as`), and values that only follow from a row above (`explained_by`). A row is a hint
+    where to look, not a proof of a cause.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ def explain(
         The failed tasks, as of `Cluster.tasks`, `Cluster.failures` or `Cluster.dead_letters`.
         Several rows with one ``task_id`` count once, as the last of them.
     succeeded
-        Tasks to compare with, or a sample of them, with the same columns; a task that is in
-        *failed* too counts there only. `Cluster.tasks` has both.
+        Tasks to compare with, or a sample of them, with the same columns; a task that is also in
+        *failed* counts as failed. `Cluster.tasks` has both.
     fields
         Columns, or paths in them (``"kwargs.to"``, ``"args[0]"``, ``"started_at.hour"``); by
-        default all that both frames have and that do not follow from how a task ended.
+        default all that both frames have except columns that follow from the outcome of a task.
     level
-        Chance that a row is there though nothing has to do with failing. It holds for the whole
-        frame, whatever the number of fields and values.
+        Probability of any row in the frame if no field is related to failing, for the whole frame,
+        whatever the number of fields and values.
 
     Returns
     -------
@@ -95,14 +95,14 @@ def explain(
     ------
     ValueError
         *level* is not between 0 and 1, no frame has one of *fields*, or *failed* or *succeeded* is
-        no frame, or one with two columns of the same name.
+        not a frame, or has two columns of the same name.
 
     Notes
     -----
-    One-sided hypergeometric tail (Fisher), times the number of values that could pass at all
-    (Tarone 1990, *A modified Bonferroni method for discrete data*); ranked by G², the likelihood
-    ratio; interval of the risk ratio by Katz (1978), of the difference by Newcombe (1998, method
-    10); `explained_by` by Mantel and Haenszel (1959), within up to four rows above.
+    One-sided hypergeometric tail (Fisher), times the number of values that could be significant at
+    all (Tarone 1990, *A modified Bonferroni method for discrete data*); ranked by G², the
+    likelihood ratio; interval of the risk ratio by Katz (1978), of the difference by Newcombe
+    (1998, method 10); `explained_by` by Mantel and Haenszel (1959), within up to four rows above.
 
     Examples
     --------
@@ -129,7 +129,13 @@ def explain(
     reader = FieldReader(
         len(tasks.is_failed), lambda path: fields is None or any(is_in(path, f) for f in fields)
     )
-    read = [field for name, column in tasks.columns.items() for field in reader.read(name, column)]
+    read: list[Field] = []
+    for name, column in tasks.columns.items():
+        is_unknown = tasks.unknown(name)
+        read += (
+            field if is_unknown is None else with_not_known(field, is_unknown)
+            for field in reader.read(name, column)
+        )
     skipped = tasks.skipped | reader.skipped
     shared = {str(name) for name in failed.columns if name in succeeded.columns}
     _check_fields(fields, {field.name for field in read} | skipped.keys(), shared)
@@ -139,7 +145,7 @@ def explain(
         name: failed.attrs[name] for name in _KEPT_ATTRS if name in failed.attrs
     }
     attrs |= {"tests": search.tests, "skipped": skipped}
-    attrs["notes"] = [*tasks.notes, *_notes(tasks, search, answers, level)]
+    attrs["notes"] = [*tasks.notes, *_not_known(tasks), *_notes(tasks, search, answers, level)]
     return frame_from(EXPLANATIONS, [search.row(answer) for answer in answers], **attrs)
 
 
@@ -158,13 +164,25 @@ def _check_frame(name: str, frame: pd.DataFrame) -> None:
 
 
 def _check_fields(fields: Sequence[str] | None, known: set[str], shared: set[str]) -> None:
+    known |= shared
     for name in fields or ():
         if not any(is_in(path, name) for path in known):
-            known |= shared
             raise ValueError(
                 f"No field {name!r} is in both frames; nothing was compared. Known are "
                 f"{', '.join(sorted(known)) or 'none'}. {did_you_mean(name, known)}".rstrip()
             )
+
+
+def _not_known(tasks: TaskRows) -> Iterator[str]:
+    """Yield a note on the columns that are not known of some tasks: that says nothing of them."""
+    parts = []
+    for name in tasks.columns:
+        is_unknown = tasks.unknown(name)
+        if is_unknown is not None:
+            failed = int((is_unknown & tasks.is_failed).sum())
+            parts.append(f"{name} of {failed:,} failed and {is_unknown.sum() - failed:,} others")
+    if parts:
+        yield f"not known, and so not compared: {', '.join(parts)}"
 
 
 def _notes(
@@ -187,7 +205,7 @@ def _notes(
 
 
 class _Search:
-    """The values that pass, strongest first, and how they depend on each other."""
+    """The significant values, strongest first, and how they depend on each other."""
 
     def __init__(self, is_failed: Mask, fields: Sequence[Field], level: float) -> None:
         self.left_off = 0
@@ -196,7 +214,7 @@ class _Search:
         self._ln_level = math.log(level)
         self._total = len(is_failed)
         self._failed = int(is_failed.sum())
-        self._tail = tail_tests.HypergeometricTail(self._total)
+        self._tail = exact_tests.HypergeometricTail(self._total)
         self._ln_factor = 0.0
         self.tests = {"values": 0, "factor": 1, "pairs": 0}
         """Numbers of values and pairs tested, and the factor that corrected p of a value."""
@@ -205,7 +223,7 @@ class _Search:
     # --- what is tested -------------------------------------------------------------------
 
     def answers(self) -> Iterator[_Answer]:
-        """Yield the rows of the answer: each cause with its copies, then what they explain."""
+        """Yield the rows of the answer: each cause, its copies, and the values that it explains."""
         if not 0 < self._failed < self._total:
             return
         singles = self._tested()
@@ -219,7 +237,7 @@ class _Search:
         yield from explained
 
     def _tested(self) -> _Singles:
-        """Return all values with enough rows to have failures at all."""
+        """Return counts and G² of all values that have enough rows and are not in all rows."""
         seen: set[tuple[str, str]] = set()
         parts: list[tuple[Counts, Counts, Counts, Counts]] = []
         for number, field in enumerate(self._fields):
@@ -228,7 +246,7 @@ class _Search:
             codes = np.flatnonzero((rows >= _MIN_FAILURES) & (rows < self._total))
             # A number is read twice, as itself and in a bin: its missing values are the same.
             names = [(field.name, field.labels[code]) for code in codes.tolist()]
-            is_new = [name not in seen for name in names]
+            is_new = [name not in seen and name[1] != NOT_KNOWN for name in names]
             seen.update(names)
             codes = codes[np.array(is_new, dtype=bool)]
             parts.append((np.full(len(codes), number), codes, hits[codes], rows[codes]))
@@ -236,13 +254,13 @@ class _Search:
         numbers, codes, hits, rows = (
             np.concatenate([empty, *arrays]) for arrays in ([*zip(*parts, strict=True)] or [()] * 4)
         )
-        g2 = tail_tests.signed_g2(hits, rows, self._failed, self._total)
+        g2 = exact_tests.signed_g2(hits, rows, self._failed, self._total)
         return _Singles(numbers, codes, hits, rows, g2)
 
     def _passing(self, singles: _Singles) -> Iterator[_Value]:
-        """Yield the single values that pass."""
+        """Yield the single values that are significant."""
         least = self._tail.ln_least(singles.rows, self._failed)
-        factor = tail_tests.tarone(least, self._level)
+        factor = exact_tests.tarone(least, self._level)
         self.tests |= {"values": len(singles.rows), "factor": factor}
         self._ln_factor = math.log(factor)
         tried = np.flatnonzero((singles.hits >= _MIN_FAILURES) & (singles.g2 > 0))
@@ -254,7 +272,7 @@ class _Search:
                 yield _Value((part,), *counts, float(singles.g2[at]), float(value))
 
     def _pairs(self, singles: _Singles) -> Iterator[_Value]:
-        """Yield the pairs that pass, of which each part matters within the other."""
+        """Yield the significant pairs in which each value matters within the other's rows."""
         chosen, masks = self._strongest(singles)
         count = len(singles.rows)
         pairs = count * (count - 1) // 2
@@ -266,7 +284,7 @@ class _Search:
         names = np.array([self._fields[singles.fields[at]].name for at in chosen])
         first, second = np.nonzero(np.triu(names[:, None] != names[None, :], 1))
         both_rows, both_hits = rows[first, second], hits[first, second]
-        g2 = tail_tests.signed_g2(both_hits, both_rows, self._failed, self._total)
+        g2 = exact_tests.signed_g2(both_hits, both_rows, self._failed, self._total)
         strongest = singles.g2[chosen]
         is_tried = (both_hits >= _MIN_FAILURES) & (both_rows > 0)
         is_tried &= (g2 > strongest[first]) & (g2 > strongest[second])
@@ -284,7 +302,7 @@ class _Search:
                 yield _Value(parts, int(both_hits[at]), int(both_rows[at]), float(g2[at]), p)
 
     def _strongest(self, singles: _Singles) -> tuple[Counts, Mask]:
-        """Return the places of the strongest values without copies, and which rows have them."""
+        """Return the positions of the strongest values, one of each set of rows, and these rows."""
         order = np.argsort(-singles.g2, kind="stable")[:_SINGLES_COMPARED]
         order = order[(singles.g2[order] > 0) & (singles.hits[order] >= _MIN_FAILURES)]
         chosen: list[int] = []
@@ -301,7 +319,8 @@ class _Search:
     # --- how they depend on each other ------------------------------------------------------
 
     def _downwards(self, values: Sequence[_Value]) -> tuple[list[list[_Answer]], list[_Answer]]:
-        """Return each cause with its copies, and what is explained by the causes above it."""
+        """Return each cause, with values of the same rows as its copies, and the values that causes
+        explain."""
         causes: list[list[_Answer]] = []
         masks: list[Mask] = []
         explained: list[_Answer] = []
@@ -323,7 +342,7 @@ class _Search:
         return causes, explained
 
     def _matters(self, mask: Mask, strata: Sequence[Mask]) -> bool:
-        """Whether rows of *mask* fail more often than others among those alike in *strata*."""
+        """Whether rows of *mask* fail more often than others of the same *strata*."""
         places = np.zeros(self._total, dtype=np.uint8)
         for number, stratum in enumerate(strata):
             places |= stratum.astype(np.uint8) << number
@@ -333,7 +352,7 @@ class _Search:
             np.bincount(places[rows], minlength=count)
             for rows in (mask & failed, mask, failed, slice(None))
         )
-        return tail_tests.mantel_haenszel(*tables) + self._ln_factor <= self._ln_level
+        return exact_tests.mantel_haenszel(*tables) + self._ln_factor <= self._ln_level
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -348,9 +367,9 @@ class _Search:
             value.rows,
             value.hits / self._failed,
             (value.rows - value.hits) / (self._total - self._failed),
-            *tail_tests.risk_ratio(*counts),
-            *tail_tests.risk_difference(*counts),
-            tail_tests.odds_ratio(*counts),
+            *exact_tests.risk_ratio(*counts),
+            *exact_tests.risk_difference(*counts),
+            exact_tests.odds_ratio(*counts),
             min(math.exp(value.ln_p), 1.0),
             answer.explained_by,
             answer.same_as,
@@ -378,7 +397,7 @@ def _common(masks: Mask, others: Mask) -> Counts:
 
 
 def _is_same(mask: Mask, other: Mask) -> bool:
-    """Whether nearly all rows of either are those of the other."""
+    """Whether nearly all rows of each are rows of the other."""
     rows, others = np.count_nonzero(mask), np.count_nonzero(other)
     if min(rows, others) < _SAME_SHARE * max(rows, others):
         return False

@@ -30,7 +30,7 @@ ChangeKind = Literal["worker", "version", "setting", "queue", "run", "mark"]
 
 
 class TaskEnd(MaskedStruct, frozen=True, kw_only=True, gc=False):
-    """The end of an attempt. *duration* is the worker's own, or `None` where it says none."""
+    """The end of an attempt. *duration* is measured by the worker; `None` if it reports none."""
 
     at: float
     task_id: str
@@ -53,8 +53,8 @@ class TaskBegin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
-    """The presence of a worker: its start as it says, its first and last heartbeat that arrived,
-    and when it said goodbye."""
+    """The presence of a worker: its start as reported by itself, its first and last received
+    heartbeat, and the time of its goodbye."""
 
     worker_id: str
     host: str | None = None
@@ -67,7 +67,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that changed, which may have to do with what is found (or not)."""
+    """A change in the cluster that may have to do with a finding."""
 
     at: float
     kind: ChangeKind
@@ -76,7 +76,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of a plan by an operator, from this user's ledger."""
+    """A run of a plan by an operator, from the ledger. *taken* is a running count, second by
+    second, of the messages taken out of the queue *source*."""
 
     run: int
     started_at: float
@@ -84,6 +85,8 @@ class OwnRun(msgspec.Struct, frozen=True, kw_only=True):
     verb: str
     to: str | None
     done: int | None
+    source: str | None = None
+    taken: Series = Series()
 
 
 class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,8 @@ class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
     exists: bool | None = None
     is_topic: bool = True
     """False: a queue that gets tasks and is no topic, as nothing is dead-lettered from it."""
+    dialect: str | None = None
+    """The name of its dialect; `None`: that of the layout."""
     queued: int | None = None
     unacked: int | None = None
     dead_letters: int | None = None
@@ -121,7 +126,7 @@ class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The facts of a cluster at one moment; pure, so that rules can be tried on stored ones.
+    """The facts of a cluster at one moment; plain data, so that rules can be tried on stored facts.
 
     *heard_since*: events were received from then on without a gap; `None`: none are. *begins* and
     *ends* are of the last 15 minutes, *presence* of the last 10, series of what the window holds.

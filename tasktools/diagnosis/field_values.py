@@ -1,7 +1,8 @@
 """The fields of tasks, and the value that each task has in each of them, as numbers.
 
-Columns that hold dicts and lists become paths (``kwargs.to``, ``args[0]``); times become hours and
-weekdays, numbers with many values bins. A missing value is a value like others.
+Columns that hold dicts and lists become paths (``kwargs.to``, ``args[0]``), also those that a
+worker of Celery sent as text; times become hours and weekdays, numbers with many values bins. A
+missing value is a value like others.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tasktools.core.frames import nested_paths
+
 Codes = np.ndarray[Any, np.dtype[np.int32]]
 
 MISSING: Final = "(missing)"
 """The value of rows that have none in a field."""
+NOT_KNOWN: Final = "(not known)"
+"""The value of rows of which nobody knows whether they have one in a field."""
 
 _MAX_DEPTH: Final = 3  # names in a path
 _MAX_ITEMS: Final = 20  # of a list, from its start
@@ -29,6 +34,7 @@ _BINS: Final = 10
 _MAX_DISTINCT: Final = 0.5  # different values / rows, above which a field is an id
 _MAX_WHOLE: Final = 0.1  # different whole numbers / rows, up to which each is a value as well
 _MAX_LABEL_CHARS: Final = 100
+_TOLD_AS_TEXT: Final = ("args", "kwargs")
 _IS_NESTED: Final = (dict, list, tuple)
 _IS_NUMBER: Final = (int, float, np.number)
 _ABSENT: Final = {type(None), type(pd.NA), type(pd.NaT)}
@@ -40,6 +46,13 @@ class Field(NamedTuple):
     name: str
     codes: Codes
     labels: Sequence[str]
+
+
+def with_not_known(field: Field, is_unknown: np.ndarray[Any, np.dtype[np.bool_]]) -> Field:
+    """Return *field*, in which what is missing in the rows *is_unknown* is not known."""
+    is_missing = field.codes == field.labels.index(MISSING)
+    codes = np.where(is_missing & is_unknown, np.int32(len(field.labels)), field.codes)
+    return Field(field.name, codes.astype(np.int32), [*field.labels, NOT_KNOWN])
 
 
 class FieldReader:
@@ -76,9 +89,11 @@ class FieldReader:
     # --- what is nested -------------------------------------------------------------------
 
     def _paths(self, name: str, values: list[Any]) -> Iterator[tuple[str, list[int], list[Any]]]:
-        """Yield each path into *values*, and the rows that have it with what they have there."""
+        """Yield each path into *values*, with the rows that have it and their values there."""
         places: defaultdict[str, list[int]] = defaultdict(list)
         leaves: defaultdict[str, list[Any]] = defaultdict(list)
+        if name in _TOLD_AS_TEXT:
+            values = list(map(nested_paths.read, values))
         for path, rows, items in _flattened(name, list(range(len(values))), values, 1):
             places[path] += rows
             leaves[path] += items
@@ -92,7 +107,7 @@ class FieldReader:
             yield path, places[path], leaves[path]
 
     def _leaves(self, name: str, places: list[int], leaves: list[Any]) -> Iterator[Field]:
-        """Yield the field of a path that the rows at *places* have."""
+        """Yield the field at a path that the rows at the positions *places* have."""
         kinds = set(map(type, leaves)) - _ABSENT
         values = np.full(self._rows, None, dtype=object)
         if all(issubclass(kind, _IS_NUMBER) and kind is not bool for kind in kinds):
@@ -156,7 +171,7 @@ def _with_missing(name: str, codes: Any, labels: list[str]) -> Field:
 def _flattened(
     name: str, rows: list[int], values: list[Any], depth: int
 ) -> Iterator[tuple[str, list[int], list[Any]]]:
-    """Yield the paths from *name* down, with the rows that have them and what is there.
+    """Yield the paths below *name*, with the rows that have them and their values.
 
     It goes through *values* by what they have in common, not one by one: dicts mostly have the
     same keys.
@@ -183,7 +198,7 @@ def _flattened(
 
 
 def _shape(value: Any) -> Hashable:
-    """Return the keys of a dict, the length of a list; `None` for what has no parts."""
+    """Return the keys of a dict, or the length of a list; `None` for a single value."""
     if isinstance(value, dict):
         return tuple(value)
     return min(len(value), _MAX_ITEMS) if isinstance(value, (list, tuple)) else None

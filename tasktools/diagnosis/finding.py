@@ -1,4 +1,4 @@
-"""A hypothesis that was looked at, and what the facts say of it."""
+"""Findings: hypotheses that were checked, and what the facts say about them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Finding(MaskedStruct, frozen=True, kw_only=True):
 
 
 class CannotTell(msgspec.Struct, frozen=True, kw_only=True):
-    """A check that a missing source could change: *why*, with what would show it."""
+    """A check without a verdict, since a source is missing: *why*, and how to make it available."""
 
     why: str
     needs: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ Judge = Callable[[Facts], Iterable[Judgement]]
 
 
 class Row(MaskedStruct, frozen=True, kw_only=True):
-    """A row of the frame `FINDINGS`; fields are those of `Finding`, as far as its verdict has them.
+    """A row of the frame `FINDINGS`; it has the fields of `Finding` that its verdict has.
 
     *changed* says what changed within 15 min before *since*.
     """
@@ -93,7 +93,8 @@ class Row(MaskedStruct, frozen=True, kw_only=True):
     def masked(self, redaction: Redaction) -> Row:
         """Return the row with the secrets in its texts masked.
 
-        Names are as the cluster has them in `subject`, `because` and `call`: one acts by them.
+        Names in `subject`, `because` and `call` stay as the cluster has them, since calls need
+        them.
         """
         return msgspec.structs.replace(
             self,
@@ -106,7 +107,8 @@ class Row(MaskedStruct, frozen=True, kw_only=True):
 
 
 def _masked(values: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
-    """Return evidence with its secrets masked; its names are ours, and name none."""
+    """Return evidence with its secrets masked; its names come from tasktools and hold no
+    secrets."""
     return {redaction.text(name): redaction.value(value) for name, value in values.items()}
 
 

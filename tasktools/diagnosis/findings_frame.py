@@ -18,7 +18,7 @@ from tasktools.diagnosis.summary import nothing_found
 
 
 class Findings(Frame):
-    """The frame of `diagnose`; whatever is made of it is a frame as all others.
+    """The frame of `diagnose`; frames derived from it are plain frames.
 
     Shown are the rows that are found or suspected, without the columns of numbers, and
     ``attrs["summary"]`` for the others.
@@ -30,7 +30,8 @@ class Findings(Frame):
         return self.loc[self["verdict"].isin(PROBLEMS), list(FINDINGS.main)]
 
     def _nothing(self) -> str:
-        return f"{nothing_found(self['verdict']).capitalize()}."
+        nothing = nothing_found(self["verdict"], self.attrs.get("left_behind"))
+        return f"{nothing[0].upper()}{nothing[1:]}."
 
 
 def findings_frame(rows: Iterable[Row], facts: Facts) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The gathering of facts: one pass over each source of a cluster, live or recorded.
 
 It changes nothing and looks into no queue: a look would mark messages redelivered, which is one of
-the facts. What cannot be had is missing, and `Facts.missing` says why.
+the facts. A fact that cannot be read is missing, and `Facts.missing` says why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasktools.core.models import (
 )
 from tasktools.core.series import Series
 from tasktools.core.server_facts import ServerFacts, ServerPart, ServerQueue, nothing_told
-from tasktools.diagnosis import changes, past
+from tasktools.diagnosis import changes, recent_past
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.history.recent import TopicHistory
 
@@ -38,28 +38,32 @@ _DEFAULT_TOPIC: Final = TopicHistory()
 def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
     """Return the facts of *cluster* now, or at the moment of its recording.
 
-    A live cluster is sampled once; workers have *settle* seconds to speak for the first time.
+    A live cluster is sampled once, after waiting up to *settle* seconds for the workers' first
+    heartbeats.
     """
     with cluster.observed(settle=settle) as observation:
         sample, recent = observation.sample, observation.recent
         state = sample.state or _nothing_heard(sample.at, sample.why)
         histories, durations = recent.topics(), recent.durations()
-        begins, ends = past.begins(recent), past.ends(recent, cluster.redaction)
+        begins, ends = recent_past.begins(recent), recent_past.ends(recent, cluster.redaction)
         if cluster.is_recorded:
-            presence = past.recorded_presence(recent)
-            orphans = past.recorded_orphans(state, recent, begins, ends)
+            presence = recent_past.recorded_presence(recent)
+            orphans = recent_past.recorded_orphans(state, recent, begins, ends)
         else:
-            presence, orphans = past.presence(state), past.orphans(state)
-        lock_holds = past.lock_holds(recent)
-        unconsumed_for = past.unconsumed(recent, sample.report)
+            presence, orphans = recent_past.presence(state), recent_past.orphans(state)
+        lock_holds = recent_past.lock_holds(recent)
+        unconsumed_for = recent_past.unconsumed(recent, sample.report)
         recorded_changes = changes.recorded(recent, cluster.redaction)
         heard_since, gap = _heard_since(observation, state), recent.note_of_gap()
     report = sample.report or TopicReport(topics=(), sources=())
     settings = {**state.settings, **(sample.settings or {})}
     server = _server(cluster, sample.at, report, settings)
-    runs, why_no_runs = changes.runs(observation.address, sample.at)
+    silent = workload.why_silent(state, report)
+    if silent:
+        heard_since = None
+    runs, why_no_runs = changes.runs(cluster, observation.address, sample.at)
     missing = {
-        "events": None if heard_since is not None else state.events.note or "none arrive",
+        "events": None if heard_since is not None else silent or state.events.note or "none arrive",
         "broker": sample.why or _NO_ANSWER if sample.report is None else _why_no_topics(report),
         "management": None if cluster.is_recorded else _in_words(server.missing),
         "settings": None if sample.settings is not None else _NO_SETTINGS,
@@ -83,7 +87,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         ends=ends,
         presence=presence,
         orphans=orphans,
-        durations=past.durations(state),
+        durations=recent_past.durations(state),
         server=server,
         changes=tuple(sorted(all_changes, key=lambda change: change.at)),
         runs=runs,
@@ -119,11 +123,11 @@ def _heard_since(observation: Observation, state: ClusterState) -> float | None:
 def _server(
     cluster: Cluster, at: float, report: TopicReport, settings: Mapping[str, TopicSettings]
 ) -> ServerFacts:
-    """Return what the broker tells of itself."""
+    """Return the facts that the broker reports of itself."""
     limited = {topic for topic, each in settings.items() if each.concurrency_limit is not None}
-    topics = {stats.topic for stats in report.topics}
+    queues = {name for stats in report.topics for name in (stats.topic, stats.dead_queue) if name}
     try:
-        return cluster.broker.server_facts(topics, limits=limited)
+        return cluster.broker.server_facts(queues, limits=limited)
     except Closed:
         raise
     except BrokerError as error:
@@ -131,7 +135,7 @@ def _server(
 
 
 def _why_no_topics(report: TopicReport) -> str | None:
-    """Return why a report is empty: of a moment that was not sampled it says nothing."""
+    """Return why a report is empty: that moment was not sampled."""
     broker = next((each for each in report.sources if each.name == "broker"), None)
     if report.topics or broker is None or broker.ok:
         return None
@@ -139,7 +143,7 @@ def _why_no_topics(report: TopicReport) -> str | None:
 
 
 def _in_words(missing: Mapping[ServerPart, str]) -> str | None:
-    """Return which parts the broker does not tell, and why."""
+    """Return in words which parts the broker does not report, and why."""
     parts: dict[str, list[str]] = {}
     for part, why in missing.items():
         parts.setdefault(why, []).append(part)
@@ -151,7 +155,7 @@ def _in_words(missing: Mapping[ServerPart, str]) -> str | None:
 def _sources(
     state: ClusterState, report: TopicReport, management: Source | None, gap: str | None
 ) -> tuple[Source, ...]:
-    """Return the sources of the facts, each once; *gap* says what the events lack."""
+    """Return the sources of the facts, each once; *gap* describes missing events."""
     note = "; ".join(filter(None, (state.events.note, gap))) or None
     events = Source(name="events", ok=state.events.ok, age=state.events.age, note=note)
     others = {source.name: source for source in report.sources}
@@ -183,27 +187,29 @@ def _topics(
     histories: Mapping[str, TopicHistory],
     durations: Mapping[str, tuple[DurationReading, ...]],
 ) -> dict[str, TopicFacts]:
-    """Return the topics, and the queues that get tasks and are none."""
+    """Return the topics, and the queues that get tasks without being topics."""
     layout, queues = cluster.broker.layout, server.queues or {}
     stats_by_topic = {stats.topic: stats for stats in report.topics}
     bound = server.routes.bound_by_name(layout.task_exchange) if server.routes else frozenset()
     others = {
         name
         for name in bound
-        if name not in stats_by_topic and not layout.is_dead_queue(name) and name in queues
+        if name not in stats_by_topic and not cluster.broker.homes_of(name) and name in queues
     }
-    is_known = state.events.ok and state.settled
-    subscribers = workload.subscribers_by_topic(state.workers)
+    loads = workload.TopicLoads(state)
     topics = {}
     for topic in sorted(stats_by_topic.keys() | others):
         history = histories.get(topic, _DEFAULT_TOPIC)
+        stats = stats_by_topic.get(topic)
+        if stats is None:
+            stats = _stats_of(topic, queues[topic], cluster.broker.dead_queue(topic))
         topics[topic] = _topic(
-            stats_by_topic.get(topic) or _stats_of(topic, queues[topic]),
+            stats,
             history,
             queues.get(topic),
-            queues.get(layout.dead_queue(topic)),
+            queues.get(stats.dead_queue or ""),
             is_topic=topic in stats_by_topic,
-            subscribers=subscribers[topic] if is_known else None,
+            subscribers=loads.of(topic, stats.dialect).subscribers,
             settings=settings.get(topic),
             durations=durations.get(topic, ()),
         )
@@ -227,6 +233,7 @@ def _topic(
         topic=stats.topic,
         exists=stats.exists,
         is_topic=is_topic,
+        dialect=stats.dialect,
         queued=stats.queued,
         unacked=stats.unacked,
         dead_letters=stats.dead_letter,
@@ -247,7 +254,7 @@ def _topic(
     )
 
 
-def _stats_of(topic: str, queue: ServerQueue) -> TopicStats:
+def _stats_of(topic: str, queue: ServerQueue, dead_queue: str | None) -> TopicStats:
     """Return the statistics of a queue that is no topic."""
     return TopicStats(
         topic=topic,
@@ -256,11 +263,12 @@ def _stats_of(topic: str, queue: ServerQueue) -> TopicStats:
         unacked=queue.unacked,
         consumers=queue.consumers,
         dead_lettering=queue.facts.dead_letter_exchange is not None,
+        dead_queue=dead_queue,
     )
 
 
 def _together(recorded: Series, by_server: Series | None) -> Series | None:
-    """Return the server's samples of the last minute, after those that were recorded before."""
+    """Return the server's samples of the last minute, appended to the recorded ones before."""
     if not by_server:
         return recorded or None
     earlier = recorded.between(float("-inf"), by_server.times[0] - 0.001)

@@ -14,6 +14,7 @@ from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.gather import gather
 from tasktools.diagnosis.ranking import Ranking, judge
+from tasktools.diagnosis.waiting_dead_letters import left_behind
 
 _MIN_SECONDS_APART: Final = 4.5
 """Seconds after which a second look tells whether a condition lasts: 5, but for inexact timers."""
@@ -22,14 +23,16 @@ _MAX_SECONDS_APART: Final = 60.0
 
 
 class Diagnosis(NamedTuple):
-    """The rows that the rules made of *facts*, with masked texts."""
+    """The rows that the rules made of *facts*, and in words the dead letters that wait for a
+    decision; secrets are masked."""
 
     rows: tuple[Row, ...]
     facts: Facts
+    left_behind: str | None
 
 
 class _Looks:
-    """The latest look at a cluster, and the latest of those before that lies some seconds back."""
+    """The latest look at a cluster, and an earlier one from some seconds before it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +40,7 @@ class _Looks:
         self._before: Facts | None = None
 
     def add(self, facts: Facts) -> Facts | None:
-        """Add a look; return the one with which it shows what lasts, if there is one."""
+        """Add a look; return the earlier look to compare it with, if there is one."""
         with self._lock:
             latest = self._latest
             if latest is None or not 0 <= facts.at - latest.at < _MIN_SECONDS_APART:
@@ -55,9 +58,9 @@ _looks: MutableMapping[Cluster, _Looks] = WeakKeyDictionary()
 def look(cluster: Cluster, *, settle: float, wait: float = ONE_HEARTBEAT) -> Diagnosis:
     """Judge *cluster* now, or at the moment of its recording.
 
-    What must last is judged together with the look before, if that was a few seconds ago, else by a
-    second look after *settle* seconds, if there is reason for it. Workers have *wait* seconds to
-    speak for the first time.
+    Conditions that must last are compared with the look before, if that was a few seconds ago; else
+    a second look after *settle* seconds follows, if it could change a verdict. Waits up to *wait*
+    seconds for the workers' first heartbeats.
     """
     if cluster.is_recorded:
         return _look_at_recording(cluster)
@@ -74,7 +77,7 @@ def look(cluster: Cluster, *, settle: float, wait: float = ONE_HEARTBEAT) -> Dia
 
 
 def _look_at_recording(cluster: Cluster) -> Diagnosis:
-    """Judge a recording by its samples: those of some seconds before are the look before."""
+    """Judge a recording by its samples; samples from some seconds before are the earlier look."""
     facts = gather(cluster)
     ranking = judge(facts)
     if ranking.wants_second_look:
@@ -86,4 +89,9 @@ def _look_at_recording(cluster: Cluster) -> Diagnosis:
 
 
 def _masked(ranking: Ranking, facts: Facts, cluster: Cluster) -> Diagnosis:
-    return Diagnosis(tuple(row.masked(cluster.redaction) for row in ranking.rows), facts)
+    left = left_behind(facts)
+    return Diagnosis(
+        tuple(row.masked(cluster.redaction) for row in ranking.rows),
+        facts,
+        None if left is None else cluster.redaction.text(left),
+    )

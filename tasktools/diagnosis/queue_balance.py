@@ -1,18 +1,20 @@
 """The balance of a queue: what came in, what went out, and what is missing.
 
-RabbitMQ does not count what expires, is dropped or rejected by queue; what is missing of the
-balance is that. Healthy queues come out at 0, give or take 1.
+RabbitMQ does not count expired, dropped and rejected messages by queue; they are the difference in
+the balance of its other counters. Healthy queues have a difference of 0, give or take 1.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Final, NamedTuple
 
-from tasktools.core.series import Series, common
+from tasktools.core.series import common
 from tasktools.core.server_facts import ServerQueue
 
-_LAGS: Final = (-1, 0, 1)  # samples by which lengths may be behind or ahead of counters
+_LAGS: Final = (-1, 0, 1)  # samples by which lengths and counters may be behind or ahead
 
 
 class Balance(NamedTuple):
@@ -34,14 +36,14 @@ class Balance(NamedTuple):
 
     @property
     def lost(self) -> float:
-        """Messages that left neither acknowledged nor to stay: rejected, expired or dropped."""
+        """Messages that left the queue without being acknowledged: rejected, expired or dropped."""
         staying = self.ready + self.unacked
         return max(self.published - self.acked - self.no_ack - staying, 0.0)
 
     @property
     def rejected(self) -> float:
-        """Deliveries that were neither acknowledged nor given back. What a worker that died held
-        comes back later, and is not lost."""
+        """Deliveries that were neither acknowledged nor given back. Messages of a worker that died
+        come back later and are not counted."""
         ended = self.delivered - self.no_ack - self.acked - self.unacked - self.redelivered
         return min(max(ended, 0.0), self.lost)
 
@@ -55,84 +57,90 @@ class Balances:
     """The balances of *queue* over up to *seconds*, without its *newest* samples.
 
     RabbitMQ samples lengths by the queue and counters by the channel: on a busy node each may be a
-    sample behind the other, at the first moment as at the last. So there is a balance for each way
-    in which they may be: the mildest counts.
+    sample behind the other, at the first moment as at the last. So a balance is computed for each
+    possible lag, and the smallest loss counts.
     """
 
     def __init__(self, queue: ServerQueue, seconds: float, *, newest: int = 0) -> None:
-        series = (
-            queue.published,
-            queue.acked,
-            queue.delivered_no_ack,
-            queue.delivered,
-            queue.redelivered,
-            queue.ready_series,
-            queue.unacked_series,
-        )
-        known = [each for each in series if each is not None]
-        is_complete = len(known) == len(series)
-        self._series = [each.window(seconds) for each in common(*known)] if is_complete else []
-        self._count = len(self._series[0]) if self._series else 0
-        self._newest = newest
+        lengths = (queue.ready_series, queue.unacked_series)
+        consumed = (queue.acked, queue.delivered_no_ack, queue.delivered, queue.redelivered)
+        series = [each for each in (queue.published, *consumed, *lengths) if each is not None]
+        is_complete = len(series) == 1 + len(consumed) + len(lengths)
+        each_series = [each.window(seconds) for each in common(*series)] if is_complete else []
+        self._times = each_series[0].times if each_series else ()
+        self._published = each_series[0].values if each_series else ()
+        self._consumed = [each.values for each in each_series[1 : 1 + len(consumed)]]
+        self._lengths = [each.values for each in each_series[1 + len(consumed) :]]
+        self._last = len(self._times) - 1 - newest
 
     @property
     def span(self) -> float:
         """Seconds that are balanced; 0 if counters or lengths are not known."""
-        return self._balances()[0].span if self._balances() else 0.0
+        return self._times[self._last] - self._times[0] if self._last > 0 else 0.0
 
     @property
     def published(self) -> float:
         """Messages published in that time."""
-        return min((each.published for each in self._balances()), default=0.0)
+        firsts = range(min(2, self._last)) if self._last > 0 else ()
+        changes = (self._published[self._last] - self._published[first] for first in firsts)
+        return min(changes, default=0.0)
 
     @property
     def lost(self) -> float:
-        """The milder of what was lost."""
-        return min((each.lost for each in self._balances()), default=0.0)
+        """The smallest estimate of lost messages."""
+        return min((each.lost for each in self._balances), default=0.0)
 
     @property
     def rejected(self) -> float:
-        """The milder of what was rejected."""
-        return min((each.rejected for each in self._balances()), default=0.0)
+        """The smallest estimate of rejected messages."""
+        return min((each.rejected for each in self._balances), default=0.0)
 
     @property
     def vanished(self) -> float:
-        """The milder of what vanished."""
-        return min((each.vanished for each in self._balances()), default=0.0)
+        """The smallest estimate of vanished messages."""
+        return min((each.vanished for each in self._balances), default=0.0)
+
+    @property
+    def surely_vanished(self) -> float:
+        """The smallest estimate if the samples of channels may differ, too: one channel shows that
+        a burst was published, and another only in its next sample that it was acknowledged."""
+        if not self.vanished:
+            return 0.0
+        return min((each.vanished for each in self._with_lags(_LAGS)), default=0.0)
 
     @property
     def largest_share(self) -> float:
-        """Share of what was lost that was lost between two samples: near 1 for a purge."""
-        last = self._count - 1 - self._newest
-        steps = [self._between(i, j).lost for i, j in itertools.pairwise(range(last + 1))]
+        """The largest share of the loss between two neighbouring samples: near 1 for a purge."""
+        pairs = itertools.pairwise(range(self._last + 1))
+        steps = [self._between(first, last).lost for first, last in pairs]
         return max(steps, default=0.0) / sum(steps) if sum(steps) else 0.0
 
+    @cached_property
     def _balances(self) -> list[Balance]:
-        last = self._count - 1 - self._newest
-        return [
-            self._between(first, last, first_lag, last_lag)
-            for first in (0, 1)
-            for first_lag, last_lag in itertools.product(_LAGS, _LAGS)
-            if first < last and 0 <= first + first_lag < last + last_lag < self._count
-        ]
+        return list(self._with_lags((0,)))
 
-    def _between(self, first: int, last: int, first_lag: int = 0, last_lag: int = 0) -> Balance:
-        """Return the balance between two samples, with the lengths of samples that much later."""
+    def _with_lags(self, lags: Sequence[int]) -> Iterator[Balance]:
+        """Yield the balances in which deliveries and acknowledgements lag by *lags*."""
+        last = self._last
+        for first in range(min(2, max(last, 0))):
+            span = self._times[last] - self._times[first]
+            published = self._published[last] - self._published[first]
+            for consumed, lengths in itertools.product(
+                set(self._lagging(self._consumed, first, lags)),
+                set(self._lagging(self._lengths, first, _LAGS)),
+            ):
+                yield Balance(span, published, *consumed, *lengths)
 
-        def counted(series: Series) -> float:
-            return series.values[last] - series.values[first]
+    def _lagging(
+        self, series: list[tuple[float, ...]], first: int, lags: Sequence[int]
+    ) -> Iterator[tuple[float, ...]]:
+        """Yield the changes of *series* since *first*, for each way in which they may lag."""
+        for first_lag, last_lag in itertools.product(lags, lags):
+            since, until = first + first_lag, self._last + last_lag
+            if 0 <= since < until < len(self._times):
+                yield tuple(values[until] - values[since] for values in series)
 
-        def length(series: Series) -> float:
-            return series.values[last + last_lag] - series.values[first + first_lag]
-
-        published, acked, no_ack, delivered, redelivered, ready, unacked = self._series
-        return Balance(
-            span=published.times[last] - published.times[first],
-            published=counted(published),
-            acked=counted(acked),
-            no_ack=counted(no_ack),
-            delivered=counted(delivered),
-            redelivered=counted(redelivered),
-            ready=length(ready),
-            unacked=length(unacked),
-        )
+    def _between(self, first: int, last: int) -> Balance:
+        """Return the balance between two samples, as if nothing lagged."""
+        every = (self._times, self._published, *self._consumed, *self._lengths)
+        return Balance(*(values[last] - values[first] for values in every))

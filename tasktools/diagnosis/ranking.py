@@ -1,4 +1,4 @@
-"""The ranking of what the rules see: causes above their symptoms, and an answer to every check."""
+"""The ranking of findings: causes above their symptoms, and an answer to every check."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tasktools.diagnosis.symptoms import explains
 
 _RANKS: Final[Mapping[Severity, int]] = {"critical": 0, "warning": 1, "suspect": 2}
 _CHANGED_BEFORE: Final = 900.0  # seconds before a condition began
+_SAMPLE_SECONDS: Final = 5.0  # between two samples of the management API
 _MAX_CHANGES: Final = 10
 
 # Within a level the more frequent cause comes first: shares of 47 public incidents of queue
@@ -37,8 +38,8 @@ _LEAST: Final = ("too_few_workers", "utilisation_high")  # what other causes of 
 class Ranking(NamedTuple):
     """Rows for the frame of findings, the best explanation first.
 
-    *wants_second_look*: a condition that is no series is seen, and a second look some seconds later
-    would tell whether it lasts.
+    *wants_second_look*: a condition without a series was seen, and a second look some seconds later
+    would show whether it lasts.
     """
 
     rows: tuple[Row, ...]
@@ -46,7 +47,7 @@ class Ranking(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """The place of a finding: by severity, level of the cause, frequency, and below its cause."""
+    """The rank of a finding: severity, level of its cause, frequency; always below its cause."""
 
     severity: int
     level: int
@@ -54,7 +55,7 @@ class _Place(NamedTuple):
     depth: int = 0
 
     def below(self, cause: _Place) -> _Place:
-        """Return this place, or the one after *cause* if that comes later."""
+        """Return this rank, or the next after *cause* if that is later."""
         next_place = cause._replace(depth=cause.depth + 1)
         return max(self, next_place)
 
@@ -69,11 +70,11 @@ class _Answers:
 
 
 def judge(facts: Facts, second: Facts | None = None, *, rules: Sequence[Rule] = RULES) -> Ranking:
-    """Return what *rules* say of *facts*, in rows.
+    """Return the verdicts of *rules* on *facts*, as rows.
 
-    A condition that is no series and that would rise above `suspect` must last: it is found if
-    *facts* and those of a *second* look, some seconds later, both show it. Without a second look it
-    is suspected, and the answer asks for one.
+    A finding whose condition is seen at one moment only, not over a series of samples, must last:
+    it is found if both *facts* and the facts of a *second* look, some seconds later, show it.
+    Without a second look it stays suspected, and `wants_second_look` is set.
 
     >>> from tasktools.core.layout import FP
     >>> from tasktools.core.clock import moment
@@ -87,32 +88,28 @@ def judge(facts: Facts, second: Facts | None = None, *, rules: Sequence[Rule] = 
     answers = _answers(latest, rules)
     fleeting = [each for each in answers.findings if _must_last(each[1])]
     if second is not None and fleeting:
-        earlier = _answers(without_stale_sources(facts), _unique(rule for rule, _ in fleeting))
+        rules_to_ask = {rule.check: rule for rule, _ in fleeting}.values()
+        earlier = _answers(without_stale_sources(facts), rules_to_ask)
         before = {finding.key for _, finding in earlier.findings if finding.severity != "suspect"}
     else:
         before = set()
     settled = [
-        (rule, _suspected(finding))
+        (rule, replace(finding, severity="suspect"))
         if _must_last(finding) and finding.key not in before
         else (rule, finding)
         for rule, finding in answers.findings
     ]
     rows = [_found(finding, latest) for finding in _ranked(settled)]
     rows += [_unknown(rule, unknown) for rule, unknown in answers.unknown]
-    rows += [_ruled_out(rule) for rule in answers.ruled_out]
+    rows += [
+        Row(verdict="ruled out", check=rule.check, finding=f"Ruled out: {rule.title}.")
+        for rule in answers.ruled_out
+    ]
     return Ranking(tuple(rows), second is None and bool(fleeting))
-
-
-def _unique(rules: Iterable[Rule]) -> list[Rule]:
-    return list({rule.check: rule for rule in rules}.values())
 
 
 def _must_last(finding: Finding) -> bool:
     return finding.needs_second_look and finding.severity != "suspect"
-
-
-def _suspected(finding: Finding) -> Finding:
-    return replace(finding, severity="suspect")
 
 
 def _answers(facts: Facts, rules: Iterable[Rule]) -> _Answers:
@@ -136,7 +133,8 @@ def _blind(facts: Facts) -> CannotTell | None:
     """Return why nothing can be ruled out, where no topic is known that might be concerned."""
     if "broker" in facts.missing:
         return CannotTell(why=f"topics: {facts.missing['broker']}", needs=("broker",))
-    if not facts.topics and "management" in facts.missing:
+    is_listed = facts.server is not None and facts.server.queues is not None
+    if not facts.topics and "management" in facts.missing and not is_listed:
         why = (
             "no topic is known: there is none yet, or it is not seen, as AMQP alone cannot list "
             "queues. Name them with connect(topics=[…]), or use a user with the tag management"
@@ -173,7 +171,7 @@ def _place(rule: Rule, finding: Finding) -> _Place:
 
 
 def _causes(findings: Sequence[Finding], places: Mapping[str, _Place]) -> dict[str, str]:
-    """Return by its key which finding explains another: of several, the one that comes first."""
+    """Return the finding that explains each other one, by its key; of several the first."""
     by_subject: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     everywhere = []
     for finding in sorted(findings, key=lambda each: (places[each.key], each.subject)):
@@ -238,14 +236,22 @@ def _found(finding: Finding, facts: Facts) -> Row:
 
 
 def _changed(finding: Finding, facts: Facts) -> tuple[str, ...]:
-    """Return what changed within 15 min before the condition began, the latest last."""
+    """Return the changes of the 15 min before the condition began, the latest last.
+
+    It began between a sample and the next one, so what changed until then may be the cause.
+    """
     began = facts.at if finding.since is None else finding.since
     changes = sorted(
-        (change for change in facts.changes if 0 <= began - change.at <= _CHANGED_BEFORE),
+        (
+            change
+            for change in facts.changes
+            if -_SAMPLE_SECONDS < began - change.at <= _CHANGED_BEFORE
+        ),
         key=lambda change: change.at,
     )
     return tuple(
-        f"{change.text} ({in_words(began - change.at)} before)"
+        f"{change.text} ({in_words(abs(began - change.at))} "
+        f"{'before' if change.at <= began else 'after'})"
         for change in changes[-_MAX_CHANGES:]
     )
 
@@ -259,7 +265,3 @@ def _unknown(rule: Rule, unknown: Sequence[CannotTell]) -> Row:
         finding=f"Cannot tell of {rule.title}: {'; '.join(reasons).rstrip('.')}.",
         needs=tuple(needs),
     )
-
-
-def _ruled_out(rule: Rule) -> Row:
-    return Row(verdict="ruled out", check=rule.check, finding=f"Ruled out: {rule.title}.")

@@ -24,11 +24,11 @@ SILENT_AFTER: Final = 4.0
 STATISTICS_LAG: Final = 8.0
 """Seconds that RabbitMQ's counters are behind, at most."""
 _RATE_SECONDS: Final = 60.0
-"""Over which rates are taken; the broker's own samples cover so much."""
+"""Seconds over which rates are computed: the length of the broker's samples."""
 
 
 def judged_topics(facts: Facts) -> Iterator[TopicFacts]:
-    """Yield the topics that a rule may name: none of our own queues."""
+    """Yield the topics that a rule may name: no queues of tasktools itself."""
     for name, topic in facts.topics.items():
         if name not in facts.own_queues:
             yield topic
@@ -58,15 +58,37 @@ def growth_of(series: Series | None, seconds: float) -> float | None:
 
 
 def ready_of(topic: TopicFacts) -> Series | None:
-    """Return the lengths of the topic's queue: the broker's own samples, or ours if they are of
-    more time, as when nothing but AMQP tells."""
+    """Return the lengths of the topic's queue: the broker's samples, or ours if they cover more
+    time (as with AMQP alone)."""
     return _longer(None if topic.queue is None else topic.queue.ready_series, topic.ready)
 
 
 def dead_ready_of(topic: TopicFacts) -> Series | None:
-    """Return the same of the topic's dead letters."""
+    """Return the numbers of the topic's dead letters: the broker's samples, or ours if they cover
+    more time."""
     by_broker = None if topic.dead_queue is None else topic.dead_queue.ready_series
     return _longer(by_broker, topic.dead_ready)
+
+
+def dead_arrivals_of(facts: Facts, topic: TopicFacts) -> Series | None:
+    """Return the number of dead letters without the decreases that runs of plans caused: its growth
+    is arrivals.
+
+    Messages taken by a run are added only once the broker's statistics surely include them: for
+    some seconds the number may be too low, never too high.
+    """
+    series = dead_ready_of(topic)
+    dead_queue = topic.dead_queue.facts.queue if topic.dead_queue else None
+    dead_queue = dead_queue or facts.layout.dead_queue(topic.topic)
+    taken = [run.taken for run in facts.runs if run.source == dead_queue and run.taken]
+    if series is None or not taken:
+        return series
+    lag = STATISTICS_LAG if any(each.name == "management" for each in facts.sources) else 0.0
+    values = (
+        value + sum(each.before(at - lag) or 0.0 for each in taken)
+        for at, value in zip(series.times, series.values, strict=True)
+    )
+    return Series(series.times, tuple(values))
 
 
 def _longer(by_broker: Series | None, sampled: Series | None) -> Series | None:
@@ -75,8 +97,8 @@ def _longer(by_broker: Series | None, sampled: Series | None) -> Series | None:
 
 
 def may_move(facts: Facts, topic: TopicFacts) -> bool:
-    """Whether tasks of *topic* may run, as far as the broker tells: what holds no message, has none
-    waiting and acknowledges none does not."""
+    """Whether tasks of *topic* may be running. False if the broker shows a queue without
+    unacknowledged and waiting messages, and without acknowledgements."""
     if topic.consumers == 0:
         return False
     if topic.queued or topic.unacked:
@@ -86,7 +108,7 @@ def may_move(facts: Facts, topic: TopicFacts) -> bool:
 
 
 def wait_of(topic: TopicFacts) -> float | None:
-    """Return the seconds that a new task waits: what is queued, by the rate of the last minute.
+    """Return the wait (s) of a new task: queue length by the completion rate of the last minute.
 
     `None`: not known, or nothing moves.
     """
@@ -102,7 +124,7 @@ def wait_of(topic: TopicFacts) -> float | None:
 
 
 def begin_above(series: Series | None, level: float = 0.0) -> float | None:
-    """Return when *series* rose above *level* to stay there; `None`: before its first sample.
+    """Return since when *series* has stayed above *level*; `None`: since before its first sample.
 
     >>> begin_above(Series((0.0, 5.0, 10.0), (0.0, 2.0, 3.0)))
     5.0
@@ -146,8 +168,8 @@ def begin_growing(series: Series | None) -> float | None:
 
 
 def stays_at_most(series: Series | None, at_most: float, *, seconds: float = 5.0) -> bool:
-    """Whether each sample of the last *seconds* was *at_most* that high, so that no second look
-    is needed."""
+    """Whether all samples of the last *seconds* were at most *at_most*, so that no second look is
+    needed."""
     if series is None:
         return False
     window = series.window(seconds)
@@ -155,7 +177,8 @@ def stays_at_most(series: Series | None, at_most: float, *, seconds: float = 5.0
 
 
 def is_unsampled(facts: Facts, topic: TopicFacts) -> bool:
-    """Whether the counters of a topic's queue are not told, and were not left out as it is idle."""
+    """Whether the counters of a topic's queue are unavailable for another reason than that it is
+    idle."""
     if topic.queue is not None and topic.queue.acked is not None:
         return False
     server = facts.server
@@ -163,18 +186,18 @@ def is_unsampled(facts: Facts, topic: TopicFacts) -> bool:
 
 
 def subscribers_of(facts: Facts) -> dict[str, list[Worker]]:
-    """Return the live workers that say that they consume each topic; under `ALL_TOPICS` those
-    that say they consume all."""
+    """Return the live workers that report each topic as consumed; under `ALL_TOPICS` workers that
+    consume all."""
     return _by_topic(live_workers(facts.state.workers))
 
 
 def all_subscribers_of(facts: Facts) -> dict[str, list[Worker]]:
-    """Return all workers that said that they consume each topic, those that are gone, too."""
+    """Return the workers, including gone ones, that reported each topic as consumed."""
     return _by_topic(facts.state.workers)
 
 
 def subscribers_to(subscribers: Mapping[str, Sequence[Worker]], topic: str) -> list[Worker]:
-    """Return those of *subscribers* that consume *topic*, by its name or with all others."""
+    """Return the *subscribers* that consume *topic*, by its name or as one of all topics."""
     of_all = (each for each in subscribers.get(ALL_TOPICS, ()) if topic not in each.topics)
     return [*subscribers.get(topic, ()), *of_all]
 
@@ -188,8 +211,8 @@ def _by_topic(workers: Iterable[Worker]) -> dict[str, list[Worker]]:
 
 
 def is_connection_of(connection: ServerConnection, worker: Worker) -> bool:
-    """Whether *connection* is of the process of *worker*; only those of tasktools have names that
-    say so."""
+    """Whether *connection* belongs to the process of *worker*, by its name; only tasktools names
+    connections so."""
     return (connection.client or "").endswith(f" {worker.host}:{worker.pid}")
 
 
@@ -199,27 +222,27 @@ def limit_of(topic: TopicFacts) -> int | None:
 
 
 def why_missing(facts: Facts, part: ServerPart) -> str:
-    """Return why the broker does not tell *part*, with what would show it."""
+    """Return why the broker does not report *part*, and how to make it available."""
     if facts.server is not None and part in facts.server.missing:
         return facts.server.missing[part]
     if facts.is_recorded:
         return "a recording does not hold it"
-    return facts.missing.get("management", "the broker does not tell it")
+    return facts.missing.get("management", "the broker does not report it")
 
 
 def needs_broker(facts: Facts, what: str) -> CannotTell:
-    """Return that *what* is not known, as the broker tells nothing of its queues."""
-    why = facts.missing.get("broker", "the broker does not tell it")
+    """Return that *what* is unknown, since the broker reports nothing of its queues."""
+    why = facts.missing.get("broker", "the broker does not report it")
     return CannotTell(why=f"{what}: {why}", needs=("broker",))
 
 
 def needs_server(facts: Facts, part: ServerPart, what: str) -> CannotTell:
-    """Return that *what* is not known, as the broker does not tell *part*."""
+    """Return that *what* is unknown, since the broker does not report *part*."""
     return CannotTell(why=f"{what}: {why_missing(facts, part)}", needs=("management",))
 
 
 def needs_events(facts: Facts, what: str) -> CannotTell:
-    """Return that *what* is not known, as no events are received, or not for long enough."""
+    """Return that *what* is unknown, since no events are received, or not for long enough."""
     if facts.heard_since is None:
         why = facts.missing.get("events", "no events are received")
     else:

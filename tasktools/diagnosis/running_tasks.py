@@ -14,7 +14,8 @@ from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.service_times import UsualTime, usual_time
 
 MAX_SILENCE: Final = 5.0
-"""Seconds; a heartbeat is due every 3. A silent worker's tasks are no longer its own."""
+"""Seconds of silence after which a worker's report of its tasks is not used; a heartbeat is due
+every 3."""
 ENOUGH_ENDS: Final = 10
 """Tasks that must have ended before it is known how long they usually take."""
 _MIN_OVERDUE_SECONDS: Final = 20.0
@@ -25,7 +26,7 @@ _TIMES_LONGEST: Final = 1.5
 
 
 class OverdueTask(msgspec.Struct, frozen=True):
-    """A task that runs for *age* seconds, longer than *limit*, by what is *usual*."""
+    """A task that has run for *age* seconds, longer than *limit*; *usual* explains the limit."""
 
     task: RunningTask
     age: float
@@ -39,7 +40,7 @@ class OverdueTask(msgspec.Struct, frozen=True):
 
 
 def overdue_tasks(facts: Facts) -> list[OverdueTask]:
-    """Return the tasks that take longer than is usual, of workers whose heartbeats come."""
+    """Return the tasks of workers with heartbeats that run longer than usual."""
     limits: dict[tuple[str | None, str | None], tuple[UsualTime, float]] = {}
     overdue = []
     for task, age in running_with_age(facts):
@@ -71,7 +72,7 @@ def overdue_after(usual: UsualTime) -> float:
 
 
 def running_with_age(facts: Facts) -> Iterator[tuple[RunningTask, float]]:
-    """Yield the tasks whose begin was heard, of workers whose heartbeats come, and their ages."""
+    """Yield running tasks with a known begin, of workers with heartbeats, and their ages."""
     speaking = speaking_workers(facts)
     for task in facts.state.running:
         if task.started_at is not None and task.worker_id in speaking:
@@ -96,7 +97,7 @@ def count_without_age(facts: Facts) -> int:
 
 
 def speaking_workers(facts: Facts) -> dict[str, Worker]:
-    """Return the workers whose heartbeats come, by their ids."""
+    """Return the workers with current heartbeats, by id."""
     return {
         worker.worker_id: worker
         for worker in live_workers(facts.state.workers)

@@ -21,7 +21,7 @@ _ENOUGH_TASKS: Final = 10
 class UsualTime(msgspec.Struct, frozen=True):
     """The usual duration of tasks, in seconds, from *count* of them; `None` where none ended.
 
-    Of tasks in a histogram, each counts as its bucket's upper bound.
+    A task in a histogram counts as the upper bound of its bucket.
     """
 
     count: int
@@ -30,7 +30,8 @@ class UsualTime(msgspec.Struct, frozen=True):
 
 
 def usual_time(facts: Facts, topic: str | None, task_name: str | None = None) -> UsualTime:
-    """Return how long tasks of *topic* take: those called *task_name*, if enough of them ended."""
+    """Return the usual duration of tasks of *topic*; that of *task_name* if enough of them
+    ended."""
     if task_name is not None:
         histogram = facts.histograms_by_name.get(task_name)
         ends = (end for end in facts.ends_by_topic.get(topic, ()) if end.task_name == task_name)
@@ -50,8 +51,8 @@ def _usual(ends: Iterable[TaskEnd], histograms: Iterable[Histogram]) -> UsualTim
 
 
 def _weighted(histogram: Histogram) -> list[tuple[float, int]]:
-    """Return the bounds of the buckets with their counts; what is beyond the last counts as the
-    mean of what the buckets leave of the sum, at the most that can be."""
+    """Return the bounds of the buckets with their counts. Tasks beyond the last bound count as the
+    mean of the rest of the sum, at the largest possible value."""
     bounds = sorted(histogram.buckets)
     weighted = [(bound, histogram.buckets[bound]) for bound in bounds]
     beyond = histogram.count - sum(weight for _, weight in weighted)

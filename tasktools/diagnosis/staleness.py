@@ -1,7 +1,7 @@
 """Sources that are too old to judge by, and facts without them.
 
-What a stale source tells is taken out of the facts before they are judged, so that a rule which
-rests on it says `cannot tell`, as if the source were not there.
+Values from a stale source are removed from the facts before they are judged, so that a rule which
+needs them answers `cannot tell`, as if the source were missing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from tasktools.core.timespans import in_words
 from tasktools.diagnosis.facts import Facts, TopicFacts
 
 MAX_EVENT_LAG: Final = 2.0
-"""Seconds that the events may be behind: a silence of 4 s means something."""
+"""Largest lag (s) of the events: a silence of 4 s is significant."""
 MAX_SAMPLE_AGE: Final = 15.0
-"""Seconds; RabbitMQ takes a sample every 5 s, and tells it 3 to 8 s later."""
+"""Largest age (s) of the newest sample: RabbitMQ takes one every 5 s, and shows it 3 to 8 s
+later."""
 
 _SAMPLED: Final[tuple[ServerPart, ...]] = (
     "queues",
@@ -58,7 +59,7 @@ def _lag(facts: Facts) -> float:
 
 
 def without_stale_sources(facts: Facts) -> Facts:
-    """Return *facts* without what stale sources tell; `missing` says why it is not there."""
+    """Return *facts* without values from stale sources; `missing` has the reasons."""
     stale = stale_sources(facts)
     if "events" in stale:
         facts = _without_events(facts)

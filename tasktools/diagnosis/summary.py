@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -11,12 +12,12 @@ from tasktools.core.plurals import counted
 from tasktools.diagnosis.finding import Row
 
 _NAMED: Final = 3
-"""Checks of which the line says why they cannot tell."""
-_MAX_WHY_CHARS: Final = 160
+"""The largest number of checks for which the line gives the reason why they cannot tell."""
+_MAX_WHY_CHARS: Final = 80
 
 
 def worst(rows: Sequence[Row]) -> Row | None:
-    """Return the best explanation of what was found or, if nothing was, is suspected."""
+    """Return the best explanation among the findings; without findings, among the suspicions."""
     for verdict in PROBLEMS:
         row = next((row for row in rows if row.verdict == verdict), None)
         if row is not None:
@@ -24,43 +25,57 @@ def worst(rows: Sequence[Row]) -> Row | None:
     return None
 
 
-def headline(rows: Sequence[Row]) -> str:
+def headline(rows: Sequence[Row], left_behind: str | None = None) -> str:
     """Return the worst finding in a sentence, and how many more there are.
+
+    Without a finding, the sentence says which dead letters are *left_behind*.
 
     >>> headline([Row(verdict="ruled out", check="clock_off", finding="Ruled out: clocks.")])
     'Nothing found; 1 check ruled out.'
     """
     row = worst(rows)
     if row is None:
-        return f"{nothing_found(row.verdict for row in rows).capitalize()}; {folded(rows)}"
+        nothing = nothing_found((row.verdict for row in rows), left_behind)
+        return f"{nothing[0].upper()}{nothing[1:]}; {folded(rows)}"
     severity = row.severity if row.verdict == "found" else "suspected"
     more = sum(other.verdict in PROBLEMS for other in rows) - 1
     others = f" (and {more} more)" if more else ""
     return f"{severity}, {row.check}: {row.finding}{others}"
 
 
-def nothing_found(verdicts: Iterable[str]) -> str:
-    """Return in words that nothing is found, and whether that says anything.
+def nothing_found(verdicts: Iterable[str], left_behind: str | None = None) -> str:
+    """Return in words that nothing is found, how much was checked, and which dead letters are
+    *left_behind*.
 
     >>> nothing_found(["ruled out", "cannot tell", "ruled out"])
     'nothing found'
+    >>> nothing_found(["ruled out"], "7 dead letters lie in 'orders'")
+    "nothing found, but 7 dead letters lie in 'orders'"
     >>> nothing_found(["cannot tell", "cannot tell"])
     'nothing can be told'
     """
-    counts = Counter(verdicts)
+    text = _nothing_found(Counter(verdicts))
+    if not left_behind:
+        return text
+    return f"{text}; {left_behind}" if "but" in text else f"{text}, but {left_behind}"
+
+
+def _nothing_found(counts: Counter[str]) -> str:
     if not counts["ruled out"]:
         return "nothing can be told" if counts["cannot tell"] else "nothing was judged"
     if counts["cannot tell"] >= counts["ruled out"]:
-        return "nothing found, but most cannot be told"
+        return "nothing found, but most checks cannot tell"
     return "nothing found"
 
 
 def folded(rows: Sequence[Row]) -> str:
-    """Return in one line how many checks were ruled out, and which cannot tell, and why.
+    """Return in one line the number of checks ruled out, and the checks without a verdict with
+    their reasons.
 
-    >>> unknown = Row(verdict="cannot tell", check="beat_missing", finding="Cannot tell of a beat.")
+    >>> why = "Cannot tell of a beat that is gone: no beat was heard."
+    >>> unknown = Row(verdict="cannot tell", check="beat_missing", finding=why)
     >>> folded([unknown])
-    '0 checks ruled out, 1 cannot tell: beat_missing (Cannot tell of a beat.)'
+    '0 checks ruled out, 1 cannot tell: beat_missing (no beat was heard)'
     """
     ruled_out = sum(row.verdict == "ruled out" for row in rows)
     unknown = [row for row in rows if row.verdict == "cannot tell"]
@@ -72,5 +87,8 @@ def folded(rows: Sequence[Row]) -> str:
     return f"{text}, {len(unknown)} cannot tell: {', '.join([*named, *more])}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_WHY_CHARS else f"{text[: _MAX_WHY_CHARS - 1]}…"
+def _short(finding: str) -> str:
+    """Return why a check cannot tell, without repeating its condition, which the name of the check
+    says."""
+    text = finding.partition(": ")[2].rstrip(".") or finding
+    return textwrap.shorten(text, _MAX_WHY_CHARS, placeholder=" …")

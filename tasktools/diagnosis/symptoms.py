@@ -31,7 +31,7 @@ SYMPTOMS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "poison_task": frozenset(
-        {"restart_loop", "workers_gone", "worker_gone", "worker_late", "retry_storm"}
+        {"restart_loop", "workers_gone", "worker_gone", "worker_late", "retry_storm", "failing"}
     ),
     "restart_loop": frozenset({"workers_gone", "no_consumer", "worker_gone", "worker_late"}),
     "workers_gone": frozenset(
@@ -62,9 +62,10 @@ SYMPTOMS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "nothing_acknowledged": frozenset({"too_few_workers"}),
+    "held_back": frozenset({"nothing_acknowledged", "uneven"}),
     "head_of_line": frozenset({"task_stuck", "ack_timeout", "too_few_workers"}),
     "task_stuck": frozenset({"ack_timeout", "prefetch_too_high"}),
-    "redelivery_loop": frozenset({"delivery_limit_near"}),
+    "redelivery_loop": frozenset({"delivery_limit_near", "failing", "retry_storm"}),
     "limit_orphaned": frozenset({"advertised_not_consumed"}),
     "unknown_topic": frozenset({"no_consumer"}),
     "topic_paused": frozenset({"advertised_not_consumed", "no_consumer"}),

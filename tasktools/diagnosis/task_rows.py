@@ -38,18 +38,27 @@ _TIMES: Final = ("ended_at", "failed_at", "last_death", "at", "started_at", "pub
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskRows(MaskedRepr):
-    """The columns of all tasks, whether each failed, and what was left out, with the reason."""
+    """The columns of all tasks, whether each failed, and the columns that were left out, with the
+    reason."""
 
     columns: dict[str, pd.Series[Any]]
     is_failed: np.ndarray[Any, np.dtype[np.bool_]]
     skipped: dict[str, str]
     notes: list[str]
 
+    def unknown(self, name: str) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Return the tasks of which nobody observed the column *name*; `None`: of no task, or a
+        missing value there is one like others."""
+        if name not in _OBSERVED:
+            return None
+        is_unknown = self.columns[name].isna().to_numpy(dtype=bool)
+        return is_unknown if is_unknown.any() else None
+
 
 def one_row_a_task(
     failed: pd.DataFrame, succeeded: pd.DataFrame, fields: Sequence[str] | None
 ) -> TaskRows:
-    """Return the tasks of two frames: of each its last try, and none in both."""
+    """Return the tasks of two frames, each task once, with its last try."""
     notes: list[str] = []
     failed, succeeded = _last_tries(failed, "failed", notes), _last_tries(succeeded, "other", notes)
     succeeded = _without(succeeded, failed, notes)
@@ -67,7 +76,7 @@ def one_row_a_task(
 
 
 def is_in(path: str, field: str) -> bool:
-    """Whether *path* is *field*, or lies in it.
+    """Whether *path* is *field*, or a part of it.
 
     >>> is_in("kwargs.to", "kwargs"), is_in("kwargs.total", "kwargs.to")
     (True, False)
@@ -76,7 +85,7 @@ def is_in(path: str, field: str) -> bool:
 
 
 def _last_tries(frame: pd.DataFrame, what: str, notes: list[str]) -> pd.DataFrame:
-    """Return the last row of each task: a task that is tried three times is no three tasks."""
+    """Return the last row of each task, so that a task with three tries counts once."""
     frame = frame.reset_index(drop=True)
     if "task_id" not in frame.columns:
         if len(frame):
@@ -105,7 +114,7 @@ def _is_ordered(frame: pd.DataFrame, name: str) -> bool:
 
 
 def _without(succeeded: pd.DataFrame, failed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Return *succeeded* less the tasks that are in *failed*: who asks has called them failed."""
+    """Return *succeeded* less the tasks that are in *failed*: the caller counts these as failed."""
     if "task_id" not in succeeded.columns or "task_id" not in failed.columns:
         return succeeded
     ids = succeeded["task_id"]
@@ -119,7 +128,7 @@ def _without(succeeded: pd.DataFrame, failed: pd.DataFrame, notes: list[str]) ->
 def _useless(
     name: Any, failed: pd.DataFrame, succeeded: pd.DataFrame, fields: Sequence[str] | None
 ) -> str | None:
-    """Return why a column is of no use here; `None` if it is of use."""
+    """Return why a column cannot distinguish tasks; `None` if it can."""
     if name not in failed.columns or name not in succeeded.columns:
         which = "succeeded" if name in succeeded.columns else "failed"
         return f"only the {which} tasks have this column"
@@ -133,7 +142,8 @@ def _useless(
 
 
 def _unequal(name: Any, failed: pd.Series[Any], succeeded: pd.Series[Any]) -> str | None:
-    """Return why the values of both do not compare; `None` if they do."""
+    """Return why the values of the column in *failed* and *succeeded* cannot be compared; `None` if
+    they can."""
     if name in _OBSERVED:
         columns = {"failed ": failed, "succeeded ": succeeded}
         unknown = [which for which, column in columns.items() if column.isna().all()]

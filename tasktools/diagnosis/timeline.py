@@ -1,4 +1,4 @@
-"""`timeline`: what happened to a cluster, and when, from all that was recorded or heard of it."""
+"""`timeline`: what happened to a cluster, and when, from a recording or from received events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tasktools.core.frames import build
 from tasktools.core.frames.diagnosis_schemas import TIMELINE
 from tasktools.core.plurals import agreeing, counted
 from tasktools.core.timespans import Moment
-from tasktools.diagnosis import timeline_entries, topic_entries, worker_entries
+from tasktools.diagnosis import timeline_events, timeline_topics, timeline_workers
 from tasktools.diagnosis.timeline_entry import Entry, clock
 from tasktools.history.changes import BRIEF_HOLD, Changes
-from tasktools.replay.ledger import Ledger
 
 _MAX_RUNS: Final = 1_000
 _LONG_GAP: Final = 30.0  # seconds
@@ -28,24 +27,24 @@ def timeline(cluster: Cluster, since: Moment = "1h", until: Moment | None = None
     Workers that came, stopped or fell silent, states of topics that were in trouble, failures by
     fingerprint, locks that were held for long or whose holder had gone, settings, commands and
     marks of operators, runs of plans from the ledger of this machine, alarms, and the gaps of which
-    nothing is known. Of a live cluster it is what this process has heard since it was first looked
-    at, an hour at most; a recording tells more. Nothing in the cluster is changed, and no queue is
-    looked into.
+    nothing is known. For a live cluster it covers the events that this process received since the
+    first call, an hour at most; a recording has more. Nothing in the cluster is changed, and no
+    queue is looked into.
 
     Parameters
     ----------
     cluster
         The cluster, live or a recording.
     since
-        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
+        The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"1h"``).
     until
-        Where it ends; by default now, or the end of the recording.
+        The end; by default now, or the end of the recording.
 
     Returns
     -------
     pandas.DataFrame
-        One row an event or a span of time (schema `TIMELINE`). ``attrs["window"]`` says from when
-        to when it is.
+        One row an event or a span of time (schema `TIMELINE`). ``attrs["window"]`` has its begin
+        and end.
 
     Raises
     ------
@@ -67,22 +66,22 @@ def timeline(cluster: Cluster, since: Moment = "1h", until: Moment | None = None
     changes = cluster.changes(since=since, until=until)
     begin, end = moment(changes.since), moment(changes.until)
     gaps = cluster.gaps(since=begin, until=end)
-    runs, why_no_runs = _runs()
+    runs, why_no_runs = _runs(cluster)
     masked = cluster.redaction.text
-    workers = list(worker_entries.worker_entries(changes))
-    failures, left_out = timeline_entries.most(
-        list(timeline_entries.failure_entries(changes, masked))
+    workers = list(timeline_workers.worker_entries(changes))
+    failures, left_out = timeline_events.most(
+        list(timeline_events.failure_entries(changes, masked))
     )
     entries = [
-        *(each for each in workers if not worker_entries.was_gone_before(each, changes.since)),
+        *(each for each in workers if not timeline_workers.was_gone_before(each, changes.since)),
         *failures,
         *_topics(cluster, changes, gaps),
-        *timeline_entries.lock_entries(changes, worker_entries.absences(workers)),
-        *timeline_entries.settings_entries(changes),
-        *timeline_entries.command_entries(changes),
-        *timeline_entries.mark_entries(cluster.marks(since=begin, until=end)),
-        *([] if runs is None else timeline_entries.run_entries(runs, changes, masked)),
-        *timeline_entries.gap_entries(gaps, changes),
+        *timeline_events.lock_entries(changes, timeline_workers.absences(workers)),
+        *timeline_events.settings_entries(changes),
+        *timeline_events.command_entries(changes),
+        *timeline_events.mark_entries(cluster.marks(since=begin, until=end)),
+        *([] if runs is None else timeline_events.run_entries(runs, changes, masked)),
+        *timeline_events.gap_entries(gaps, changes),
     ]
     entries.sort(key=lambda entry: entry.at)
     frame = build.frame_from(TIMELINE, [entry.row(cluster.redaction) for entry in entries])
@@ -100,7 +99,7 @@ def _topics(cluster: Cluster, changes: Changes, gaps: pd.DataFrame) -> list[Entr
     service = cluster.service_time(since=begin, until=end, every=changes.until - changes.since)
     known = service["p95"].fillna(service["p95_at_most"]).dt.total_seconds()
     return list(
-        topic_entries.topic_entries(
+        timeline_topics.topic_entries(
             changes.topics,
             known.groupby(service["topic"]).max().dropna().to_dict(),
             changes.since if changes.was_recorded else changes.first,
@@ -111,8 +110,8 @@ def _topics(cluster: Cluster, changes: Changes, gaps: pd.DataFrame) -> list[Entr
     )
 
 
-def _spans(gaps: pd.DataFrame, *what: str, at_least: float = 0.0) -> list[topic_entries.Span]:
-    """Return the gaps of *what* that are so long (s)."""
+def _spans(gaps: pd.DataFrame, *what: str, at_least: float = 0.0) -> list[timeline_topics.Span]:
+    """Return the gaps of *what* of at least that length (s)."""
     rows = gaps[gaps["what"].isin(what)]
     spans = [
         (since.timestamp(), until.timestamp())
@@ -121,10 +120,10 @@ def _spans(gaps: pd.DataFrame, *what: str, at_least: float = 0.0) -> list[topic_
     return [(since, until) for since, until in spans if until - since >= at_least]
 
 
-def _runs() -> tuple[pd.DataFrame | None, str | None]:
+def _runs(cluster: Cluster) -> tuple[pd.DataFrame | None, str | None]:
     """Return the runs of the ledger, or why they are not known."""
     try:
-        ledger = Ledger()
+        ledger = cluster.ledger_file
         return (ledger.runs(_MAX_RUNS), None) if ledger.path.exists() else (None, None)
     except LedgerError as error:
         return None, str(error)

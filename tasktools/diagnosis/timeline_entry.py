@@ -20,7 +20,7 @@ Kind = Literal[
 class Entry(MaskedStruct, frozen=True, kw_only=True):
     """An event at *at*, or a state from *at* to *until* (s since the epoch).
 
-    *lasts*: it has not ended. Of a moment *until* is `None`, and it does not last.
+    *lasts*: the state has not ended. An event has no *until*, and does not last.
     """
 
     at: float
@@ -36,9 +36,9 @@ class Entry(MaskedStruct, frozen=True, kw_only=True):
     details: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def row(self, redaction: Redaction) -> tuple[Any, ...]:
-        """Return its values in the order of the schema `TIMELINE`, its texts masked.
+        """Return the entry's values in the order of the schema `TIMELINE`, with texts masked.
 
-        Names are as the cluster has them: one acts by them.
+        Names stay as the cluster has them, since calls need them.
         """
         return (
             moment(self.at),

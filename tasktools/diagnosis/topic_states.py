@@ -18,6 +18,7 @@ from tasktools.core.timespans import in_words
 from tasktools.core.trend import Trend, trend
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.diagnosis.service_times import usual_time
+from tasktools.diagnosis.worker_reports import why_untold
 
 StateName = Literal[
     "stopped", "stalled", "falling behind", "draining", "steady", "clear", "cannot tell"
@@ -31,21 +32,22 @@ _MIN_WINDOW_SECONDS: Final = 25.0
 _STOPPED_SECONDS: Final = 60.0
 _STALLED_SECONDS: Final = 120.0
 _TIMES_P95: Final = 3
-"""No begin or end for so many times the p95 of service is no chance."""
+"""Multiple of the p95 service time without a begin or end that is not due to chance."""
 _COVERED_SHARE: Final = 0.9
-"""Of a span that the samples must cover: samples of 5 s over a minute cover 55 s at times."""
+"""Share of a span that the samples must cover: samples of 5 s over a minute sometimes cover 55
+s."""
 _STALE_SECONDS: Final = 30.0
 _GAP_SECONDS: Final = 60.0
 _GAP_STEPS: Final = 4
-"""A hole between samples of so many usual steps, and a minute, is a gap."""
+"""A pause between samples of more than so many usual steps, and of a minute, is a gap."""
 
 
 class TopicSamples(msgspec.Struct, frozen=True, kw_only=True):
-    """The samples by which the state of a topic is judged. `None` is what is not known.
+    """The samples by which the state of a topic is judged. `None` where unknown.
 
     *began* and *ended* are counters of tasks, *acked* is the broker's counter of acknowledgements.
-    *heard_since*: the first two have no gap from then on; `None`: they are not known. *p95* is that
-    of service, in seconds.
+    *heard_since*: from then on *began* and *ended* have no gap; `None`: they are not known. *p95*
+    is the 95th percentile of service times, in seconds.
     """
 
     topic: str
@@ -60,7 +62,7 @@ class TopicSamples(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a topic at one moment, with what it rests on. Spans are seconds."""
+    """The state of a topic at one moment, with the numbers behind it. Spans are seconds."""
 
     topic: str
     state: StateName
@@ -102,16 +104,17 @@ def topic_states_frame(states: Iterable[TopicState]) -> pd.DataFrame:
 
 def _samples(facts: Facts, entry: TopicFacts) -> TopicSamples:
     by_server = entry.queue.ready_series if entry.queue else None
+    is_told = why_untold(facts, entry) is None
     candidates = [series for series in (entry.ready, by_server) if series]
     return TopicSamples(
         topic=entry.topic,
         queued=max(candidates, key=lambda series: series.span, default=None),
         running=entry.running,
-        began=entry.began,
-        ended=entry.ended,
+        began=entry.began if is_told else None,
+        ended=entry.ended if is_told else None,
         acked=entry.queue.acked if entry.queue else None,
         unacked=entry.queue.unacked_series if entry.queue else None,
-        heard_since=facts.heard_since,
+        heard_since=facts.heard_since if is_told else None,
         p95=usual_time(facts, entry.topic).p95,
     )
 
@@ -272,8 +275,8 @@ def _above_zero_since(series: Series) -> float | None:
 def _idle_since(samples: TopicSamples, at: float, *counters: Series | None) -> float | None:
     """Return since when none of *counters* rose, and nothing was acknowledged; `None`: not known.
 
-    A consumer that sends no events is seen by its acknowledgements alone; without events, a queue
-    of which nothing is in anybody's hands is as good.
+    A consumer without events shows only by acknowledgements; without events, a queue with no
+    unacknowledged message counts as idle.
     """
     known = [each for each in counters if each is not None]
     if samples.heard_since is not None and len(known) == len(counters):
@@ -285,7 +288,7 @@ def _idle_since(samples: TopicSamples, at: float, *counters: Series | None) -> f
 
 
 def _last_change(counter: Series, at: float) -> float:
-    """Return the time of the first of the newest samples that are equal; of the first without."""
+    """Return the time since which *counter* has had its newest value, by its samples."""
     until = counter.between(float("-inf"), at)
     if not until:
         return at
@@ -298,7 +301,7 @@ def _last_change(counter: Series, at: float) -> float:
 
 
 def _wait(samples: TopicSamples, queued: float, at: float) -> float | None:
-    """Return how long a new task waits: what is queued, at the rate at which tasks end."""
+    """Return the wait of a new task: queue length by the rate at which tasks end."""
     for counter in (samples.ended, samples.acked):
         ended = (counter or Series()).between(at - _WINDOW_SECONDS, at)
         count = ended.change(_WINDOW_SECONDS, at_least=_MIN_WINDOW_SECONDS)

@@ -10,23 +10,24 @@ from tasktools.core.timespans import in_words
 from tasktools.core.workload import live_workers
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule
-from tasktools.diagnosis.readings import heard_for, needs_events
+from tasktools.diagnosis.readings import heard_for, judged_topics, needs_events
 from tasktools.diagnosis.running_tasks import speaking_workers
+from tasktools.diagnosis.worker_reports import dialect_of
 
 _BEAT: Final = "beat"
 """Part of the role of a process that starts periodic tasks, as in `worker+beat`."""
 _SILENT_SECONDS: Final = 10.0
-"""Of silence, from which on a beat is missing."""
+"""Seconds of silence after which a beat is missing."""
 _OFF_SECONDS: Final = 5.0
 _SUSPECT_SECONDS: Final = 2.0
-"""By which a clock is off, and by which it is suspected."""
+"""Seconds by which a clock differs, for a finding and for a suspicion."""
 _ALIKE_SECONDS: Final = 1.0
-"""Offsets that differ by less are one offset: they are known to half a second."""
+"""Offsets that differ by fewer seconds count as equal: they are known to half a second."""
 _MAX_NAMED: Final = 10  # workers
 
 
 def _beats(facts: Facts) -> list[Worker]:
-    """Return the processes with the role of a beat that spoke themselves, also those gone."""
+    """Return the beat processes that sent events themselves, including gone ones."""
     return [
         worker
         for worker in facts.state.workers
@@ -44,6 +45,9 @@ def _beat_missing(facts: Facts) -> Iterator[Judgement]:
         for each in facts.presence
         if _BEAT in (each.role or "") and each.worker_id not in silence
     }
+    if not silence and (why := _why_no_beat(facts)) is not None:
+        yield CannotTell(why=why, needs=("events",))
+        return
     if not silence:
         why = f"no beat was heard in the {in_words(heard_for(facts))} for which events are known; "
         yield CannotTell(why=why + "whether there should be one is not known", needs=("events",))
@@ -78,6 +82,8 @@ def _beat_double(facts: Facts) -> Iterator[Judgement]:
         return
     speaking = speaking_workers(facts)
     beats = [worker for worker in _beats(facts) if worker.worker_id in speaking]
+    if not beats and (why := _why_no_beat(facts)) is not None:
+        yield CannotTell(why=why, needs=("events",))
     if len(beats) >= 2:
         yield Finding(
             check="beat_double",
@@ -101,6 +107,15 @@ def _beat_double(facts: Facts) -> Iterator[Judgement]:
         )
 
 
+def _why_no_beat(facts: Facts) -> str | None:
+    """Return why a beat process would not be heard even if it runs; `None` if it would be."""
+    dialects = {dialect_of(facts, topic) for topic in judged_topics(facts)}
+    if not dialects or any(dialect.has_beats for dialect in dialects):
+        return None
+    titles = " and ".join(sorted(dialect.title for dialect in dialects))
+    return f"what starts periodic tasks of {titles} sends no heartbeats"
+
+
 def _last_start(workers: Sequence[Worker]) -> float | None:
     starts = [worker.started_at.timestamp() for worker in workers if worker.started_at]
     return max(starts, default=None)
@@ -114,7 +129,8 @@ def _clock_off(facts: Facts) -> Iterator[Judgement]:
     known = [(each.clock_offset, each) for each in workers if each.clock_offset is not None]
     off = [(offset, worker) for offset, worker in known if abs(offset) > _SUSPECT_SECONDS]
     offsets = [offset for offset, _ in known]
-    if len(off) > 1 and len(off) == len(known) and _are_alike(offsets):
+    are_alike = len(off) == len(known) > 1 and max(offsets) - min(offsets) <= _ALIKE_SECONDS
+    if are_alike:
         yield _off(facts, off, "this machine")
         return
     by_host: dict[str, list[tuple[float, Worker]]] = {}
@@ -122,10 +138,6 @@ def _clock_off(facts: Facts) -> Iterator[Judgement]:
         by_host.setdefault(worker.host or worker.worker_id, []).append((offset, worker))
     for _, of_host in sorted(by_host.items()):
         yield _off(facts, of_host, None)
-
-
-def _are_alike(offsets: Sequence[float]) -> bool:
-    return max(offsets) - min(offsets) <= _ALIKE_SECONDS
 
 
 def _off(facts: Facts, off: Sequence[tuple[float, Worker]], machine: str | None) -> Finding:

@@ -1,4 +1,5 @@
-"""Rules about topics with messages that nobody consumes, and about limits that keep them so."""
+"""Rules about topics with messages that nobody consumes, and about limits that keep their tasks
+from running."""
 
 from __future__ import annotations
 
@@ -28,21 +29,22 @@ from tasktools.diagnosis.readings import (
     subscribers_of,
     subscribers_to,
 )
+from tasktools.diagnosis.worker_reports import dialect_of, why_silent
 
 REGISTERED_FOR: Final = 15.0
 """Seconds after its start within which a worker may not consume yet."""
 MIN_SIMILARITY: Final = 0.8
-"""Of the name of a topic to that of one that is consumed (difflib)."""
+"""Least similarity (difflib) of the name of a topic to the name of a consumed one."""
 ORPHANED_ACK_RATE: Final = 0.3
-"""Acknowledged a second, below which a limit is orphaned."""
+"""Acknowledgements a second below which a limit counts as orphaned."""
 _RATE_SECONDS: Final = 15.0
-"""Over which acknowledgements are counted."""
+"""Seconds over which acknowledgements are counted."""
 _GROWTH_SECONDS: Final = 60.0
-"""Over which the growth of a queue, and what is published to it, is taken."""
+"""Seconds over which the growth of a queue and its publishes are counted."""
 
 
 def advertised_not_consumed(facts: Facts) -> Iterator[Judgement]:
-    """Find topics that a worker says it consumes, while the broker has no consumer of them."""
+    """Find topics that a worker reports as consumed, while they have no consumer on the broker."""
     subscribers = subscribers_of(facts)
     consumed = {each.topic: each.consumers for each in judged_topics(facts) if each.consumers}
     for topic in _unconsumed(facts):
@@ -79,10 +81,7 @@ def advertised_not_consumed(facts: Facts) -> Iterator[Judgement]:
                 "they run": sum(worker.running or 0 for worker in speaking),
             },
             since=begin_above(topic.ready),
-            remedy=(
-                "Restart the worker with the topic named, not `*`: a worker of fastpluggy "
-                "consumes only what it is told by name."
-            ),
+            remedy=f"Restart the worker. {dialect_of(facts, topic).consuming}",
             call="cluster.workers()",
             needs=("events", "broker"),
             # A deploy shows it for one look: registered, not consuming yet.
@@ -98,7 +97,7 @@ def _awaits_permits(facts: Facts, topic: TopicFacts) -> bool:
 
 
 def _is_settled(worker: Worker, now: float) -> bool:
-    """Whether a worker has had time to consume, speaks, and is not on its way out."""
+    """Whether a worker has had time to consume, sends events, and is not stopping."""
     started = worker.started_at
     is_old = started is None or now - started.timestamp() >= REGISTERED_FOR
     speaks = worker.silence is not None and worker.silence <= SILENT_AFTER
@@ -113,8 +112,8 @@ def _unconsumed(facts: Facts) -> Iterator[TopicFacts]:
 
 
 def no_consumer(facts: Facts) -> Iterator[Judgement]:
-    """Find topics with messages that nobody consumes, and nobody says so."""
-    subscribers, obedient = subscribers_of(facts), _obedient(facts)
+    """Find topics with messages and no consumer, which no worker reports as consumed."""
+    subscribers = subscribers_of(facts)
     for topic in judged_topics(facts):
         if topic.queued and topic.consumers is None and topic.trouble is None:
             yield needs_broker(facts, f"the consumers of {topic.topic}")
@@ -124,10 +123,11 @@ def no_consumer(facts: Facts) -> Iterator[Judgement]:
         grew = growth_of(topic.ready, _GROWTH_SECONDS)
         published = change_of(topic, "published", _GROWTH_SECONDS, at_least=10.0)
         is_fed = bool((grew or 0) > 0 or published)
-        is_heard = facts.heard_since is not None
+        is_heard = facts.heard_since is not None and why_silent(facts, topic) is None
         evidence: dict[str, Any] = {"queued": topic.queued, "consumers": 0}
         evidence |= {} if grew is None else {"grew in 60 s": grew}
         evidence |= {} if published is None else {"published in 60 s": published}
+        obedient = _obedient(facts, topic)
         yield Finding(
             check="no_consumer",
             severity="critical" if is_fed else "suspect",
@@ -141,7 +141,8 @@ def no_consumer(facts: Facts) -> Iterator[Judgement]:
             evidence=evidence,
             against={"workers that say they consume it": 0 if is_heard else "not known"},
             since=_begin(topic),
-            remedy="Start a worker of this topic, or let a running one join it.",
+            remedy="Start a worker of this topic"
+            + (", or let a running one join it." if obedient else "."),
             call=_joining(obedient, topic.topic),
             needs=("broker", "events") if is_heard else ("broker",),
             needs_second_look=not stays_at_most(topic.consumer_series, 0.0),
@@ -156,7 +157,8 @@ def _growth(grew: float | None, published: float | None) -> str:
 
 
 def _begin(topic: TopicFacts) -> float | None:
-    """Return since when there are no consumers, or messages, whichever came later."""
+    """Return the later of two times: since when there are no consumers, since when there are
+    messages."""
     series = topic.consumer_series
     without = None
     if series is not None and series.values and series.values[-1] == 0:
@@ -167,20 +169,26 @@ def _begin(topic: TopicFacts) -> float | None:
     return max(begins, default=None)
 
 
-def _obedient(facts: Facts) -> str | None:
-    """Return a live worker that obeys commands."""
-    live = live_workers(facts.state.workers)
-    obedient = [each.worker_id for each in live if each.is_tasktools and not each.draining]
+def _obedient(facts: Facts, topic: TopicFacts) -> str | None:
+    """Return a live worker that reads the messages of *topic* and joins it if it is told to."""
+    dialect = dialect_of(facts, topic)
+    obedient = [
+        worker.worker_id
+        for worker in live_workers(facts.state.workers)
+        if dialect_of(facts, worker) is dialect and not worker.draining
+        if worker.is_tasktools or "join_topic" in dialect.commands
+    ]
     return min(obedient, default=None)
 
 
 def _joining(worker_id: str | None, topic: str) -> str:
-    """Return a call that lets a worker join *topic*, if one obeys."""
+    """Return the call that makes *worker_id* join *topic*; without a worker, the call that lists
+    workers."""
     return f"cluster.join_topic({worker_id!r}, {topic!r})" if worker_id else "cluster.workers()"
 
 
 def unknown_topic(facts: Facts) -> Iterator[Judgement]:
-    """Find topics that were never consumed, with almost the name of one that is."""
+    """Find topics that were never consumed and have nearly the name of a consumed one."""
     subscribers = all_subscribers_of(facts)
     consumed = [topic.topic for topic in judged_topics(facts) if topic.consumers]
     for topic in _unconsumed(facts):
@@ -217,7 +225,7 @@ def unknown_topic(facts: Facts) -> Iterator[Judgement]:
 
 
 def limit_orphaned(facts: Facts) -> Iterator[Judgement]:
-    """Find topics whose permits are all taken, while fewer tasks run and none ends."""
+    """Find topics with all permits taken, while fewer tasks run and none ends."""
     for topic in judged_topics(facts):
         limit = limit_of(topic)
         if not limit or not topic.queued:
@@ -274,7 +282,7 @@ def limit_orphaned(facts: Facts) -> Iterator[Judgement]:
 
 
 def _without_worker(facts: Facts, owners: tuple[str | None, ...]) -> list[str]:
-    """Return those of *owners* that are no connection of a live worker."""
+    """Return the *owners* that are not connections of a live worker."""
     connections = facts.server.connections if facts.server is not None else None
     live = live_workers(facts.state.workers)
     return sorted(
@@ -285,7 +293,7 @@ def _without_worker(facts: Facts, owners: tuple[str | None, ...]) -> list[str]:
 
 
 def topic_paused(facts: Facts) -> Iterator[Judgement]:
-    """Find topics whose limit is 0: nothing of them is begun."""
+    """Find topics with a limit of 0: none of their tasks begins."""
     for topic in judged_topics(facts):
         limit = limit_of(topic)
         if limit is None and "settings" in facts.missing and topic.queued and not topic.consumers:

@@ -1,4 +1,5 @@
-"""Checks of what fails: dead letters, failures without any, retries, dead letters that are lost."""
+"""Checks of failures: dead letters, failures without dead letters, retries, dead letters that are
+lost."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule, Se
 from tasktools.diagnosis.readings import (
     begin_growing,
     change_of,
+    dead_arrivals_of,
     dead_ready_of,
     growth_of,
     heard_for,
@@ -24,30 +26,33 @@ from tasktools.diagnosis.readings import (
     needs_events,
     needs_server,
 )
+from tasktools.diagnosis.worker_reports import dialect_of, needs_task_events, why_untold
 
 _SECONDS: Final = 60.0
-"""Over which dead letters and failures are counted."""
+"""Seconds over which dead letters and failures are counted."""
 _GROWN: Final = 10
 _GROWN_MUCH: Final = 60
-"""Dead letters that came in that time; so many are critical."""
+"""Dead letters in that time from which on they are critical."""
 _DEAD_SHARE: Final = 0.1
-"""Share of what ended, from which on dead letters are found; fewer are usual in many clusters."""
+"""Share of dead letters among ended tasks from which on they are a finding; fewer are usual in many
+clusters."""
 _FAILED: Final = 10
 _FAILED_SHARE: Final = 0.2
-"""Tasks that failed in that time, at least, and their share of those that ended."""
+"""Least number of tasks that failed in that time, and least share of them among ended tasks."""
 _MAX_GROUPED: Final = 500
 """Errors of which the fingerprints are compared: they take 20 µs each."""
 _RETRY_SECONDS: Final = 600.0
-"""Over which starts are counted."""
+"""Seconds over which starts are counted."""
 _RETRY_STARTS: Final = 20
 _RETRY_SHARE: Final = 0.5
-"""Starts in that time, at least, and the share of retries among them."""
+"""Least number of starts in that time, and least share of retries among them."""
 _RETRY_ARRIVALS: Final = 1.25
-"""New tasks may be so many times those of the time before: else there is more of everything."""
+"""Largest factor by which new tasks may have increased since the time before; with more, all
+numbers have."""
 _FULL_SHARE: Final = 0.9
-"""Of the maximum length of a dead-letter queue, from which on it is nearly full."""
+"""Share of its maximum length from which on a dead-letter queue is nearly full."""
 _AGED_SHARE: Final = 0.8
-"""Of the time that dead letters are kept, from which on the oldest are lost soon."""
+"""Share of the retention from which on the oldest dead letters will soon be lost."""
 
 
 def _recent(facts: Facts, topic: TopicFacts) -> list[TaskEnd]:
@@ -56,7 +61,7 @@ def _recent(facts: Facts, topic: TopicFacts) -> list[TaskEnd]:
 
 
 def _frequent_error(ends: Sequence[TaskEnd]) -> tuple[str | None, float | None]:
-    """Return the most frequent error of those that failed, and its share of them."""
+    """Return the most frequent error of failed tasks, and its share of the failures."""
     failed = [end for end in ends if not end.succeeded][-_MAX_GROUPED:]
     names = Counter(
         name
@@ -70,11 +75,17 @@ def _frequent_error(ends: Sequence[TaskEnd]) -> tuple[str | None, float | None]:
     return name, count / len(failed)
 
 
-def _in_words(facts: Facts, error: str | None, share: float | None, *, is_dead: bool) -> str:
+def _in_words(
+    facts: Facts, topic: TopicFacts, error: str | None, share: float | None, *, is_dead: bool
+) -> str:
     if error is not None and share is not None:
         return f"{share:.0%} of the failures are {error!r}"
+    if (why := why_untold(facts, topic)) is not None:
+        return f"what failed is not known, as {why}"
     if facts.heard_since is None:
         return "what failed is not known, as no events are received"
+    if is_dead and heard_for(facts) < _SECONDS:
+        return f"no worker reported an error in the {in_words(heard_for(facts))} since we listen"
     if is_dead:
         return (
             "no worker reported an error, so they expired, were rejected by a consumer that sends "
@@ -85,9 +96,11 @@ def _in_words(facts: Facts, error: str | None, share: float | None, *, is_dead: 
 
 def _dead_growing(facts: Facts) -> Iterator[Judgement]:
     for topic in judged_topics(facts):
-        series = dead_ready_of(topic)
+        series = dead_arrivals_of(facts, topic)
         growth = growth_of(series, _SECONDS)
         if growth is None:
+            if topic.dead_lettering is False and topic.dead_queue is None:
+                continue  # there are none
             if may_move(facts, topic) and topic.dead_letters != 0 and topic.exists:
                 yield needs_server(facts, "samples", "how the dead letters grew")
             continue
@@ -96,6 +109,7 @@ def _dead_growing(facts: Facts) -> Iterator[Judgement]:
         ends = _recent(facts, topic)
         failed = sum(not end.succeeded for end in ends)
         error, share = _frequent_error(ends)
+        is_told = facts.heard_since is not None and why_untold(facts, topic) is None
         span = series.window(_SECONDS).span
         others = _done(facts, topic, ends)
         dead_share = None if others is None else growth / (growth + others)
@@ -107,13 +121,13 @@ def _dead_growing(facts: Facts) -> Iterator[Judgement]:
             subject=topic.topic,
             finding=(
                 f"The dead letters of {topic.topic!r} grew by {growth:.0f} in {in_words(span)}; "
-                f"{_in_words(facts, error, share, is_dead=True)}."
+                f"{_in_words(facts, topic, error, share, is_dead=True)}."
             ),
             evidence={
                 "grew": growth,
                 "seconds": span,
                 "dead letters": topic.dead_letters,
-                "failed": failed if facts.heard_since is not None else None,
+                "failed": failed if is_told else None,
                 "error": error,
                 "share": share,
             },
@@ -134,13 +148,15 @@ def _done(facts: Facts, topic: TopicFacts, ends: Sequence[TaskEnd]) -> float | N
 
 
 def _failing(facts: Facts) -> Iterator[Judgement]:
-    may_fail = any(may_move(facts, topic) for topic in judged_topics(facts))
-    if may_fail and heard_for(facts) < _SECONDS:
+    moving = [topic for topic in judged_topics(facts) if may_move(facts, topic)]
+    if moving and heard_for(facts) < _SECONDS:
         yield needs_events(facts, "how many tasks failed")
+    else:
+        yield from needs_task_events(facts, moving, "how many tasks failed")
     for topic in judged_topics(facts):
         ends = _recent(facts, topic)
         failed = [end for end in ends if not end.succeeded]
-        growth = growth_of(dead_ready_of(topic), _SECONDS) or 0.0
+        growth = growth_of(dead_arrivals_of(facts, topic), _SECONDS) or 0.0
         enough = len(failed) >= _FAILED and len(failed) > _FAILED_SHARE * len(ends)
         if not enough or growth >= _GROWN:
             continue
@@ -151,8 +167,8 @@ def _failing(facts: Facts) -> Iterator[Judgement]:
             subject_kind="topic",
             subject=topic.topic,
             finding=(
-                f"{len(failed)} of {counted(len(ends), 'task')} of {topic.topic!r} failed in "
-                f"{_SECONDS:g} s; {_in_words(facts, error, share, is_dead=False)}. The dead "
+                f"{len(failed)} of {counted(len(ends), 'attempt')} of {topic.topic!r} failed in "
+                f"{_SECONDS:g} s; {_in_words(facts, topic, error, share, is_dead=False)}. The dead "
                 "letters are hardly more than before: the tasks are tried again or acknowledged, "
                 "or dead letters were taken out meanwhile."
             ),
@@ -165,7 +181,12 @@ def _failing(facts: Facts) -> Iterator[Judgement]:
             },
             against={"succeeded": len(ends) - len(failed)},
             since=failed[0].at,
-            remedy="See what the failures have in common; a recording has their messages.",
+            remedy="See what the failures have in common"
+            + (
+                "; a recording has their messages."
+                if dialect_of(facts, topic).has_task_exchange
+                else "."
+            ),
             call=f"tt.failure_groups(cluster.failures({topic.topic!r}, since='10min'))",
             needs=("events",),
             topics=(topic.topic,),
@@ -178,6 +199,7 @@ def _retry_storm(facts: Facts) -> Iterator[Judgement]:
         if moving:
             yield needs_events(facts, "how many starts are retries")
         return
+    yield from needs_task_events(facts, moving, "how many starts are retries")
     since = max(facts.at - _RETRY_SECONDS, facts.heard_since or 0.0)
     middle = (since + facts.at) / 2
     begun: set[tuple[str | None, str]] = set()
@@ -256,8 +278,8 @@ def _ageing(topic: TopicFacts, lifetime: float) -> Iterator[Judgement]:
 
 
 def _age_of_oldest(series: Series | None) -> tuple[float, float | None]:
-    """Return how old the first message of a queue is at least, and (if known) at most: what was
-    there before it grew only is there still, and what was not there once is younger."""
+    """Return the least and (if known) the greatest age of a queue's first message: it is older than
+    the start of the growth, and younger than the last time the queue was empty."""
     if not series:
         return 0.0, None
     now = series.times[-1]

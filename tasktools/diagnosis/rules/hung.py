@@ -31,36 +31,43 @@ from tasktools.diagnosis.running_tasks import (
     places_of,
     speaking_workers,
 )
+from tasktools.diagnosis.scheduled_tasks import needs_scheduled, scheduled_of
 from tasktools.diagnosis.service_times import UsualTime, usual_time
+from tasktools.diagnosis.worker_reports import (
+    after_death,
+    dialect_of,
+    how_to_look,
+    needs_heartbeats,
+)
 
 _NO_END_SECONDS: Final = 20.0
-"""For which a worker that hangs has ended no task."""
+"""Seconds for which a hung worker has ended no task."""
 _HUNG_SHARE: Final = 0.75
-"""Of the places of workers, that overdue tasks take."""
+"""Share of a worker's places that overdue tasks must take."""
 _NO_ACK_SECONDS: Final = 30.0
-"""For which consumers hold messages and acknowledge none."""
+"""Seconds for which consumers hold messages and acknowledge none."""
 _SURE_NO_ACK_SECONDS: Final = 55.0
-"""The same where it is not known how long tasks take: all that the samples cover."""
+"""The same where the usual duration of tasks is not known: the whole time of the samples."""
 _COVERED_SHARE: Final = 0.9
-"""Of a span that samples of 5 s must cover."""
+"""Share of a span that samples of 5 s must cover."""
 _MAX_REDELIVERIES: Final = 10
-"""In that time; more of them are a loop, which is another check."""
+"""Largest number of redeliveries in that time; more are a loop, which is another check."""
 _BLOCKING_SECONDS: Final = 300.0
 _BLOCKING_TIMES_P95: Final = 10.0
-"""A task that runs for so long, and for so many times the usual p95, blocks those behind it."""
+"""Least seconds, and least multiple of the usual p95, for which a task must run to block others."""
 _BLOCKING_SHARE: Final = 0.5
-"""Of the places of a topic, that such tasks take."""
+"""Share of a topic's places that such tasks must take."""
 _ACK_TIMEOUT_SECONDS: Final = 1800.0
-"""RabbitMQ's own; an operator may have set another, which is not told."""
+"""RabbitMQ's default; an operator may have set another, which cannot be read."""
+_LEAST_ACK_TIMEOUT_SECONDS: Final = 60.0
+"""The shortest that RabbitMQ's manual advises for a queue."""
 _ACK_TIMEOUT_NEAR: Final = 0.5
 """Share of the timeout from which on it is near."""
 _MAX_NAMED: Final = 10  # workers
 
 
 def _workers_hung(facts: Facts) -> Iterator[Judgement]:
-    unknown = _unknown_ages(facts, _NO_END_SECONDS)
-    if unknown is not None:
-        yield unknown
+    yield from _unknown_ages(facts, _NO_END_SECONDS)
     speaking = speaking_workers(facts)
     since = facts.at - _NO_END_SECONDS
     ended = {end.worker_id for end in facts.ends if end.at >= since}
@@ -84,10 +91,11 @@ def _workers_hung(facts: Facts) -> Iterator[Judgement]:
             if worker.worker_id in speaking and worker.worker_id not in hung
         ]
         begun = facts.at - min(each.age for each in tasks)
-        yield _hung(topic, sorted(hung), tasks, places, others, begun)
+        yield _hung(facts, topic, sorted(hung), tasks, places, others, begun)
 
 
 def _hung(
+    facts: Facts,
     topic: str,
     hung: list[str],
     tasks: list[OverdueTask],
@@ -122,8 +130,8 @@ def _hung(
         },
         against={"other workers that take tasks": len(others)},
         remedy=(
-            "See what these tasks wait for (py-spy dump --pid PID on the worker's host); if it "
-            "does not come back, restart the workers: what they run is delivered again."
+            f"See what these tasks wait for ({how_to_look(facts, topic)}); if it does not come "
+            f"back, restart the workers. {after_death(facts, topic)}"
         ),
         call=f"cluster.active_tasks({topic!r}, queued=False)",
         since=since,
@@ -140,28 +148,35 @@ def _usually(usual: UsualTime) -> str:
     return f"95 % of them take at most {in_words(usual.p95)}"
 
 
-def _unknown_ages(facts: Facts, seconds: float) -> CannotTell | None:
-    """Return why the age of running tasks is not known, if that could change the answer."""
-    in_hands = any(topic.unacked is None or topic.unacked for topic in judged_topics(facts))
+def _unknown_ages(facts: Facts, seconds: float) -> Iterator[CannotTell]:
+    """Yield why the age of running tasks is not known, if that could change the answer."""
+    held = [topic for topic in judged_topics(facts) if topic.unacked is None or topic.unacked]
     if facts.heard_since is None:
-        return needs_events(facts, "what workers run") if in_hands else None
+        if held:
+            yield needs_events(facts, "what workers run")
+        return
     unknown = count_without_age(facts)
     if unknown and heard_for(facts) < seconds:
-        return needs_events(facts, f"since when {counted(unknown, 'task', 'run')}")
-    if in_hands and not facts.state.settled:
-        return needs_events(facts, "what workers run")
-    return None
+        yield needs_events(facts, f"since when {counted(unknown, 'task', 'run')}")
+    elif held and not facts.state.settled:
+        yield needs_events(facts, "what workers run")
+    yield from needs_heartbeats(facts, held, "what workers run")
 
 
 def _nothing_acknowledged(facts: Facts) -> Iterator[Judgement]:
     for topic in judged_topics(facts):
         acked = topic.queue.acked if topic.queue else None
         unacked = topic.queue.unacked_series if topic.queue else None
+        scheduled = scheduled_of(facts, topic)
+        if unacked and scheduled is None:
+            if _held_for(unacked, 0) >= _COVERED_SHARE * _NO_ACK_SECONDS:
+                yield needs_scheduled(facts, topic)
+            continue
         if not acked or not unacked:
-            if topic.consumers != 0 and topic.unacked != 0 and topic.queued != 0:
+            if topic.consumers != 0 and topic.unacked != 0 and _may_hold(facts, topic):
                 yield needs_server(facts, "samples", "acknowledgements")
             continue
-        span = min(_level_for(acked), _held_for(unacked))
+        span = min(_level_for(acked), _held_for(unacked, scheduled or 0))
         if span < _COVERED_SHARE * _NO_ACK_SECONDS:
             continue
         usual = usual_time(facts, topic.topic)
@@ -169,6 +184,13 @@ def _nothing_acknowledged(facts: Facts) -> Iterator[Judgement]:
         redelivered = change_of(topic, "redelivered", span, at_least=0.0) or 0.0
         if span >= _COVERED_SHARE * least and redelivered < _MAX_REDELIVERIES:
             yield _unacknowledged(facts, topic, span, usual)
+
+
+def _may_hold(facts: Facts, topic: TopicFacts) -> bool:
+    """Whether consumers may hold messages: some wait, or where it is not counted, some run."""
+    if topic.queued != 0 or topic.unacked is not None:
+        return topic.queued != 0
+    return facts.heard_since is None or topic.topic in facts.running_by_topic
 
 
 def _level_for(counter: Series) -> float:
@@ -181,11 +203,12 @@ def _level_for(counter: Series) -> float:
     return counter.times[-1] - since
 
 
-def _held_for(unacked: Series) -> float:
-    """Return for how many seconds consumers have held messages without a break."""
+def _held_for(unacked: Series, scheduled: int) -> float:
+    """Return for how many seconds consumers have held more messages than are *scheduled*, without a
+    break."""
     began = unacked.times[-1]
     for at, value in zip(reversed(unacked.times), reversed(unacked.values), strict=True):
-        if value <= 0:
+        if value <= scheduled:
             break
         began = at
     return unacked.times[-1] - began
@@ -218,19 +241,24 @@ def _unacknowledged(facts: Facts, topic: TopicFacts, span: float, usual: UsualTi
         against={"ends heard in that time": ended},
         since=facts.at - span,
         remedy=(
-            "See what the workers do (py-spy dump --pid PID); if they do not go on, restart them: "
-            "what they hold is delivered again."
+            f"See what the workers do ({how_to_look(facts, topic.topic)}); if they do not go on, "
+            f"restart them. {after_death(facts, topic.topic)}"
         ),
-        call=f"cluster.active_tasks({topic.topic!r}, queued=False)",
+        call=(
+            f"cluster.active_tasks({topic.topic!r}, queued=False)"
+            if dialect_of(facts, topic).has_heartbeats
+            else "cluster.topics()"
+        ),
         needs=("management",),
         topics=(topic.topic,),
+        workers=tuple(
+            worker.worker_id for worker in subscribers_to(subscribers_of(facts), topic.topic)
+        ),
     )
 
 
 def _task_stuck(facts: Facts) -> Iterator[Judgement]:
-    unknown = _unknown_ages(facts, _NO_END_SECONDS)
-    if unknown is not None:
-        yield unknown
+    yield from _unknown_ages(facts, _NO_END_SECONDS)
     by_topic: defaultdict[str, list[OverdueTask]] = defaultdict(list)
     for each in overdue_tasks(facts):
         if each.task.topic is not None:
@@ -260,8 +288,8 @@ def _task_stuck(facts: Facts) -> Iterator[Judgement]:
             },
             since=facts.at - oldest.age,
             remedy=(
-                "See what it waits for (py-spy dump --pid PID on the worker's host); restarting "
-                "that worker delivers the task again."
+                f"See what it waits for ({how_to_look(facts, topic)}); if it does not come back, "
+                f"restart that worker. {after_death(facts, topic)}"
             ),
             call=f"cluster.active_tasks({topic!r}, queued=False)",
             needs=("events",),
@@ -272,9 +300,8 @@ def _task_stuck(facts: Facts) -> Iterator[Judgement]:
 
 
 def _head_of_line(facts: Facts) -> Iterator[Judgement]:
-    unknown = _unknown_ages(facts, _BLOCKING_SECONDS)
-    if unknown is not None and any(topic.queued for topic in judged_topics(facts)):
-        yield unknown
+    if any(topic.queued for topic in judged_topics(facts)):
+        yield from _unknown_ages(facts, _BLOCKING_SECONDS)
     ages = ages_by_topic(facts)
     subscribers = subscribers_of(facts)
     for topic in judged_topics(facts):
@@ -314,14 +341,14 @@ def _head_of_line(facts: Facts) -> Iterator[Judgement]:
 
 
 def _ack_timeout(facts: Facts) -> Iterator[Judgement]:
-    unknown = _unknown_ages(facts, _ACK_TIMEOUT_NEAR * _ACK_TIMEOUT_SECONDS)
-    if unknown is not None:
-        yield unknown
+    yield from _unknown_ages(facts, _ACK_TIMEOUT_NEAR * _ACK_TIMEOUT_SECONDS)
     ages = ages_by_topic(facts)
     for topic in judged_topics(facts):
         timeout, is_known = _ack_timeout_of(topic)
         oldest = max(ages.get(topic.topic, ()), default=0.0)
         if timeout is None or oldest < _ACK_TIMEOUT_NEAR * timeout:
+            if not is_known and oldest >= _ACK_TIMEOUT_NEAR * _LEAST_ACK_TIMEOUT_SECONDS:
+                yield needs_server(facts, "queues", f"the consumer timeout of {topic.topic!r}")
             continue
         is_over = is_known and oldest >= timeout
         yield Finding(
@@ -345,7 +372,8 @@ def _ack_timeout(facts: Facts) -> Iterator[Judgement]:
 
 
 def _ack_timeout_of(topic: TopicFacts) -> tuple[float | None, bool]:
-    """Return the timeout of deliveries (`None`: there is none), and whether that is known."""
+    """Return the timeout of deliveries (`None`: there is none), and whether the timeout is
+    known."""
     queue = topic.queue.facts if topic.queue else None
     if queue is None:
         return _ACK_TIMEOUT_SECONDS, False

@@ -1,4 +1,4 @@
-"""Checks of what was left behind: a second layout, topics that nobody consumes any more."""
+"""Checks of leftovers: a second layout, topics that nobody consumes any more."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule
 from tasktools.diagnosis.readings import judged_topics, needs_server
 
 _SECONDS: Final = 60.0
-"""Over which publishes to the exchanges of both layouts are counted."""
+"""Seconds over which publishes to the exchanges of both layouts are counted."""
 _FORGOTTEN_SECONDS: Final = 86_400.0
-"""Without a consumer, from which on a topic is forgotten: a day."""
+"""Seconds without a consumer after which a topic counts as forgotten: a day."""
 
 
 def _two_layouts(facts: Facts) -> Iterator[Judgement]:

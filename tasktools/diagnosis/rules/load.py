@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from statistics import median
+from statistics import fmean, median
 from typing import Final
 
 from tasktools.core.models import Worker
@@ -29,33 +29,34 @@ from tasktools.diagnosis.readings import (
     wait_of,
 )
 from tasktools.diagnosis.running_tasks import places_of
+from tasktools.diagnosis.worker_reports import needs_heartbeats
 
 _GROWTH_SECONDS: Final = 15.0
-"""Over which the growth of a queue is taken."""
+"""Seconds over which the growth of a queue is measured."""
 _GROWTH_AT_LEAST: Final = 9.0
 """Seconds that samples must cover: two steps of 5 s, as the management API takes them."""
 _MIN_GROWTH: Final = 20
-"""Messages by which a queue that grows has grown in that time."""
+"""Least growth of a queue in that time, in messages."""
 _MIN_QUEUED: Final = 50
-"""Messages that wait, below which workers are enough."""
+"""Waiting messages below which there are enough workers."""
 _SURGE_SAMPLES: Final = 3
 _BASE_SAMPLES: Final = 9
 _MIN_BASE_SAMPLES: Final = 4
 """Samples of a surge, and of the time before it: as many as there are, but not fewer than 4."""
 _SURGE_TIMES: Final = 3.0
 _SURGE_PER_SECOND: Final = 5.0
-"""Each of the newest samples must be so many times and so much above those before: a batch that is
-published at once makes a single high one."""
+"""Least factor and least difference by which each of the newest samples exceeds those before; a
+batch that is published at once makes a single high sample."""
 _BUSY_SHARE: Final = 0.9
-"""Of the places of a topic, that are taken where workers are too few."""
+"""Shares of a topic's places that are taken where workers are too few, or have no reserve."""
 _FULL_SHARE: Final = 0.95
 _FULL_SECONDS: Final = 600.0
 """Share of the places that are taken all the time where nothing is in reserve, and that time."""
 _COVERED_SHARE: Final = 0.9
-"""Of that time, that samples must cover."""
+"""Share of that time that samples must cover."""
 _REPLAY_SECONDS: Final = 60.0
 _REPLAY_SHARE: Final = 0.3
-"""Of what is published in that time, that a run of one's own sends."""
+"""Share of the publishes in that time that a run of tasktools must send to explain them."""
 _MAX_NAMED: Final = 5  # topics
 
 
@@ -64,6 +65,13 @@ def _grew(topic: TopicFacts) -> float:
     ready = ready_of(topic)
     growth = ready.change(_GROWTH_SECONDS, at_least=_GROWTH_AT_LEAST) if ready else None
     return growth or 0.0
+
+
+def _length(topic: TopicFacts) -> int:
+    """Return the length to which the queue grew: the last of the samples that `_grew` compares, not
+    the count of another moment."""
+    ready = ready_of(topic)
+    return round((ready.last if ready else None) or 0.0)
 
 
 # --- what arrives -----------------------------------------------------------------------
@@ -86,7 +94,8 @@ def _publisher_surge(facts: Facts) -> Iterator[Judgement]:
 
 
 def _rates(counter: Series) -> list[tuple[float, float]]:
-    """Return for each two samples when they begin, and by how much *counter* rose a second."""
+    """Return for each two neighbouring samples the time of the first, and the rate (per s) of
+    *counter*."""
     samples = zip(counter.times, counter.values, strict=True)
     return [
         (at, max(value - earlier, 0.0) / (later - at))
@@ -172,7 +181,7 @@ def _replay(run: OwnRun, topics: list[TopicFacts], sent: float, published: float
         evidence={"run": run.run, "sent in 60 s": round(sent), "published in 60 s": published},
         since=run.started_at,
         remedy="Wait for it, or interrupt it and go on with a lower rate.",
-        call="tt.ledger()",
+        call="cluster.ledger()",
         needs=("management",),
         topics=names,
     )
@@ -192,6 +201,7 @@ def _too_few_workers(facts: Facts) -> Iterator[Judgement]:
     if facts.heard_since is None or not facts.state.settled:
         yield needs_events(facts, "what workers run")
         return
+    yield from needs_heartbeats(facts, growing, "what workers run")
     subscribers = subscribers_of(facts)
     for topic in growing:
         workers = subscribers_to(subscribers, topic.topic)
@@ -223,13 +233,13 @@ def _too_few(topic: TopicFacts, workers: int, places: int, running: int) -> Find
         finding=(
             f"{running} of {counted(places, 'place')} on {counted(workers, 'worker')} of "
             f"{topic.topic!r} {agreeing(running, 'are')} taken, and its queue grew by "
-            f"{_grew(topic):.0f} in 15 s to {counted(topic.queued or 0, 'message')}."
+            f"{_grew(topic):.0f} in 15 s to {counted(_length(topic), 'message')}."
         ),
         evidence={
             "running": running,
             "places": places,
             "workers": workers,
-            "queued": topic.queued,
+            "queued": _length(topic),
             "grew in 15 s": _grew(topic),
         },
         since=begin_growing(ready_of(topic)),
@@ -255,30 +265,38 @@ def _utilisation_high(facts: Facts) -> Iterator[Judgement]:
         places, running = places_of(workers), _running_on(workers)
         if not names or ALL_TOPICS in names or shared or not places or running is None:
             continue
-        if running < _FULL_SHARE * places:
-            continue  # not even now
         series = [facts.topics[name].running for name in names if name in facts.topics]
         taken = total(*(each for each in series if each)).window(_FULL_SECONDS)
+        if max(running, taken.last or 0) < _FULL_SHARE * places:
+            continue  # not even now
         if len(taken) < 2 or taken.span < _COVERED_SHARE * _FULL_SECONDS:
             if heard_for(facts) < _FULL_SECONDS:
                 yield needs_events(facts, "how busy workers were for 10 min")
-        elif min(taken.values) >= _FULL_SHARE * places:
-            yield _always_busy(sorted(names), workers, places, min(taken.values))
+        elif _is_full(taken, places):
+            yield _always_busy(sorted(names), workers, places, fmean(taken.values))
 
 
-def _always_busy(names: list[str], workers: list[Worker], places: int, least: float) -> Finding:
+def _is_full(taken: Series, places: int) -> bool:
+    """Whether nearly all *places* were taken all the time: a sample may fall between the end of a
+    task and the begin of the next, but not two in a row."""
+    is_busy = fmean(taken.values) >= _BUSY_SHARE * places
+    pairs = itertools.pairwise(taken.values)
+    return is_busy and all(max(pair) >= _FULL_SHARE * places for pair in pairs)
+
+
+def _always_busy(names: list[str], workers: list[Worker], places: int, mean: float) -> Finding:
     return Finding(
         check="utilisation_high",
         severity="suspect",
         subject_kind="topic",
         subject=names[0],
         finding=(
-            f"At least {least:.0f} of {counted(places, 'place')} of "
+            f"On average {mean:.3g} of {counted(places, 'place')} of "
             f"{named([repr(name) for name in names], _MAX_NAMED)} "
-            f"{agreeing(round(least), 'were')} taken all the time for 10 min: there is nothing in "
-            "reserve."
+            f"{agreeing(round(mean), 'were')} taken for 10 min, without a pause: there is nothing "
+            "in reserve."
         ),
-        evidence={"least running": least, "places": places, "workers": len(workers)},
+        evidence={"running on average": round(mean, 2), "places": places, "workers": len(workers)},
         remedy="Start another worker before the next burst.",
         call="cluster.utilisation(since='1h', every='1min')",
         needs=("events",),

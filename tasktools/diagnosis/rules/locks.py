@@ -21,12 +21,13 @@ from tasktools.diagnosis.readings import (
 )
 
 _UNANNOUNCED_SECONDS: Final = 330.0
-"""A peer lets a lock go after 300 s; so long without an announcement, nobody holds it."""
+"""Seconds without an announcement after which nobody holds a lock: a peer releases it after 300
+s."""
 _LONG_SECONDS: Final = 300.0
 _TIMES_USUAL: Final = 10.0
-"""A lock that is held for so long, and so many times the usual, is held for too long."""
+"""Least seconds, and least multiple of the usual, for which a lock is held too long."""
 _MIN_HOLDS: Final = 5
-"""Earlier holds of a lock, from which on it is known for how long it is usually held."""
+"""Earlier holds that are needed to know the usual duration of a lock's holds."""
 _MAX_NAMED: Final = 10  # locks
 
 
@@ -45,14 +46,15 @@ def _lock_orphaned(facts: Facts) -> Iterator[Judgement]:
 
 
 def _may_be_held(facts: Facts) -> bool:
-    """Whether a lock may be held: not where each token of the peers lies in its queue."""
+    """Whether a lock may be held; false for a lock of peers whose token is in its queue."""
     if facts.state.locks or facts.server is None or facts.server.queues is None:
         return True
     return any(ready != 1 for ready, _ in facts.locks_of_peers.values())
 
 
 def _is_cut_off(facts: Facts, worker: Worker) -> bool:
-    """Whether *worker* is silent and its connection, which only ours name, is gone."""
+    """Whether *worker* is silent and its connection is gone (only workers of tasktools name
+    theirs)."""
     connections = facts.server.connections if facts.server else None
     if not worker.is_tasktools or connections is None or (worker.silence or 0) < SILENT_AFTER:
         return False
@@ -113,9 +115,9 @@ def _lock_token_lost(facts: Facts) -> Iterator[Judgement]:
 
 
 def _token_lost(facts: Facts, name: str, lock: Lock | None) -> Finding | None:
-    """Judge a lock of which the token is nowhere.
+    """Judge a lock whose token is not in its queue.
 
-    That is also so while a live peer holds it, since that acknowledges the token.
+    While a live peer holds the lock the token is missing as well, since a peer acknowledges it.
     """
     severity: Severity = "suspect"
     if lock is not None:

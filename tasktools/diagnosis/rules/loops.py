@@ -22,31 +22,32 @@ from tasktools.diagnosis.readings import (
     subscribers_of,
     subscribers_to,
 )
+from tasktools.diagnosis.worker_reports import needs_task_events, why_untold
 
 LOOP_SECONDS: Final = 20.0
-"""Over which a loop is judged."""
+"""Seconds over which a loop is judged."""
 MIN_REDELIVERED: Final = 20
-"""Redeliveries of a loop."""
+"""Least redeliveries of a loop in that time."""
 REDELIVERED_PER_ACK: Final = 5
-"""In a loop, so many times more is redelivered than acknowledged."""
+"""Least ratio of redeliveries to acknowledgements in a loop."""
 REDELIVERED_PER_MESSAGE: Final = 5
-"""In a loop, each message comes back so often. Our own looks are fewer."""
+"""Least redeliveries of each message in a loop; looks of tasktools cause fewer."""
 MIN_REPUBLISHED: Final = 60
-"""Messages that a loop of publishing acknowledges."""
+"""Least acknowledgements of a loop of publishing."""
 REPUBLISHED_SHARE: Final = 0.8
-"""Share of what is acknowledged that a loop publishes again."""
+"""Least share of acknowledged messages that a loop publishes again."""
 MAX_ENDS_SHARE: Final = 0.5
-"""Share of what is acknowledged that ends as a task, in a loop of publishing, as others of the
-topic go on."""
+"""Largest share of acknowledged messages that end as tasks in a loop of publishing; other tasks of
+the topic go on."""
 MAX_ENDS_BESIDE_OTHERS: Final = 0.1
-"""The same where others than workers consume, too, of whose tasks no event tells."""
+"""The same where there are other consumers than workers, which send no events."""
 _RETURNS_PER_PLACE: Final = 4.0
-"""Messages that a peer publishes again in a second and place while they wait for a lock: 3.1 were
-seen of a single one. A payload that it cannot read comes 43 times a second."""
+"""Messages that a peer republishes each second and place while they wait for a lock: 3.1 were
+measured for one message. A payload that it cannot read comes back 43 times a second."""
 _MAX_NAMED: Final = 5  # locks
 
 NEAR_SECONDS: Final = 60.0
-"""Over which redeliveries of a quorum queue are counted."""
+"""Seconds over which redeliveries of a quorum queue are counted."""
 NEAR_PER_MESSAGE: Final = 3
 """Redeliveries of each message, from which on a delivery limit is near."""
 
@@ -110,7 +111,7 @@ def _peak(topic: TopicFacts, seconds: float = LOOP_SECONDS) -> float:
 def republish_loop(facts: Facts) -> Iterator[Judgement]:
     """Find workers that acknowledge messages and publish them again, without running a task.
 
-    The peer does so with a payload that it cannot read.
+    A peer does this with a payload that it cannot read.
     """
     subscribers = subscribers_of(facts)
     is_unheard = is_unknown = False
@@ -124,6 +125,9 @@ def republish_loop(facts: Facts) -> Iterator[Judgement]:
             continue
         if heard_for(facts) < LOOP_SECONDS:
             is_unheard = True
+            continue
+        if why_untold(facts, topic) is not None:
+            yield from needs_task_events(facts, [topic], "which tasks end")
             continue
         ends = _ends(facts, topic.topic)
         workers = subscribers_to(subscribers, topic.topic)
@@ -170,7 +174,7 @@ def republish_loop(facts: Facts) -> Iterator[Judgement]:
 
 
 def _taken_locks(facts: Facts) -> list[str]:
-    """Return the locks that somebody has, or that nobody can take: tasks may wait for them."""
+    """Return the locks that are held, or that cannot be acquired: tasks may wait for them."""
     tokens = {name for name, (ready, _) in facts.locks_of_peers.items() if ready == 0}
     return sorted(tokens | {lock.lock for lock in facts.state.locks})
 
@@ -183,7 +187,7 @@ def _waiting_for(locks: list[str]) -> str:
 
 
 def _ends(facts: Facts, topic: str) -> int:
-    """Return how many tasks ended while the counters rose; those of unknown topic count, too."""
+    """Return how many tasks ended while the counters rose, including those of unknown topic."""
     begin = facts.at - LOOP_SECONDS - STATISTICS_LAG
     ends = (*facts.ends_by_topic.get(topic, ()), *facts.ends_by_topic.get(None, ()))
     return sum(end.at >= begin for end in ends)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from tasktools.core.dialects.dialect import Dialect
 from tasktools.core.plurals import counted, named
 from tasktools.core.server_facts import ServerQueue
 from tasktools.core.timespans import in_words
@@ -20,17 +21,18 @@ from tasktools.diagnosis.readings import (
     needs_server,
     why_missing,
 )
+from tasktools.diagnosis.worker_reports import dialect_of
 
 BALANCE_SECONDS: Final = 60.0
-"""Over which the balance of a queue is struck."""
+"""Seconds over which the balance of a queue is computed."""
 MIN_REJECTED: Final = 5
-"""Messages rejected in that time, from which on they are lost in earnest."""
+"""Rejected messages in that time from which on their loss is a finding."""
 MIN_UNBOUND_LOST: Final = 2
 """Messages lost in that time for want of a binding; a balance is exact to 1."""
 MIN_VANISHED: Final = 10
-"""Messages that vanished in that time."""
+"""Least number of messages that vanished in that time."""
 MIN_VANISHED_SHARE: Final = 0.2
-"""Share of what was published."""
+"""Least share of vanished messages among published ones."""
 _VANISHING_SPAN: Final = 20.0  # seconds, at least
 _NEWEST: Final = 2  # samples that are left out where lengths decide
 _ONCE_SHARE: Final = 0.75  # lost between two samples: a purge
@@ -38,7 +40,7 @@ _ALIKE_SHARE: Final = 0.5  # of what vanished, that dead letters grew by
 
 
 def no_dead_lettering(facts: Facts) -> Iterator[Judgement]:
-    """Find queues that get tasks and have no dead-letter exchange: what is rejected is lost."""
+    """Find queues with tasks and without a dead-letter exchange: rejected messages are lost."""
     unknown = []
     for topic in judged_topics(facts):
         queue = topic.queue
@@ -52,7 +54,12 @@ def no_dead_lettering(facts: Facts) -> Iterator[Judgement]:
             unknown.append(topic.topic)
             continue
         rejected = Balances(queue, BALANCE_SECONDS).rejected
-        is_losing = rejected >= MIN_REJECTED
+        # What a consumer fetched just now is counted before it shows in the lengths.
+        before = Balances(queue, BALANCE_SECONDS, newest=1).rejected
+        is_losing = min(rejected, before) >= MIN_REJECTED
+        dialect = dialect_of(facts, topic)
+        if not is_losing and not dialect.rejects_failures:
+            continue  # most of its workers reject nothing
         words = (
             f"{counted(round(rejected), 'message', 'were')} lost in a minute"
             if is_losing
@@ -68,7 +75,7 @@ def no_dead_lettering(facts: Facts) -> Iterator[Judgement]:
             ),
             evidence={"rejected in 60 s": rejected, "dead-letter exchange": "none"},
             against={"an argument or a policy that sets it": "none"},
-            remedy=f"Set it by a policy: `{_policy(facts, topic.topic)}`",
+            remedy=f"Set it by a policy: `{_policy(dialect, topic.topic)}`",
             call=_row_of(topic.topic),
             needs=("management",),
             topics=(topic.topic,),
@@ -77,12 +84,10 @@ def no_dead_lettering(facts: Facts) -> Iterator[Judgement]:
         yield needs_server(facts, "queues", f"the dead-lettering of {named(unknown)}")
 
 
-def _policy(facts: Facts, topic: str) -> str:
+def _policy(dialect: Dialect, topic: str) -> str:
     """Return the command that sets dead-lettering for the queue of *topic*."""
-    definition = {
-        "dead-letter-exchange": facts.layout.dead_letter_exchange,
-        "dead-letter-routing-key": facts.layout.dead_key(topic),
-    }
+    arguments = dialect.dead_letter_arguments(topic)
+    definition = {name.removeprefix("x-"): value for name, value in arguments.items()}
     pattern = f"^{re.escape(topic)}$"
     return (
         f"rabbitmqctl set_policy -p VHOST dlx-{topic} '{pattern}' '{json.dumps(definition)}' "
@@ -95,7 +100,7 @@ def _row_of(topic: str) -> str:
 
 
 def dead_letters_unbound(facts: Facts) -> Iterator[Judgement]:
-    """Find topics whose dead letters go to an exchange that has no queue for them."""
+    """Find topics whose dead-letter exchange has no queue bound for their dead letters."""
     routes = facts.server.routes if facts.server is not None else None
     unknown: list[str] = []
     for topic in judged_topics(facts):
@@ -108,13 +113,14 @@ def dead_letters_unbound(facts: Facts) -> Iterator[Judgement]:
         if exchange is None:
             continue  # another check says so
         key = queue.facts.dead_letter_key
-        reached = None if routes is None else routes.reached(exchange, key or topic.topic)
+        reached = _reached(facts, exchange, key or topic.topic)
         if reached is None:
             unknown.append(topic.topic)
         elif not reached:
             exchanges = None if facts.server is None else facts.server.exchanges
             is_there = exchanges is None or exchange in exchanges
-            yield _unbound(topic, queue, exchange, key, is_there=is_there)
+            dead_queue = dialect_of(facts, topic).dead_queue(topic.topic) or f"{topic.topic}.dlq"
+            yield _unbound(topic, queue, exchange, key, dead_queue, is_there=is_there)
     if unknown:
         why = why_missing(facts, "routes")
         if routes is not None:
@@ -123,14 +129,33 @@ def dead_letters_unbound(facts: Facts) -> Iterator[Judgement]:
         yield CannotTell(why=f"{what}: {why}", needs=("management",))
 
 
+def _reached(facts: Facts, exchange: str, key: str) -> frozenset[str] | None:
+    """Return the queues to which dead letters go, as far as they exist; `None`: not known."""
+    server = facts.server
+    if server is None or server.routes is None:
+        return None
+    reached = server.routes.reached(exchange, key)
+    if exchange == "" and server.queues is not None:
+        return frozenset({key} & server.queues.keys())  # it routes by names, of whatever queue
+    return reached
+
+
 def _unbound(
-    topic: TopicFacts, queue: ServerQueue, exchange: str, key: str | None, *, is_there: bool
+    topic: TopicFacts,
+    queue: ServerQueue,
+    exchange: str,
+    key: str | None,
+    dead_queue: str,
+    *,
+    is_there: bool,
 ) -> Finding:
     lost = Balances(queue, BALANCE_SECONDS).lost
     is_losing = lost >= MIN_UNBOUND_LOST
     dead = topic.dead_queue
     where = f"{exchange!r} with the key {key!r}" if key is not None else repr(exchange)
     words = f"has no queue for {where}" if is_there else f"goes to {exchange!r}, which is not there"
+    if exchange == "":
+        words = f"goes to the queue {key or topic.topic!r}, which is not there"
     return Finding(
         check="dead_letters_unbound",
         severity="critical" if is_losing else "warning",
@@ -148,8 +173,10 @@ def _unbound(
         },
         against={"dead-letter queue": dead.facts.queue if dead is not None else "does not exist"},
         remedy=(
-            f"Declare the queue {topic.topic}.dead, and bind it to {exchange!r} with "
+            f"Declare the queue {dead_queue}, and bind it to {exchange!r} with "
             f"{key or topic.topic!r}."
+            if exchange
+            else f"Declare the queue {key or topic.topic}."
         ),
         call=_row_of(topic.topic),
         needs=("management",),
@@ -166,10 +193,10 @@ def vanishing(facts: Facts) -> Iterator[Judgement]:
         if queue is None:
             continue
         balances = Balances(queue, BALANCE_SECONDS, newest=_NEWEST)
-        vanished, published = balances.vanished, balances.published
-        if balances.span < _VANISHING_SPAN or vanished < MIN_VANISHED:
+        if balances.span < _VANISHING_SPAN:
             continue
-        if vanished > MIN_VANISHED_SHARE * published:
+        vanished = balances.surely_vanished
+        if vanished >= MIN_VANISHED and vanished > MIN_VANISHED_SHARE * balances.published:
             yield _vanished(topic, queue, balances)
     if unknown:
         yield needs_server(facts, "samples", f"what enters and leaves {named(unknown)}")

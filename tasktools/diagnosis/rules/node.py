@@ -18,7 +18,7 @@ _MEGABYTE, _GIGABYTE = 1e6, 1e9  # bytes
 
 
 def node_alarm(facts: Facts) -> Iterator[Judgement]:
-    """Find memory and disk alarms, by the broker's word or by connections that it blocks."""
+    """Find memory and disk alarms, as the broker reports them or by blocked connections."""
     server = facts.server
     alarms = {} if server is None else _alarms(server)
     blocked = 0 if server is None else _blocked(server)
@@ -88,7 +88,7 @@ def _node(facts: Facts, name: str) -> ServerNode | None:
 
 
 def _figures(node: ServerNode, resources: list[str]) -> dict[str, Any]:
-    """Return what is behind the alarms, but for figures that are older than they are."""
+    """Return the numbers behind the alarms, unless they are older than the alarms."""
     figures: dict[str, Any] = {}
     used, most = node.memory_used, node.memory_limit
     if "memory" in resources and used is not None and most is not None and used >= most:

@@ -25,15 +25,16 @@ from tasktools.diagnosis.readings import (
     subscribers_to,
 )
 from tasktools.diagnosis.running_tasks import speaking_workers
+from tasktools.diagnosis.worker_reports import dialect_of
 
 _HELD_SECONDS: Final = STATISTICS_LAG + 2.0
-"""For so long a worker has begun no task: what it holds beside them has waited, however far behind
-the broker's counters are."""
+"""Seconds for which a worker has begun no task: its other messages have waited, even if the
+broker's counters are late."""
 
 
 class _BusyWorker(msgspec.Struct, frozen=True):
-    """A worker without a free place, and the tasks in them; the last one began *age* s ago, or
-    earlier where its begin was not heard."""
+    """A worker with no free slot, and the tasks in its slots; the last one began *age* s ago, or
+    earlier if its begin was not received."""
 
     worker: Worker
     tasks: Sequence[RunningTask]
@@ -41,7 +42,7 @@ class _BusyWorker(msgspec.Struct, frozen=True):
 
     @property
     def is_age_known(self) -> bool:
-        """Whether the begin of each task was heard."""
+        """Whether an event told the begin of each task."""
         return all(task.started_at is not None for task in self.tasks)
 
 
@@ -68,20 +69,20 @@ def _judge(
     facts: Facts, topic: TopicFacts, busy: Sequence[_BusyWorker], idle: dict[str, int]
 ) -> Iterator[Judgement]:
     long = [each for each in busy if each.age >= _HELD_SECONDS or not each.is_age_known]
-    if long and (unknown := _unknown(facts)) is not None:
+    asks_server = any(each.worker.is_tasktools for each in long)
+    if asks_server and (unknown := _unknown(facts)) is not None:
         yield unknown
         return
     waiting = {}
     for each in long:
-        running = sum(task.topic == topic.topic for task in each.tasks)
-        surplus = _held_of(facts, topic.topic, each.worker) - running
+        surplus = _surplus(facts, topic.topic, each)
         if surplus > 0 and each.age >= _HELD_SECONDS:
             waiting[each.worker.worker_id] = surplus
         elif surplus > 0:
             yield needs_events(facts, "for how long tasks have run")
     if waiting:
         age = min(each.age for each in long if each.worker.worker_id in waiting)
-        yield _waiting(topic, waiting, idle, age)
+        yield _waiting(facts, topic, waiting, idle, age)
 
 
 def _unknown(facts: Facts) -> CannotTell | None:
@@ -93,7 +94,7 @@ def _unknown(facts: Facts) -> CannotTell | None:
 
 
 def _free_places(facts: Facts) -> dict[str, int]:
-    """Return how many more tasks each worker could run now, of those that could."""
+    """Return how many more tasks each worker that can run these tasks could run now."""
     return {
         name: worker.capacity - worker.running
         for name, worker in speaking_workers(facts).items()
@@ -105,8 +106,9 @@ def _free_places(facts: Facts) -> dict[str, int]:
 
 
 def _busy_workers(facts: Facts) -> dict[str, _BusyWorker]:
-    """Return the workers of tasktools without a free place, each alone in its process: connections
-    are named after that."""
+    """Return the workers with no free slot whose held messages are known: workers that report them,
+    and workers of tasktools that are alone in their process, since connections are named after the
+    process."""
     tasks: defaultdict[str, list[RunningTask]] = defaultdict(list)
     for task in facts.state.running:
         tasks[task.worker_id].append(task)
@@ -114,10 +116,13 @@ def _busy_workers(facts: Facts) -> dict[str, _BusyWorker]:
     return {
         name: _BusyWorker(worker, tasks[name], min(_age(facts, task) for task in tasks[name]))
         for name, worker in speaking_workers(facts).items()
-        if worker.is_tasktools
-        and worker.capacity
+        if worker.capacity
         and len(tasks[name]) >= worker.capacity
-        and processes[worker.host, worker.pid] == 1
+        and (
+            processes[worker.host, worker.pid] == 1
+            if worker.is_tasktools
+            else dialect_of(facts, worker).tells_prefetched
+        )
     }
 
 
@@ -130,6 +135,19 @@ def _age(facts: Facts, task: RunningTask) -> float:
 def _is_limit_reached(facts: Facts, topic: TopicFacts) -> bool:
     limit = limit_of(topic)
     return limit is not None and len(facts.running_by_topic.get(topic.topic, ())) >= limit
+
+
+def _surplus(facts: Facts, topic: str, busy: _BusyWorker) -> int:
+    """Return how many messages of *topic* a worker without a free place holds and has not begun,
+    without tasks that are scheduled for later."""
+    if busy.worker.is_tasktools:
+        running = sum(task.topic == topic for task in busy.tasks)
+        return _held_of(facts, topic, busy.worker) - running
+    return sum(
+        task.topic == topic and (task.eta is None or task.eta <= facts.state.at)
+        for task in facts.state.prefetched
+        if task.worker_id == busy.worker.worker_id
+    )
 
 
 def _held_of(facts: Facts, topic: str, worker: Worker) -> int:
@@ -147,11 +165,14 @@ def _held_of(facts: Facts, topic: str, worker: Worker) -> int:
 
 
 def _waiting(
-    topic: TopicFacts, waiting: dict[str, int], idle: dict[str, int], age: float
+    facts: Facts, topic: TopicFacts, waiting: dict[str, int], idle: dict[str, int], age: float
 ) -> Finding:
     count, free = sum(waiting.values()), sum(idle.values())
     most = max(waiting, key=lambda name: (waiting[name], name))
     names = repr(most) if len(waiting) == 1 else counted(len(waiting), "worker")
+    workers = {worker.worker_id: worker for worker in facts.state.workers}
+    is_tasktools = workers[most].is_tasktools
+    setting = dialect_of(facts, topic).prefetch_setting
     return Finding(
         check="prefetch_too_high",
         severity="warning",
@@ -169,8 +190,16 @@ def _waiting(
             "and let it join again. A worker holds so many messages of each of its topics as its "
             "prefetch: lower that (cluster.update_prefetch), or give long tasks a topic and "
             "workers of their own; tasktools.capacity.solve() says what sharing costs."
+            if is_tasktools
+            else f"Restart that worker with a lower {setting}: what it has not begun goes back to "
+            "the others. Or give long tasks a queue and workers of their own; "
+            "tasktools.capacity.solve() says what sharing costs."
         ),
-        call=f"cluster.leave_topic({most!r}, {topic.topic!r})",
+        call=(
+            f"cluster.leave_topic({most!r}, {topic.topic!r})"
+            if is_tasktools
+            else f"cluster.active_tasks({topic.topic!r})"
+        ),
         needs=("events", "management"),
         needs_second_look=True,
         topics=(topic.topic,),
@@ -183,7 +212,7 @@ RULES: Final = (
         "prefetch_too_high",
         6,
         _prefetch_too_high,
-        "messages that wait at a busy worker of tasktools beside idle ones",
+        "messages that wait at a busy worker beside idle ones",
     ),
 )
 """The check of what workers hold and do not run."""

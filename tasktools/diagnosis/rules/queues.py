@@ -20,11 +20,11 @@ from tasktools.diagnosis.readings import (
 FULL_SHARE: Final = 0.95
 """Share of its maximum length from which on a queue is full."""
 _COUNTER_SECONDS: Final = 60.0
-"""Over which publishes and acknowledgements are counted."""
+"""Seconds over which publishes and acknowledgements are counted."""
 
 
 def queue_down(facts: Facts) -> Iterator[Judgement]:
-    """Find queues that the broker lists and that cannot be used.
+    """Find queues that the broker lists but cannot use.
 
     The management API goes on saying `running` for about a minute, so the queues are asked.
     """

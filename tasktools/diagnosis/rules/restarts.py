@@ -12,13 +12,13 @@ from tasktools.diagnosis.finding import Finding, Judgement, Rule
 from tasktools.diagnosis.readings import SILENT_AFTER, heard_for, needs_events
 
 RESTART_SECONDS: Final = 180.0
-"""In which a worker is started again and again."""
+"""Seconds over which the starts of workers are counted."""
 MIN_RESTARTS: Final = 3
-"""Workers of a host that began in that time."""
+"""Least number of workers that started on a host in that time."""
 MIN_SHORT_LIVES: Final = 2
-"""Those of them that fell silent soon after."""
+"""Least number of these workers that fell silent soon after."""
 SHORT_LIFE: Final = 30.0
-"""Seconds; in a deploy, workers live longer than that."""
+"""Seconds below which a worker's life is short; in a deploy workers live longer."""
 
 
 def restart_loop(facts: Facts) -> Iterator[Judgement]:
@@ -52,7 +52,8 @@ def _restarts(facts: Facts, check: str) -> Iterator[Judgement]:
 
 
 def _start(each: Presence) -> float:
-    """Return when a worker began: as it says, or when it was first heard if that was before."""
+    """Return the start of a worker: the reported time, or the time of its first event if that is
+    earlier."""
     return min(each.first_beat, each.first_beat if each.started_at is None else each.started_at)
 
 
@@ -104,7 +105,7 @@ def _restarted(
         call="cluster.workers()",
         needs=("events",),
         topics=topics,
-        workers=tuple(sorted(each.worker_id for each in started)),
+        workers=tuple(sorted({each.worker_id for each in started})),
     )
 
 

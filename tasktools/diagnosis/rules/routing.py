@@ -9,9 +9,10 @@ from tasktools.core.server_facts import ServerConnection, ServerFacts
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule
 from tasktools.diagnosis.readings import needs_server
+from tasktools.diagnosis.worker_reports import dialect_of
 
 MIN_UNROUTABLE: Final = 5
-"""Messages that no queue took in a minute."""
+"""Least number of messages that no queue took in a minute."""
 _OF_TASKTOOLS: Final = "tasktools "
 """Prefix of the names of connections of tasktools."""
 _SECONDS: Final = 60.0
@@ -20,13 +21,25 @@ _MAX_SHOWN: Final = 5  # connections
 
 
 def unroutable(facts: Facts) -> Iterator[Judgement]:
-    """Find messages that were published and that no queue took."""
+    """Find published messages that reached no queue."""
     server = facts.server
     if server is None or server.connections is None or server.unroutable is None:
         yield needs_server(facts, "unroutable", "messages that no queue took")
         return
     by_connection = _by_connection(server.connections)
-    if sum(by_connection.values()) >= MIN_UNROUTABLE:
+    talkers = {
+        dialect.workers
+        for dialect in (dialect_of(facts, topic) for topic in facts.topics.values())
+        if dialect.publishes_to_nobody
+    }
+    if talkers and sum(by_connection.values()) >= MIN_UNROUTABLE:
+        yield CannotTell(
+            why=f"which of {sum(by_connection.values()):.0f} messages that no queue took in a "
+            f"minute were tasks: {' and '.join(sorted(talkers))} publish events, which no queue "
+            "takes while nobody listens",
+            needs=("management",),
+        )
+    elif sum(by_connection.values()) >= MIN_UNROUTABLE:
         yield _finding(facts, server, by_connection)
     elif catch_all := _catch_all(facts, server):
         yield CannotTell(
@@ -38,9 +51,9 @@ def unroutable(facts: Facts) -> Iterator[Judgement]:
 def _by_connection(connections: Iterable[ServerConnection]) -> dict[str, float]:
     """Return how many messages of each connection no queue took, the most first.
 
-    None of tasktools, in whatever process: whoever publishes with it is told of each such message,
-    nobody has to listen to the events of its workers, and it asks whether an alarm blocks
-    publishers with a message that no queue takes.
+    Connections of tasktools, of any process, are left out. Its publishers get an error for each
+    such message; events of its workers may have no listener; and it probes for alarms with a
+    message that no queue takes.
     """
     counts = {
         f"{each.client} ({each.name})" if each.client else each.name: each.unroutable.change(
@@ -55,6 +68,9 @@ def _by_connection(connections: Iterable[ServerConnection]) -> dict[str, float]:
 
 
 def _finding(facts: Facts, server: ServerFacts, by_connection: dict[str, float]) -> Finding:
+    can_tap = not facts.topics or any(
+        dialect_of(facts, topic).has_task_exchange for topic in facts.topics.values()
+    )
     worst, count = next(iter(by_connection)), sum(by_connection.values())
     return Finding(
         check="unroutable",
@@ -73,15 +89,16 @@ def _finding(facts: Facts, server: ServerFacts, by_connection: dict[str, float])
         against={"queues that take everything": _catch_all(facts, server) or "none"},
         remedy=(
             "The publisher's log says which topic it was: its queue does not exist, or is not "
-            "bound. A tap keeps such messages, too, from now on."
+            "bound." + (" A tap keeps such messages, too, from now on." if can_tap else "")
         ),
-        call='cluster.tap(max_age="1h")',
+        call='cluster.tap(max_age="1h")' if can_tap else "cluster.topics()",
         needs=("management",),
     )
 
 
 def _catch_all(facts: Facts, server: ServerFacts) -> str | None:
-    """Return what takes messages of all topics, so that none is unroutable."""
+    """Return the queue or exchange that receives messages of all topics, so that none is
+    unroutable."""
     exchange = facts.layout.task_exchange
     if server.routes is None:
         return None

@@ -8,7 +8,7 @@ from typing import Final
 
 from tasktools.core.models import Worker
 from tasktools.core.plurals import agreeing, counted
-from tasktools.core.server_facts import ServerConnection, ServerConsumer
+from tasktools.core.server_facts import ServerConsumer
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.diagnosis.finding import Finding, Judgement, Rule
 from tasktools.diagnosis.readings import (
@@ -21,6 +21,8 @@ from tasktools.diagnosis.readings import (
     subscribers_to,
 )
 from tasktools.diagnosis.running_tasks import speaking_workers
+from tasktools.diagnosis.scheduled_tasks import needs_scheduled, scheduled_of
+from tasktools.diagnosis.worker_reports import dialect_of, needs_task_events
 
 _HOARD_SHARE: Final = 0.8
 _HOARD_MESSAGES: Final = 50
@@ -28,10 +30,11 @@ _HOARD_MESSAGES: Final = 50
 _HOARD_PREFETCH: Final = 100
 """A prefetch from which on a consumer may hoard; 0 is no limit. The peer's own is 32."""
 _UNEVEN_SECONDS: Final = 120.0
-"""Heartbeats of so long are kept."""
+"""Seconds of heartbeats that are compared."""
 _BUSY_SHARE: Final = 0.95
 _IDLE_SHARE: Final = 0.3
-"""Of its places over that time, that the busiest worker uses at least, and the idlest at most."""
+"""Shares of their places that the busiest worker uses at least, and the idlest at most, over that
+time."""
 
 
 # --- limits -----------------------------------------------------------------------------
@@ -94,7 +97,6 @@ def _prefetch_hoarding(facts: Facts) -> Iterator[Judgement]:
         if any(suspicious):
             yield needs_server(facts, "consumers", "what each consumer holds")
         return
-    connections = {each.name: each for each in server.connections or ()}
     by_queue: defaultdict[str, list[ServerConsumer]] = defaultdict(list)
     for consumer in server.consumers:
         by_queue[consumer.queue].append(consumer)
@@ -102,26 +104,33 @@ def _prefetch_hoarding(facts: Facts) -> Iterator[Judgement]:
         consumers = by_queue.get(topic.topic, [])
         if len(consumers) < 2:
             continue
-        held = {(each.connection, each.channel): each.held or 0 for each in consumers}
         most = max(consumers, key=lambda each: each.held or 0)
         if most.connection in server.own_connections or most.held is None:
             continue
         may_hoard = most.prefetch == 0 or (most.prefetch or 0) >= _HOARD_PREFETCH
-        enough = max(_HOARD_MESSAGES, _HOARD_SHARE * sum(held.values()))
-        if may_hoard and most.held >= enough:
-            yield _hoarding(topic, most, sum(held.values()), len(consumers), connections)
+        held = sum({(each.connection, each.channel): each.held or 0 for each in consumers}.values())
+        if may_hoard and most.held >= max(_HOARD_MESSAGES, _HOARD_SHARE * held):
+            scheduled = scheduled_of(facts, topic)
+            if scheduled is None:
+                yield needs_scheduled(facts, topic)
+            elif _at_most(topic, most.held) - scheduled >= _HOARD_MESSAGES:
+                yield _hoarding(facts, topic, most, held, len(consumers))
+
+
+def _at_most(topic: TopicFacts, held: int) -> int:
+    """Return how many of the messages that a channel holds are of *topic* at most: it may have
+    consumers of other queues."""
+    return held if topic.unacked is None else min(held, topic.unacked)
 
 
 def _hoarding(
-    topic: TopicFacts,
-    most: ServerConsumer,
-    held: int,
-    consumers: int,
-    connections: dict[str, ServerConnection],
+    facts: Facts, topic: TopicFacts, most: ServerConsumer, held: int, consumers: int
 ) -> Finding:
-    connection = connections.get(most.connection or "")
-    name = (connection.client if connection else None) or most.connection or "unnamed"
+    connections = facts.server.connections if facts.server is not None else None
+    named = (each.client for each in connections or () if each.name == most.connection)
+    name = next(named, None) or most.connection or "unnamed"
     prefetch = "no prefetch limit" if most.prefetch == 0 else f"a prefetch of {most.prefetch}"
+    setting = dialect_of(facts, topic).prefetch_setting
     return Finding(
         check="prefetch_hoarding",
         severity="warning",
@@ -140,8 +149,8 @@ def _hoarding(
         },
         against={"held by the others": held - (most.held or 0)},
         remedy=(
-            "Restart that consumer with a prefetch near the number of tasks that it runs at once: "
-            "what it holds goes back to the queue."
+            "Restart that consumer with a prefetch near the number of tasks that it runs at once "
+            f"({setting}): what it holds and has not begun goes back to the queue."
         ),
         call="cluster.workers()",
         needs=("management",),
@@ -154,33 +163,55 @@ def _hoarding(
 
 
 def _uneven(facts: Facts) -> Iterator[Judgement]:
-    waiting = [topic for topic in judged_topics(facts) if topic.queued or topic.unacked]
-    shared = [topic for topic in waiting if topic.consumers is None or topic.consumers > 1]
+    shared = [
+        topic
+        for topic in judged_topics(facts)
+        if topic.consumers is None or topic.consumers > 1
+        if topic.queued or topic.unacked != 0
+    ]
     if heard_for(facts) < _UNEVEN_SECONDS:
         if shared:
             yield needs_events(facts, "how busy each worker was for 2 min")
         return
+    yield from needs_task_events(facts, shared, "how busy each worker was")
     began = facts.at - _UNEVEN_SECONDS
     lasting = {
         name: worker
         for name, worker in speaking_workers(facts).items()
         if worker.capacity and worker.started_at and worker.started_at.timestamp() <= began
+        if worker.sends_task_events is not False
     }
     busy = _busy_shares(facts, lasting, began)
     subscribers = subscribers_of(facts)
-    for topic in waiting:
+    for topic in shared:
         shares = {
             worker.worker_id: busy[worker.worker_id]
             for worker in subscribers.get(topic.topic, ())
             if worker.worker_id in busy
         }
         most, least = _ends_of(shares)
-        if shares and shares[most] >= _BUSY_SHARE and shares[least] <= _IDLE_SHARE:
-            yield _unevenly(topic, shares, most, least)
+        if not shares or shares[most] < _BUSY_SHARE or shares[least] > _IDLE_SHARE:
+            continue
+        waits = _waits(facts, topic)
+        if waits is None:
+            what = f"whether messages of {topic.topic!r} wait at the busy one of its workers"
+            yield needs_server(facts, "queues", what)
+        elif waits:
+            yield _unevenly(facts, topic, shares, most, least)
+
+
+def _waits(facts: Facts, topic: TopicFacts) -> bool | None:
+    """Whether messages of *topic* wait, in the queue or at a worker, beside those that run; `None`:
+    not known."""
+    if topic.queued:
+        return True
+    if topic.unacked is None:
+        return None
+    return topic.unacked > len(facts.running_by_topic.get(topic.topic, ()))
 
 
 def _busy_shares(facts: Facts, workers: dict[str, Worker], began: float) -> dict[str, float]:
-    """Return what share of its places each worker used since *began*."""
+    """Return the share of its slots that each worker used since *began*."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for (worker_id, _), readings in facts.durations.items():
         seconds[worker_id] += sum(each.durations.sum for each in readings if each.at > began)
@@ -201,7 +232,9 @@ def _ends_of(shares: dict[str, float]) -> Sequence[str]:
     return by_share[0], by_share[-1]
 
 
-def _unevenly(topic: TopicFacts, shares: dict[str, float], most: str, least: str) -> Finding:
+def _unevenly(
+    facts: Facts, topic: TopicFacts, shares: dict[str, float], most: str, least: str
+) -> Finding:
     return Finding(
         check="uneven",
         severity="suspect",
@@ -212,7 +245,7 @@ def _unevenly(topic: TopicFacts, shares: dict[str, float], most: str, least: str
             f"{shares[least]:.0%}, though both consume {topic.topic!r}."
         ),
         evidence={"busiest": shares[most], "idlest": shares[least], "workers": len(shares)},
-        remedy=_how_to_even(topic),
+        remedy=_how_to_even(facts, topic),
         call="cluster.utilisation(since='15min', every='30s')",
         needs=("events",),
         topics=(topic.topic,),
@@ -220,16 +253,16 @@ def _unevenly(topic: TopicFacts, shares: dict[str, float], most: str, least: str
     )
 
 
-def _how_to_even(topic: TopicFacts) -> str:
+def _how_to_even(facts: Facts, topic: TopicFacts) -> str:
     if limit_of(topic):
         return (
             "The permits of its limit stay with the workers that took them first, as many as their "
             "prefetch: lower the prefetch of this topic, and see whether others get messages."
         )
     return (
-        "Lower the prefetch of the busy worker, which holds so many messages of each of its "
-        "topics, and see whether the other gets them; or give topics workers of their own: "
-        "tasktools.capacity.solve() says what sharing costs."
+        f"Lower the prefetch of the busy worker ({dialect_of(facts, topic).prefetch_setting}), "
+        "which holds so many messages, and see whether the other gets them; or give topics workers "
+        "of their own: tasktools.capacity.solve() says what sharing costs."
     )
 
 

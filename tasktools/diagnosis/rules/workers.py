@@ -6,7 +6,7 @@ Silence is by our clock, from each worker's own heartbeats, of which one is due 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from tasktools.core.known_workers import GONE_AFTER, LATE_AFTER
@@ -27,10 +27,18 @@ from tasktools.diagnosis.readings import (
     needs_events,
     stays_at_most,
 )
+from tasktools.diagnosis.worker_reports import (
+    after_death,
+    dialect_of,
+    needs_heartbeats,
+    why_silent,
+)
 
 FROZEN_CRITICAL_AFTER: Final = 30.0
 """Seconds of silence after which a worker that still consumes is critical."""
 _FORGOTTEN_AFTER: Final = 600.0  # seconds: a worker that is gone for longer is no finding
+_GOODBYE_SECONDS: Final = 60.0  # in which a worker that consumes no more ends its tasks
+_LASTS_SECONDS: Final = 5.0  # for which a queue has more consumers than workers that report
 _ACKED_SECONDS: Final = 10.0  # in which acknowledgements speak against a frozen worker
 
 
@@ -41,24 +49,30 @@ def worker_frozen(facts: Facts) -> Iterator[Judgement]:
         return
     subscribers = all_subscribers_of(facts)
     topics_of: defaultdict[str, list[TopicFacts]] = defaultdict(list)
-    speaking: dict[str, int] = {}
-    is_unknown = False
+    is_unknown, unheard = False, list[TopicFacts]()
     for topic in judged_topics(facts):
-        speaking[topic.topic] = sum(_speaks(worker) for worker in subscribers.get(topic.topic, ()))
-        excess = (topic.consumers or 0) - speaking[topic.topic]
+        workers = subscribers.get(topic.topic, ())
+        excess = (topic.consumers or 0) - sum(map(_speaks, workers))
+        if why_silent(facts, topic) is not None:
+            unheard += [topic] if topic.consumers else []
+            continue
         if excess > 0 and heard_for(facts) < LATE_AFTER:
             is_unknown = True  # a worker that fell silent before we listened has no name
-        silent = [w for w in subscribers.get(topic.topic, ()) if _is_silent(w)]
-        candidates = [w for w in silent if not _lost_a_consumer(topic, facts.at - _silence(w))]
+        silent = [w for w in workers if _is_silent(w)]
+        goodbyes = _goodbyes(workers)
+        candidates = [
+            w for w in silent if not _lost_a_consumer(topic, goodbyes, facts.at - _silence(w))
+        ]
         for worker in sorted(candidates, key=_silence)[: max(excess, 0)]:
             topics_of[worker.worker_id].append(topic)
     for worker in facts.state.workers:
         consumed = topics_of.get(worker.worker_id, [])
         is_connected = _is_silent(worker) and _has_connection(facts, worker)
         if consumed or is_connected:
-            yield _frozen(facts, worker, consumed, speaking, is_connected=is_connected)
+            yield _frozen(facts, worker, consumed, subscribers, is_connected=is_connected)
     if is_unknown:
         yield needs_events(facts, "which worker a consumer belongs to")
+    yield from needs_heartbeats(facts, unheard, "which consumers are frozen")
 
 
 def _silence(worker: Worker) -> float:
@@ -66,7 +80,7 @@ def _silence(worker: Worker) -> float:
 
 
 def _speaks(worker: Worker) -> bool:
-    """Whether a worker speaks itself; until it has, others may speak of one that is frozen."""
+    """Whether a worker has sent events itself; a frozen one is known only through others."""
     is_there = worker.state != "stopped" and not worker.uncertain
     return is_there and _silence(worker) < LATE_AFTER
 
@@ -76,17 +90,47 @@ def _is_silent(worker: Worker) -> bool:
     return worker.state != "stopped" and LATE_AFTER <= _silence(worker) <= _FORGOTTEN_AFTER
 
 
-def _lost_a_consumer(topic: TopicFacts, since: float) -> bool:
-    """Whether the queue has fewer consumers than when a worker fell silent: then it is dead."""
-    before = None if topic.consumer_series is None else topic.consumer_series.before(since)
-    return before is not None and topic.consumers is not None and topic.consumers < before
+def _goodbyes(workers: Iterable[Worker]) -> list[float]:
+    return [worker.stopped_at.timestamp() for worker in workers if worker.stopped_at is not None]
 
 
-def _lasts_above(topic: TopicFacts, speaking: int) -> bool:
-    """Whether the queue had more consumers than workers that speak for 5 s: a worker that has just
-    begun to consume speaks soon."""
-    lowest = None if topic.consumer_series is None else topic.consumer_series.lowest(5.0)
-    return lowest is not None and lowest > speaking
+def _lost_a_consumer(topic: TopicFacts, goodbyes: Sequence[float], since: float) -> bool:
+    """Whether the queue had fewer consumers at some time since a worker fell silent, not counting
+    workers that said goodbye: then the silent worker is dead, even if new consumers have replaced
+    it."""
+    series = topic.consumer_series
+    before = None if series is None else series.before(since)
+    if series is None or before is None or topic.consumers is None:
+        return False
+    later = series.between(since, series.times[-1])
+    pairs = zip((*later.times, float("inf")), (*later.values, topic.consumers), strict=True)
+    return any(
+        consumers + sum(since < goodbye <= at + _GOODBYE_SECONDS for goodbye in goodbyes) < before
+        for at, consumers in pairs
+    )
+
+
+def _lasts_above(topic: TopicFacts, workers: Sequence[Worker]) -> bool:
+    """Whether the queue had more consumers than reporting *workers* for 5 s, in two samples at
+    least: a new worker reports soon after it begins to consume."""
+    series = topic.consumer_series
+    if series is None or not series:
+        return False
+    starts = [at for at in series.times if at <= series.times[-1] - _LASTS_SECONDS]
+    if not starts:
+        return False
+    window = series.between(starts[-1], series.times[-1])
+    return all(
+        consumers > _speakers_at(workers, at)
+        for at, consumers in zip(window.times, window.values, strict=True)
+    )
+
+
+def _speakers_at(workers: Iterable[Worker], at: float) -> int:
+    """Count the workers that report now, and those that said goodbye after *at*."""
+    return sum(_speaks(worker) for worker in workers) + sum(
+        at < goodbye for goodbye in _goodbyes(workers)
+    )
 
 
 def _has_connection(facts: Facts, worker: Worker) -> bool:
@@ -99,7 +143,7 @@ def _frozen(
     facts: Facts,
     worker: Worker,
     consumed: list[TopicFacts],
-    speaking: Mapping[str, int],
+    subscribers: Mapping[str, Sequence[Worker]],
     *,
     is_connected: bool,
 ) -> Finding:
@@ -112,7 +156,7 @@ def _frozen(
     is_cut_off = bool(moves) and is_alone and silence >= _ACKED_SECONDS + STATISTICS_LAG
     where = f"{worker.host or 'an unknown host'}, pid {worker.pid}"
     lasted = bool(consumed) and all(
-        _lasts_above(topic, speaking[topic.topic]) for topic in consumed
+        _lasts_above(topic, subscribers.get(topic.topic, ())) for topic in consumed
     )
     return Finding(
         check="worker_frozen",
@@ -141,9 +185,9 @@ def _frozen(
         },
         since=facts.at - silence,
         remedy=(
-            f"`kill -9 {worker.pid}` on {worker.host or 'its host'}: its messages go back to the "
-            "queue at once. The broker itself drops it when it misses heartbeats of AMQP (20 to "
-            "120 s)."
+            f"`kill -9 {worker.pid}` on {worker.host or 'its host'}: "
+            f"{dialect_of(facts, worker).after_death}. The broker itself drops it when it misses "
+            "heartbeats of AMQP (20 to 120 s)."
         ),
         call="cluster.workers()",
         needs=("events", "broker"),
@@ -154,13 +198,16 @@ def _frozen(
 
 
 def workers_gone(facts: Facts) -> Iterator[Judgement]:
-    """Find topics with messages whose last workers fell silent, and that nobody consumes."""
+    """Find topics with messages, without a consumer, and with silent last workers."""
     subscribers = all_subscribers_of(facts)
     for topic in judged_topics(facts):
         if not topic.queued or topic.consumers != 0:
             continue
         if facts.heard_since is None:
             yield needs_events(facts, f"whether {topic.topic} had workers")
+            continue
+        if why_silent(facts, topic) is not None:
+            yield from needs_heartbeats(facts, [topic], "which workers consumed messages")
             continue
         if topic.topic not in subscribers and heard_for(facts) < _FORGOTTEN_AFTER:
             yield needs_events(facts, f"whether {topic.topic} had workers before")
@@ -191,7 +238,7 @@ def workers_gone(facts: Facts) -> Iterator[Judgement]:
             since=facts.at - silence,
             remedy=(
                 "Start workers of this topic again, and see why they ended (their log, the "
-                "kernel's out-of-memory killer). What they were running is delivered again."
+                f"kernel's out-of-memory killer). {after_death(facts, topic.topic)}"
             ),
             call="cluster.workers()",
             needs=("events", "broker"),
@@ -251,10 +298,7 @@ def _absent(facts: Facts, check: str, after: float, until: float) -> Iterator[Ju
                 "topics without another worker": alone,
                 "tasks that it was running": lost,
             },
-            against={
-                "a deploy or a scale-down": "looks the same: a worker of fastpluggy says no "
-                "goodbye when it is terminated"
-            },
+            against={"a deploy or a scale-down": dialect_of(facts, worker).at_a_stop},
             since=facts.at - silence,
             remedy="See whether it was stopped on purpose; if not, start it again.",
             call="cluster.workers()",

@@ -1,4 +1,4 @@
-"""Workers coming and going, from samples of their states and from what they said."""
+"""Entries for workers that came and went, from samples of their states and from their events."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tasktools.diagnosis.timeline_entry import Entry, clock
 from tasktools.history.changes import Changes, EventHeard, StateChange
 
 _FIRST_LOOK: Final = 10.0
-"""Seconds from the begin of a recorder in which it hears of workers that were there before."""
+"""Seconds after the start of a recorder in which it learns of workers that ran before."""
 _SILENT: Final = ("late", "gone")
 
 
 def worker_entries(changes: Changes) -> Iterator[Entry]:
-    """Yield the workers that came, said goodbye, fell silent, or were not heard of after a gap."""
+    """Yield workers that came, said goodbye, fell silent, or were missing after a gap."""
     moments: defaultdict[str, list[StateChange | EventHeard]] = defaultdict(list)
     for change in changes.states:
         moments[change.worker_id].append(change)
@@ -42,7 +42,7 @@ class _Story:
     changes: Changes
     entries: list[Entry] = field(default_factory=list)
     is_there: bool = False
-    """It was heard, and has not stopped; it may be silent."""
+    """Whether the worker has sent events and has not stopped; it may be silent."""
     sender: str | None = None
     """The node that registered it."""
     silent_since: float | None = None
@@ -52,13 +52,13 @@ class _Story:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def know(self, samples: Iterable[StateChange]) -> None:
-        """Note what *samples* tell of where it is and what it consumes."""
+        """Note host and topics of the worker from *samples*."""
         for sample in samples:
             facts = {"host": sample.host, "topics": list(sample.topics)}
             self.facts = {name: value for name, value in facts.items() if value}
 
     def take(self, change: StateChange | EventHeard) -> None:
-        """Take in what comes next."""
+        """Process the next sample or event."""
         if isinstance(change, EventHeard):
             self._say(change)
             return
@@ -75,7 +75,7 @@ class _Story:
             self._stop(change.last_seen or change.at, "samples")
 
     def _was_there_before(self, change: StateChange) -> bool:
-        """Whether a first sample tells of a worker that came before there was anybody to hear."""
+        """Whether the worker had started before recording began."""
         if change.at <= self.changes.since:
             return True
         begins = [at for at in self.changes.begins if at <= change.at <= at + _FIRST_LOOK]
@@ -121,7 +121,7 @@ class _Story:
         self.silent_since, self.is_gone, self.is_unregistered = None, False, False
 
     def end(self) -> list[Entry]:
-        """Return all entries, with that of a silence that lasts."""
+        """Return all entries, the last with a silence that still lasts."""
         if self.silent_since is not None:
             sentence = f"worker {self.worker_id} is silent since {clock(self.silent_since)}"
             sentence += ": it is gone, and said no goodbye" if self.is_gone else ""

@@ -23,7 +23,7 @@ MAX_EPISODES: Final = 200
 _MANY_FAILURES: Final = 10
 _LONG_HOLD: Final = 300.0  # seconds, as that is how long a peer's lock lives
 _IN_MEMORY: Final = ("memory://", "demo://")
-_UNKNOWN_ERROR: Final = "an error that nobody named"
+_UNKNOWN_ERROR: Final = "an error without a name"
 _ALL: Final = "all topics"
 _MISSING: Final = {"all": "nothing was recorded", "samples": "the cluster was not sampled"}
 
@@ -104,7 +104,7 @@ def most(episodes: Sequence[Entry]) -> tuple[list[Entry], int]:
 def lock_entries(
     changes: Changes, absences: Mapping[str, Sequence[tuple[float, float]]]
 ) -> Iterator[Entry]:
-    """Yield the locks that were held for 5 minutes or longer, or whose holder had gone."""
+    """Yield locks that were held for at least 5 minutes, or whose holder was gone."""
     for hold in changes.holds:
         until = changes.until if hold.released is None else hold.released
         orphaned_at = _orphaned_at(hold, until, absences.get(hold.worker_id or "", ()))
@@ -139,7 +139,7 @@ def _orphaned_at(hold: Hold, until: float, absences: Sequence[tuple[float, float
 
 
 def settings_entries(changes: Changes) -> Iterator[Entry]:
-    """Yield the changes of topics' settings: those that were stored, and those that were told."""
+    """Yield changes of topics' settings, stored on the broker or only announced."""
     stored = [(at, by_topic, "samples") for at, by_topic in changes.settings]
     told_to_all = [
         (event.at, {event.topic: events.settings_from(event.detail.get("config"))}, "events")
@@ -191,7 +191,7 @@ def _word(setting: object) -> str:
 
 
 def command_entries(changes: Changes) -> Iterator[Entry]:
-    """Yield the commands that operators sent to workers, and the locks that they took away."""
+    """Yield operators' commands to workers, and locks that operators released."""
     for event in changes.events:
         if not event.event.endswith("_command"):
             continue
@@ -239,7 +239,7 @@ def run_entries(runs: pd.DataFrame, changes: Changes, masked: Masked) -> Iterato
             continue
         to = "" if pd.isna(run["to"]) else f" to {run['to']}"
         outcomes = ", ".join(f"{count:,} {name}" for name, count in run["outcomes"].items())
-        how = "not ended: it goes on, or its process died" if until is None else run["ended"]
+        how = "not ended: it still runs, or its process died" if until is None else run["ended"]
         reason = "" if pd.isna(run["reason"]) else f" ({masked(run['reason'])})"
         yield Entry(
             at=at,

@@ -1,4 +1,4 @@
-"""The part of the facts that was heard before their moment: attempts, workers, orphans."""
+"""The part of the facts from the minutes before their moment: attempts, workers, orphans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _PRESENCE_SECONDS: Final = 600.0
 _LOST_SECONDS: Final = 3600.0
 _HOLDS_SECONDS: Final = 86_400.0
 _UNCONSUMED_SECONDS: Final = 90_000.0
-"""More than the day that is judged, as old samples are 10 minutes apart."""
+"""Seconds of samples to read: more than the day that is judged, as old samples are 10 minutes
+apart."""
 
 
 def ends(recent: RecentHistory, redaction: Redaction) -> tuple[TaskEnd, ...]:
@@ -78,7 +79,7 @@ def unconsumed(recent: RecentHistory, report: TopicReport | None) -> dict[str, f
 
 
 def durations(state: ClusterState) -> dict[tuple[str, str], tuple[DurationReading, ...]]:
-    """Return what workers' histograms told in the last 2 minutes, by worker and task name."""
+    """Return the histograms of workers for the last 2 minutes, by worker and task name."""
     readings: defaultdict[tuple[str, str], list[DurationReading]] = defaultdict(list)
     for each in state.recent_durations:
         for name, histogram in each.by_name.items():
@@ -92,9 +93,9 @@ def durations(state: ClusterState) -> dict[tuple[str, str], tuple[DurationReadin
 
 
 def presence(state: ClusterState) -> tuple[Presence, ...]:
-    """Return which workers were there in the last 10 minutes, by their own events."""
+    """Return the workers of the last 10 minutes, by their own events."""
     begin = state.at.timestamp() - _PRESENCE_SECONDS
-    seen = (_presence_of(worker) for worker in state.workers)
+    seen = (_presence_of(worker) for worker in (*state.replaced, *state.workers))
     return tuple(each for each in seen if each is not None and each.last_beat > begin)
 
 
@@ -114,7 +115,7 @@ def _presence_of(worker: Worker) -> Presence | None:
 
 
 def recorded_presence(recent: RecentHistory) -> tuple[Presence, ...]:
-    """Return which workers were there in the last 10 minutes, as a recorder sampled them."""
+    """Return the workers of the last 10 minutes, as a recorder sampled them."""
     goodbyes = recent.goodbyes(_PRESENCE_SECONDS)
     return tuple(
         Presence(
@@ -136,7 +137,7 @@ def recorded_presence(recent: RecentHistory) -> tuple[Presence, ...]:
 
 
 def orphans(state: ClusterState) -> tuple[Orphan, ...]:
-    """Return the tasks of workers that are gone, and those that silent workers were running."""
+    """Return the tasks of gone workers, and the running tasks of silent ones."""
     silent = _silent(state)
     running = [
         Orphan(task=run, silent_since=silent[run.worker_id])
@@ -152,8 +153,8 @@ def recorded_orphans(
     begun: tuple[TaskBegin, ...],
     ended: tuple[TaskEnd, ...],
 ) -> tuple[Orphan, ...]:
-    """Return the same of a recording, which notes those tasks as lost; *begun* and *ended* since
-    tells which of them are orphans no more."""
+    """Return the orphans in a recording, which stores them as lost tasks; without tasks that
+    *begun* or *ended* show to have run again since."""
     silent = _silent(state)
     goodbyes = recent.goodbyes(_LOST_SECONDS)
     worker_of = {begin.task_id: begin.worker_id for begin in begun}

@@ -1,6 +1,6 @@
 """The worst finding of a cluster at a glance, as HTML beside the cluster in a notebook.
 
-It is what is known now: workers are not waited for, nor is a broker that does not answer.
+It shows what is known at once: it waits neither for workers nor for a broker that does not answer.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def glance(cluster: Cluster, *, within: float = _WITHIN_SECONDS) -> str:
 
 def _headline(cluster: Cluster) -> str:
     try:
-        rows = look(cluster, settle=0.0, wait=0.0).rows
+        rows, _, left_behind = look(cluster, settle=0.0, wait=0.0)
     except TaskToolsError as error:
         return escape(harmless(f"Cannot tell what is wrong: {error}"))
     row = worst(rows)
-    text = escape(harmless(headline(rows)))
+    text = escape(harmless(headline(rows, left_behind)))
     if row is not None and row.verdict == "found":
         text = f"<b>{text}</b>"
     return f"{text} <code>{_MORE}</code>"

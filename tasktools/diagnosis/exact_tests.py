@@ -75,7 +75,8 @@ class HypergeometricTail:
 
 
 def tarone(ln_least: Floats, level: float) -> int:
-    """Return by how much p is multiplied: the number of values that could pass at all.
+    """Return the factor that p is multiplied by: the number of values that could be significant at
+    all.
 
     A value with so few rows that even its least possible p (*ln_least*) is too large is no test.
     """
@@ -108,7 +109,7 @@ def risk_ratio(hits: int, rows: int, failed: int, total: int) -> tuple[float, fl
 
 
 def odds_ratio(hits: int, rows: int, failed: int, total: int) -> float:
-    """Return the odds ratio, which a sample of the rows that did not fail leaves as it is."""
+    """Return the odds ratio; it does not depend on how many of the succeeded rows were sampled."""
     a, b, c, d = _cells(hits, rows, failed, total)
     return a * d / (b * c)
 
@@ -155,7 +156,7 @@ def _cells(hits: int, rows: int, failed: int, total: int) -> tuple[float, float,
 
 
 def _wilson(hits: int, rows: int) -> tuple[float, float, float]:
-    """Return a share and its interval of 95 % by Wilson; of no rows anything is possible."""
+    """Return a share and its interval of 95 % by Wilson; 0 to 1 if there are no rows."""
     if rows == 0:
         return 0.0, 0.0, 1.0
     share = hits / rows

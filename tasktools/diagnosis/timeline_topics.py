@@ -48,9 +48,9 @@ def topic_entries(
     """Yield the states of each topic from *since* to *until* (s since the epoch), if it was ever in
     trouble.
 
-    *series* reach back before *since*, *p95* is that of service by topic (s). In the
-    spans *missed* events were not received, in those *unsampled* queues were not looked at; both
-    are in order.
+    *series* begin before *since*, *p95* is the 95th percentile of service times by topic (s). In
+    the spans *missed* events were not received, in those *unsampled* queues were not looked at;
+    both are in order.
     """
     step = max((until - since) / _LOOKS, _MIN_LOOK_SECONDS)
     count = max(int((until - since) / step), 0)

@@ -22,32 +22,36 @@ from tasktools.diagnosis.readings import (
     needs_events,
     subscribers_of,
 )
+from tasktools.diagnosis.worker_reports import needs_task_events
 
 _RISEN_TIMES: Final = 3.0
 _RISEN_SECONDS: Final = 0.05
-"""A service time is so many times that of before, and by so much longer."""
+"""Least factor, and least difference in seconds, by which a service time has risen."""
 _RECENT_READINGS: Final = 24.0
-"""Seconds of heartbeats, each with what ended in 3 s, that are compared with those before."""
+"""Seconds of heartbeats, each with the tasks that ended in 3 s, that are compared with the time
+before."""
 _RECENT_ENDS: Final = 30.0
-"""Seconds; the same of ends of single tasks."""
+"""Seconds of ends of single tasks that are compared with the time before."""
 _SLOT_SECONDS: Final = 3.0
 _HIGH_SHARE: Final = 0.95
-"""Share of the time before in which tasks took less: where some always took long, a few of these
-after each other are no rise."""
+"""Share of the time before in which tasks must have taken less: where some tasks always take long,
+a few of them in a row are no rise."""
 _HIGHER_TIMES: Final = 1.2
-"""So many times that long, tasks take longer than these; less is how exactly they are timed."""
+"""Least factor by which tasks must take longer than these; smaller factors are within the error of
+measurement."""
 _SPANS: Final = 5
-"""So many spans of time are long if most of them are: in a rise that lasts, some are not."""
+"""Number of neighbouring spans of time of which most must be long: in a rise that lasts, some are
+not."""
 _MIN_RECENT: Final = 8
 _MIN_READ_BEFORE: Final = 15
 _MIN_ENDED_BEFORE: Final = 20
-"""Tasks that must have ended lately, and before: by heartbeats, and one by one."""
+"""Least number of tasks that ended recently, and before: from heartbeats, and from single ends."""
 _MIN_HEARD_SECONDS: Final = 45.0
-"""Less holds no time before the recent one."""
+"""Least seconds of received events: fewer contain no time before the recent one."""
 
 
 class _Risen(msgspec.Struct, frozen=True):
-    """Service times, in seconds, of *recent* tasks and those *before*, of a task name if known."""
+    """Service times (s) of *recent* and of earlier tasks (*before*), by task name if known."""
 
     before: float
     recent: float
@@ -62,6 +66,8 @@ def _service_time_risen(facts: Facts) -> Iterator[Judgement]:
         if any(may_move(facts, topic) for topic in judged):
             yield needs_events(facts, "how long tasks took before")
         return
+    moving = (topic for topic in judged if may_move(facts, topic))
+    yield from needs_task_events(facts, moving, "how long tasks take")
     names = _risen_names(facts)
     risen = {topic.topic: _of_topic(facts, topic, names) for topic in judged}
     unplaced = _place(facts, names, risen)
@@ -75,8 +81,8 @@ def _service_time_risen(facts: Facts) -> Iterator[Judgement]:
 def _place(
     facts: Facts, names: dict[str, _Risen | None], risen: dict[str, _Risen | None]
 ) -> dict[str, tuple[_Risen, list[str]]]:
-    """Put task names that take longer with the topic that they run on, and return the others, with
-    the topics that they may be of: short tasks are seldom seen while they run."""
+    """Assign slow task names to their topics; return the rest with their possible topics: short
+    tasks are seldom seen running."""
     seen: defaultdict[str | None, set[str]] = defaultdict(set)
     pairs = {(task.task_name, task.topic) for task in facts.state.running}
     pairs |= {(end.task_name, end.topic) for end in facts.ends}
@@ -95,11 +101,23 @@ def _place(
         }
         if change is None or any(risen[topic] for topic in topics):
             continue
-        if len(topics) == 1:
-            risen[topics.pop()] = change
-        else:
+        if len(topics) > 1 or not topics:
             unplaced[name] = (change, sorted(topics))
+            continue
+        (topic,) = topics
+        others = seen.keys() - {name, None}  # an end of which no begin was heard has no name
+        is_only_name = not any(topic in seen[other] for other in others)
+        if not (is_only_name and _begins_earlier(facts, topic, name)):
+            risen[topic] = change
     return unplaced
+
+
+def _begins_earlier(facts: Facts, topic: str, name: str) -> bool:
+    """Whether more of the past is known of *topic* than of the tasks called *name*: if the topic
+    has no other tasks, its own readings are the better evidence."""
+    of_topic = facts.topics[topic].durations
+    first = min((reading.at for reading in of_topic), default=math.inf)
+    return first < min(reading.at for reading in facts.durations_by_name[name])
 
 
 def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) -> _Risen | None:
@@ -140,7 +158,7 @@ def _in_slots(timed: Iterable[tuple[float, float]]) -> list[float]:
 def _by_readings(
     readings: Iterable[DurationReading], now: float, task_name: str | None = None
 ) -> _Risen | None:
-    """Compare the means of readings: of a histogram, only they are exact."""
+    """Compare the means of histogram readings; only the mean of a histogram is exact."""
     filled = sorted(
         (reading for reading in readings if reading.durations.count), key=lambda each: each.at
     )
@@ -168,8 +186,9 @@ def _count(readings: Iterable[DurationReading]) -> int:
 def _has_risen(before: Sequence[float], recent: float) -> bool:
     """Whether *recent* is far more than the median of *before*, and than nearly all of it.
 
-    Both are of spans of time, in their order, not of tasks: a batch of short ones makes no others
-    long. The last ones before that mostly were as long are a rise that lasts."""
+    Both lists have a value for each span of time, not for each task, so that a batch of short tasks
+    does not make other tasks look long. Spans just before *recent* that were mostly as long belong
+    to the rise."""
     far = _far(median(before))
     earlier = list(before)
     while earlier[-1] > far or median(earlier[-_SPANS:]) > far:

@@ -1,4 +1,4 @@
-"""Checks of what a node runs short of: descriptors, disk, and connections that come and go."""
+"""Checks of a node's scarce resources: descriptors, disk, and connections that come and go."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tasktools.diagnosis.finding import Finding, Judgement, Rule
 from tasktools.diagnosis.readings import needs_server
 
 _DESCRIPTOR_SHARE: Final = 0.8
-"""Of the limit of file descriptors, from which on a node runs short of them."""
+"""Share of the limit of file descriptors from which on a node runs short of them."""
 _DISK_SECONDS: Final = 86_400.0
-"""Within which a disk that fills up is a finding: a day."""
+"""A disk that will be full within so many seconds is a finding: a day."""
 _MIN_DISK_SECONDS: Final = 1_500.0
 """Seconds that samples must cover: log files and journals come and go within minutes."""
 _CHURN_SECONDS: Final = 600.0
-"""For which connections come and go without a pause."""
+"""Seconds for which connections must come and go without a pause."""
 _CHURN_SHARE: Final = 0.1
-"""Of the connections, that are opened or closed a second, as RabbitMQ's own alert has it."""
+"""Share of the connections that are opened or closed each second, as in RabbitMQ's own alert."""
 _MIN_CONNECTIONS: Final = 100
-"""Of fewer, a script or a test may open a tenth a second."""
+"""Least number of connections: with fewer, a script or a test may open a tenth of them a second."""
 
 
 def _near(facts: Facts) -> Iterator[Judgement]:
