@@ -1,4 +1,4 @@
-"""The wait that a replay adds to live tasks, in a line for who is choosing its rate."""
+"""The wait that a replay adds to live tasks, in one line, for the operator who chooses the rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT_ONCE: Final = 1_000.0
 
 
 class AddedWaits:
-    """Answers by *history*, which is read once in five minutes."""
+    """Computes added waits from *history*, which is read every five minutes at most."""
 
     def __init__(self, history: Cluster) -> None:
         self._history = history
@@ -26,9 +26,11 @@ class AddedWaits:
         self._read_at = 0.0
 
     def in_words(self, topic: str, *, messages: int, rate: float | None, at: float) -> str:
-        """Return what the replay adds; an empty text where the history knows too little.
+        """Return in words how much longer live tasks wait; an empty text if the history is too
+        short.
 
-        It begins *at* (s since the epoch). *rate* is in messages a second; `None`: all at once.
+        The replay begins *at* (s since the epoch). *rate* is in messages a second; `None`: all at
+        once.
         """
         try:
             hours = self._current(at).hours(topic, at=at, messages=messages)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from tasktools.capacity import erlang
 from tasktools.capacity.demand import Demand
-from tasktools.capacity.hours import slots_to_clear
-from tasktools.capacity.interval import wait_interval
-from tasktools.capacity.loads import Load, joint_week, load_of, recorded_seconds
+from tasktools.capacity.hour_of_week import DAY
+from tasktools.capacity.load_by_hour import slots_to_clear
 from tasktools.capacity.models import (
     Checkpoint,
     Method,
@@ -28,8 +27,9 @@ from tasktools.capacity.need import MAX_UNITS, Need, OutOfReach
 from tasktools.capacity.pools import PoolTopic
 from tasktools.capacity.quality import MIN_SERVICES, MIN_TRIES
 from tasktools.capacity.question import Question
+from tasktools.capacity.share_interval import wait_interval
 from tasktools.capacity.simulation import wait_quantile
-from tasktools.capacity.weekly import DAY
+from tasktools.capacity.topic_loads import Load, joint_week, load_of, recorded_seconds
 from tasktools.core.plurals import counted
 
 _MAX_WIDTH = 2.0
@@ -47,7 +47,7 @@ class Answer:
     slots: int | None = None
     need: Need | None = None
     unit: float = 1.0
-    """Slots of a unit of `need`, in the mean."""
+    """The mean number of slots of a unit of `need`."""
     wait: tuple[float, float, float] | None = None
     utilisation: float | None = None
     erlang_c: int | None = None
@@ -67,18 +67,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PoolAnswer:
-    """The answers for the topics of a pool, and what they rest on."""
+    """The answers for the topics of a pool, and the data and assumptions behind them."""
 
     pool: Pool
     method: Method
     answers: tuple[Answer, ...]
     units: int | None
     one_queue: int | None = None
-    """Units that one queue before all workers would need for the wait."""
+    """Units that a single queue for all workers would need for the wait."""
     by_wait: int | None = None
     """Units that the wait needs."""
     limits: tuple[int | None, int | None] = (None, None)
-    """Units by the limits of all needs, and by what else was asked."""
+    """Units by the interval limits of all needs, and by the other targets."""
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,7 +116,7 @@ class PoolSolver:
         )
 
     def one_queue(self, name: str | None = None) -> TraceModel:
-        """Return the model of all topics, or of one, as one queue before all slots."""
+        """Return the model of all topics, or of one, as a single queue that all slots serve."""
         loads = [self.loads[name]] if name else list(self.loads.values())
         tasks = joined_tasks([load.tasks for load in loads])
         return TraceModel(tasks, self._span, self._wait_below, self._checkpoint)
@@ -126,7 +126,7 @@ class PoolSolver:
         return guess_of(sum(self.loads[name].mean for name in names or self.loads))
 
     def guess_by_formula(self) -> int:
-        """Return the slots that the formula has for one topic, or a guess for several."""
+        """Return the slots by Erlang's formula for a single topic, or a guess for several."""
         if len(self.loads) > 1 or self.question.wait_below is None:
             return self.guess()
         (load,) = self.loads.values()
@@ -183,7 +183,7 @@ def answer_of(solver: PoolSolver) -> PoolAnswer:
 
 
 def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need], dict[str, str]]:
-    """Return the need of each topic, and why those without one have none."""
+    """Return the need of each topic, or the reason why it has none."""
     needs: dict[str, Need] = {}
     out_of_reach: dict[str, str] = {}
     question = solver.question
@@ -256,7 +256,7 @@ def _answer(
 
 
 def _fit(solver: PoolSolver, model: Model, name: str) -> float | None:
-    """Return by which factor the simulated wait of what was there exceeds the recorded one."""
+    """Return the simulated wait with the recorded workers, divided by the recorded wait."""
     recorded, question = solver.demand.topics[name].waits, solver.question
     slots, workers = solver.pool.slots, len(solver.pool.workers)
     if recorded is None or not len(recorded) or not slots:

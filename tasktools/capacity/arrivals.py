@@ -1,7 +1,7 @@
 """Arrival rates by hour of the week, where each hour is known from few weeks.
 
-A cell of the week has few arrivals of its own. Its mean is shrunk towards what weekdays, or
-weekends, have at that hour of the day: as much as the noise in such a mean is larger than the
+An hour of the week has few recorded arrivals. Its mean is shrunk towards the mean of weekdays, or
+of weekends, at that hour of the day: the more, the larger the noise is compared with the
 differences between days.
 """
 
@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 from tasktools.capacity.demand import BoolArray, Demand, FloatArray
-from tasktools.capacity.weekly import HOUR, HOURS_OF_WEEK, Whole, hour_of_week
+from tasktools.capacity.hour_of_week import HOUR, HOURS_OF_WEEK, Whole, hour_of_week
 
 _KINDS: Final = (5, 2)
 """Days of a kind: weekdays, and weekends."""
 _MIN_COVERED: Final = 0.02
-"""Share of an hour below which a cell says nothing by itself."""
+"""Share of an hour of the week that must be recorded for a mean of its own."""
 _Z90: Final = 1.6448536269514722
 _NO_EVENT: Final = 2.995732273553991
 """Expected events of which none comes in 5 % of cases: -ln 0.05."""
@@ -35,7 +35,7 @@ class WeeklyRates:
     weeks: FloatArray
     """Recorded weeks of the hour."""
     tasks: FloatArray
-    """Arrivals in it."""
+    """Arrivals in the hour."""
 
 
 def weekly_rates(hours: FloatArray, counts: FloatArray, covered: FloatArray) -> WeeklyRates:
@@ -102,8 +102,8 @@ def of_topic(demand: Demand, topic: str) -> WeeklyRates:
 def _base(
     tasks: FloatArray, weeks: FloatArray, known: BoolArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the mean of the hour of the day over days of the same kind, its recorded hours, and on
-    how many days of the week it rests; by cell."""
+    """Return for each hour of the week the mean of that hour of the day over weekdays or weekend
+    days, the recorded hours behind the mean, and the number of days of the week among them."""
     base, base_weeks, days = (np.full(HOURS_OF_WEEK, np.nan) for _ in range(3))
     start = 0
     for length in _KINDS:
@@ -127,8 +127,8 @@ def _dispersion(
 ) -> float:
     """Return the variance of an hour's count over its mean, at least 1.
 
-    Where hours of the week are recorded twice, their differences tell; else neighbouring hours do,
-    of which the daily shape is removed.
+    The estimate uses differences between recordings of the same hour of the week; without these,
+    differences between neighbouring hours, with the daily pattern removed.
     """
     expected = base[cells] * weeks
     usable = (weeks > 0.9) & (expected > 0)
@@ -163,8 +163,8 @@ def _spread(mean: FloatArray, base: FloatArray, noise: FloatArray, days: FloatAr
 def _interval(
     rate: FloatArray, variance: FloatArray, smallest: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the limits of the 90 % interval of *rate*; where it is 0, *smallest* is what one
-    arrival is worth."""
+    """Return the limits of the 90 % interval of *rate*; where it is 0, *smallest* is the rate of a
+    single arrival."""
     with np.errstate(divide="ignore", invalid="ignore"):
         events = np.where(variance > 0, rate**2 / variance, np.inf)
         low = rate * (1 - 1 / (9 * events) - _Z90 / (3 * np.sqrt(events))) ** 3

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from tasktools.capacity.demand import FloatArray
-from tasktools.capacity.weekly import DAY, HOUR, is_weekend
+from tasktools.capacity.hour_of_week import DAY, HOUR, is_weekend
 
 _SERVICES_PER_WINDOW: Final = 10.0
 _MAX_WINDOW: Final = HOUR

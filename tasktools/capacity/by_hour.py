@@ -11,13 +11,13 @@ import pandas as pd
 
 from tasktools.capacity.answers import PoolSolver, answer_of
 from tasktools.capacity.demand import Demand
-from tasktools.capacity.loads import joint_week
+from tasktools.capacity.hour_of_week import HOURS_OF_WEEK, hour_of_week
 from tasktools.capacity.models import Model, Pool, pools_of
 from tasktools.capacity.need import MAX_UNITS
 from tasktools.capacity.question import Question, question_of
 from tasktools.capacity.simulation import wait_quantile
 from tasktools.capacity.solve import demand_of
-from tasktools.capacity.weekly import HOURS_OF_WEEK, hour_of_week
+from tasktools.capacity.topic_loads import joint_week
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.arguments import is_count
 from tasktools.core.clock import moment
@@ -45,26 +45,26 @@ def by_hour(
     history
         A recording, a live cluster, or the ``demand`` of `inputs`, so that it is read once.
     slots
-        Slots by topic; those of topics that share workers are the largest of theirs, in whole
-        workers. By default, and of topics that are left out, as many as `solve` has.
+        Slots by topic. Topics that share workers get the largest of their numbers, in whole
+        workers. By default, and for topics that are left out, the number that `solve` returns.
     wait_below
         Seconds, or a span as ``"30s"``: a task that waits longer is late.
     quantile
-        Share of the tasks whose longest wait is shown.
+        The quantile of the waits that is shown, as 0.95.
     traffic
         Factor of the number of tasks.
     service
         Factor of the service times.
     since
-        Where it begins: a moment, or a span before *until*.
+        The start: a moment, or a span before *until*.
     until
-        Where it ends; by default now, or the end of the recording. Both are of a cluster only.
+        The end; by default now, or the end of the recording. A ``demand`` allows neither.
 
     Returns
     -------
     pandas.DataFrame
-        One row a topic and hour of the week (schema `HOURS`). Of an hour that was not recorded the
-        utilisation is that of other days at that hour. ``attrs["window"]``: the recorded time.
+        One row a topic and hour of the week (schema `HOURS`). An hour that was not recorded has the
+        utilisation of other days at that hour. ``attrs["window"]``: the recorded time.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _units(
 
 
 def hour_rows(solver: PoolSolver, model: Model, units: int) -> Iterator[list[Any]]:
-    """Yield the values of the rows of `HOURS` with so many units."""
+    """Yield the values of the rows of `HOURS` for *units* slots or workers."""
     slots = model.slots(units)
     week = joint_week(solver.loads)
     load = np.full(HOURS_OF_WEEK, np.nan)

@@ -44,15 +44,15 @@ def curve(
     wait_below
         Seconds, or a span as ``"30s"``: a task that waits longer is late.
     quantile
-        Share of the tasks whose longest wait is shown.
+        The quantile of the waits that is shown, as 0.95.
     traffic
         Factor of the number of tasks.
     service
         Factor of the service times.
     since
-        Where it begins: a moment, or a span before *until*.
+        The start: a moment, or a span before *until*.
     until
-        Where it ends; by default now, or the end of the recording. Both are of a cluster only.
+        The end; by default now, or the end of the recording. A ``demand`` allows neither.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def curve(
             points = range(first, last + step, step)
             rows += [_row(solver.model, name, units, load, quantile) for units in points]
     rows.sort(key=lambda row: (row[0], row[1]))
-    return frame_from(CURVES, rows, notes=notes)
+    return frame_from(CURVES, rows, notes=notes, **demand.label)
 
 
 def _last(solver: PoolSolver, model: Model, first: int) -> int:

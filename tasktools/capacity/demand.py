@@ -1,4 +1,4 @@
-"""The demand of a recorded span: what arrived, how long it took, and who was there to do it."""
+"""The demand of a recorded span: arrivals, service times, and the workers that were present."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSlots:
-    """A worker that was there: its slots, and the topics that it consumed."""
+    """A recorded worker: its slots, and the topics that it consumed."""
 
     worker: str
     host: str | None
@@ -26,8 +26,8 @@ class WorkerSlots:
     """By topic; absent: unknown."""
     since: float = -math.inf
     until: float = math.inf
-    """The end of the time in which it was there, from `since` on, as far as that is recorded;
-    seconds since the epoch."""
+    """The end of the recorded time in which the worker was present, from `since` on; seconds since
+    the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Evidence:
     resolution: float
     """Seconds within which the time of most arrivals is known; 0: to the millisecond."""
     by_clock: float
-    """Share of the tries that ended of which only the arrival of two events tells how long they
-    took, 0 to 1."""
+    """Share of the ended tries whose duration is known only from the arrival times of two events, 0
+    to 1."""
     lost: int
     """Tries whose end is not known, because their worker went or a gap began."""
     backlog: int | None
@@ -60,7 +60,8 @@ class TopicDemand:
     arrivals: FloatArray
     """Seconds since the epoch by our clock, ascending: first publications only, no retries."""
     arrivals_from: Literal["messages", "balance"]
-    """Each message was recorded, or the balance of starts and the length of the queue was."""
+    """The source of the arrivals: recorded messages, or the balance of starts and the growth of the
+    queue."""
     service_times: FloatArray
     """Seconds for which a try held a slot, of tries that ended (failed ones too), in order of
     their start."""
@@ -83,7 +84,7 @@ class TopicDemand:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The demand of a recorded span, by topic, and the workers that were there."""
+    """The demand of a recorded span, by topic, and the workers of that time."""
 
     since: float
     until: float
@@ -98,3 +99,5 @@ class Demand:
     """Starts of the whole hours that the recording touches, in seconds since the epoch."""
     covered: FloatArray = field(default_factory=lambda: np.empty(0))
     """Seconds of each of the `hours` that were recorded."""
+    label: Mapping[str, str] = field(default_factory=dict)
+    """The attrs that name the cluster in frames that are made of it."""

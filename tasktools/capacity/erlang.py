@@ -36,7 +36,7 @@ def ln_erlang_b(slots: int, load: float | FloatArray) -> FloatArray:
 
 
 def ln_erlang_c(slots: int, load: float | FloatArray) -> FloatArray:
-    """Return ln of the chance that a task waits at all, for each *load*; 0 if that is too much.
+    """Return ln of the probability that a task waits, for each *load*; 0 for an overload.
 
     >>> np.exp(ln_erlang_c(3, 2.0)).round(3)
     np.float64(0.444)

@@ -26,22 +26,22 @@ _FAILED = OUTCOMES.index("failed")
 
 
 def gather(history: Cluster, *, since: Moment = "28D", until: Moment | None = None) -> Demand:
-    """Return the demand of *history*, a recording or what this process has heard.
+    """Return the demand of *history*: of a recording, or of the events this process received.
 
     A live cluster is sampled once more. Times are by our clock.
     """
     check_cluster(history)
     with history.demand(since=since, until=until) as reader:
-        return _demand(reader)[0]
+        return _demand(reader, history)[0]
 
 
 def gather_with_names(
     history: Cluster, *, since: Moment = "28D", until: Moment | None = None
 ) -> tuple[Demand, dict[tuple[str, str], ServiceTimes]]:
-    """Return the demand, and the service times by topic and task, where messages tell the name."""
+    """Return the demand, and service times by topic and task name if messages were recorded."""
     check_cluster(history)
     with history.demand(since=since, until=until) as reader:
-        demand, topics = _demand(reader)
+        demand, topics = _demand(reader, history)
         by_task = {
             (topic, next(iter(names))): of_topic(demand.topics[topic])
             for topic, names in reader.task_names().items()
@@ -56,7 +56,7 @@ def gather_with_names(
     return demand, by_task
 
 
-def _demand(reader: DemandReader) -> tuple[Demand, dict[str, RecordedTopic]]:
+def _demand(reader: DemandReader, history: Cluster) -> tuple[Demand, dict[str, RecordedTopic]]:
     topics = reader.topics()
     demand = Demand(
         since=reader.since / 1000,
@@ -67,6 +67,7 @@ def _demand(reader: DemandReader) -> tuple[Demand, dict[str, RecordedTopic]]:
         sampled=_in_seconds(reader.read) if reader.is_sampled else None,
         hours=reader.hours,
         covered=reader.covered,
+        label={"cluster": repr(history)} | ({"demo": "DEMO"} if history.broker.demo else {}),
     )
     return demand, topics
 
@@ -127,7 +128,7 @@ def _topic(recorded: RecordedTopic, reader: DemandReader) -> TopicDemand:
 def _durations(
     tries: Tries, is_ended: BoolArray, histogram: Histogram | None
 ) -> tuple[FloatArray, float]:
-    """Return how long tries took that ended (s), and the share of those that only our clock tells.
+    """Return the durations (s) of ended tries, and the share measured by our clock alone.
 
     Where workers keep histograms instead of reporting each duration, the tries get the durations
     of the histogram, in the order in which our clock has them.

@@ -1,6 +1,6 @@
 """The inputs of capacity planning, as frames: arrivals, service times, bursts, and their quality.
 
-They are what `tasktools.capacity` computes with, for people to check.
+`tasktools.capacity` computes with these inputs; the frames are for people to check them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tasktools.capacity import quality
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.estimates import Estimates, estimates
 from tasktools.capacity.gather import gather_with_names
+from tasktools.capacity.hour_of_week import HOURS_OF_WEEK
 from tasktools.capacity.service_times import ServiceTimes
-from tasktools.capacity.weekly import HOURS_OF_WEEK
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames import build
 from tasktools.core.frames import capacity_schemas as schemas
@@ -48,7 +48,8 @@ class Inputs:
 
 
 def inputs(history: Cluster, since: Moment = "28D", until: Moment | None = None) -> Inputs:
-    """Return what is known of the demand: arrivals, service times, burstiness, and how sure it is.
+    """Return what is known of the demand: arrivals, service times, burstiness, and checks of the
+    data.
 
     Time that was not recorded is left out: it has no arrivals, and is not 0. Retries are not
     arrivals; each try holds a slot.
@@ -56,18 +57,18 @@ def inputs(history: Cluster, since: Moment = "28D", until: Moment | None = None)
     Parameters
     ----------
     history
-        A recording (``tt.connect("sqlite:///ops.db")``), or a live cluster, which knows what this
-        process has heard.
+        A recording (``tt.connect("sqlite:///ops.db")``), or a live cluster, of which only events
+        received by this process are known.
     since
-        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"28D"``).
+        The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"28D"``).
     until
-        Where it ends; by default now, or the end of the recording.
+        The end; by default now, or the end of the recording.
 
     Returns
     -------
     Inputs
-        Frames (schemas `ARRIVALS`, `SERVICES`, `BURSTS`, `QUALITY`); notes of what is thin are in
-        ``quality``, and in ``attrs["notes"]`` of the others.
+        Frames (schemas `ARRIVALS`, `SERVICES`, `BURSTS`, `QUALITY`); notes on too little data are
+        in ``quality``, and in ``attrs["notes"]`` of the others.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def inputs(history: Cluster, since: Moment = "28D", until: Moment | None = None)
     )
     notes = _notes(checks)
     for frame in frames:
-        frame.attrs["notes"] = list(notes)
+        frame.attrs.update(demand.label, notes=list(notes))
     return Inputs(*frames, demand=demand)
 
 

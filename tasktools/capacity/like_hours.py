@@ -59,11 +59,11 @@ class Window:
     until: float
     """Seconds for which traffic was recorded from the start on."""
     live: Mapping[str, Tasks]
-    """Of all topics of the pool; from an hour before the start on."""
+    """Live tasks of all topics of the pool, from an hour before the start on."""
     replayed: Tasks
-    """At time 0."""
+    """Replayed tasks, all at time 0."""
     backlog: Tasks
-    """Likewise: what waits already."""
+    """Tasks that wait already, at time 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class LikeHours:
     slots: int
     limits: Mapping[str, int | None]
     is_pool: bool
-    """Whether the pool is more than one queue before so many slots."""
+    """Whether the pool must be simulated event by event (`models.needs_events`)."""
     windows: tuple[Window, ...]
 
     @property
@@ -138,7 +138,7 @@ def like_hours(
     backlog: int = 0,
     parts: Sequence[Demand] = (),
 ) -> LikeHours:
-    """Return the windows of *topic* for a replay of so many messages that begins *at* (s).
+    """Return the windows of *topic* for a replay of *messages* messages that begins *at* (s).
 
     *demand* has service times of each topic of *pool*, which has workers. Traffic is that of the
     *parts* of it that were read as a whole, if there are any.
@@ -176,8 +176,8 @@ def like_hours(
 
 
 def _affordable(windows: Sequence[Window]) -> tuple[Window, ...]:
-    """Return every window, or every second or third one, if they are many tasks to simulate event
-    by event."""
+    """Return every window, or every second or third one, if there are too many tasks to simulate
+    event by event."""
     tries = sum(each.tries for window in windows for each in window.live.values())
     return tuple(windows[:: _step(tries, _POOL_BUDGET, most=len(_OFFSETS) // 2)])
 

@@ -1,4 +1,4 @@
-"""Models that answer for a number of units of capacity how long tasks wait.
+"""Models of how long tasks wait with a given number of slots or workers.
 
 A unit is a slot where a topic is alone on its workers, and a worker where topics share them.
 """
@@ -14,10 +14,10 @@ from typing import Final, Literal, Protocol
 import numpy as np
 
 from tasktools.capacity.demand import Demand, FloatArray, TopicDemand, WorkerSlots
-from tasktools.capacity.interval import Blocks, Share
 from tasktools.capacity.need import MAX_UNITS, LateShares
 from tasktools.capacity.pools import PoolQueues, PoolTopic
 from tasktools.capacity.sampling import Span, span_of
+from tasktools.capacity.share_interval import Blocks, Share
 from tasktools.capacity.simulation import Queue, Tasks, in_order
 
 _MIN_PAUSE: Final = 60.0  # seconds
@@ -50,7 +50,7 @@ class Pool:
         return sum(worker.capacity for worker in self.workers) if self.workers else None
 
     def of_workers(self, count: int) -> tuple[WorkerSlots, ...]:
-        """Return *count* workers of the kinds that were there, in equal parts of each kind."""
+        """Return *count* workers, with the recorded kinds in equal proportion."""
         kinds: dict[tuple[str, ...], list[WorkerSlots]] = {}
         for worker in self.workers:
             kinds.setdefault(worker.topics, []).append(worker)
@@ -85,7 +85,7 @@ def pools_of(demand: Demand) -> list[Pool]:
 
 
 def _present(demand: Demand) -> tuple[WorkerSlots, ...]:
-    """Return the workers that were there at last; they are looked for a thousand times."""
+    """Return the last recorded workers; cached, since a solver asks a thousand times."""
     latest = max((worker.until for worker in demand.workers), default=0.0)
     pause = max(2 * (demand.until - demand.since) / 1_000, _MIN_PAUSE)
     return tuple(
@@ -108,7 +108,7 @@ class Model(Protocol):
     """Whether only a part of the recording is simulated."""
 
     def slots(self, units: int) -> int:
-        """Return the slots of so many units."""
+        """Return the slots of *units* units."""
 
     def late(self, topic: str) -> LateShares:
         """Return the late shares of *topic* by number of units."""
@@ -120,11 +120,11 @@ class Model(Protocol):
         """Return the blocks of these tasks."""
 
     def times(self, topic: str) -> FloatArray:
-        """Return the arrivals of these tasks, in seconds since the epoch."""
+        """Return the arrivals of the tasks that count, in seconds since the epoch."""
 
 
 class TraceModel:
-    """One topic alone on its workers: the recorded tasks, taken in order by so many slots."""
+    """One topic alone on its workers: the recorded tasks, taken in order by a number of slots."""
 
     method: Method = "trace"
     unit = 1.0
@@ -146,7 +146,7 @@ class TraceModel:
         )
 
     def slots(self, units: int) -> int:
-        """Return the slots of so many units: they are that."""
+        """Return *units*: a unit is one slot."""
         return units
 
     def late(self, topic: str) -> LateShares:
@@ -212,7 +212,7 @@ class PoolModel:
         return LateShares(simulate, most=self.most, is_coarse=True)
 
     def slots(self, units: int) -> int:
-        """Return the slots of so many workers, of the kinds that there are."""
+        """Return the slots of *workers* workers, with the recorded kinds in equal proportion."""
         return sum(worker.capacity for worker in self._pool.of_workers(units))
 
     def late(self, topic: str) -> LateShares:
@@ -243,14 +243,15 @@ def _with(pool: Pool, prefetch: int) -> tuple[WorkerSlots, ...]:
 
 
 def simulated_span(demand: Demand, tasks: Sequence[Tasks], method: Method) -> Span:
-    """Return the part of *demand* that is simulated, so that it does not take too long."""
+    """Return the part of *demand* to simulate; shorter for many tasks, to limit the time."""
     tries = sum(each.tries for each in tasks)
     budget = _POOL_BUDGET if method == "events" else _TRACE_BUDGET
     return span_of(demand, tries, budget)
 
 
 def needs_events(pool: Pool, topics: Mapping[str, TopicDemand]) -> bool:
-    """Return whether a pool is more than a queue before so many slots."""
+    """Return whether a pool must be simulated event by event: it is more than one queue for equal
+    slots."""
     if len(pool.topics) > 1 or not pool.workers or not topics:
         return len(pool.topics) > 1
     (name,) = pool.topics

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tasktools.capacity.interval import Share
+from tasktools.capacity.share_interval import Share
 
 MAX_UNITS: Final = 100_000
 _LEAST_SHARE: Final = 1e-12
 _ALL_UP_TO: Final = 16
 _PER_OCTAVE: Final = 8
-"""Of coarse numbers: all up to 16, then so many until they have doubled."""
+"""Coarse numbers of units: all up to 16, then so many in each doubling."""
 
 
 class OutOfReach(ValueError):
@@ -79,7 +79,7 @@ class LateShares:
         return Need(math.ceil(value), value, min(low, value), max(high, value))
 
     def _number(self, place: int) -> int:
-        """Return the number of units at a place of all that may be simulated."""
+        """Return the number of units at a position in the list of numbers to simulate."""
         if not self._is_coarse or place <= _ALL_UP_TO:
             return place
         octave, rest = divmod(place - _ALL_UP_TO, _PER_OCTAVE)
@@ -92,8 +92,8 @@ class LateShares:
         return place
 
     def _crossing(self, part: int, guess: int, target: float) -> tuple[int, float]:
-        """Return the least place at which that part of the share (0: value, 1: low, 2: high) is at
-        most *target*, and the real number of units at which it is that."""
+        """Return the first position at which that part of the share (0: value, 1: low, 2: high) is
+        at most *target*, and the interpolated number of units there."""
         place = self._least(part, guess, target)
         before, after = self._number(place - 1), self._number(place)
         above, below = (
@@ -105,7 +105,7 @@ class LateShares:
         return place, before + share * (after - before)
 
     def _step(self, part: int, before: int, now: int, target: float) -> int:
-        """Return how far to go on: a bit beyond where the line through both places crosses."""
+        """Return the step to take: slightly beyond the crossing of the line through both points."""
         above, below = (
             math.log(max(self.at(self._number(place))[part], _LEAST_SHARE))
             for place in (before, now)
@@ -117,7 +117,8 @@ class LateShares:
         return min(max(math.ceil((below - math.log(target)) / slope), 1), 4 * twice)
 
     def _least(self, part: int, guess: int, target: float) -> int:
-        """Return that place: sought from *guess* on in steps that double, then halved."""
+        """Return the first position that meets the target: search from *guess* in doubling steps,
+        then by bisection."""
 
         def is_enough(place: int) -> bool:
             return self.at(self._number(place))[part] <= target

@@ -1,4 +1,4 @@
-"""Notes on an answer, in words: what it does not know, and what would help."""
+"""Notes on an answer, in words: what is unknown, and what data would help."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _JUDGED_BY_INTERVAL: Final = "independent arrivals"
 _FIT: Final = 2.0
 _SLOWER: Final = 1.25
 _SEEN: Final = 1.5
-"""So many times as many running as were seen are believed of a law."""
+"""Factor by which the fitted law is trusted beyond the largest number of running tasks in the
+data."""
 _MAX_WIDTH: Final = 2.0
+_LITTLE: Final = 1.2
+"""Factor up to which a longer recording is called "a little longer"."""
 
 
 def notes_of(answer: Answer, pool: PoolAnswer, solver: PoolSolver, shared: str | None) -> list[str]:
-    """Return the notes on *answer*; *shared* is what is said of all topics of its pool."""
+    """Return the notes on *answer*; *shared* are the notes on all topics of its pool."""
     notes = [*_of_data(answer, solver), *_of_need(answer, pool, solver)]
     if answer.load is not None:
         notes += [*_of_sharing(answer, pool, shared), *_of_more_slots(answer)]
@@ -55,7 +58,7 @@ def _of_need(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> Iterator[s
         elif solver.model is not None and solver.model.is_sampled:
             yield text + "of so many tasks only sampled hours are simulated"
         else:
-            yield text + f"about {(need.width / 2) ** 2:.2g} times as long a recording would tell"
+            yield f"{text}a recording {_longer((need.width / 2) ** 2)} would tell"
     if answer.fit is not None and not 1 / _FIT <= answer.fit <= _FIT:
         which, ratio = ("longer", 1 / answer.fit) if answer.fit < 1 else ("shorter", answer.fit)
         yield (
@@ -65,6 +68,15 @@ def _of_need(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> Iterator[s
         )
     if answer.load is not None and not solver.pool.workers:
         yield "no worker was recorded: its capacity and the number of workers are unknown"
+
+
+def _longer(times: float) -> str:
+    """Return in words the length of a recording that is *times* times as long.
+
+    >>> _longer(1.04), _longer(6.25)
+    ('a little longer', 'about 6.2 times as long')
+    """
+    return f"about {times:.2g} times as long" if times >= _LITTLE else "a little longer"
 
 
 def _of_sharing(answer: Answer, pool: PoolAnswer, shared: str | None) -> Iterator[str]:
@@ -113,7 +125,7 @@ def _of_more_slots(answer: Answer) -> Iterator[str]:
 
 
 def hoarding_note(pool: PoolAnswer, solver: PoolSolver) -> str | None:
-    """Return what it costs that workers hold messages of several topics; `None`: nothing."""
+    """Return the cost of prefetching several topics, in words; `None` if there is none."""
     by_wait, one_queue = pool.by_wait, pool.one_queue
     if by_wait is None or one_queue is None or by_wait <= one_queue or len(solver.loads) < 2:
         return None

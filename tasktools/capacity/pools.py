@@ -85,7 +85,7 @@ class _Events:
 
     origin: float
     arrivals: list[float]
-    """Of first tries, in order of time, relative to the origin."""
+    """Arrival times of first tries, ascending, relative to the origin."""
     numbers: list[int]
     """The number of the try that arrives."""
     services: list[float]
@@ -93,7 +93,7 @@ class _Events:
     following: list[int]
     """Number of the retry of each try; `_NONE`: it does not fail."""
     delays: list[float]
-    """Of each try: seconds from the end of the one before."""
+    """For each try, the seconds from the end of the try before."""
 
     @classmethod
     def of(cls, topics: Mapping[str, PoolTopic]) -> _Events:

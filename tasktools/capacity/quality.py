@@ -11,7 +11,7 @@ import numpy as np
 
 from tasktools.capacity.demand import Demand, Evidence, TopicDemand
 from tasktools.capacity.estimates import Estimates, estimates_of
-from tasktools.capacity.weekly import DAY, HOUR, hour_of_week
+from tasktools.capacity.hour_of_week import DAY, HOUR, hour_of_week
 from tasktools.core.timespans import in_words
 
 _WEEK_DAYS: Final = 7.0
@@ -60,7 +60,7 @@ class _Subject:
 
 
 def checks(demand: Demand, estimates: Mapping[str, Estimates]) -> tuple[Check, ...]:
-    """Return what was checked of each topic of *demand*, in a fixed order."""
+    """Return the results of the checks of each topic of *demand*, in a fixed order."""
     return tuple(
         check
         for name, topic in demand.topics.items()
@@ -69,7 +69,7 @@ def checks(demand: Demand, estimates: Mapping[str, Estimates]) -> tuple[Check, .
 
 
 def checks_of(demand: Demand, topic: TopicDemand) -> Iterator[Check]:
-    """Yield what was checked of one topic."""
+    """Yield the results of the checks of one topic."""
     return _checks(_Subject(demand, topic, estimates_of(demand, topic)))
 
 

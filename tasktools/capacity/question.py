@@ -1,4 +1,5 @@
-"""The question that is asked of a demand: the target, and what if traffic or tasks change."""
+"""The question that is asked of a demand: the target, and changes of traffic or service times to
+assume."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from tasktools.core.timespans import Span, seconds
 
 _NOTHING_DONE = "nothing was computed."
 _MAX_FACTOR: Final = 100
-"""Of many more tasks than there were a recording says nothing, and they fill the memory."""
+"""The largest factor: a recording says nothing of many more tasks than it has, and they fill the
+memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Question:
     """A target for waits, utilisation and backlogs, and factors of traffic and service time."""
 
     wait_below: float | None
-    """Seconds; `None`: waits may be as long as they are."""
+    """Seconds that tasks may wait; `None`: no target."""
     quantile: float
     utilisation_below: float | None
     clear_within: float | None

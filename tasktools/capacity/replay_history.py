@@ -1,4 +1,5 @@
-"""The history that a replay is simulated into: the last days, or the hours of them that matter."""
+"""The history that a replay is simulated into: the last days, or those hours of them that are like
+the present one."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class ReplayHistory:
 
     @classmethod
     def read(cls, history: Cluster, at: float) -> Self:
-        """Read what was recorded before *at* (s since the epoch)."""
+        """Read the recording up to *at* (s since the epoch)."""
         demand = gather(history, since=_SPAN)
         if demand.sampled is None:
             return cls(demand)

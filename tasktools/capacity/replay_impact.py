@@ -51,13 +51,14 @@ def replay_impact(
     history
         A recording, of 5 days at least.
     topic
-        The topic that they are sent to.
+        The topic that the messages are sent to.
     messages
-        How many are sent.
+        The number of messages.
     rate
         Messages a second.
     wait_below
-        What live tasks should wait at most, for `late`: seconds, or a span as ``"30s"``.
+        The longest wait that live tasks should have, for the column `late`: seconds, or a span as
+        ``"30s"``.
 
     Returns
     -------

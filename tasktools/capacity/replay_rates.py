@@ -19,10 +19,11 @@ QUANTILE: Final = 0.95
 LOWEST_RATE: Final = 0.01
 """Messages a second: 0.6 a minute."""
 _EDGES: Final = (0.05, 0.95)
-"""Of the values of all windows; what they hold is shown as 80 %, as the windows overlap."""
+"""Quantiles of the values of all windows that bound the band; it is called 80 %, since the windows
+overlap."""
 _STEPS: Final = 8  # halvings of the interval of rates
 _PRESENT: Final = 900.0
-"""Seconds before the end of a recording within which a worker was seen that is there still."""
+"""A worker seen within so many seconds of the end of a recording counts as present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Impact:
     low: float
     high: float
     added_low: float
-    """Band of what the replay adds."""
+    """The band of the added wait, with `added_high`."""
     added_high: float
     late: float | None
     """Share of live tasks that wait longer than was asked."""
@@ -129,7 +130,7 @@ def hours_of(
 
 
 def _pool_of(demand: Demand, topic: str) -> Pool:
-    """Return the topics that share workers with *topic*, and the workers that are there still."""
+    """Return the topics that share workers with *topic*, and the workers that are still present."""
     present = tuple(each for each in demand.workers if each.until >= demand.until - _PRESENT)
     pools = pools_of(replace(demand, workers=present))
     pool = next(pool for pool in pools if topic in pool.topics)

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from tasktools.capacity.demand import BoolArray, Demand, FloatArray
-from tasktools.capacity.interval import Blocks, blocks_of, sampled_blocks
-from tasktools.capacity.weekly import DAY, HOUR
+from tasktools.capacity.hour_of_week import DAY, HOUR
+from tasktools.capacity.share_interval import Blocks, blocks_of, sampled_blocks
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -29,9 +29,9 @@ class Span:
     since: float
     until: float
     starts: FloatArray | None = None
-    """Of the pieces; `None`: all of it."""
+    """Starts of the pieces; `None`: the whole recording is simulated."""
     length: float = 0.0
-    """Of each piece, in seconds."""
+    """Length of each piece, in seconds."""
 
     def simulated(self, times: FloatArray) -> BoolArray:
         """Return which of *times* are simulated."""
@@ -59,14 +59,14 @@ class Span:
         return sampled_blocks(np.maximum(self._piece(times), 0), pairs)
 
     def _piece(self, times: FloatArray) -> IntArray:
-        """Return the number of the last piece that has begun at each of *times*, or -1."""
+        """Return the number of the last piece that began before each of *times*, or -1."""
         starts = np.zeros(0) if self.starts is None else self.starts
         numbers: IntArray = np.searchsorted(starts, times, side="right") - 1
         return numbers
 
 
 def span_of(demand: Demand, tries: int, budget: int) -> Span:
-    """Return what is simulated of *tries*, so that they are about as many as *budget*.
+    """Return the part of *tries* to simulate, so that it has about *budget* tries.
 
     A recording of less than three days is simulated as a whole, if all of it was read.
     """

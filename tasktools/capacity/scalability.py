@@ -17,7 +17,7 @@ from tasktools.capacity.demand import FloatArray, TopicDemand
 _MIN_LEVELS: Final = 3
 _MIN_TRIES: Final = 20  # at a level
 _RANKED: Final = 20_000
-"""Tries by whose ranks it is judged, at most: a rise is seen in so many."""
+"""The largest number of tries whose ranks are correlated: enough to see a rise."""
 _MAX_P: Final = 1e-4
 
 
@@ -26,19 +26,19 @@ class Scalability:
     """The mean service time while *n* run: `alone` (1 + contention (n-1) + coherency n (n-1))."""
 
     alone: float
-    """Seconds."""
+    """Seconds of a task that runs alone."""
     contention: float
     coherency: float
     seen: float
-    """The largest number running that it was fitted to."""
+    """The largest number of running tasks in the fitted data."""
 
     def service(self, running: float) -> float:
-        """Return the mean service time (s) while so many run."""
+        """Return the mean service time (s) while *running* tasks run."""
         more = running - 1
         return self.alone * (1 + self.contention * more + self.coherency * running * more)
 
     def throughput(self, running: float) -> float:
-        """Return how many tasks end a second while so many run."""
+        """Return how many tasks end a second while *running* tasks run."""
         return running / self.service(running)
 
     @property
@@ -50,7 +50,7 @@ class Scalability:
 
 
 def scalability_of(topic: TopicDemand) -> Scalability | None:
-    """Return the law that fits how service times of *topic* rise with the number that run.
+    """Return the fit of the service times of *topic* against the number of running tasks.
 
     `None` where that is unknown, or where they do not surely rise.
     """
@@ -78,7 +78,7 @@ def _rises(running: FloatArray, services: FloatArray) -> bool:
 
 
 def _fitted(levels: FloatArray, means: FloatArray, weights: FloatArray) -> Scalability | None:
-    """Return the weighted least-squares fit whose coefficients are not negative."""
+    """Return the weighted least-squares fit with coefficients of at least 0."""
     columns = np.stack([np.ones_like(levels), levels - 1, levels * (levels - 1)], axis=1)
     best: tuple[float, FloatArray] | None = None
     for terms in ((0, 1, 2), (0, 1), (0, 2), (0,)):

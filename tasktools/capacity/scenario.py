@@ -1,7 +1,7 @@
 """Scenarios: the waits with other workers, another limit, more traffic or longer service times.
 
 For screens that ask again with each move of a slider: the outlook takes one simulation, the need
-some more, and both can be given up between two of them.
+takes several, and both can be abandoned between two simulations.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ import pandas as pd
 
 from tasktools.capacity.answers import PoolSolver
 from tasktools.capacity.by_hour import hour_rows
-from tasktools.capacity.demand import Demand, TopicDemand
-from tasktools.capacity.interval import Share, wait_interval
-from tasktools.capacity.loads import joint_week
+from tasktools.capacity.demand import Demand
 from tasktools.capacity.models import Checkpoint, Pool, pools_of
 from tasktools.capacity.question import Question
+from tasktools.capacity.share_interval import Share, wait_interval
+from tasktools.capacity.topic_loads import joint_week
 from tasktools.core.clock import moment
 from tasktools.core.errors import NotRecorded
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import HOURS
 
 _MIN_WAITS: Final = 20
-"""Tasks, of fewer than which a quantile says nothing."""
+"""The least number of tasks for a quantile of waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A question about a topic and those that share its workers."""
+    """A what-if question about a topic and the topics that share its workers."""
 
     topic: str
     workers: int
-    """Of its pool, of the kinds that were there; slots where no worker was recorded."""
+    """Workers of the topic's pool, in the recorded proportions; slots where no worker was
+    recorded."""
     limit: int | None
     """Tasks of the topic that may run at once; `None`: any number."""
     question: Question
@@ -58,7 +59,8 @@ class Outlook:
     load: float
     """Mean offered load of the pool, in erlang."""
     peak_load: float | None
-    """The same in the busiest hour of the week; `None`: too little was recorded."""
+    """The offered load in the busiest hour of the week, in erlang; `None`: too little was
+    recorded."""
 
 
 def pool_of(demand: Demand, topic: str) -> Pool:
@@ -74,7 +76,8 @@ def scenario_solver(demand: Demand, scenario: Scenario, checkpoint: Checkpoint) 
     pool = pool_of(demand, scenario.topic)
     recorded = demand.topics[scenario.topic]
     if recorded.limit != scenario.limit:
-        changed = {name: _without_waits(demand.topics[name]) for name in pool.topics}
+        # The recorded waits were those under another limit.
+        changed = {name: replace(demand.topics[name], waits=None) for name in pool.topics}
         changed[scenario.topic] = replace(changed[scenario.topic], limit=scenario.limit)
         demand = replace(demand, topics={**demand.topics, **changed})
     solver = PoolSolver(pool, demand, scenario.question, checkpoint)
@@ -88,7 +91,7 @@ def scenario_solver(demand: Demand, scenario: Scenario, checkpoint: Checkpoint) 
 
 
 def outlook_of(solver: PoolSolver, scenario: Scenario) -> Outlook:
-    """Return how tasks wait in *scenario*, whose solver that is."""
+    """Return the waits of tasks in *scenario*, computed by its solver."""
     model = solver.model
     assert model is not None  # noqa: S101 - `scenario_solver` has refused it
     pool, question, demand = solver.pool, scenario.question, solver.demand
@@ -123,8 +126,3 @@ def busy_seconds(demand: Demand) -> Mapping[str, float]:
         name: float(np.sum(topic.service_times) + np.sum(topic.censored))
         for name, topic in demand.topics.items()
     }
-
-
-def _without_waits(topic: TopicDemand) -> TopicDemand:
-    """Return *topic* without the waits that were recorded under another limit."""
-    return replace(topic, waits=None)

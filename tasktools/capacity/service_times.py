@@ -28,7 +28,7 @@ class ServiceTimes:
 
     @property
     def mean(self) -> float:
-        """The mean in seconds; what was not seen to end counts as the longest value."""
+        """The mean in seconds; a try whose end is unknown counts as the longest time."""
         if not len(self.values):
             return float("nan")
         # A matrix product would take a thread a core, for 60,000 numbers.
@@ -56,9 +56,10 @@ def service_times(ended: FloatArray, censored: FloatArray) -> ServiceTimes:
     Parameters
     ----------
     ended
-        How long tries took that ended, in seconds; failed ones held a slot, too.
+        Durations of the tries that ended, in seconds; failed ones are included, since they held a
+        slot.
     censored
-        How long other tries were seen to run, in seconds.
+        Seconds for which other tries are known to have run.
 
     Returns
     -------

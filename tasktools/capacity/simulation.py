@@ -24,12 +24,12 @@ MAX_RETRY_DELAY: Final = 3600.0
 _MAX_DOUBLINGS: Final = 32
 _SEED: Final = 14  # the same tasks for all numbers of slots, and each time
 _JITTER_SECONDS: Final = 60.0
-"""Within which an additional task of more traffic comes before or after the one it copies."""
+"""Seconds by which an additional task may come before or after the task that it copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """The tries of one round, which follow the failed ones of the round before."""
+    """The tries of one round: the retries of the failed tries of the round before."""
 
     after: IntArray
     """Place of each failed try in the round before; in the first round, of the task."""
@@ -116,7 +116,7 @@ def simulated_waits(times: FloatArray, services: FloatArray, slots: int) -> Floa
 
 
 def wait_quantile(waits: FloatArray, share: float) -> float:
-    """Return the quantile of *waits*, of which those of tasks that never begin are infinite.
+    """Return the quantile of *waits*, in which tasks that never begin have an infinite wait.
 
     >>> wait_quantile(np.array([1.0, 2.0, 3.0]), 0.5), wait_quantile(np.array([1.0, np.inf]), 0.9)
     (2.0, inf)
@@ -138,8 +138,8 @@ def completed_services(
 ) -> tuple[FloatArray, BoolArray]:
     """Return the service times of all tries in order of start, and which of them failed.
 
-    A try whose end is unknown gets the time of one that took at least as long: that is what the
-    estimate of Kaplan and Meier says of it. Where there is none it gets what is known of it.
+    A try whose end is unknown gets the time of one that took at least as long: this follows the
+    estimate of Kaplan and Meier. Where no try took as long, it gets the time that is known.
     """
     if not len(topic.censored):
         return topic.service_times, topic.failed
@@ -154,7 +154,7 @@ def completed_services(
 
 
 def changed_traffic(arrivals: FloatArray, factor: float, rng: np.random.Generator) -> FloatArray:
-    """Return *factor* times as many arrivals, with the bursts and the days that they have.
+    """Return *factor* times as many arrivals, with the same bursts and the same pattern of days.
 
     Additional tasks come within a minute of the one that they copy; fewer are drawn at random.
     """
@@ -169,7 +169,7 @@ def changed_traffic(arrivals: FloatArray, factor: float, rng: np.random.Generato
 
 
 def paired(count: int, tries: int, rng: np.random.Generator) -> IntArray:
-    """Return for each of *count* arrivals the number of the recorded try whose time it takes.
+    """Return for each of *count* arrivals the number of the recorded try whose duration it gets.
 
     They keep the order of the recorded ones. Where there are too few, the others are drawn.
     """

@@ -11,10 +11,10 @@ import pandas as pd
 from tasktools.capacity.answers import Answer, PoolAnswer, PoolSolver, answer_of
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.gather import gather
-from tasktools.capacity.loads import with_hours
 from tasktools.capacity.models import pools_of
 from tasktools.capacity.notes import hoarding_note, notes_of
 from tasktools.capacity.question import question_of
+from tasktools.capacity.topic_loads import with_hours
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.frames.build import frame_from
 from tasktools.core.frames.capacity_schemas import SOLUTIONS
@@ -38,17 +38,18 @@ def solve(
 
     The recorded tasks are simulated with the recorded service times, with as many slots as it
     takes. Topics that share workers are simulated together, with the prefetch of their workers,
-    their limits and retries. Nothing is assumed of bursts and shapes of the day: they are in the
-    recording, as far as it saw them.
+    their limits and retries. Bursts and daily patterns are not assumed; they come from the
+    recording.
 
     Parameters
     ----------
     history
-        A recording (``tt.connect("sqlite:///ops.db")``); a live cluster, which knows what this
-        process has heard; or the ``demand`` of `inputs`, so that it is read once for many answers.
+        A recording (``tt.connect("sqlite:///ops.db")``); a live cluster, of which only events
+        received by this process are known; or the ``demand`` of `inputs`, so that it is read once
+        for many answers.
     wait_below
-        How long tasks may wait for their first try: seconds, or a span as ``"30s"``; `None`: as
-        long as they do.
+        How long tasks may wait for their first try: seconds, or a span as ``"30s"``; `None`: no
+        limit.
     quantile
         Share of the tasks that must not wait longer.
     utilisation_below
@@ -60,9 +61,9 @@ def solve(
     service
         Factor of the service times.
     since
-        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"7D"``).
+        The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"7D"``).
     until
-        Where it ends; by default now, or the end of the recording. Both are of a cluster only.
+        The end; by default now, or the end of the recording. A ``demand`` allows neither.
 
     Returns
     -------
@@ -130,11 +131,13 @@ def solutions(demand: Demand, solvers: Iterable[PoolSolver]) -> pd.DataFrame:
         [rows[name] for name in sorted(rows)],
         pools=[topics for topics in pools if len(topics) > 1],
         notes=[*_notes(demand), *(f"{', '.join(names)}: {n}" for n, names in topics_of.items())],
+        **demand.label,
     )
 
 
 def demand_of(history: Cluster | Demand, since: Moment, until: Moment | None) -> Demand:
-    """Return the demand of *history*, read unless it is one; of that *since* is no part."""
+    """Return the demand of *history* between *since* and *until*. A `Demand` is returned as it is,
+    and allows neither."""
     if isinstance(history, Demand):
         if since != _SINCE or until is not None:
             raise ValueError(
@@ -179,7 +182,8 @@ def _row(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> list[Any]:
 
 
 def _workers(units: int | None, pool: PoolAnswer) -> int | None:
-    """Return the workers that so many units are; `None` if they are unknown."""
+    """Return the number of workers that *units* slots or workers need; `None` if they are
+    unknown."""
     capacity = pool.pool.capacity
     if units is None or capacity is None:
         return None

@@ -1,1 +1,2 @@
-"""Drain forecasts: a filter of rates, simulated paths, and bands that learn from their past."""
+"""Drain forecasts: a filter of rates, simulated paths, and bands calibrated by earlier
+forecasts."""

@@ -23,7 +23,7 @@ class Timing:
 
     @property
     def longest_step(self) -> float:
-        """The seconds between two samples beyond which nothing is known of the time between."""
+        """The longest time (s) between two samples for which the counts between them are used."""
         return 10 * self.bin
 
     @property
@@ -39,11 +39,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """The counts of a topic, the newest last. NaN is what is not known.
+    """The counts of a topic, the newest last. NaN where a count is unknown.
 
     *completions* are tasks that ended, *arrivals* tasks that came into the queue, *slots* the tasks
     that its workers can run at once. *is_busy*: the queue was never empty in the bin, so its
-    completions tell what the workers can do. *shape* is the expected arrival rate of each past bin
+    completions show what the workers can do. *shape* is the expected arrival rate of each past bin
     over that of now, *shape_ahead* that of each future bin; both are 1 where nothing is known.
     """
 
@@ -57,13 +57,13 @@ class Bins:
 
     @property
     def slots_now(self) -> float | None:
-        """The slots in the newest bin in which they are known; `None`: they never are."""
+        """The slots in the newest bin with a known number; `None` if no bin has one."""
         known = self.slots[~np.isnan(self.slots)]
         return float(known[-1]) if len(known) else None
 
     @property
     def capacity(self) -> FloatArray:
-        """The slots of each bin, without holes; 1 everywhere if they are never known."""
+        """The slots of each bin, with unknown bins filled in; 1 everywhere if no bin is known."""
         if self.slots_now is None:
             return np.ones(len(self.slots))
         known = np.flatnonzero(~np.isnan(self.slots))

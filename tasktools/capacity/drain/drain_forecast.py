@@ -24,12 +24,11 @@ from tasktools.core.plurals import counted
 from tasktools.core.suggestions import did_you_mean
 from tasktools.core.timespans import Span
 from tasktools.history.recent import RecentHistory
-from tasktools.replay.ledger import Ledger
 
 _MIN_LEVEL: Final = 10.0
 _MAX_HORIZON: Final = 86_400.0
 _MIN_SCORED: Final = 30
-"""Scored forecasts from which on their coverage is more than chance."""
+"""Scored forecasts that are needed before their coverage is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,14 @@ def drain_forecast(
 ) -> pd.DataFrame:
     """Return when the queue of *topic* is empty, with a band that holds the end with 80 %.
 
-    It is told from the last 30 min: how many tasks came and ended, and what slots there were. It
-    changes nothing in the cluster. Nobody can foresee that workers come or go, or a second wave:
-    ask again every minute. Each forecast is stored in the ledger's database (`TASKTOOLS_LEDGER`),
-    at most one in 5 min and topic; once its drain has ended it is scored, and the next band is as
-    wide as it should have been.
+    The forecast uses the last 30 min: how many tasks came and ended, and how many slots there were.
+    It changes nothing in the cluster. A forecast cannot foresee that workers come or go, or a
+    second wave of tasks: ask again every minute. Each forecast is stored in the ledger's database
+    (`TASKTOOLS_LEDGER`), at most one in 5 min and topic; once its drain has ended it is scored, and
+    the scores set the width of the next band.
 
-    A live cluster is remembered while somebody asks: keep a board open, or record it. At a moment
-    of a recording, take ``cluster.at("2h")``.
+    For a live cluster, samples are taken only while it is used: keep a board open, or record it. At
+    a moment of a recording, take ``cluster.at("2h")``.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
         past, problem = Past(), None
         made = None
         try:
-            ledger = Ledger()
+            ledger = cluster.ledger_file
             if reading.bins is not None or ledger.path.exists():
                 with opened(ledger, observation.address) as log:
                     if not cluster.is_recorded:
@@ -153,12 +152,12 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
 
 
 def score_waiting(cluster: Cluster, timing: Timing) -> int:
-    """Score the forecasts of *cluster* whose drains have ended; return how many topics still have
-    others. Raises `LedgerError` where they cannot be read."""
+    """Score the forecasts of *cluster* whose drains have ended; return the number of topics with
+    forecasts still to be scored. Raises `LedgerError` if the log cannot be read."""
     with cluster.observed() as observation:
         at = observation.sample.at
         rng = np.random.default_rng(round(at * 1000))
-        with opened(Ledger(), observation.address) as log:
+        with opened(cluster.ledger_file, observation.address) as log:
             _score(log, observation.recent, at, timing, rng)
             return len(log.waiting(at))
 
@@ -228,7 +227,7 @@ def _moment(at: float, span: float) -> object:
 
 
 def _notes(answer: Answer) -> list[str]:
-    """Return what the band rests on, and what kept it from being better."""
+    """Return the data behind the band, and the reasons why it is not narrower."""
     scored, notes = len(answer.past.ranks), []
     if answer.forecast is not None and answer.past.covered is not None:
         share = f"{answer.past.covered:.0%} of the last {counted(scored, 'band')} held the end"

@@ -1,8 +1,8 @@
 """The rate of a topic's arrivals or completions, as a Kalman filter sees it.
 
 The log of a count over what was expected is m + u + noise: m an unknown constant, u an AR(1)
-process. How far u strays and how long it remembers is not known either, so there is a filter for
-each pair of a grid, weighted by how well it foresaw each bin.
+process. The variance of u and its correlation time are not known either, so there is a filter for
+each pair of a grid, weighted by how well it predicted each bin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PRIOR: Final = (0.15, 0.3, 0.3, 0.15, 0.1)
 _MEMORIES: Final = (4.0, 16.0, 60.0)
 """Time constants of u in bins: 2, 8 and 30 min at 30 s."""
 _LEVEL_VARIANCE: Final = 1.0
-"""Of m around the log of the mean rate: the counts soon tell more."""
+"""Prior variance of m around the log of the mean rate; the counts soon outweigh it."""
 _MIN_MEAN_COUNT: Final = 8.0
 """Bins with fewer tasks are taken together: the log of a small count is biased."""
 _MAX_MERGED: Final = 15
@@ -51,7 +51,7 @@ class RateFilter:
 
 def filter_rate(counts: FloatArray, base: FloatArray) -> RateFilter | None:
     """Return the posterior of the rate after *counts*, a bin each, where *base* is the expected
-    count at rate 1; NaN, or a base of 0, is a bin that tells nothing. `None`: none tells anything.
+    count at rate 1; NaN, or a base of 0, is a bin without information. `None`: no bin has any.
 
     References
     ----------
@@ -88,14 +88,14 @@ def filter_rate(counts: FloatArray, base: FloatArray) -> RateFilter | None:
 
 
 def _merged_bins(counts: FloatArray, is_known: BoolArray) -> int:
-    """Return how many bins to take together, so that their mean count is no small number."""
+    """Return how many bins to take together, so that their mean count is large enough."""
     mean = counts[is_known].mean()
     longest = max(min(_MAX_MERGED, len(counts) // 4), 1)
     return int(np.clip(math.ceil(_MIN_MEAN_COUNT / max(mean, 1e-9)), 1, longest))
 
 
 def _merge(values: FloatArray, is_known: BoolArray, merged: int) -> FloatArray:
-    """Return the sums of *merged* bins each, the newest last; what is not known counts as 0."""
+    """Return the sums over groups of *merged* bins, the newest last; an unknown bin counts as 0."""
     known = np.where(is_known, values, 0.0)
     padded = np.concatenate([np.zeros(-len(known) % merged), known])
     sums: FloatArray = padded.reshape(-1, merged).sum(axis=1)

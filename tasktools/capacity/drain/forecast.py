@@ -1,4 +1,4 @@
-"""A forecast of when a queue is down to a level: a band, and what it rests on."""
+"""A forecast of when a queue is down to a level: a band, and the data behind it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasktools.core.clock import moment
 from tasktools.core.timespans import in_words
 
 WILL_NOT: Final = 0.9
-"""Share of paths that do not end from which on a drain is said not to."""
+"""Share of paths that must not end for the words "will not" to be used of the drain."""
 MAY_NOT: Final = 0.5
 _SECONDS_UP_TO: Final = 600.0
 """Up to this horizon, moments are told to the second."""

@@ -49,8 +49,8 @@ _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """The scores of the last 300 forecasts of a cluster whose end is known: the *ranks* of the
-    truth, the share of bands that *covered* it, the mean *pinball* loss."""
+    """The scores of the last 300 scored forecasts of a cluster: the *ranks* of the true times, the
+    share of bands that *covered* them, the mean *pinball* loss."""
 
     ranks: tuple[float, ...] = ()
     covered: float | None = None
@@ -89,7 +89,7 @@ class ForecastLog:
         self._address = address
 
     def past(self, at: float) -> Past:
-        """Return how the forecasts held that were scored by what happened before *at*."""
+        """Return the scores of the forecasts that were scored before *at*."""
         scored = self._connection.execute(_SCORED, (self._address, at, REMEMBERED)).fetchall()
         rows = msgspec.convert(scored[::-1], list[_Scored])
         if not rows:
@@ -104,8 +104,8 @@ class ForecastLog:
         )
 
     def forget_from(self, at: float) -> None:
-        """Delete forecasts made after *at*, which is now: the clock was set back, and what comes at
-        their time is not what they foresaw."""
+        """Delete forecasts made after *at*, the present time: the clock was set back, so they would
+        be scored by the wrong events."""
         sql = "DELETE FROM forecasts WHERE cluster = ? AND made_at > ? AND scored_at IS NULL"
         self._connection.execute(sql, (self._address, at))
 
@@ -116,8 +116,9 @@ class ForecastLog:
         return msgspec.convert(dict(rows.fetchall()), dict[str, _Time])
 
     def score(self, topic: str, queued: Series, rng: np.random.Generator, step: float) -> None:
-        """Score the forecasts of *topic* that *queued* decides. Where it has no samples for longer
-        than *step* seconds it decides nothing: another process may have them."""
+        """Score the forecasts of *topic* whose end shows in the samples *queued*. A gap of more
+        than *step* seconds in the samples scores nothing: another process may have the missing
+        ones."""
         if not queued:
             return
         params = (self._address, topic, queued.times[-1], _MAX_WAITING)
@@ -164,8 +165,9 @@ class ForecastLog:
         )
 
     def store(self, topic: str, at: float, forecast: Forecast, step: float) -> None:
-        """Store the *forecast* made *at* (s since the epoch), unless one of *topic* to the same
-        level is stored of less than *step* seconds before or after; what is very old is deleted."""
+        """Store the *forecast* made *at* (s since the epoch), unless a forecast of *topic* for the
+        same level is stored less than *step* seconds before or after. Very old forecasts are
+        deleted."""
         (count,) = self._connection.execute(
             "SELECT count(*) FROM forecasts WHERE cluster = ? AND topic = ? AND level = ? "
             "AND made_at > ? AND made_at < ?",

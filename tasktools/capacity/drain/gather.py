@@ -1,4 +1,4 @@
-"""The gathering of what a forecast needs: the last samples of a topic in bins."""
+"""The gathering of a forecast's input: the last samples of a topic in bins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from tasktools.capacity.arrivals import weekly_rates
 from tasktools.capacity.demand import BoolArray, FloatArray
 from tasktools.capacity.drain.bins import Bins, Timing
-from tasktools.capacity.weekly import DAY, HOUR, HOURS_OF_WEEK, hour_of_week
+from tasktools.capacity.hour_of_week import DAY, HOUR, HOURS_OF_WEEK, hour_of_week
 from tasktools.core.series import Series
 from tasktools.core.timespans import in_words
 from tasktools.history.recent import RecentHistory
@@ -23,7 +23,8 @@ _MIN_SHAPE_HOURS: Final = 42
 """Recorded hours from which on the hour of the day is known: nearly two days."""
 _MIN_RATE_SHARE: Final = 0.02
 _CATCH_UP_SECONDS: Final = 5.0
-"""After a gap of the events, in which workers send at once what they could not send before."""
+"""Seconds after a gap in the events in which workers send the events that they could not send
+before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,9 @@ def _per_bin(times: FloatArray, counts: FloatArray, edges: FloatArray) -> FloatA
 
 
 def _not_negative(counts: FloatArray, is_known: BoolArray) -> FloatArray:
-    """Return *counts* without numbers below 0. Small ones come from samples that are not of the
-    same moment: the next bin, or the one before, has too many. After a purge nothing is known of
-    the bin."""
+    """Return *counts* without numbers below 0. A small negative count comes from samples of
+    different moments, and the neighbouring bin has as many too many. After a purge the bin is
+    unknown."""
     result = np.where(is_known, counts, 0.0)
     for place in np.flatnonzero(result < 0):
         for near in (place + 1, place - 1):
@@ -150,8 +151,8 @@ def _depths(samples: Columns) -> Series:
 
 
 def _slots(samples: Columns) -> FloatArray:
-    """Return how many tasks of the topic may run at once: the slots of its workers, its limit; none
-    where the broker has no consumer, which it knows before a worker is missed."""
+    """Return how many tasks of the topic may run at once: the slots of its workers, its limit; 0
+    where the broker has no consumer, which shows earlier than missing heartbeats."""
     capacity, limit = samples["capacity"], samples["limit"]
     is_limited = (limit != MISSING) & (limit > 0)
     slots = np.where(is_limited, np.minimum(capacity, limit), capacity)
@@ -186,8 +187,8 @@ def _is_busy(queued: Series, edges: FloatArray) -> BoolArray:
 def _shape(
     recent: RecentHistory, topic: str, at: float, timing: Timing
 ) -> tuple[FloatArray, FloatArray, bool]:
-    """Return the arrival rate of past and future bins over that of now, by the hours that were
-    recorded; 1 everywhere if they are too few."""
+    """Return the arrival rates of past and future bins, divided by the present rate, by the
+    recorded hours of the week; 1 everywhere if too few are recorded."""
     past: FloatArray = at - timing.bin * (np.arange(timing.past, 0, -1).astype(np.float64) - 0.5)
     ahead: FloatArray = at + timing.bin * (np.arange(timing.ahead).astype(np.float64) + 0.5)
     by_hour = recent.arrivals_by_hour(topic, _SHAPE_SECONDS)
@@ -201,8 +202,8 @@ def _shape(
 
 
 def _whole_week(rates: FloatArray) -> FloatArray:
-    """Return the *rates* of the hours of the week, where those that are not known are as the same
-    hour of other days, or as the mean; none is 0, so that all are multiples of that of now."""
+    """Return the *rates* of all hours of the week. An unknown hour gets the rate of the same hour
+    of other days, else the mean; none is 0, since all are divided by the present rate."""
     days = rates.reshape(7, 24)
     known = ~np.isnan(days)
     mean = float(days[known].mean())

@@ -127,7 +127,7 @@ def _logs(values: FloatArray) -> FloatArray:
 
 
 def _counts(log_rates: FloatArray, rng: Generator) -> FloatArray:
-    """Return Poisson numbers, whose rates are given as logs."""
+    """Return Poisson numbers for the given logs of rates."""
     rates = np.exp(np.minimum(log_rates, _MAX_LOG_RATE))
     counts = rates + np.sqrt(rates) * rng.standard_normal(rates.shape)
     is_small = rates < _NORMAL_FROM
@@ -138,7 +138,7 @@ def _counts(log_rates: FloatArray, rng: Generator) -> FloatArray:
 def _first_passage(
     start: float, depth: FloatArray, level: float, ends: FloatArray
 ) -> tuple[FloatArray, npt.NDArray[np.intp]]:
-    """Return when each path is at *level* (s), and in which step; beyond the last, never."""
+    """Return when (s) and in which step each path reaches *level*; infinite if it does not."""
     is_there = depth <= level
     until = np.where(is_there.any(axis=0), is_there.argmax(axis=0), len(depth))
     reached = np.minimum(until, len(depth) - 1)

@@ -20,8 +20,8 @@ Levels = tuple[float, float, float]
 
 
 def levels(ranks: Sequence[float]) -> Levels:
-    """Return which quantiles of the paths to show as 10, 50 and 90 %, after the *ranks* that the
-    truth had among the paths of earlier forecasts, the newest last.
+    """Return the quantiles of the paths to show as 10, 50 and 90 %, recalibrated by the *ranks* of
+    the true times among the paths of earlier forecasts, the newest last.
 
     References
     ----------
@@ -48,8 +48,8 @@ def quantile(times: FloatArray, level: float) -> float:
 
 
 def rank(times: FloatArray, truth: float, chance: float) -> float:
-    """Return the share of *times* below the *truth*, with a part (*chance*) of those equal to it:
-    a truth beyond the horizon has a random rank among the paths that are, too.
+    """Return the share of *times* below the *truth*, counting *chance* of the equal ones: a truth
+    beyond the horizon gets a random rank among the paths beyond it.
 
     >>> rank(np.array([1.0, 2.0, 3.0, 4.0]), 2.5, 0.5), rank(np.array([1.0, np.inf]), np.inf, 0.5)
     (0.5, 0.75)
@@ -63,8 +63,8 @@ def is_covered(earliest: float, latest: float, truth: float) -> bool:
 
 
 def pinball(shown: Sequence[float], truth: float, horizon: float) -> float:
-    """Return the mean pinball loss of the three quantiles *shown*, in the log of time; what is
-    beyond the *horizon* counts as the horizon.
+    """Return the mean pinball loss of the three quantiles *shown*, in the log of time; times beyond
+    the *horizon* count as the horizon.
 
     References
     ----------

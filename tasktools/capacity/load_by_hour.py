@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasktools.capacity.demand import FloatArray
-from tasktools.capacity.weekly import DAY, HOUR, HOURS_OF_WEEK, Whole
+from tasktools.capacity.hour_of_week import DAY, HOUR, HOURS_OF_WEEK, Whole
 
 _WEEK = 7 * DAY
 
@@ -24,7 +24,7 @@ class WeekLoad:
     hours: Whole
     loads: FloatArray
     tasks: FloatArray
-    """Tasks in each of them, a second."""
+    """Tasks a second in each hour."""
     mean: float
     """The load over all that was recorded, hours of which too little was recorded included."""
 

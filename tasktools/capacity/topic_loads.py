@@ -11,10 +11,10 @@ import numpy as np
 
 from tasktools.capacity.arrivals import weekly_rates
 from tasktools.capacity.demand import Demand, FloatArray, TopicDemand
-from tasktools.capacity.hours import WeekLoad
+from tasktools.capacity.hour_of_week import HOUR
+from tasktools.capacity.load_by_hour import WeekLoad
 from tasktools.capacity.question import Question
 from tasktools.capacity.simulation import Tasks, tasks_of
-from tasktools.capacity.weekly import HOUR
 
 _MAX_RETRIES: Final = 10
 _MIN_SECONDS: Final = 1.0
@@ -22,7 +22,7 @@ _MIN_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The tasks of a topic, and the load that they and their retries are."""
+    """The tasks of a topic, and the offered load of the tasks and their retries."""
 
     topic: TopicDemand
     tasks: Tasks
@@ -34,7 +34,7 @@ class Load:
 
     @property
     def mean(self) -> float:
-        """Erlang."""
+        """The mean offered load, in erlang."""
         return self.week.mean
 
 
@@ -68,7 +68,7 @@ def recorded_seconds(demand: Demand) -> float:
 
 
 def with_hours(demand: Demand) -> Demand:
-    """Return *demand* with the arrivals in each hour, which one made by hand need not have."""
+    """Return *demand* with its arrivals by hour, which are missing in one built by hand."""
     if len(demand.hours):
         return demand
     first, last = (demand.recorded[0][0], demand.recorded[-1][1]) if demand.recorded else (0, 0)

@@ -1,7 +1,8 @@
 """Interval of a share over time: stratified means of blocks, on the logit.
 
-Waits of neighbours are alike, so that a single task is no observation; blocks of hours are. Those
-at the same position of the day are compared with each other only, since days have a shape.
+Tasks that arrive together have similar waits, so single tasks are not independent observations;
+blocks of hours are. Only blocks at the same time of day are compared with each other, since traffic
+depends on the time of day.
 
 Sources: Schmeiser 1982, Batch size effects in the analysis of simulation output; Satterthwaite
 1946, An approximate distribution of estimates of variance components; Cornish & Fisher 1938.
@@ -17,13 +18,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tasktools.capacity.demand import BoolArray, FloatArray
+from tasktools.capacity.hour_of_week import DAY, HOUR, is_weekend
 from tasktools.capacity.simulation import wait_quantile
-from tasktools.capacity.weekly import DAY, HOUR, is_weekend
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 LEVEL: Final = 0.9
-"""Of all intervals."""
+"""The confidence level of all intervals."""
 _LONG_DAYS: Final = 5.0
 _MIN_DAYS: Final = 2.0
 _WEEK_DAYS: Final = 7.0
@@ -119,7 +120,8 @@ def wait_interval(waits: FloatArray, blocks: Blocks, quantile: float) -> tuple[f
     target = 1 - quantile
 
     def least(limit: int) -> float:
-        """Return the least wait at which that limit of the share of longer ones is reached."""
+        """Return the smallest wait that a share of at most 1 - *quantile* exceeds, where *limit*
+        chooses the lower (1) or upper (2) limit of that share."""
         low, high = 0, len(ordered) - 1
         while low < high:
             middle = (low + high) // 2
