@@ -1,23 +1,27 @@
-"""Commands that change topics, workers and locks; irreversible ones ask first."""
+"""Commands that change topics and locks; irreversible ones ask first."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tasktools.cli import output, render
+from tasktools.cli.confirmation import asked, with_yes
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.display import Display, with_display
+from tasktools.cli.suggesting_group import SuggestingGroup
 from tasktools.cluster.commands import UNCHANGED
 from tasktools.core import marks
 from tasktools.core.frames import schemas
 from tasktools.core.models import QueueType
+from tasktools.monitor.active_tasks import unknown_topic
 
-with_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.brokers.base import Broker
 
 
-def _setting(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+def setting(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
     """Read a setting: a number, ``none`` to remove it, or nothing to leave it unchanged."""
     if value is None:
         return UNCHANGED
@@ -28,15 +32,10 @@ def _setting(_context: click.Context, _option: click.Parameter, value: Any) -> A
     return int(value) if isinstance(value, str) else value
 
 
-def _asked(question: str, *, yes: bool) -> None:
-    if not yes:
-        click.confirm(render.harmless(question), abort=True, err=True)
-
-
 # --- topics --------------------------------------------------------------------------
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def topic() -> None:
     """Create topics, and see and change their settings."""
 
@@ -87,13 +86,13 @@ def create(
 @click.argument("name")
 @click.option(
     "--concurrency-limit",
-    callback=_setting,
+    callback=setting,
     metavar="N",
     help="Tasks that run at once, in the whole cluster; 0 pauses the topic.",
 )
 @click.option(
     "--max-retries",
-    callback=_setting,
+    callback=setting,
     metavar="N",
     help="Tries after the first, for tasks that do not say it themselves.",
 )
@@ -101,13 +100,13 @@ def create(
     "--dead-letter/--no-dead-letter",
     "dead_letter_enabled",
     default=None,
-    callback=_setting,
+    callback=setting,
     help="Whether what failed for good is kept.",
 )
 @click.option(
     "--retention",
     "retention_seconds",
-    callback=_setting,
+    callback=setting,
     metavar="S",
     help="Seconds for which dead letters are kept.",
 )
@@ -116,7 +115,8 @@ def create(
 def configure(access: Access, *, name: str, as_json: bool, **settings: Any) -> None:
     """Change settings of the topic NAME and show them; 'none' removes one.
 
-    Settings that are not named stay unchanged. The broker stores them, and all workers hear of it.
+    Settings that are not named stay unchanged. The broker stores them, and sends them to all
+    workers.
     """
     if all(value is UNCHANGED for value in settings.values()):
         raise click.UsageError("Name a setting to change; 'tasktools topic settings' shows them.")
@@ -147,36 +147,20 @@ def delete(access: Access, *, name: str, force: bool, yes: bool) -> None:
     Without --force, a topic with messages or consumers is not deleted.
     """
     with_messages = ", with all messages that are in it" if force else ""
-    _asked(f"Delete the topic {name}{with_messages}?", yes=yes)
     with access.cluster() as cluster:
+        if not yes:
+            _check_topic(cluster.broker, name)
+        asked(f"Delete the topic {name}{with_messages}?", yes=yes)
         deleted = cluster.delete_topic(name, force=force)
     lost = f", and {deleted} message{'' if deleted == 1 else 's'} with it" if deleted else ""
     output.remark([render.harmless(f"The topic {name} was deleted{lost}.")])
 
 
-# --- workers -------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("worker")
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Also a worker that is not of tasktools; its peers run again what they have in hand.",
-)
-@with_yes
-@with_json
-@with_access
-def drain(access: Access, *, worker: str, force: bool, yes: bool, as_json: bool) -> None:
-    """Make WORKER finish its running tasks and take no new ones.
-
-    Shows the worker when it has confirmed that.
-    """
-    if force:
-        _asked(f"Drain {worker} even if peers run tasks twice then?", yes=yes)
-    with access.cluster() as cluster:
-        frame = cluster.drain(worker, force=force)
-    output.answer(frame, schemas.WORKERS, as_json=as_json)
+def _check_topic(broker: Broker, name: str) -> None:
+    """Raise `UnknownTopic` if neither queue of the topic exists."""
+    queues = (name, broker.layout.dead_queue(name))
+    if not any(broker.queue_exists(queue) for queue in queues):
+        raise unknown_topic(broker, name)
 
 
 # --- marks ---------------------------------------------------------------------------
@@ -196,8 +180,8 @@ def _text(_context: click.Context, _option: click.Parameter, value: str) -> str:
 def mark(access: Access, *, text: str) -> None:
     """Note what happens now, like "deploy 1.4", in every recording of the cluster.
 
-    Recorders and notebooks that are running get it as an event, which workers ignore. Nobody else
-    does: record the cluster first.
+    Running recorders and notebooks get the mark as an event, which workers ignore. It is stored
+    only there: record the cluster first.
     """
     with access.cluster() as cluster:
         frame = cluster.mark(text)
@@ -230,9 +214,10 @@ def locks(access: Access, *, at: str | None, display: Display) -> None:
 def unlock(access: Access, *, lock: str, yes: bool) -> None:
     """Release LOCK, whoever holds it.
 
-    A task that still runs goes on using what the lock protects.
+    A task that still runs is not stopped, and may use the protected resource at the same time as
+    the next holder.
     """
-    _asked(f"Take the lock {lock} away, even if its task still runs?", yes=yes)
+    asked(f"Take the lock {lock} away, even if its task still runs?", yes=yes)
     with access.cluster() as cluster:
         was_held = cluster.force_release_lock(lock)
     answer = f"The lock {lock} was taken away." if was_held else f"Nobody had the lock {lock}."

@@ -12,16 +12,16 @@ from typing import Final
 import click
 
 from tasktools.board.options import BoardOptions
-from tasktools.board.starting import THEMES, Theme
+from tasktools.board.starting_page import THEMES, Theme
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access
-from tasktools.cli.listening import reporting_no_port, url_of, warnings, with_address
+from tasktools.cli.listen_address import reporting_no_port, url_of, warnings, with_address
 from tasktools.cli.notebook import dsn_in_environment
 
 _PORT: Final = 8866
 _NO_VOILA: Final = (
     "The page is served by Voilà, which is not installed; nothing was served. Install it: "
-    "pip install 'tasktools-ops[notebooks]'."
+    "pip install 'tasktools-ops[board]'."
 )
 _READABLE: Final = "see the cluster, with the arguments of its tasks"
 
@@ -43,9 +43,10 @@ def board(
 ) -> None:
     """Serve the live board as a page, until Ctrl-C, SIGTERM or SIGHUP.
 
-    It changes nothing, with or without --read-only: who sees the page cannot replay, discard or
+    It changes nothing, with or without --read-only: users of the page cannot replay, discard or
     publish. Each page that is open has a connection of its own, and one more is kept ready. TOPIC
-    names topics that no worker speaks of, which AMQP alone cannot list.
+    names topics that no worker's events name, which AMQP alone cannot list. For health checks there
+    is /health: each request of the page itself takes a kernel for up to 10 minutes.
     """
     if find_spec("voila") is None:
         raise click.ClickException(_NO_VOILA)
@@ -60,6 +61,8 @@ def board(
         folder=str(Path.cwd()),
         management_url=access.management_url,
         layout=access.layout,
+        dialect=access.dialect,
+        dead=access.dead,
         timeout=access.timeout,
         mask=access.mask,
         topics=names,

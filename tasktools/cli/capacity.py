@@ -58,8 +58,8 @@ def capacity(
 ) -> None:
     """Show how many workers each topic needs, and how sure that is.
 
-    From a recording of some days: tasktools record FILE, then --dsn sqlite:///FILE. A live cluster
-    tells only what can be heard of it now.
+    Use a recording of some days: tasktools record FILE, then --dsn sqlite:///FILE. Of a live
+    cluster, only events received during this command are known.
     """
     with access.cluster() as cluster:
         try:

@@ -1,9 +1,10 @@
-"""``tasktools completion``: the script that lets a shell complete commands and topics."""
+"""``tasktools completion``: the script that lets a shell complete commands, topics and workers."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -11,6 +12,10 @@ from click.shell_completion import CompletionItem, get_completion_class
 import tasktools
 from tasktools.cli import output
 from tasktools.core.errors import TaskToolsError
+from tasktools.core.workload import live_workers
+
+if TYPE_CHECKING:  # imported when a cluster is opened
+    from tasktools.cluster.cluster import Cluster
 
 _TIMEOUT_SECONDS: Final = 2.0  # nobody waits longer at a prompt
 _WORD: Final = re.compile(r"[\w./:@%+=,][\w./:@%+=,-]*")
@@ -20,7 +25,7 @@ _WORD: Final = re.compile(r"[\w./:@%+=,][\w./:@%+=,-]*")
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that lets SHELL complete commands, options, columns and topics."""
+    """Print the script that lets SHELL complete commands, options, columns, topics and workers."""
     from tasktools.cli.main import main
 
     complete = get_completion_class(shell)
@@ -33,6 +38,29 @@ def topic_names(
     context: click.Context, _argument: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Return the topics whose names begin with *begun*, as far as the broker lists them at once."""
+
+    def listed(cluster: Cluster) -> Iterable[str]:
+        report = cluster.broker.topic_report(cluster.broker.known_topics())
+        return (stats.topic for stats in report.topics if stats.exists)
+
+    return _completed(context, begun, listed)
+
+
+def worker_names(
+    context: click.Context, _argument: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Return the live workers whose names begin with *begun*, as far as they answer at once."""
+
+    def heard(cluster: Cluster) -> Iterable[str]:
+        state = cluster.broker.cluster_state(settle=_TIMEOUT_SECONDS)
+        return (worker.worker_id for worker in live_workers(state.workers))
+
+    return _completed(context, begun, heard)
+
+
+def _completed(
+    context: click.Context, begun: str, names: Callable[[Cluster], Iterable[str]]
+) -> list[CompletionItem]:
     try:
         with tasktools.connect(
             context.params.get("dsn"),
@@ -40,16 +68,15 @@ def topic_names(
             read_only=True,
             timeout=_TIMEOUT_SECONDS,
         ) as cluster:
-            report = cluster.broker.topic_report(cluster.broker.known_topics())
+            named = sorted(names(cluster))
     except TaskToolsError:
         return []  # a shell has no place for a sentence
-    names = sorted(stats.topic for stats in report.topics if stats.exists)
-    return [CompletionItem(name) for name in names if completes(begun, name)]
+    return [CompletionItem(name) for name in named if completes(begun, name)]
 
 
 def completes(begun: str, name: str) -> bool:
-    """Whether a shell may write *name* in place of *begun*. It obeys what it writes: whoever names
-    a queue ``$(reboot)`` must not have it run at the next operator's prompt.
+    """Whether *name* is safe to complete *begun* with. A shell executes the text it inserts: a
+    queue named ``$(reboot)`` must not run at the next operator's prompt.
 
     >>> completes("e", "emails"), completes("", "$(reboot)"), completes("", "-rf")
     (True, False, False)

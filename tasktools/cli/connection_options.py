@@ -21,11 +21,13 @@ if TYPE_CHECKING:  # imported when a cluster is opened
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The way to the cluster. Its password is in no representation."""
+    """The options for connecting to the cluster. No representation shows the password."""
 
     dsn: str | None
     management_url: str | None
     layout: str | None
+    dialect: tuple[str, ...]
+    dead: str | None
     read_only: bool
     timeout: float
     mask: tuple[str, ...]
@@ -35,7 +37,7 @@ class Access:
 
     @contextmanager
     def cluster(self, topics: tuple[str, ...] = ()) -> Iterator[Cluster]:
-        """Connect; errors are `spoken`."""
+        """Connect; `spoken` turns errors into sentences."""
         management: str | Literal[False] | None = self.management_url
         if management == "off":
             management = False
@@ -45,6 +47,8 @@ class Access:
                 self.dsn,
                 management_url=management,
                 layout=self.layout,
+                dialect=self.dialect,
+                dead=self.dead,
                 read_only=self.read_only,
                 timeout=self.timeout,
                 mask=self.mask,
@@ -63,16 +67,18 @@ def spoken() -> Iterator[None]:
         raise click.ClickException(render.harmless(str(error))) from error
 
 
+with_dsn = click.option(
+    "--dsn",
+    metavar="DSN",
+    help="amqp://user:password@host:5672/vhost, amqps://…, demo://, or sqlite:///FILE of a "
+    "recording; else BROKER_DSN, which keeps the password out of the process list.",
+)
+
+
 def with_access(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options with which a cluster is reached."""
 
-    @click.option(
-        "--dsn",
-        metavar="DSN",
-        help="amqp://user:password@host:5672/vhost, amqps://…, demo://, or sqlite:///FILE of a "
-        "recording; "
-        "else BROKER_DSN, which keeps the password out of the process list.",
-    )
+    @with_dsn
     @click.option(
         "--management-url",
         metavar="URL",
@@ -80,6 +86,17 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
         "else BROKER_MANAGEMENT_URL. 'off' goes without.",
     )
     @click.option("--layout", type=click.Choice(list(LAYOUTS)), help="Instead of the one found.")
+    @click.option(
+        "--dialect",
+        multiple=True,
+        metavar="NAME",
+        help="celery, dramatiq or plain (all other queues), instead of those found; any number.",
+    )
+    @click.option(
+        "--dead",
+        metavar="NAME",
+        help="The name of dead-letter queues, like {topic}.dlq, where the broker does not show it.",
+    )
     @click.option("--read-only", is_flag=True, help="Refuse everything that changes the cluster.")
     @click.option(
         "--timeout",

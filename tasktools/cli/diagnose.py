@@ -14,10 +14,11 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access, with_at, with_json
 from tasktools.cli.end_signal import end_signals
+from tasktools.cli.suggested_command import next_step
 from tasktools.cli.time_options import span
 from tasktools.core.frames import export
 from tasktools.core.frames.diagnosis_schemas import PROBLEMS
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.timespans import in_words
 from tasktools.diagnosis.summary import nothing_found
 
@@ -95,20 +96,22 @@ def _show(findings: pd.DataFrame, *, as_json: bool, is_one_line: bool = False) -
 
 
 def _blocks(findings: pd.DataFrame) -> Iterator[Text | Padding]:
-    """Yield what is found and suspected, a block each, and a line for the others."""
+    """Yield a block for each finding and suspicion, and one line for the other checks."""
     shown = [row for row in export.records(findings) if row["verdict"] in PROBLEMS]
     if not shown:
-        yield Text(f"{nothing_found(findings['verdict']).capitalize()}.")
+        nothing = nothing_found(findings["verdict"], findings.attrs["left_behind"])
+        yield Text(render.harmless(f"{nothing[0].upper()}{nothing[1:]}."))
+    is_recorded = "recorded" in findings.attrs
     for row in shown:
         title = Text(f"{row['severity']}", style=_STYLES.get(row["severity"], ""))
         title.append(render.harmless(f"  {row['check']}, {row['subject_kind']} {row['subject']}"))
         yield title
-        for line in _lines(row):
+        for line in _lines(row, is_recorded=is_recorded):
             yield Padding(Text(render.harmless(line)), (0, 0, 0, _INDENT))
     yield Text(render.harmless(findings.attrs["summary"]))
 
 
-def _lines(row: dict[str, Any]) -> Iterator[str]:
+def _lines(row: dict[str, Any], *, is_recorded: bool) -> Iterator[str]:
     yield row["finding"]
     if not pd.isna(row["because"]):
         yield f"because of {row['because']}"
@@ -124,4 +127,4 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     if not pd.isna(row["remedy"]):
         yield f"do: {row['remedy']}"
     if not pd.isna(row["call"]):
-        yield f"next: {row['call']}"
+        yield f"next: {next_step(row['call'], is_recorded=is_recorded)}"

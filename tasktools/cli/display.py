@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from tasktools.cli import output, render, time_options
+from tasktools.cli.columns import Answer
 from tasktools.cli.connection_options import with_json
 from tasktools.cli.end_signal import end_signals
-from tasktools.cli.render import Answer
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.frames import export
 from tasktools.core.frames.schema import Schema
@@ -25,7 +25,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Display:
-    """The way in which a command shows its answer, of one of *schemas*."""
+    """The options of a command for showing its answer, which has one of *schemas*."""
 
     schemas: tuple[Schema, ...]
     sort: str | None
@@ -44,14 +44,14 @@ class Display:
             raise click.UsageError("--watch writes tables, or with --json lines; not --csv.")
 
     def check_sort(self, columns: Collection[str]) -> None:
-        """Refuse to sort by what is none of the *columns* of the table that is asked for."""
+        """Refuse to sort by a name that is not one of the *columns* of the requested table."""
         if self.sort is not None and self.sort.removeprefix("-") not in columns:
             name = self.sort.removeprefix("-")
             raise click.UsageError(f"This table has no column {name} to sort by.")
 
     def show(self, look: Callable[[], Answer], *, rows: int | None = None) -> None:
-        """Show what *look* returns, at most *rows* of it in a table; with --watch again and again,
-        until a signal comes, whatever becomes of the broker after the first time."""
+        """Show at most *rows* rows of the result of *look* in a table. With --watch repeat until a
+        signal comes; errors of the broker end it only in the first round."""
         if self.watch is None:
             self._show(self.table(look()), rows)
             return
@@ -65,7 +65,7 @@ class Display:
                 table = _next_look(lambda: self.table(look()))
 
     def table(self, answer: Answer) -> Table:
-        """Return *answer* as a table in the order of --sort, what is missing at the end."""
+        """Return *answer* as a table in the order of --sort, with missing values at the end."""
         table = answer if isinstance(answer, Table) else Table.of_frame(answer, self.schemas[0])
         if self.sort is None:
             return table
@@ -107,7 +107,8 @@ class Display:
 
 
 def _next_look(look: Callable[[], Table]) -> Table | None:
-    """Return what *look* returns; `None` where it fails, which is said: a broker may come back."""
+    """Return the result of *look*; if it fails, print the error and return `None`: the broker may
+    come back."""
     try:
         return look()
     except TaskToolsError as error:
@@ -122,7 +123,7 @@ def write_csv(table: Table) -> None:
 
 
 def _order(value: Any) -> Any:
-    """Return what a value is sorted by: a text without its case, what has parts by its text."""
+    """Return the sort key of a value: a text in lower case, a list or dict as its text."""
     if isinstance(value, list | dict | tuple):
         value = str(export.plain(value))
     return value.casefold() if isinstance(value, str) else value

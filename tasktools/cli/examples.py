@@ -34,7 +34,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "replay": (
             "tasktools replay emails --where error_type=Timeout --save plan.json",
             "tasktools replay --plan plan.json --yes --reason INC-42",
-            "tasktools replay emails --set 'kwargs.to=\"a@b\"' --ramp --yes --reason INC-42",
+            "tasktools replay emails --set kwargs.to=a@b --ramp --yes --reason INC-42",
         ),
         "discard": (
             "tasktools discard emails --where kwargs.to~test --archive junk.jsonl",
@@ -64,8 +64,25 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "topic settings": ("tasktools topic settings --csv",),
         "topic delete": ("tasktools topic delete orders",),
-        "drain": ("tasktools drain mail-1",),
         "unlock": ("tasktools unlock nightly",),
+        "drain": ("tasktools drain mail-1",),
+        "join-topic": ("tasktools join-topic w1@shop reports", "tasktools join-topic mail-1 '*'"),
+        "leave-topic": ("tasktools leave-topic w1@shop reports",),
+        "shutdown": ("tasktools shutdown w1@shop",),
+        "resize-pool": (
+            "tasktools resize-pool w1@shop --by 2",
+            "tasktools resize-pool w1@shop --by -1",
+        ),
+        "rate-limit": (
+            "tasktools rate-limit shop.send_email 10/m --worker w1@shop",
+            "tasktools rate-limit shop.send_email 0",
+        ),
+        "time-limit": (
+            "tasktools time-limit shop.report --soft 60 --hard 90",
+            "tasktools time-limit shop.report --hard none",
+        ),
+        "revoke": ("tasktools revoke 8b1c5a2e-6c0f-4a2b-9d53-0c7e9a1f4b6d --terminate",),
+        "enable-task-events": ("tasktools enable-task-events",),
         "worker": ("tasktools worker --app shop.mail --topics emails,reports --capacity 8",),
         "metrics": ("tasktools metrics --port 9105",),
         "notebook": ("tasktools notebook run notebooks/05_live_dashboard.ipynb -o out.ipynb",),
@@ -89,7 +106,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def with_examples(command: click.Command, name: str) -> click.Command:
-    """Return *command*, whose help ends with its examples, as that of its own commands does."""
+    """Return *command* with its examples, and those of its subcommands, at the end of the help."""
     if name in EXAMPLES:
         lines = (f"  {line}" for line in EXAMPLES[name])
         command.epilog = "\n".join(("\b", "Examples:", *lines))

@@ -57,11 +57,11 @@ def failures(
     watch: float | None,
     display: Display,
 ) -> None:
-    """Show the tasks that failed, of TOPIC or of all, those included that workers acknowledged.
+    """Show the failed tasks of TOPIC or of all, including those that workers acknowledged.
 
-    They are in a recording: tasktools record FILE, then --dsn sqlite:///FILE. Of a live cluster
-    --watch 60s shows those that fail within a minute from now. The kinds of failures come first,
-    then the failures, the latest first.
+    Use a recording: tasktools record FILE, then --dsn sqlite:///FILE. With a live cluster, --watch
+    60s shows tasks that fail within a minute from now. The kinds of failures come first, then the
+    failures, the latest first.
     """
     if watch is not None:
         _check_watch(watch)
@@ -91,7 +91,7 @@ def _check_watch(length: float) -> None:
 
 
 def _watched(cluster: Cluster, topic: str | None, length: float) -> Table:
-    """Listen for *length* seconds, or until a signal comes; return what failed meanwhile."""
+    """Listen for *length* seconds, or until a signal comes; return the failures of that time."""
     if cluster.is_recorded:
         raise NotRecorded(
             "A recording tells what failed before, and nothing fails in it from now on; nothing "
@@ -100,7 +100,7 @@ def _watched(cluster: Cluster, topic: str | None, length: float) -> Table:
     with end_signals() as end_signal:
         with cluster.sampled() as sample:
             since = moment(sample.until / 1000)
-        output.remark([f"Listening for {in_words(length)}; Ctrl-C shows what was heard."])
+        output.remark([f"Listening for {in_words(length)}; Ctrl-C shows the failures so far."])
         end = time.monotonic() + length
         while (left := end - time.monotonic()) > 0 and not end_signal.wait(
             min(left, _SAMPLE_SECONDS)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tasktools.cli import render
+from tasktools.cli import output, render
 from tasktools.core.frames import export
 from tasktools.core.frames.schemas import DEAD_LETTERS
 from tasktools.core.frames.table import Table
 from tasktools.core.masked_repr import MaskedRepr
+from tasktools.core.suggestions import did_you_mean
 from tasktools.core.tasks import edits
 
 if TYPE_CHECKING:  # imported when a cluster is opened
@@ -53,7 +54,7 @@ def parsed(text: str) -> Condition:
     """Parse a condition. Raises `ValueError` that says what is wrong."""
     match = _SYNTAX.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is none of COL=VALUE, COL!=VALUE and COL~TEXT.")
+        raise ValueError(f"{text!r} is not COL=VALUE, COL!=VALUE or COL~TEXT.")
     condition = Condition(*match.groups())
     column, *inner = condition.path.split(".")
     if column not in (_WITH_PATHS if inner else DEAD_LETTERS.names):
@@ -75,7 +76,7 @@ def _text(row: Mapping[str, Any], path: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A choice of dead letters: those that meet all conditions."""
+    """Conditions that choose dead letters; all must hold."""
 
     where: tuple[Condition, ...]
     fingerprints: tuple[str, ...]
@@ -91,7 +92,7 @@ class Choice:
         return self.among(table, f"dead letter of {topic}")
 
     def among(self, table: Table, what: str) -> Table:
-        """Return the chosen rows of *table*, each of which is a *what*."""
+        """Return the chosen rows of *table*; *what* is the noun for a row."""
         known = set(table["key"])
         missing = [key for key in self.keys if key not in known]
         if missing:
@@ -101,7 +102,20 @@ class Choice:
             )
         if not (self.keys or self.fingerprints or self.where):
             return table
-        return table.at(place for place, row in enumerate(table.records()) if self._has(row))
+        rows = list(table.records())
+        places = [place for place, row in enumerate(rows) if self._has(row)]
+        if not places:
+            output.remark(render.harmless(hint) for hint in self._hints(rows))
+        return table.at(places)
+
+    def _hints(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """Yield a hint with similar values for each value that no row has."""
+        for condition in self.where:
+            values = {_text(row, condition.path) for row in rows}
+            if condition.operator == "=" and condition.value not in values:
+                hint = did_you_mean(condition.value, values)
+                if hint:
+                    yield f"No {condition.path} is {condition.value!r}: {hint}"
 
     def _has(self, row: Mapping[str, Any]) -> bool:
         return (

@@ -14,6 +14,7 @@ from tasktools.cli.connection_options import Access, with_access, with_at, with_
 from tasktools.cli.end_signal import end_signals
 from tasktools.core.frames.capacity_schemas import DRAIN_FORECAST
 from tasktools.core.timespans import in_words
+from tasktools.monitor.active_tasks import unknown_topic
 
 if TYPE_CHECKING:  # imported when a cluster is opened
     from tasktools.cluster.cluster import Cluster
@@ -54,14 +55,16 @@ def forecast(
 ) -> None:
     """Show when the queue of TOPIC is empty: earliest, expected and latest, or that it will not be.
 
-    Changes nothing (tasktools drain ends a worker). A live cluster tells nothing of the minutes
-    before: listen first with --watch 3m, or ask a recording with --dsn sqlite:///FILE.
+    Changes nothing (tasktools drain ends a worker). For a live cluster the minutes before are not
+    known: listen first with --watch 3m, or use a recording with --dsn sqlite:///FILE.
     """
     if watch is not None and at is not None:
         raise click.UsageError("--watch begins now; give it without --at.")
     if watch is not None and watch > _MAX_WATCH:
         raise click.UsageError("--watch takes an hour at most: a live cluster keeps no more.")
     with access.cluster((topic,)) as cluster:
+        if not cluster.is_recorded and not cluster.broker.topic_exists(topic):
+            raise unknown_topic(cluster.broker, topic)
         if watch is not None and not cluster.is_recorded:
             _listen(cluster, watch)
         try:
@@ -74,7 +77,7 @@ def forecast(
 
 def _listen(cluster: Cluster, length: float) -> None:
     """Sample *cluster* for *length* seconds, or until a signal comes."""
-    output.remark([f"Listening for {in_words(length)}; Ctrl-C forecasts from what was heard."])
+    output.remark([f"Listening for {in_words(length)}; Ctrl-C forecasts from the events so far."])
     end = time.monotonic() + length
     with end_signals() as end_signal:
         while (left := end - time.monotonic()) > 0:

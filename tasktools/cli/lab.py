@@ -60,13 +60,15 @@ def notebooks(folder: Path, *, overwrite: bool) -> None:
 def lab(folder: Path, *, dsn: str | None, options: tuple[str, ...]) -> None:
     """Open JupyterLab on the notebooks: the state of the cluster, and the way to all others.
 
-    They are copied into a folder first; those that are there already stay as they are. What stands
-    after -- is for JupyterLab.
+    They are copied into a folder first; those that are there already stay as they are. Arguments
+    after -- are passed to JupyterLab.
     """
     if find_spec("jupyterlab") is None:
         raise click.ClickException(_NO_LAB)
     _copy(folder, overwrite=False)
-    settings = (f"--ServerApp.root_dir={folder.absolute()}", f"--LabApp.default_url={_HOME_URL}")
+    settings = [f"--ServerApp.root_dir={folder.absolute()}", f"--LabApp.default_url={_HOME_URL}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        settings.append("--allow-root")  # as in a container; else it does not start
     command = [sys.executable, "-m", "jupyterlab", *settings, *options]
     with spoken(), dsn_in_environment(dsn):
         sys.stdout.flush()

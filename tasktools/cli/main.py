@@ -17,11 +17,12 @@ import click
 
 import tasktools
 from tasktools.cli.examples import with_examples
+from tasktools.cli.suggesting_group import SuggestingGroup
 
 COMMANDS: Final = MappingProxyType(
     {
         "Look": {
-            "status": ("overview", "Totals of the cluster, and what is worst."),
+            "status": ("overview", "Totals of the cluster, and the worst finding."),
             "diagnose": ("diagnose", "What is wrong, the best explanation first."),
             "workers": ("overview", "Workers, and those that died within the last hour."),
             "topics": ("overview", "Topics: their queues, their load, their dead letters."),
@@ -31,12 +32,12 @@ COMMANDS: Final = MappingProxyType(
             "capacity": ("capacity", "How many workers each topic needs."),
         },
         "Failures": {
-            "dead": ("dead", "Dead letters: groups of failures, then the messages."),
+            "dead": ("dead_letters", "Dead letters: groups of failures, then the messages."),
             "failures": ("failures", "Tasks that failed, also without a dead letter."),
             "replay": ("replay", "Send dead letters, or failed tasks, again."),
             "discard": ("replay", "Take dead letters out of their queue."),
             "restore": ("replay", "Put discarded messages back."),
-            "ledger": ("dead", "Who replayed, discarded or restored what, and why."),
+            "ledger": ("dead_letters", "Who replayed, discarded or restored what, and why."),
         },
         "History": {
             "record": ("record", "Record the cluster into a file."),
@@ -50,8 +51,18 @@ COMMANDS: Final = MappingProxyType(
         "Operate": {
             "publish": ("publish", "Publish a task, or the tasks in a file."),
             "topic": ("admin", "Create and delete topics, change their settings."),
-            "drain": ("admin", "Make a worker take no new tasks."),
             "unlock": ("admin", "Release a lock, whoever holds it."),
+        },
+        "Workers": {
+            "drain": ("worker_commands", "Make a worker take no new tasks."),
+            "join-topic": ("worker_commands", "Make a worker consume one more topic."),
+            "leave-topic": ("worker_commands", "Make a worker leave a topic."),
+            "shutdown": ("worker_commands", "Stop a worker of Celery."),
+            "resize-pool": ("worker_commands", "Let a worker of Celery run more at once, or less."),
+            "rate-limit": ("worker_commands", "Limit how often Celery begins a kind of task."),
+            "time-limit": ("worker_commands", "Limit how long a kind of Celery task may run."),
+            "revoke": ("worker_commands", "Make workers of Celery drop a task."),
+            "enable-task-events": ("worker_commands", "Make workers of Celery send task events."),
         },
         "Run": {
             "board": ("board", "Open the live board in the browser."),
@@ -60,7 +71,7 @@ COMMANDS: Final = MappingProxyType(
             "metrics": ("metrics", "Serve metrics for Prometheus."),
             "notebook": ("notebook", "Run notebooks without a browser."),
             "notebooks": ("lab", "Copy the notebooks into a folder."),
-            "completion": ("completion", "Completion of commands and topics in a shell."),
+            "completion": ("completion", "Completion of commands and names in a shell."),
         },
     }
 )
@@ -70,7 +81,7 @@ _MODULE_OF: Final = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(SuggestingGroup):
     """The command group; characters that a terminal cannot encode are escaped."""
 
     def main(self, *args: Any, **options: Any) -> Any:
@@ -95,7 +106,7 @@ class _Commands(click.Group):
         if cmd_name not in _MODULE_OF:
             return None
         module = import_module(f"tasktools.cli.{_MODULE_OF[cmd_name]}")
-        return with_examples(getattr(module, cmd_name), cmd_name)
+        return with_examples(getattr(module, cmd_name.replace("-", "_")), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the commands do, without importing them."""

@@ -1,4 +1,4 @@
-"""``tasktools metrics``: serve Prometheus what the cluster does now."""
+"""``tasktools metrics``: serve metrics of the cluster for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.end_signal import EndSignal, end_signals
-from tasktools.cli.listening import reporting_no_port, url_of, warnings, with_address
+from tasktools.cli.listen_address import reporting_no_port, url_of, warnings, with_address
 from tasktools.cli.time_options import span
 
 if TYPE_CHECKING:  # imported when it is served: prometheus_client takes 0.2 s
     from tasktools.metrics.exporter import Exporter
-    from tasktools.metrics.needs import Needs
+    from tasktools.metrics.needed_workers import Needs
 
 _POLL_SECONDS: Final = 0.2
 _PORT: Final = 9105
@@ -63,8 +63,8 @@ def metrics(
 ) -> None:
     """Serve metrics of the cluster for Prometheus, until Ctrl-C, SIGTERM or SIGHUP.
 
-    Changes nothing, and looks into no queue. TOPIC names topics that no worker speaks of, which
-    AMQP alone cannot list: those that are to be scaled up from no worker at all.
+    Changes nothing, and looks into no queue. TOPIC names topics that no worker's events name, which
+    AMQP alone cannot list: for example topics to be scaled up from no worker at all.
     """
     with access.cluster(names) as cluster, end_signals() as end_signal:
         if cluster.is_recorded:
@@ -99,7 +99,7 @@ def _needs(recorded: Path | None, wait: float, mask: tuple[str, ...]) -> Iterato
     if recorded is None:
         yield None
         return
-    from tasktools.metrics.needs import Needs
+    from tasktools.metrics.needed_workers import Needs
 
     dsn = f"sqlite:///{recorded.absolute()}"
     with tasktools.connect(dsn, mask=mask) as history, Needs(history, wait_below=wait) as needs:
@@ -107,7 +107,7 @@ def _needs(recorded: Path | None, wait: float, mask: tuple[str, ...]) -> Iterato
 
 
 def _until_ended(exporter: Exporter, needs: Needs | None, end_signal: EndSignal) -> None:
-    """Wait for a signal; print meanwhile why the broker or the recording could not be asked."""
+    """Wait for a signal; meanwhile print errors of the broker and the recording."""
     last_shown: str | None = None
     while not end_signal.wait(_POLL_SECONDS):
         problem = exporter.problem or (None if needs is None else needs.problem)

@@ -146,7 +146,7 @@ def _executed(file: Path, executed: Path, parameters: Mapping[str, Any]) -> str 
 
 
 def _record(executed: Path, path: Path) -> bytes:
-    """Return the notebook that was run, which says where it is kept, not where it was made."""
+    """Return the executed notebook; it names the file it is stored in, not where it was run."""
     contents = json.loads(executed.read_bytes())
     contents["metadata"]["papermill"]["output_path"] = str(path)
     return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8")

@@ -10,15 +10,15 @@ from typing import Final, TextIO
 
 import click
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasktools.cli import render as show
-from tasktools.cli.render import Answer
+from tasktools.cli.columns import Answer
 from tasktools.core.frames.schema import Schema
 
 DEMO: Final = "DEMO: a made-up cluster"
 
 _PIPE_WIDTH: Final = 20_000
+_TOLD_BY_WORKERS: Final = ("active_tasks", "failures", "failure_groups")
 
 
 Render = Callable[..., tuple[RenderableType, tuple[str, ...]]]
@@ -56,7 +56,10 @@ def section(frame: Answer, schema: Schema, *, render: Render = show.table) -> No
         what = schema.name.replace("_", " ")
         sources = frame.attrs.get("sources", {}).values()
         # A worker that was killed before this command began is heard of by nobody.
-        is_certain = schema.name != "workers" and all(source["ok"] for source in sources)
+        is_unheard = schema.name in _TOLD_BY_WORKERS and "unheard" in frame.attrs
+        is_certain = (
+            schema.name != "workers" and not is_unheard and all(source["ok"] for source in sources)
+        )
         remark([f"There are no {what}." if is_certain else f"No {what} are known."])
     if left_out:
         remark([f"note: no room for {', '.join(left_out)}; --wide has all columns"])
@@ -128,14 +131,16 @@ def refresh(text: str) -> None:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on stderr if that is a terminal; report the progress at an interrupt."""
+    from rich import progress as bars  # no table needs it
+
     columns = (
-        TextColumn("publishing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        bars.TextColumn("publishing"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
     )
     settled = 0
-    with Progress(
+    with bars.Progress(
         *columns,
         console=Console(stderr=True),
         transient=True,

@@ -18,9 +18,10 @@ from tasktools.core.frames.table import Table
 if TYPE_CHECKING:  # imported when a cluster is opened
     from tasktools.cluster.cluster import Cluster
 
-_HOW_TO_KNOW: Final = (
+HOW_TO_KNOW: Final = (
     "tasktools failures --watch 60s listens from now on, tasktools record keeps all"
 )
+"""The ways to learn why tasks failed."""
 
 
 @click.command()
@@ -28,14 +29,14 @@ _HOW_TO_KNOW: Final = (
 @with_json
 @with_access
 def status(access: Access, *, at: str | None, as_json: bool) -> None:
-    """Show totals of the cluster (workers, load, messages) and what is worst."""
+    """Show totals of the cluster (workers, load, messages) and the worst finding."""
     with access.cluster() as cluster:
         table = cluster.stats_table(at=at)
         failed = sum(count or 0 for count in cluster.workers_table(at=at)["failed"])
         findings = tasktools.diagnose(cluster, at=at, settle=0)
         is_recorded = "recorded" in table.attrs
     if failed:
-        how = "tasktools failures" if is_recorded else _HOW_TO_KNOW
+        how = "tasktools failures" if is_recorded else HOW_TO_KNOW
         table.attrs["notes"] += [f"{failed:,} tasks failed since the workers started; why: {how}"]
     if table["dead_letter"][0] and not is_recorded:
         table.attrs["notes"] += ["why messages are dead letters: tasktools dead TOPIC"]

@@ -16,19 +16,20 @@ import tasktools
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import Access, with_json
 from tasktools.core.frames import export
-from tasktools.core.lazy import pd
+from tasktools.core.lazy_imports import pd
 from tasktools.core.plans import Plan, Verb
 from tasktools.monitor import consumption
-from tasktools.replay.aftermath import causes, has_failed
 from tasktools.replay.ledger import DONE
 from tasktools.replay.ramp import Ramp
+from tasktools.replay.replayed_tasks import causes, has_failed
 
 if TYPE_CHECKING:  # imported when a cluster is opened
     from tasktools.brokers.base import Broker
     from tasktools.cluster.cluster import Cluster
     from tasktools.replay.outcome import Outcome
 
-_MAX_LISTED: Final = 20
+_MAX_LISTED: Final = 5
+"""Lines about what was not done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class Order:
     def check(self, *, others: Sequence[object] = (), **subject: str | None) -> None:
         """Refuse options that contradict each other, before the cluster is reached.
 
-        *subject* is what a new plan is made of, *others* are the options of making one.
+        *subject* has the arguments from which a new plan is made, *others* the options for making
+        it.
         """
         ((name, value),) = subject.items()
         if self.plan is None and value is None:
@@ -67,7 +69,7 @@ class Order:
         ramp: Ramp | None = None,
         follow: float = 0.0,
     ) -> None:
-        """Show the plan that *make* returns, or that of the file; run it with --yes.
+        """Show the plan that *make* returns, or the plan in the file; run it with --yes.
 
         Replayed tasks are followed for up to *follow* seconds.
         """
@@ -95,12 +97,13 @@ class Order:
         self._tell(outcome, verb, followed)
 
     def _warn(self, plan: Plan, broker: Broker) -> None:
-        """Say what stands in the way of sending now and is not in *plan*, which may be of another
-        day."""
+        """Print warnings about sending now: all of them if *plan* is from a file and may be days
+        old, else only warnings that *plan* does not contain."""
         warnings = [] if broker.note is None else [broker.note]
-        if self.plan is not None and plan.verb == "replay":
+        if plan.is_loaded and plan.verb == "replay":
             warnings += consumption.unconsumed(broker, plan.targets).values()
-        new = [why for why in warnings if why not in (plan.warnings or ())]
+        shown = () if plan.is_loaded else plan.warnings or ()
+        new = [why for why in warnings if why not in shown]
         output.remark(render.harmless(f"warning: {why}") for why in new)
 
     def _show(self, plan: Plan, cluster: str, *, demo: bool) -> None:
@@ -148,8 +151,11 @@ class Order:
                 output.notes(followed)
             output.remark(_missed(outcome, verb))
             if outcomes["not sent"] and verb != "restore":
-                output.remark(["What was not sent is where it was; the same command goes on."])
-            output.remark([f"run {run} of the ledger: tasktools ledger {run}"])
+                output.remark(
+                    ["Unsent messages are where they were; the same command continues the run."]
+                )
+            if "demo" not in outcome.attrs:  # whose ledger ends with this command
+                output.remark([f"run {run} of the ledger: tasktools ledger {run}"])
         if outcomes[DONE[verb]] < len(outcome) or (followed is not None and has_failed(followed)):
             click.get_current_context().exit(1)
 
@@ -167,7 +173,7 @@ def _followed(outcome: Outcome, seconds: float) -> pd.DataFrame | None:
 
 
 def _remark_notice(text: str) -> None:
-    """Print why a run is held up, and when it goes on."""
+    """Print why a run is held up, and when it continues."""
     output.remark([f"note: {render.harmless(text) or 'the run goes on'}"])
 
 
@@ -175,13 +181,18 @@ def _missed(outcome: pd.DataFrame, verb: Verb) -> Iterator[str]:
     twice = int(outcome["possible_duplicate"].sum())
     if twice:
         yield f"note: {twice:,} may have arrived twice"
-    left = outcome[outcome["outcome"] != DONE[verb]]
-    for row in export.rows(left.head(_MAX_LISTED)):
+    if outcome.attrs["ended"] == "cancelled":
+        yield "The run was cancelled before its end."
+    left = export.rows(outcome[outcome["outcome"] != DONE[verb]])
+    groups = render.alike(left, _MAX_LISTED)
+    for rows in groups[:_MAX_LISTED]:
+        row, *others = rows
         task = f" ({row['task_name']})" if row["task_name"] else ""
         why = f": {row['why']}" if row["why"] else ""
-        yield render.harmless(f"{row['outcome']}: {row['key']}{task}{why}")
-    if len(left) > _MAX_LISTED:
-        yield f"and {len(left) - _MAX_LISTED:,} more; --json lists them all"
+        which = f"{len(rows):,} messages, like {row['key']}" if others else row["key"]
+        yield render.harmless(f"{row['outcome']}: {which}{task}{why}")
+    if len(groups) > _MAX_LISTED:
+        yield f"and {len(groups) - _MAX_LISTED:,} more reasons; --json lists all messages"
 
 
 def _loaded(path: str, verb: Verb) -> Plan:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
 import click
 
-from tasktools.brokers.base import raise_unless_confirmed
+from tasktools.brokers.unconfirmed import raise_unless_confirmed
 from tasktools.cli import output, render
 from tasktools.cli.completion import topic_names
 from tasktools.cli.connection_options import Access, with_access, with_json
 from tasktools.cluster import task_file
-from tasktools.core.lazy import pd
+from tasktools.core.frames import export
+from tasktools.core.lazy_imports import pd
 
-_MAX_LISTED: Final = 20
+_MAX_LISTED: Final = 5
+"""Lines about tasks that were not published."""
 _MAX_FILE_CHARS: Final = 256_000_000
 
 
@@ -76,7 +78,8 @@ def publish(  # noqa: PLR0913 - one an option
     force: bool,
     as_json: bool,
 ) -> None:
-    """Publish TASK (module:function) to TOPIC, or the tasks in a file.
+    """Publish TASK (of fastpluggy: module:function) to TOPIC, or the tasks in a file. A plain
+    message, into a queue of programs that are not known, needs no TASK.
 
     Checks everything before anything is sent, and waits until RabbitMQ has confirmed. Prints
     the task's id; for a file, the number of tasks by outcome.
@@ -95,7 +98,7 @@ def publish(  # noqa: PLR0913 - one an option
         if any(value is not None for value in columns.values()):
             raise click.UsageError("--from takes topics, tasks and their values from the file.")
         _publish_file(access, file, create=create, force=force, as_json=as_json)
-    elif topic is None or task is None:
+    elif topic is None:
         raise click.UsageError("Give TOPIC and TASK, or --from FILE.")
     else:
         frame = pd.DataFrame([columns], dtype=object)
@@ -143,7 +146,7 @@ def _warn(warning: str) -> None:
 
 
 def text_of(file: IO[str], *, max_chars: int = _MAX_FILE_CHARS) -> str:
-    """Return what is in *file*, which may have *max_chars* characters."""
+    """Return the text in *file*, of at most *max_chars* characters."""
     try:
         text = file.read(max_chars + 1)
     except UnicodeDecodeError as error:
@@ -157,15 +160,15 @@ def text_of(file: IO[str], *, max_chars: int = _MAX_FILE_CHARS) -> str:
     return text
 
 
-def _missed(published: pd.DataFrame) -> list[str]:
-    rows = enumerate(published.to_dict("records"), start=1)
-    lines = [
-        render.harmless(
-            f"{row['outcome']}: task {n} of the file, {row['task_name']} ({row['topic']})"
-            + (f": {row['why']}" if isinstance(row["why"], str) else "")
-        )
-        for n, row in rows
-        if row["outcome"] != "confirmed"
-    ]
-    more = [f"and {len(lines) - _MAX_LISTED:,} more; --json lists them all"]
-    return [*lines[:_MAX_LISTED], *(more if len(lines) > _MAX_LISTED else [])]
+def _missed(published: pd.DataFrame) -> Iterator[str]:
+    """Yield in words which tasks of the file were not published."""
+    rows = export.rows(published)
+    left = [{**row, "line": n} for n, row in enumerate(rows, start=1)]
+    groups = render.alike([row for row in left if row["outcome"] != "confirmed"], _MAX_LISTED)
+    for row, *others in groups[:_MAX_LISTED]:
+        which = f"{1 + len(others):,} tasks, like " if others else ""
+        which += f"task {row['line']} of the file, {row['task_name']} ({row['topic']})"
+        why = f": {row['why']}" if row["why"] else ""
+        yield render.harmless(f"{row['outcome']}: {which}{why}")
+    if len(groups) > _MAX_LISTED:
+        yield f"and {len(groups) - _MAX_LISTED:,} more reasons; --json lists all tasks"

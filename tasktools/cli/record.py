@@ -50,7 +50,8 @@ _MEGABYTE: Final = 1024**2
 @click.option(
     "--bodies",
     is_flag=True,
-    help="Keep published messages as they are, so that failed tasks can be replayed.",
+    help="Keep published messages as they are, so that failed tasks can be replayed; of Celery, "
+    "the arguments of all tasks that its workers tell.",
 )
 @click.option(
     "--keep",
@@ -98,10 +99,11 @@ def record(  # noqa: PLR0913 - one an option
     keep_messages: float,
     max_size: int,
 ) -> None:
-    """Record the cluster into FILE, which --dsn sqlite:///FILE shows, also meanwhile.
+    """Record the cluster into FILE, which --dsn sqlite:///FILE shows, also while it is written.
 
-    A FILE that is a recording already is continued. A problem is printed, and recording goes on by
-    itself when it is over; the recording then has a gap. Exits with 1 when it ends in trouble.
+    A FILE that is a recording already is continued. A problem is printed, and recording continues
+    by itself when the problem is over; the recording then has a gap. Exits with 1 if there is a
+    problem at the end.
     """
     retention = Retention(
         samples=keep, events=keep_events, messages=keep_messages, size=max_size * _MEGABYTE
@@ -143,7 +145,7 @@ def _gaps(recorder: Recorder, began: float) -> list[str]:
 def _until_told(
     recorder: Recorder, end_signal: EndSignal, length: float | None, file: Path
 ) -> None:
-    """Wait for the end; print problems meanwhile, and on a terminal how far it is."""
+    """Wait for the end signal; meanwhile print problems and, on a terminal, the progress."""
     began = time.monotonic()
     end = None if length is None else began + length
     last_shown: str | None = None

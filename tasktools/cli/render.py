@@ -1,31 +1,30 @@
 r"""Frames as tables for people and as JSON for programs. Pure: nothing is printed here.
 
-The values come from strangers (task names, arguments, host names): they are never read as
-markup, and control characters are escaped (``\x1b``).
+Values are untrusted (task names, arguments, host names): they are never read as markup, and control
+characters are escaped (``\x1b``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal, Union
+from typing import Any, Final, Literal
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tasktools.cli.columns import DISPENSABLE
+from tasktools.cli.columns import Answer, in_order
 from tasktools.core import escaping
 from tasktools.core.frames import caption, schemas
+from tasktools.core.frames.cell_text import as_json, words
 from tasktools.core.frames.export import is_missing, plain, records, rows
 from tasktools.core.frames.history_schemas import PUBLISHED_MESSAGES
 from tasktools.core.frames.schema import Column, Schema
-from tasktools.core.frames.table import Table as Rows
-from tasktools.core.frames.words import as_json, words
-from tasktools.core.lazy import pd
 
 _MAX_CELL_CHARS: Final = 300
 """Characters of one cell; a body can have megabytes."""
@@ -41,6 +40,8 @@ _STYLES: Final = MappingProxyType(
         "stopped": "dim",
         "running": "green",
         "queued": "cyan",
+        "prefetched": "cyan",
+        "scheduled": "cyan",
         "confirmed": "green",
         "replayed": "green",
         "discarded": "green",
@@ -61,8 +62,6 @@ _FOLDED: Final = ("text", "names", "object")
 _MISSING: Final = "-"
 
 harmless: Final = escaping.harmless
-Answer = Union["pd.DataFrame", Rows]
-"""An answer of the cluster; most commands take a table, which needs no pandas."""
 
 
 # --- tables --------------------------------------------------------------------------
@@ -88,7 +87,7 @@ class Strip:
 def all_columns(
     frame: Answer, schema: Schema, *, width: int | None
 ) -> tuple[Table, tuple[str, ...]]:
-    """Return *frame* as a table with all columns of *schema*, in lines as long as they are."""
+    """Return *frame* as a table with all columns of *schema*, in lines of any length."""
     del width
     grid = _grid(terminal=False)
     for column in schema.columns:
@@ -101,12 +100,12 @@ def all_columns(
 def table(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, tuple[str, ...]]:
     """Return *frame* as a table, and the names of the columns that did not fit.
 
-    For a terminal of *width* it has lines, and what is long is folded; without a width, for a
-    pipe, it is plain aligned columns with one line a row.
+    For a terminal of *width* the table has lines, and long values are folded; without a width, for
+    a pipe, it is plain aligned columns with one line a row.
     """
     strips = list(_strips(frame, schema))
     left_out: list[str] = []
-    for name in DISPENSABLE.get(schema.name, ()):
+    for name in in_order(frame, schema):
         if _fits(strips, width):
             break
         if all(strip.name != name for strip in strips):
@@ -158,13 +157,24 @@ def facts(frame: Answer, schema: Schema, *, width: int | None) -> tuple[Table, t
 
 
 def counts(of: Mapping[str, int], what: str, *, width: int | None) -> Table:
-    """Return the number of *what* by outcome, as a table."""
+    """Return the number of rows of *what* by outcome, as a table."""
     grid = _grid(terminal=width is not None)
     _add_column(grid, "outcome")
     _add_column(grid, what, right=True)
     for outcome, n in of.items():
         grid.add_row(Text(outcome, style=_STYLES.get(outcome, "bold red")), Text(f"{n:,}"))
     return grid
+
+
+def alike(rows: Sequence[dict[str, Any]], most: int) -> list[list[dict[str, Any]]]:
+    """Return the *rows* of messages in groups, to be described in a line each: each message alone
+    if there are at most *most*, else those with the same outcome for the same reason."""
+    if len(rows) <= most:
+        return [[row] for row in rows]
+    groups: defaultdict[tuple[Any, Any], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["outcome"], row["why"]].append(row)
+    return list(groups.values())
 
 
 def _grid(*, terminal: bool) -> Table:
@@ -223,7 +233,7 @@ def document(frame: Answer, **more: Any) -> str:
 
 
 def line(frame: Answer, **more: Any) -> str:
-    """Return the same document on one line, for who reads one after the other."""
+    """Return the same document on one line, for programs that read line by line."""
     return json.dumps(_fields(frame, more), allow_nan=False)
 
 

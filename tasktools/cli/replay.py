@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tasktools.cli.failures import failed_tasks
 from tasktools.cli.filters import Choice, with_choice
 from tasktools.cli.plan_options import Order, with_order
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.json_input import value_of
 from tasktools.core.plans import Plan
 from tasktools.core.tasks.edits import REMOVE
 from tasktools.core.timespans import Moment
@@ -25,20 +25,19 @@ from tasktools.replay.rates import AUTO, Rate, checked_rate
 
 if TYPE_CHECKING:  # imported when a cluster is opened
     from tasktools.cluster.cluster import Cluster
+    from tasktools.core.frames.table import Table
 
 
 def _new_values(
     _context: click.Context, _option: click.Parameter, edits: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Parse edits ``PATH=JSON``."""
+    """Parse edits ``PATH=VALUE``, as the dead-letter widget does."""
     values = {}
     for text in edits:
         path, is_there, value = text.partition("=")
-        try:
-            values[path] = json.loads(value)
-        except (ValueError, RecursionError):
-            hint = f"A text wants quotes: '{path}=\"{value}\"'" if is_there else "Write PATH=JSON"
-            raise click.BadParameter(render.harmless(f"{text!r} has no JSON. {hint}.")) from None
+        if not is_there:
+            raise click.BadParameter(render.harmless(f"{text!r} is not PATH=VALUE."))
+        values[path] = value_of(value)
     return values
 
 
@@ -71,6 +70,15 @@ def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> 
     return time_options.span(context, option, text) or 0.0
 
 
+def _chosen(cluster: Cluster, topic: str, choice: Choice, *, force: bool) -> Table:
+    """Return the chosen dead letters of *topic*. Raises `InvalidPlan` if there are none at all."""
+    table = choice.of(cluster, topic, force=force)
+    sources = table.attrs.get("sources", {}).values()
+    if not choice and not len(table) and all(source["ok"] for source in sources):
+        raise InvalidPlan(f"There are no dead letters in {topic!r}; nothing was done.")
+    return table
+
+
 @click.command()
 @click.argument("topic", required=False, shell_complete=topic_names)
 @with_choice
@@ -95,8 +103,9 @@ def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> 
     "new_values",
     multiple=True,
     callback=_new_values,
-    metavar="PATH=JSON",
-    help="Change a value of each, like kwargs.to='\"a@b\"'.",
+    metavar="PATH=VALUE",
+    help="Change a value of each, like kwargs.to=a@b. What is JSON is what it is in JSON (5, true, "
+    "null, [1]), all else a text; the text 5 is '\"5\"'.",
 )
 @click.option(
     "--remove", "removed", multiple=True, metavar="PATH", help="Take a value out of each."
@@ -122,7 +131,8 @@ def _for_a_while(context: click.Context, option: click.Parameter, text: str) -> 
 @click.option(
     "--ramp",
     is_flag=True,
-    help="Send 1, then 10, 100, 1000, then all; stop when they fail again.",
+    help="Send 1 first, then up to 10, 100 and 1,000, then the rest: each step only while no more "
+    "than 10 % of those before fail again.",
 )
 @_undecodable
 @click.option(
@@ -155,9 +165,9 @@ def replay(  # noqa: PLR0913 - one an option
 ) -> None:
     """Send dead letters of TOPIC again: all of them, or the chosen ones; or tasks that failed.
 
-    Shows the plan. With --yes and --reason it does it: exactly the planned messages, each
-    confirmed before the original is gone, all of it in the ledger. Exits with 1 when one was
-    not sent, and when one has failed or died again.
+    Shows the plan. With --yes and --reason runs the plan: exactly the planned messages are sent,
+    each is confirmed before its original is removed, and all is written to the ledger. Exits with 1
+    if a message was not sent, or a task has failed or died again.
     """
     edits = new_values | dict.fromkeys(removed, REMOVE)
     order.check(topic=topic, others=(choice, recorded, since, to, edits, rate, undecodable))
@@ -168,7 +178,7 @@ def replay(  # noqa: PLR0913 - one an option
 
     def planned(cluster: Cluster) -> Plan:
         if recorded is None:
-            table = choice.of(cluster, str(topic), force=order.force)
+            table = _chosen(cluster, str(topic), choice, force=order.force)
         else:
             table = failed_tasks(recorded, str(topic), choice, since or "1D", access.mask)
         with contextlib.ExitStack() as stack:
@@ -212,14 +222,14 @@ def discard(
 ) -> None:
     """Take dead letters of TOPIC out of their queue: all of them, or the chosen ones.
 
-    Shows the plan. With --yes and --reason it does it.
+    Shows the plan. With --yes and --reason runs the plan.
     """
     order.check(topic=topic, others=(choice, archive, no_archive))
     if order.plan is None and no_archive == (archive is not None):
         raise click.UsageError("Give --archive FILE, or --no-archive.")
 
     def planned(cluster: Cluster) -> Plan:
-        table = choice.of(cluster, str(topic), force=order.force)
+        table = _chosen(cluster, str(topic), choice, force=order.force)
         return cluster.plan_discard(table.frame(), archive=archive)
 
     order.carry_out(access, "discard", planned)
@@ -233,7 +243,7 @@ def discard(
 def restore(access: Access, *, archive: str | None, undecodable: bool, order: Order) -> None:
     """Put the messages of ARCHIVE back into the queue that they were discarded from.
 
-    Shows the plan. With --yes and --reason it does it.
+    Shows the plan. With --yes and --reason runs the plan.
     """
     order.check(archive=archive, others=(undecodable,))
 

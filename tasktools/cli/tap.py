@@ -40,7 +40,8 @@ _with_yes = click.option("--yes", is_flag=True, help="Do it; without this nothin
 def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool) -> None:
     """Keep all messages published from now on in a stream on the broker, without a recorder.
 
-    'tasktools published' shows it. Says what everybody pays for that, and does it with --yes.
+    'tasktools published' shows it. Shows the costs for all users of the broker; with --yes makes
+    the tap.
     """
     planned = taps.Tap(name=name, max_age=round(max_age), max_bytes=max_bytes)
     output.write(render.harmless(planned.title))

@@ -1,4 +1,4 @@
-"""``tasktools timeline``: what happened, from a recording or from what can be heard now."""
+"""``tasktools timeline``: what happened, from a recording or from live events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def timeline(access: Access, *, since: Moment, until: Moment | None, display: Di
     """Show what happened, in the order of time: workers, topics in trouble, failures, locks,
     settings, marks, runs of plans, alarms, and gaps.
 
-    It is in a recording: tasktools record FILE, then --dsn sqlite:///FILE. A live cluster tells
-    nothing of the time before; only the runs of this machine's ledger are known.
+    Use a recording: tasktools record FILE, then --dsn sqlite:///FILE. For a live cluster the time
+    before is not known, except runs in this machine's ledger.
     """
     with access.cluster() as cluster:
         try:
