@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from tasktools.core.frames.capacity_schemas import HOURS
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import Span, in_words, seconds
-from tasktools.figures.page import LIMIT, Theme, figure, text_of
+from tasktools.figures.figure_parts import LIMIT, Theme, figure, text_of
 from tasktools.figures.palette import OTHER, styles
 from tasktools.figures.series import MAX_LINES, busiest, expect, named
 from tasktools.figures.spans import left_out, unit_of
@@ -46,9 +46,9 @@ def by_hour(
     wait_below
         The target of the wait: seconds, or a span as ``"30s"``; drawn as a line across.
     quantile
-        The one of the waits in *frame*, for the label.
+        The quantile of the waits in *frame*, for the label.
     what
-        What *frame* was computed for, as a remark.
+        A remark that says what *frame* was computed for.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tasktools.core.frames.history_schemas import FAILURES
-from tasktools.figures.page import Theme, figure, text_of
+from tasktools.figures.figure_parts import Theme, figure, text_of
 from tasktools.figures.palette import OTHER, styles
 from tasktools.figures.series import busiest, expect, named
 
@@ -17,6 +17,8 @@ _MAX_INTERVALS: Final = 60
 _MIN_INTERVALS: Final = 12
 _INTERVAL_SECONDS: Final = (10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400)
 _UNKNOWN: Final = "not known"
+_AXIS_PIXELS: Final = 90  # times, which may stand aslant, and the title of their axis
+_NAME_PIXELS: Final = 20  # of a kind, one below the other
 
 
 def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "light") -> go.Figure:
@@ -62,9 +64,17 @@ def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "li
     axis = {"title": {"text": f"failures in {length:,} s"}}
     made = figure(traces, frame, "Failures", axis, theme=theme, time="failed_at")
     made.update_xaxes(range=_range(counts.index, length) if traces else None)
-    below = {"orientation": "h", "y": -0.2, "entrywidth": 1, "entrywidthmode": "fraction"}
+    if not traces:
+        return made
+    legend = {"orientation": "h", "entrywidth": 1, "entrywidthmode": "fraction", "x": 0}
+    below = {"yref": "container", "y": 0, "yanchor": "bottom"}
+    names = _NAME_PIXELS * len(traces)
     return made.update_layout(
-        barmode="stack", bargap=0.1, legend=below, height=made.layout.height + 20 * len(traces)
+        barmode="stack",
+        bargap=0.1,
+        legend={**legend, **below},
+        height=made.layout.height + names,
+        margin={"b": _AXIS_PIXELS + names},
     )
 
 

@@ -26,7 +26,8 @@ _NEARBY_STEPS: Final = 21
 
 
 class Busiest(NamedTuple):
-    """The shown columns, the busiest first; the sum of the others, if any, and their number."""
+    """The shown columns, the busiest first; the sum of the other columns, if any, and their
+    number."""
 
     shown: pd.DataFrame
     other: pd.Series[float] | None
@@ -73,8 +74,8 @@ def named(wide: pd.DataFrame) -> Iterator[tuple[str, pd.Series[float]]]:
 
 
 def busiest(wide: pd.DataFrame, weight: pd.Series[float] | None = None) -> Busiest:
-    """Return the columns with the greatest *weight*, by default their sum, and the others added
-    up."""
+    """Return the columns with the greatest *weight* (by default their sum), and the sum of the
+    rest."""
     weight = wide.sum() if weight is None else weight.reindex(wide.columns).fillna(0)
     order = weight.sort_values(ascending=False, kind="stable").index
     shown, rest = order[:MAX_LINES], order[MAX_LINES:]
@@ -103,8 +104,8 @@ def with_gaps(wide: pd.DataFrame, *, intervals: bool = False) -> pd.DataFrame:
 
 
 def thinned(values: Numbers, most: int = MAX_POINTS) -> np.ndarray[Any, Any]:
-    """Return the places of at most *most* values that have the shape of all: the least, the
-    greatest and a missing one of each stretch."""
+    """Return the positions of at most *most* values that keep the shape: minimum, maximum and a
+    missing value of each stretch."""
     if len(values) <= most:
         return np.arange(len(values))
     edges = np.linspace(0, len(values), most // 3 + 1).astype(int)

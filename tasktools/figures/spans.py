@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from tasktools.core.frames.history_schemas import SERVICE_TIME, WAITING_TIME
 from tasktools.core.timespans import Span, seconds
-from tasktools.figures.page import Theme, escaped, figure, line, lines, text_of
+from tasktools.figures.figure_parts import Theme, escaped, figure, line, lines, text_of
 from tasktools.figures.palette import styles
 from tasktools.figures.series import (
     MAX_LINES,
@@ -163,7 +163,7 @@ def left_out(wide: pd.DataFrame) -> list[str]:
 def _together(
     median: pd.Series[float], high: pd.Series[float]
 ) -> tuple[pd.Series[float], pd.Series[float]]:
-    """Return both, thinned out at the same times, since a band connects them."""
+    """Return *median* and *high*, thinned out at the same times, since a band connects them."""
     most = MAX_POINTS // 4
     places = np.union1d(thinned(median.to_numpy(), most), thinned(high.to_numpy(), most))
     return median.iloc[places], high.iloc[places]

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from tasktools.core.frames.diagnosis_schemas import TIMELINE
 from tasktools.core.plurals import counted
-from tasktools.figures.page import Theme, escaped, figure, text_of
+from tasktools.figures.figure_parts import Theme, escaped, figure, text_of
 from tasktools.figures.series import expect
 
 _LANE_PIXELS: Final = 30
@@ -23,13 +23,13 @@ _NAME_CHARS: Final = 34
 _MARK_CHARS: Final = 28
 _MAX_MARK_TEXTS: Final = 12
 _LABEL_SHARE: Final = 0.05
-"""Of the time that is shown: a shorter bar has no label."""
+"""Share of the shown time below which a bar has no label."""
 _LATE_SHARE: Final = 0.8
-"""Of the time that is shown: what comes later has its text at its left."""
+"""Share of the shown time after which a symbol has its text on its left."""
 _UNKNOWN_SHARE: Final = 0.1
-"""Of the time that is known: so much of an unknown beginning is shown."""
+"""The part of an unknown beginning that is shown, as a share of the known time."""
 _MIN_SHARE: Final = 0.003
-"""Of the time that is shown: a bar has at least that length, to be seen."""
+"""The least length of a bar, as a share of the shown time, so that it is visible."""
 
 _CALM: Final = "no trouble"
 _UNKNOWN: Final = "not known"
@@ -96,12 +96,12 @@ class _Item(NamedTuple):
 
 
 def timeline(frame: pd.DataFrame, *, theme: Theme = "light") -> go.Figure:
-    """Draw what happened: states of topics, failures, silent workers and locks as bars, what
-    operators did and workers that came and went as symbols.
+    """Draw what happened: states of topics, failures, silent workers and locks as bars, actions of
+    operators and workers that came and went as symbols.
 
-    A gap of the recording is hatched through all lanes: nothing is known of that time, which is
-    not calm. Of more than 8 topics, kinds of failures, workers or locks those with the worst and
-    longest trouble are shown.
+    A gap of the recording is hatched through all lanes: nothing is known of that time, which does
+    not mean that nothing happened. Of more than 8 topics, kinds of failures, workers or locks those
+    with the worst and longest trouble are shown.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def _utc(times: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _window(frame: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Return from when to when the frame is."""
+    """Return the begin and the end of the time that the frame covers."""
     window = frame.attrs.get("window")
     if window:
         begin, end = _utc(pd.Series([window["since"], window["until"]]))
@@ -183,8 +183,7 @@ def _window(frame: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
 def _known(
     frame: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp
 ) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Return the time to draw: of a beginning of which nothing is known, and which is most of it,
-    only the end."""
+    """Return the interval to draw: a long unrecorded time at its beginning is mostly left out."""
     is_gap = (frame["kind"] == "gap") & frame["event"].isin(_WHOLE_GAPS)
     first = frame[is_gap & (_utc(frame["at"]) <= begin)]
     known = min([_utc(first["until"]).max(), *_utc(frame.loc[~is_gap, "at"])])
@@ -194,7 +193,7 @@ def _known(
 
 
 def _items(frame: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp) -> Iterator[_Item]:
-    """Yield what is drawn of each row, within *begin* and *end*."""
+    """Yield the shapes of each row, within *begin* and *end*."""
     least = (end - begin) * _MIN_SHARE
     frame = frame.assign(at=_utc(frame["at"]), until=_utc(frame["until"]))
     for row in frame.to_dict("records"):
@@ -249,7 +248,7 @@ def _label(row: Mapping[Any, Any]) -> str:
 
 
 def _hover(row: Mapping[Any, Any], *, lasts: bool) -> str:
-    """Return when and what, escaped, in lines."""
+    """Return the lines of the hover text, escaped: when, and what."""
     times = f"{row['at']:%H:%M:%S}"
     if lasts:
         times += " on, and lasts"

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from tasktools.core.frames.history_schemas import QUEUE_DEPTH, THROUGHPUT
 from tasktools.core.frames.schema import Schema
-from tasktools.figures.page import Theme, figure, line, lines
+from tasktools.figures.figure_parts import Theme, figure, line, lines
 from tasktools.figures.palette import OTHER, Style
 from tasktools.figures.series import busiest, by_name, expect, with_gaps
 
@@ -133,6 +133,9 @@ def _by_topic(
     threshold: float | None,
 ) -> go.Figure:
     expect(frame, schema, "topic", "at", column)
+    known = frame.loc[frame[column].notna(), "at"]
+    if len(known):  # what came before would leave most of the figure blank
+        frame = frame[frame["at"] >= known.min()]
     wide = by_name(frame, column)
     selection = busiest(wide.dropna(axis="columns", how="all"))
     traces = lines(with_gaps(selection.shown), wide)

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tasktools.core.frames.history_schemas import UTILISATION
-from tasktools.figures.page import Theme, escaped, figure, lines, text_of
+from tasktools.figures.figure_parts import Theme, escaped, figure, lines, text_of
 from tasktools.figures.series import MAX_LINES, by_name, expect, with_gaps
 
 _MAX_INTERVALS: Final = 200

@@ -20,19 +20,19 @@ F = TypeVar("F", bound=Feed)
 Tell = Callable[[Mapping[str, Any]], object]
 """Passes news from a feed to the state: values by trait."""
 _FIRST_NEWS_SECONDS: Final = 2.0
-"""So long a cell that shows a widget waits: a program that runs a notebook shows what is known when
-the last cell ends."""
+"""Seconds for which a cell that shows a widget waits for data: a program that runs a notebook shows
+the state at the end of the last cell."""
 
 
 class LiveWidget(ipywidgets.VBox, Generic[S, F]):
     """A widget with a thread, which ends with `close()` and pauses while no browser shows it.
 
     The subclass calls `_begin` with its state and its feed, and then `_show` with its children. Its
-    `_static_html` returns what is seen of it where nothing runs it.
+    `_static_html` returns the HTML that is shown where no kernel runs the widget.
     """
 
     _static_seconds = 0.0
-    """Time between two renewals of what is seen of it where nothing runs it."""
+    """Seconds between two updates of the static output."""
 
     state: S
     feed: F
@@ -58,7 +58,7 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         self._kept_at = float("-inf")
 
     def _is_known(self) -> bool:
-        """Whether there is something to be seen."""
+        """Whether there is data to show."""
         return not self.state.at_work
 
     def _ipython_display_(self) -> None:
@@ -68,13 +68,13 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         self._static.show_static()
 
     def _keep(self) -> None:
-        """Renew what is seen of it where nothing runs it."""
+        """Update the static picture, for a notebook without a kernel."""
         if not self._static.has_picture:
             self._kept_at = time.monotonic()
             self._static.take_html(self._static_html())
 
     async def idle(self, *, within: float = 60.0) -> S:
-        """Wait until the widget has done what was ordered and knows what it needs.
+        """Wait until all orders are done and all needed data is there.
 
         The widget keeps working while a cell of a notebook awaits this.
 
@@ -93,7 +93,8 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         return state
 
     def close(self) -> None:
-        """Do what was ordered, end the thread, and take the widget off screen. Idempotent."""
+        """Finish pending orders, end the thread, and remove the widget from the screen.
+        Idempotent."""
         self._close_feed()
         for child in _descendants(self):
             child.close()

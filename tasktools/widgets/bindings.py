@@ -88,7 +88,7 @@ def button(
     allowed: str = "",
     blockers: str = "",
 ) -> Any:
-    """Return a button that calls *press*; an error of that is the problem of *state*.
+    """Return a button that calls *press*; an exception becomes the problem of *state*.
 
     *label*, *allowed* and *blockers* are traits: its text in place of *text*, whether it is on,
     and the reasons why it is off.

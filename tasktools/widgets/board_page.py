@@ -16,10 +16,11 @@ from tasktools.widgets.feed import Feed, Post, to_the_kernel
 
 
 class BoardPage(ipywidgets.VBox):
-    """The board of the cluster that *connect* opens; before, why it cannot be opened.
+    """The board of the cluster that *connect* opens; until then, the reason why it cannot be
+    opened.
 
-    It tries again until it is. *post* passes a call to the thread that owns the widgets; by default
-    to the notebook's loop.
+    Connecting is tried until it succeeds. *post* passes a call to the thread that owns the widgets;
+    by default to the notebook's loop.
     """
 
     def __init__(self, connect: Callable[[], Cluster], *, post: Post | None = None) -> None:

@@ -27,7 +27,7 @@ Post = Callable[[Callable[[], object]], object]
 
 
 def to_the_kernel() -> Post:
-    """Return a function that passes calls to the running loop, which is the notebook's.
+    """Return a function that makes calls in the running loop, which is the notebook's.
 
     Without a running loop, a call is made at once, in the feed's thread.
     """
@@ -43,7 +43,7 @@ class Feed:
 
     *look* is called when the feed starts, and again after the number of seconds that it returned.
     Jobs and looks pass news to `tell`; *receive* gets the news, in the kernel's loop. The last
-    error is told as `problem`; it is emptied when looks work again.
+    error is sent as `problem`, which is emptied when looks work again.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Feed:
             self.stop()
 
     def advance(self, count: int) -> None:
-        """Tell that *count* more messages of a job are settled."""
+        """Report that *count* more messages of a job are settled."""
         self.settled += count
         self.tell(settled=self.settled)
 
@@ -176,7 +176,7 @@ class Feed:
             return self._look
 
     def _try(self, job: Callable[[], object]) -> float:
-        """Do *job*, tell its error, and return the seconds until the next look."""
+        """Do *job*, report its error to the state, and return the seconds until the next look."""
         pause, problem = _RETRY_SECONDS, ""
         try:
             seconds = job()

@@ -50,20 +50,22 @@ class FindingLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingLines:
-    """The lines of a diagnosis: what was found or is suspected, what cannot be told, and what was
-    ruled out. *notes* say what the answer rests on; *judged_at* is its time."""
+    """The lines of a diagnosis: findings, suspicions, checks that cannot tell, and checks ruled
+    out. *notes* are its sources; *judged_at* is its time. *left_behind* are dead letters that wait
+    for a decision."""
 
     lines: tuple[FindingLine, ...]
     unknown: tuple[str, ...]
     ruled_out: tuple[str, ...]
     notes: tuple[str, ...]
     judged_at: str
+    left_behind: str = ""
 
     @property
     def nothing(self) -> str:
-        """The words where there are no lines: nothing found, or none that could be told."""
+        """The text if there are no lines: nothing was found, or no check could tell."""
         verdicts = ["ruled out"] * len(self.ruled_out) + ["cannot tell"] * len(self.unknown)
-        return nothing_found(verdicts)
+        return nothing_found(verdicts, self.left_behind)
 
     @property
     def summary(self) -> str:
@@ -93,11 +95,12 @@ def finding_lines(frame: pd.DataFrame, redaction: Redaction) -> FindingLines:
         ruled_out=_sentences(rows, "ruled out", redaction),
         notes=tuple(_text(note, redaction) for note in frame.attrs.get("notes", ())),
         judged_at=f"{frame.attrs['window']['until']:%H:%M:%S} UTC",
+        left_behind=_text(frame.attrs.get("left_behind") or "", redaction),
     )
 
 
 def _keys(rows: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, str]:
-    """Return the keys of *rows* as they are shown: masked, and each another."""
+    """Return the keys of *rows* to show: masked, and made unique again."""
     keys: dict[str, str] = {}
     for row in rows:
         key = f"{row['check']}:{row['subject']}"

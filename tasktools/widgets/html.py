@@ -38,7 +38,7 @@ def title(text: str) -> str:
 
 
 def step(number: int, text: str) -> str:
-    """Return the heading of the step *number* of what is done with a widget."""
+    """Return the heading of the step *number* in a widget."""
     return (
         f'<div class="tt-step" role="heading" aria-level="3"><span>{number}</span>'
         f"{escape(text)}</div>"
@@ -51,7 +51,7 @@ def quiet(text: str) -> str:
 
 
 def status(text: str) -> str:
-    """Return *text* as news of what has happened."""
+    """Return *text* as a status line."""
     return f'<div class="tt-note" role="status">{escape(text)}</div>' if text else ""
 
 

@@ -1,6 +1,7 @@
-"""The picture or table that stays of a widget in a saved notebook, hidden beside a live widget.
+"""The picture or table that a saved notebook shows in place of a widget; hidden beside a live
+widget.
 
-VS Code, Colab, GitHub and nbconvert show it, too, where nothing runs the widget.
+VS Code, Colab, GitHub and nbconvert, which do not run the widget, show this output, too.
 """
 
 from __future__ import annotations

@@ -12,14 +12,23 @@ import traitlets
 
 _ESM: Final = """
 export default {
-  render({ model }) {
+  render({ model, el }) {
     const view = Math.random().toString(36).slice(2);
     const say = shown => {
       try { model.send({ view, shown }); } catch { /* the page has lost its kernel */ }
     };
     const timer = setInterval(() => say(true), 5000);
     say(true);
-    return () => { clearInterval(timer); say(false); };
+    // Notebook 7 would take the arrows of a slider for commands.
+    const keepKeys = ({ target }) => {
+      if (el.closest(".tasktools-live")?.contains(target)) target.dataset.lmSuppressShortcuts = "";
+    };
+    document.addEventListener("focusin", keepKeys);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("focusin", keepKeys);
+      say(false);
+    };
   }
 };
 """

@@ -22,7 +22,7 @@ class Price:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return the price that *text* says, as ``"0.12 €"`` or ``"$1,50"``.
+        """Return the price in *text*, as ``"0.12 €"`` or ``"$1,50"``.
 
         Raises `ValueError` for what is no price, or may be read in two ways.
         """

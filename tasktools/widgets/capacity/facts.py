@@ -1,4 +1,5 @@
-"""Facts that the sliders need: topics, their pools, workers and limits, and what is thin."""
+"""Facts that the sliders need: topics, their pools, workers and limits, and whether the recording
+is long enough."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tasktools.capacity.demand import Demand, TopicDemand
+from tasktools.capacity.demand import Demand
 from tasktools.capacity.models import guess_of, pools_of
 from tasktools.capacity.quality import recorded_days
 from tasktools.capacity.scenario import busy_seconds
@@ -37,7 +38,7 @@ class TopicFacts:
 
     @property
     def unit(self) -> str:
-        """The word for what the slider counts."""
+        """The noun for the unit of the slider."""
         return "slot" if self.workers is None else "worker"
 
     @property
@@ -48,12 +49,12 @@ class TopicFacts:
 
     @property
     def start(self) -> int:
-        """The place at which the slider begins: as it was, or enough."""
+        """The first position of the slider: the recorded number, or a sufficient one."""
         return self.workers or self.guess
 
     @property
     def most(self) -> int:
-        """The place at which the slider ends at first."""
+        """The initial upper end of the slider."""
         return max(10, 2 * self.start, 2 * self.guess)
 
     @property
@@ -116,12 +117,12 @@ def facts_of(demand: Demand, notes: tuple[str, ...] = ()) -> Facts:
             )
     return Facts(
         {name: topics[name] for name in sorted(topics)},
-        max(sorted(busy), key=lambda name: _weight(busy[name], demand.topics[name]), default=""),
+        max(
+            sorted(busy),
+            key=lambda name: (busy[name], len(demand.topics[name].arrivals)),
+            default="",
+        ),
         in_words(days * _DAY),
         days < _THIN_DAYS,
         notes,
     )
-
-
-def _weight(busy: float, topic: TopicDemand) -> tuple[float, int]:
-    return busy, len(topic.arrivals)

@@ -1,4 +1,5 @@
-"""The thread of the capacity widget: it reads the history once, and simulates what is asked."""
+"""The thread of the capacity widget: it reads the history once, and simulates the scenarios of the
+sliders."""
 
 from __future__ import annotations
 
@@ -16,16 +17,16 @@ from tasktools.capacity.solve import solutions
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import TaskToolsError
 from tasktools.core.timespans import Moment
-from tasktools.figures.page import Theme
+from tasktools.figures.figure_parts import Theme
+from tasktools.widgets.capacity.answer_text import settings
 from tasktools.widgets.capacity.facts import facts_of
 from tasktools.widgets.capacity.state import Drawn, Failed, Needed
-from tasktools.widgets.capacity.words import settings
 from tasktools.widgets.feed import Feed, Post
 
 _log = logging.getLogger("tasktools.widgets")
 
 _IDLE_SECONDS: Final = 3600.0
-"""Until it looks whether there is something to do, which nobody has said."""
+"""Seconds between two checks for work."""
 
 
 class SupersededError(Exception):
@@ -33,7 +34,7 @@ class SupersededError(Exception):
 
 
 class CapacityFeed(Feed):
-    """Computes the answer to the scenario that is wanted last, and gives up those before it."""
+    """Computes the answer to the latest scenario, and gives up earlier ones."""
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ def _text(x: float, y: float, text: str) -> str:
 def _line(
     shares: np.ndarray[tuple[int], np.dtype[np.float64]], top: float, height: float, colour: str
 ) -> str:
-    """Return a step each hour that is known; the others are gaps."""
+    """Return the steps of the known hours; the others are gaps."""
     width = (_WIDTH - _LEFT) / _HOURS
     path = " ".join(
         f"{'L' if is_next else 'M'}{_LEFT + hour * width:.1f} {y:.1f}h{width:.2f}"

@@ -1,4 +1,4 @@
-"""An invisible view that tells screen readers what the sliders are called, and their values."""
+"""An invisible view that gives screen readers the names and the values of the sliders."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def stepped(
     label: Callable[[Any], str],
     followed: tuple[str, ...] = (),
 ) -> Any:
-    """Return the slider of *trait* over *choices*, and over what code sets it to."""
+    """Return a slider for *trait* over *choices*, and over values that code sets."""
     slider = ipywidgets.SelectionSlider(
         options=[""], description=description, style=_STYLE, layout=_LAYOUT, **_ON_RELEASE
     )
@@ -115,10 +115,10 @@ def _following(
     followed: tuple[str, ...],
     read: Callable[[Any], Any] = lambda value: value,
 ) -> Any:
-    """Return *control*, which sets *trait* to what *read* makes of its value, and which *show*
-    brings up to date with *followed*.
+    """Return *control*, bound to *trait*: its value sets the trait, converted by *read*; *show*
+    updates the control when a trait in *followed* changes.
 
-    What *show* itself does to its value, as a new range may, is not taken for the user's choice.
+    A change of the value by *show* itself, for example by a new range, does not set the trait.
     """
     showing = False
 

@@ -53,9 +53,9 @@ class Failed:
 class CapacityState(SharedState):
     """The sliders, and what the feed has computed for them.
 
-    `scenario` follows from the sliders and is read by the feed; `facts`, `drawn` and `needed` are
-    set by the feed, or `failed` is. `outlook` and `need` are those of the present sliders, or
-    `None` until they are computed: an answer to earlier ones is never among them.
+    `scenario` is derived from the sliders and read by the feed. The feed sets `facts`, `drawn` and
+    `needed`, or `failed` after an error. `outlook` and `need` belong to the present sliders; they
+    are `None` until they are computed, and never the answer for earlier sliders.
     """
 
     topic = traitlets.Unicode()  # of the menu; empty until there are facts
@@ -94,7 +94,7 @@ class CapacityState(SharedState):
         return self.outlook is None or self.need is None
 
     def reset(self) -> None:
-        """Set traffic, service time, workers and limit to what is recorded."""
+        """Set traffic, service time, workers and limit to the recorded values."""
         with self.lock, self.hold_trait_notifications():
             self.traffic = self.service = 1.0
             self._begin()
@@ -144,7 +144,7 @@ class CapacityState(SharedState):
 
     @traitlets.observe("topic")
     def _begin(self, _change: Any = None) -> None:
-        """Set the sliders of the chosen topic to what is recorded."""
+        """Set the sliders of the chosen topic to the recorded values."""
         with self.lock, self.hold_trait_notifications():
             facts = self.facts
             self.chosen = None if facts is None else facts.topics.get(self.topic)

@@ -10,11 +10,11 @@ import ipywidgets
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.redaction import mask_text
 from tasktools.core.timespans import Moment, in_words
-from tasktools.figures.page import Theme
+from tasktools.figures.figure_parts import Theme
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row, text
-from tasktools.widgets.capacity import words
+from tasktools.widgets.capacity import answer_text
 from tasktools.widgets.capacity.feed import CapacityFeed
 from tasktools.widgets.capacity.picture import drawn
 from tasktools.widgets.capacity.slider_names import SliderNames
@@ -40,21 +40,21 @@ def capacity(
 
     Sliders multiply the traffic and the service time, and set the workers, the limit of the topic
     and the target of the wait. The recorded tasks are simulated with them: wait and utilisation by
-    hour of the week come at once, then how many workers are needed, with the interval of that and
-    what is too thin to tell. It changes nothing and looks into no queue. The widget's thread ends
-    with `close()`, and while no browser shows the widget.
+    hour of the week come at once, then how many workers are needed, with an interval, and notes on
+    data that are too few. It changes nothing and looks into no queue. The widget's thread ends with
+    `close()`, and while no browser shows the widget.
 
     Parameters
     ----------
     history
-        A recording of some days (``tt.connect("sqlite:///ops.db")``), or a live cluster, which
-        knows what this process has heard.
+        A recording of some days (``tt.connect("sqlite:///ops.db")``), or a live cluster, of which
+        only events received by this process are known.
     topic
         The topic that is shown first; by default the busiest.
     since
-        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"28D"``).
+        The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"28D"``).
     until
-        Where it ends; by default now, or the end of the recording.
+        The end; by default now, or the end of the recording.
     price
         Of an hour of a worker, in any currency: ``"0.12 €"``.
     theme
@@ -136,7 +136,7 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
             row(
                 limits(state),
                 stepped(state, "wait_below", "Wait at most", lambda: WAITS, in_words),
-                stepped(state, "quantile", "of the tasks", lambda: QUANTILES, words.percent),
+                stepped(state, "quantile", "of the tasks", lambda: QUANTILES, answer_text.percent),
             ),
             name="sliders",
         )
@@ -185,10 +185,10 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
         with state.lock:
             answer, notes, outlook = _answer_html(state), _notes_html(state), state.outlook
         figure = "" if outlook is None else drawn(outlook)
-        return self._heading + answer + figure + html.quiet(words.cost_line(state)) + notes
+        return self._heading + answer + figure + html.quiet(answer_text.cost_line(state)) + notes
 
     def _reckon(self, _change: Any = None) -> None:
-        self._cost.value = html.quiet(words.cost_line(self.state))
+        self._cost.value = html.quiet(answer_text.cost_line(self.state))
 
 
 def _answer_html(state: CapacityState) -> str:
@@ -206,12 +206,14 @@ def _answer_html(state: CapacityState) -> str:
     if state.why_not:
         return warning + html.alert(state.why_not)
     if state.outlook is None:
-        return warning + html.status(mask_text(f"Computing: {words.asked(scenario, facts)} …"))
-    lines = [*words.outlook_lines(state.outlook, facts)]
+        return warning + html.status(
+            mask_text(f"Computing: {answer_text.asked(scenario, facts)} …")
+        )
+    lines = [*answer_text.outlook_lines(state.outlook, facts)]
     if state.need is None:
         lines.append("Computing how many are needed …")
     else:
-        lines += words.need_lines(state.need, facts)
+        lines += answer_text.need_lines(state.need, facts)
     return warning + "".join(html.status(mask_text(line)) for line in lines)
 
 

@@ -28,7 +28,7 @@ _REPLACE_RATIO: Final = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The lines of one chart: topics by their places, and the topics added up as ``other``."""
+    """The lines of one chart: topics by their positions, and the sum of the others as ``other``."""
 
     topics: tuple[int, ...]
     rest: tuple[int, ...]
@@ -53,14 +53,14 @@ NO_SELECTION: Final = ChartSelection(
 
 
 class TopicFilter:
-    """A filter of topics: those in *topics*, or all, whose names contain *text* in any case."""
+    """A filter of topics: among *topics*, or all, those with *text* in their names, in any case."""
 
     def __init__(self, topics: Iterable[str] | None, text: str) -> None:
         self._topics = None if topics is None else frozenset(topics)
         self._text = text.casefold().strip()
 
     def places(self, names: Sequence[str]) -> list[int]:
-        """Return the places of the topics that match."""
+        """Return the positions of the topics that pass the filter."""
         return [at for at, name in enumerate(names) if self._wants(name)]
 
     def _wants(self, name: str) -> bool:
@@ -71,9 +71,11 @@ class TopicFilter:
 def select_charts(
     buffer: ColumnBuffer, series: Series, wanted: TopicFilter, before: ChartSelection
 ) -> ChartSelection:
-    """Return the new selection. Topics that are already shown stay, unless others are busier."""
+    """Return the new selection. Topics that are already shown stay, unless others are busier. Of
+    topics that are gone the past stays in the charts."""
     names = buffer.topics.names
     places = sorted(wanted.places(names), key=lambda place: names[place])
+    present = [place for place in places if place not in buffer.gone]
     charts = {
         chart.name: _lines(series.of(chart.name, places), places, before.charts[chart.name].topics)
         for chart in CHARTS
@@ -81,8 +83,8 @@ def select_charts(
     return ChartSelection(
         charts=charts,
         styles=_styles(charts.values(), before.styles),
-        topics=tuple(places),
-        listed=_listed(buffer, places, before.listed),
+        topics=tuple(present),
+        listed=_listed(buffer, present, before.listed),
         workers=_workers(buffer.workers.names, series),
     )
 
@@ -103,7 +105,7 @@ def _lines(values: Array, places: Sequence[int], shown: Sequence[int]) -> Lines:
 
 
 def _listed(buffer: ColumnBuffer, places: Sequence[int], shown: Sequence[int]) -> tuple[int, ...]:
-    """Return the topics in the table; of too many, those with the most messages."""
+    """Return the topics of the table; if there are too many, those with the most messages."""
     if len(places) <= MAX_LISTED:
         return tuple(places)
     rows = buffer.now.topics
@@ -131,7 +133,8 @@ def _styles(charts: Iterable[Lines], before: Mapping[int, int]) -> dict[int, int
 
 
 def _workers(names: Sequence[str], series: Series) -> tuple[int, ...]:
-    """Return the workers that were seen; of too many, the unwell and then the busiest ones."""
+    """Return the workers that were seen; if there are too many, workers with problems first, then
+    the busiest ones."""
     running, _capacity, state = series.workers()
     seen = np.flatnonzero((~np.isnan(state)).any(axis=1)).tolist()
     if len(seen) > MAX_WORKERS:

@@ -13,7 +13,7 @@ Unit = Literal["count", "rate", "share", "span"]
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of lines, one per topic. *how* says how several samples become one point."""
+    """A chart of lines, one per topic. *how* is the aggregation of several samples to a point."""
 
     name: str
     title: str

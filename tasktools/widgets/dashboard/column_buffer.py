@@ -37,23 +37,23 @@ W_RUNNING, W_CAPACITY, W_STATE = range(3)
 
 
 class Names:
-    """Names of topics or workers; the place of a name is the order in which it was first seen."""
+    """Names of topics or workers; positions are in the order in which names were first seen."""
 
     def __init__(self) -> None:
         self._place: dict[int, int] = {}
         self.names: list[str] = []
 
     def unknown(self, numbers: Iterable[int]) -> list[int]:
-        """Return those of *numbers* that have no place yet."""
+        """Return the *numbers* that have no position yet."""
         return [n for n in dict.fromkeys(numbers) if n not in self._place]
 
     def add(self, number: int, name: str) -> None:
-        """Give *number* the next place, with *name*."""
+        """Give *number* the next position, with *name*."""
         self._place[number] = len(self.names)
         self.names.append(name)
 
     def places(self, numbers: Any) -> npt.NDArray[np.intp]:
-        """Return the places of *numbers*."""
+        """Return the positions of *numbers*."""
         return np.fromiter((self._place[n] for n in numbers.tolist()), np.intp, len(numbers))
 
 
@@ -90,6 +90,7 @@ class ColumnBuffer:
         self.columns: deque[Column] = deque()
         self.now = _column()
         self.consumers: Array = np.empty(0)  # of each topic at the last sample
+        self.gone: frozenset[int] = frozenset()  # places of topics that the broker has no more
         self.until: int | None = None  # end of the last sample
         self.is_heard = False  # whether events arrived at the last sample
         self._next = 0
@@ -105,7 +106,7 @@ class ColumnBuffer:
 
     @property
     def extent(self) -> float:
-        """Seconds that are kept: the window, and what the means at its beginning count over."""
+        """The seconds kept: the window, and the span of a moving mean before it."""
         return self.window + _LEAD_SECONDS + 2 * self.length / 1000
 
     @property
@@ -139,7 +140,7 @@ class ColumnBuffer:
             self._forget()
 
     def _timing(self, ticks: Columns) -> tuple[Any, Any]:
-        """Return which ticks come after a gap, and the seconds that each tick covers."""
+        """Return the ticks that follow a gap, and the seconds that each tick covers."""
         at, span = ticks["at"], ticks["span"]
         first = at[:1] if self.until is None else [self.until]
         before = np.concatenate([first, (at + span)[:-1]])
@@ -221,12 +222,16 @@ class ColumnBuffer:
                 np.fmax.at(column.topics[OLDEST], place[now], age[now])
 
     def _look(self, topics: Columns, workers: Columns, pulse: Ticks) -> None:
-        """Set `now` to the last tick. Of very many workers, each tick samples only some."""
+        """Set `now` to the last tick. If there are very many workers, each tick samples only
+        some."""
         at, turn = int(pulse.ticks["at"][-1]), int(pulse.ticks["turn"][-1])
         now, last = _column(at=at), _since(topics, at)
         self._add_topics(now, last, [])
         self.consumers = np.full(len(self.topics.names), np.nan)
-        self.consumers[self.topics.places(last["topic"])] = _known(last["consumers"])
+        places = self.topics.places(last["topic"])
+        self.consumers[places] = _known(last["consumers"])
+        if pulse.ticks["topics_ok"][-1]:
+            self.gone = frozenset(range(len(self.topics.names))) - frozenset(places.tolist())
         running = pulse.tries["ended"] == MISSING
         now.topics = _wider(now.topics, len(self.topics.names), _blank)
         place = self.topics.places(pulse.tries["topic"][running])

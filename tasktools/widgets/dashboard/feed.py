@@ -13,7 +13,7 @@ from tasktools.core.clock import moment
 from tasktools.core.escaping import harmless
 from tasktools.history.recorder import until_next
 from tasktools.history.ticks import TickReader
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.chart_selection import TopicFilter
 from tasktools.widgets.dashboard.charts import WINDOWS
 from tasktools.widgets.dashboard.column_buffer import DEAD, QUEUED, ColumnBuffer
@@ -21,15 +21,14 @@ from tasktools.widgets.dashboard.findings import FindingsFeed
 from tasktools.widgets.dashboard.tiles import Now
 from tasktools.widgets.feed import Feed, Post
 
-_FAILURES_MS: Final = 60_000
 _NAME_THEM: Final = "to name some, connect with topics=[…]"
 _SILENT_INTERVALS: Final = 3.0
 """A recording without new samples for so many intervals has ended."""
 
 
 class BoardFeed(Feed):
-    """Keeps *board* up to date, and tells the state its numbers. What is wrong with the cluster is
-    found in a second thread, which starts and ends with this one.
+    """Keeps *board* up to date, and sends its numbers to the state. A second thread, which starts
+    and ends with this one, diagnoses the cluster.
 
     *every* is the interval in seconds; *topics* are the topics to show, `None` for all.
     """
@@ -62,15 +61,15 @@ class BoardFeed(Feed):
     # --- from any other thread ----------------------------------------------------------
 
     def want(self, window: str, text: str, *, paused: bool, hidden: Iterable[str]) -> None:
-        """Show the last *window* of the topics whose names contain *text*; while *paused*, keep
-        sampling but tell nothing. Topics that are *hidden* are not forecast."""
+        """Show the last *window* of the topics with *text* in their names; while *paused*, sample
+        without updating the state. Topics that are *hidden* get no forecast."""
         self._window, self._paused = window, paused
         self._board.want(TopicFilter(self._topics, text))
         self._findings.want(paused=paused, hidden=hidden)
         self.look_soon()
 
     def list_tasks(self, topic: str) -> None:
-        """Tell the running tasks of *topic* from now on; "" for those of none."""
+        """List the running tasks of *topic* from now on; "" for none."""
         self._findings.list_tasks(topic)
 
     def start(self) -> None:
@@ -112,14 +111,14 @@ class BoardFeed(Feed):
             except BaseException:
                 self.tell(reading="")
                 raise
-            failed, notes = reader.failed(_FAILURES_MS), reader.notes
+            notes = reader.notes
         self._board.arrange(time.monotonic())
         if self._paused:
             self.tell(reading="")
         else:
             problem = self._problem(reader)
             reasons = () if problem else self._reasons(*notes)
-            self.tell(**self._seen(failed), notes=reasons, **self._complaints(problem))
+            self.tell(**self._seen(), notes=reasons, **self._complaints(problem))
         return until_next(time.time(), self._every)
 
     def _problem(self, reader: TickReader) -> str | None:
@@ -150,7 +149,7 @@ class BoardFeed(Feed):
         before, self._complaint = self._complaint, problem
         return {} if problem == before else {"problem": problem or ""}
 
-    def _seen(self, failed: Mapping[str, int]) -> dict[str, Any]:
+    def _seen(self) -> dict[str, Any]:
         buffer, selection = self._board.buffer, self._board.selection
         if buffer is None or buffer.until is None:
             return {}
@@ -165,7 +164,7 @@ class BoardFeed(Feed):
             and self._is_over(newest, _SILENT_INTERVALS * buffer.interval + 1),
             "since": _since(buffer),
             "gaps": _gaps(buffer),
-            "tiles": Now(buffer, selection.topics, failed, self._thresholds).tiles(),
+            "tiles": Now(buffer, selection.topics, self._board.failed, self._thresholds).tiles(),
             "reading": "",
             "revision": self._revision,
         }

@@ -12,7 +12,7 @@ import traitlets
 
 from tasktools.core.redaction import mask_text
 from tasktools.figures.palette import COLOURS, OTHER
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.charts import CHARTS, WINDOWS
 from tasktools.widgets.dashboard.state import BoardState
 from tasktools.widgets.dashboard.tiles import as_dicts
@@ -32,8 +32,8 @@ _SHOWN: Final = (
 
 
 class BoardFigure(anywidget.AnyWidget):
-    """The board of *state*, with columns from *board*. A page says hello, gets all columns, and
-    then each new column.
+    """The board of *state*, with columns from *board*. A page that opens gets all columns, and then
+    each new column.
 
     *head* has the facts that do not change, like the cluster's address. `picture` is the last
     image that a page drew.

@@ -17,7 +17,7 @@ from tasktools.core.plurals import counted
 from tasktools.diagnosis.diagnose import frame_of
 from tasktools.diagnosis.looks import look
 from tasktools.widgets import html
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.forecasts import FORECAST_SECONDS, DepthForecasts
 from tasktools.widgets.dashboard.tiles import UNKNOWN, Tile
 from tasktools.widgets.feed import Feed, Post
@@ -34,10 +34,10 @@ Marks = Mapping[str, tuple[str, str]]
 
 
 class FindingsFeed(Feed):
-    """Judges *cluster* every 10 s, or more seldom if that takes long, and tells the worst finding.
-    Every 30 s it tells when the longest queue on *board* is empty.
+    """Judges *cluster* every 10 s, or less often if that takes long, and sends the worst finding to
+    the state. Every 30 s it sends a forecast of when the longest queue on *board* is empty.
 
-    A recording is judged once, and again when it has gone on.
+    A recording is judged once, and again when it has grown.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FindingsFeed(Feed):
             self.look_soon()
 
     def list_tasks(self, topic: str) -> None:
-        """Tell the running tasks of *topic* with each look from now on; "" for those of none."""
+        """List the running tasks of *topic* at each look from now on; "" for none."""
         self._listed = topic
         if topic:
             self.look_soon()
@@ -141,7 +141,7 @@ def findings_tile(findings: FindingLines) -> Tile:
         more = f"{len(lines) - 1:,} more" if len(lines) > 1 else ""
         since = f"since {worst.since} UTC" if worst.since else ""
         words = worst.severity if worst.severity != "suspect" else "suspected"
-        note = " · ".join(filter(None, (words, since, more)))
+        note = " · ".join(filter(None, (words, since, more, f"judged {findings.judged_at}")))
         alarm = f"▲ {note}" if worst.severity != "suspect" else ""
         text = harmless(worst.finding)
         return Tile(_NAME, _TITLE, text, note, alarm, float(len(lines)), worst.severity)
@@ -150,7 +150,8 @@ def findings_tile(findings: FindingLines) -> Tile:
         return unknown_tile(harmless(findings.unknown[0]) if unknown else "nothing was judged")
     words = f"{counted(ruled_out, 'check')} ruled out"
     note = f"{words}, {unknown:,} cannot tell" if unknown else words
-    return Tile(_NAME, _TITLE, "nothing found", f"{note} ({findings.judged_at})", value=0.0)
+    text = harmless(findings.nothing)
+    return Tile(_NAME, _TITLE, text, f"{note} ({findings.judged_at})", value=0.0)
 
 
 def unknown_tile(why: str) -> Tile:

@@ -1,4 +1,4 @@
-"""The forecast on the chart of queue depth: of one topic, the one whose queue takes longest."""
+"""The forecast on the chart of queue depth, for the topic whose queue takes longest to drain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasktools.core.clock import moment
 from tasktools.core.errors import LedgerError
 from tasktools.core.escaping import harmless
 from tasktools.core.timespans import in_words
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 
 FORECAST_SECONDS: Final = 30.0
 _EMPTY: Final = 10.0
@@ -26,7 +26,7 @@ middle and upper end of the depth to come. Empty: nothing is known."""
 
 
 class DepthForecasts:
-    """Forecasts the queue of *cluster* that is worst on the *board*."""
+    """Forecasts the queue of *cluster* with the longest wait on the *board*."""
 
     def __init__(self, cluster: Cluster, board: Board) -> None:
         self._cluster, self._board = cluster, board
@@ -34,7 +34,7 @@ class DepthForecasts:
         self.waits = False  # whether earlier ones are not scored yet
 
     def look(self, hidden: frozenset[str]) -> Shown:
-        """Return the forecast of the topic whose queue takes longest, except those *hidden*."""
+        """Return the forecast of the topic with the longest drain, except those *hidden*."""
         self._topic = self._board.longest_queue(hidden, self._topic)
         if self._topic is not None:
             self.waits = True
@@ -62,7 +62,7 @@ def shown_of(answer: Answer) -> Shown:
 
 
 def _short(made: Forecast, at: float) -> str:
-    """Return *made* in a few words."""
+    """Return the forecast in a few words."""
     if made.not_within >= WILL_NOT:
         return made.words(at)
     within = in_words(made.horizon)

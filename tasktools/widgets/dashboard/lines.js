@@ -77,7 +77,7 @@ class LineChart {
       width: this.area.clientWidth, height: PLOT_HEIGHT, legend: { show: false }, padding: [8, 24, 0, 0],
       scales: { x: { time: true, auto: false }, y: { range: () => this.range() } },
       axes: [
-        { ...axis, size: 26, space: 70, values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },
+        { ...axis, size: 26, space: (_u, _axis, from, to) => (to - from < 240 ? 70 : 52), values: (_u, at, _a, _s, step) => at.map((t) => timeText(t, step < 60)) },
         { ...axis, size: 46, space: 28, values: (_u, at) => at.map((v) => axisText(v, spec.unit)) },
       ],
       series: [{}, ...this.lines.map((line, i) => this.seriesOf(line, i))],
@@ -236,10 +236,15 @@ class LineChart {
     say(this.fold, `${this.isOpen ? "▴" : "▾"} ${this.zeros.size} at 0`);
   }
 
-  // The values at the cursor, or the newest ones.
+  // The values at the cursor, or those of this moment, as the table of topics has them: the newest
+  // interval of a long window has a mean or a maximum over some seconds.
   tell() {
-    const at = this.board.place();
-    this.keys.forEach(({ value }, i) => say(value, valueText(this.rows[i]?.[at], this.spec.unit)));
+    const { board, spec } = this, at = board.place();
+    const isNow = ({ name, style }) => board.pointed === null && style !== null && board.topics.has(name);
+    this.keys.forEach(({ value }, i) => {
+      const line = this.lines[i];
+      say(value, valueText(isNow(line) ? board.topics.now(line.name, spec.name) : this.rows[i]?.[at], spec.unit));
+    });
     say(this.time, this.board.pointed === null ? "" : this.board.pointedText());
   }
 

@@ -1,6 +1,7 @@
 // The board as one picture: what a saved notebook shows where there is no kernel.
 
 function drawPicture(board) {
+  if (!board.colors) board.draw(); // it was never in sight, or the theme has just changed
   const box = board.root.getBoundingClientRect();
   const canvas = board.picture;
   resize(canvas, Math.ceil(box.width), Math.ceil(box.height));

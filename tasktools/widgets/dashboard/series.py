@@ -50,13 +50,13 @@ class Series:
         return len(self.columns)
 
     def of(self, chart: str, topics: Sequence[int] | None = None) -> Array:
-        """Return the values of *chart* for the topics at the places *topics*, or for all; NaN
-        where nothing is known."""
+        """Return the values of *chart* for the topics at the positions *topics*, or for all; NaN
+        where unknown."""
         rows = self._rows if topics is None else self._rows[:, list(topics)]
         return self._shown(_VALUES[chart](self, rows))
 
     def rest(self, chart: str, topics: Sequence[int]) -> Array:
-        """Return the values of the topics at the places *topics*, added up."""
+        """Return the sum of the values of the topics at the positions *topics*."""
         rows = self._rows[:, list(topics)]
         if chart == "oldest":
             return self._shown(_highest(rows[OLDEST]))

@@ -87,7 +87,8 @@ class BoardState(SharedState):
             self.investigated = topic
 
     def open(self, part: str, topic: str) -> None:
-        """Open *part* (`OPENED`) about *topic* below the board, in place of what was open."""
+        """Open *part* (`OPENED`) about *topic* below the board, in place of the part open
+        before."""
         with self.lock, self.hold_trait_notifications():
             if (part, topic) != (self.opened, self.opened_topic):
                 self.opened, self.opened_topic, self.tasks = part, topic, ""

@@ -1,4 +1,4 @@
-"""The board as tables: what is seen where no page has drawn it."""
+"""The board as tables, for displays where no page has drawn it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tasktools.core.clock import moment
 from tasktools.core.timespans import in_words
 from tasktools.widgets import html
-from tasktools.widgets.dashboard.board import TABLE, Board
+from tasktools.widgets.dashboard.board_data import TABLE, Board
 from tasktools.widgets.dashboard.state import BoardState
 
 

@@ -22,8 +22,9 @@ from tasktools.widgets.dashboard.column_buffer import (
 )
 
 UNKNOWN: Final = "?"
+_NO_TOPIC: Final = "of no known topic"
 _UNHEARD: Final = "workers cannot be heard"
-_MIN_WATCHED_SECONDS: Final = 55.0
+MIN_WATCHED_SECONDS: Final = 55.0
 _LIVE: Final = (STATES.index("alive"), STATES.index("late"))
 
 
@@ -44,13 +45,13 @@ class Tile:
 
 class Now:
     """The last sample of *buffer*, of the wanted *topics*, and the number of attempts that *failed*
-    in the last minute, by topic."""
+    in the last minute, by topic; failures of unknown topics count if all topics are wanted."""
 
     def __init__(
         self,
         buffer: ColumnBuffer,
         topics: Sequence[int],
-        failed: Mapping[str, int],
+        failed: Mapping[str | None, int],
         thresholds: Mapping[str, float],
     ) -> None:
         self._names = buffer.topics.names
@@ -115,9 +116,14 @@ class Now:
 
     def _failures(self) -> Tile:
         mine = {self._names[place] for place in self._topics}
-        failed = {topic: float(count) for topic, count in self._failed.items() if topic in mine}
+        wanted = mine if len(mine) < len(self._names) else {*mine, None}
+        failed = {
+            topic or _NO_TOPIC: float(count)
+            for topic, count in self._failed.items()
+            if topic in wanted
+        }
         title = "Failures in a minute"
-        if self._watched < _MIN_WATCHED_SECONDS and not failed:
+        if self._watched < MIN_WATCHED_SECONDS and not failed:
             why = f"none in {self._watched:.0f} s" if self._watched or self._is_heard else _UNHEARD
             return Tile("failures", title, UNKNOWN, why)
         return self._sum("failures", title, failed or dict.fromkeys(mine, 0.0))

@@ -8,7 +8,8 @@ const TOPIC_COLUMNS = [ // those of the rows that the kernel sends, but for the 
   { title: "Dead letters", row: 6, unit: "count", how: "messages in the dead-letter queue" },
   { title: "Consumers", row: 7, unit: "count", how: "consumers of the queue, as the server counts them" },
 ];
-const CAPACITY_ROW = 2, FAILURES_ROW = 5, ZERO_ROWS = [0, 1, 3, 6], FEW_ROWS = 10, SEVERITIES = ["critical", "warning", "suspect"];
+const NOW_ROWS = { queued: 0, throughput: 3, oldest: 4, failures: 5, dead_letters: 6 };
+const RUNNING_ROW = 1, CAPACITY_ROW = 2, FAILURES_ROW = 5, ZERO_ROWS = [0, 1, 3, 6], FEW_ROWS = 10, SEVERITIES = ["critical", "warning", "suspect"];
 const ACTIONS = [["tasks", "Running tasks"], ["dead letters", "Dead letters"], ["publish", "Publish a task"], ["findings", "Findings"]];
 
 class TopicTable {
@@ -57,6 +58,14 @@ class TopicTable {
   }
 
   // --- what is shown ----------------------------------------------------------------
+
+  has(name) { return this.values.length > 0 && this.names.includes(name); }
+
+  now(name, chart) { // what the chart called so shows of a listed topic, at this moment; null: not known
+    const values = this.values[this.names.indexOf(name)];
+    const value = chart === "utilisation" ? values[RUNNING_ROW] / values[CAPACITY_ROW] : values[NOW_ROWS[chart]];
+    return Number.isNaN(value) ? null : value;
+  }
 
   mark(name) {
     const { marks } = this.board.shown;

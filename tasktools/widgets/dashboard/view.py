@@ -8,11 +8,11 @@ from typing import Any
 
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.timespans import Span, seconds
-from tasktools.figures.page import Theme
+from tasktools.figures.figure_parts import Theme
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import button, column, html_of, row
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.charts import WINDOWS, read_thresholds
 from tasktools.widgets.dashboard.feed import BoardFeed
 from tasktools.widgets.dashboard.figure import BoardFigure
@@ -37,11 +37,11 @@ def dashboard(
     """Return a live board: queue depth, throughput, utilisation, failures, dead letters, and the
     oldest running task; above them what is wrong.
 
-    A live cluster is remembered for an hour at most, from the first call on. On a recording the
-    board shows its end, and follows it while it is written. The board's thread ends with
-    `close()`, and while no browser shows the board. The cluster is diagnosed every 10 s: a click on
-    the worst finding, or on the mark of a topic with one, opens the incident below the board. The
-    chart of queue depth shows when the longest queue that is not hidden is empty
+    For a live cluster the last hour is kept at most, from the first call on. On a recording the
+    board shows its end, and follows it while it is written. The board's thread ends with `close()`,
+    and while no browser shows the board. The cluster is diagnosed every 10 s: a click on the worst
+    finding, or on the mark of a topic with one, opens the incident below the board. The chart of
+    queue depth shows when the longest queue that is not hidden is empty
     (`tasktools.drain_forecast`, every 30 s), as soon as 2 min of it are known.
 
     Parameters
@@ -206,7 +206,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
 
 
 def _refusals(cluster: Cluster) -> dict[str, str]:
-    """Return why things of the menu of a topic cannot be done with *cluster*, by their names."""
+    """Return why entries of a topic's menu cannot be used with *cluster*, by their names."""
     if cluster.is_recorded:
         return {"publish": "this is a recording: nothing can be published to it"}
     if cluster.read_only:

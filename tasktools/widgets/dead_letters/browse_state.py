@@ -7,14 +7,21 @@ from typing import Any, Final
 
 import traitlets
 
-from tasktools.core import peek
+from tasktools.core import peek_verdict
 from tasktools.core.clock import Clock, SystemClock, moment
 from tasktools.core.errors import LookRefused
-from tasktools.core.peek import Cost
+from tasktools.core.frames.nested_paths import NESTED, is_path
+from tasktools.core.peek_verdict import Cost
 from tasktools.core.plurals import counted
 from tasktools.core.redaction import DEFAULT, Redaction
 from tasktools.widgets.dead_letters.detail import Detail
-from tasktools.widgets.dead_letters.groups import GROUP_COLUMNS, Group, Groups, groups_of
+from tasktools.widgets.dead_letters.groups import (
+    GROUP_COLUMNS,
+    Group,
+    Groups,
+    choices_of,
+    groups_of,
+)
 from tasktools.widgets.dead_letters.requests import (
     LookOrder,
     LookResult,
@@ -27,17 +34,18 @@ from tasktools.widgets.dead_letters.requests import (
 from tasktools.widgets.state import SharedState
 from tasktools.widgets.table import Column, TableState
 
+# Those that are seen have room beside each other where JupyterLab is 1280 px wide.
 COLUMNS: Final = (
-    Column("task_name", "Task", width=140),
-    Column("reason", "Reason", width=86),
-    Column("error_type", "Error", width=120),
-    Column("error", "Message", width=300, grow=True),
-    Column("deaths", "Deaths", "count", 66),
-    Column("replays", "Replays", "count", 76),
+    Column("task_name", "Task", width=120),
+    Column("reason", "Reason", width=76),
+    Column("error_type", "Error", width=110),
+    Column("error", "Message", width=344, grow=True),
+    Column("deaths", "Deaths", "count", 64),
+    Column("replays", "Replays", "count", 72),
     Column("last_death", "Died", "time", 84),
     Column("published_at", "Published", "time", 84),
-    Column("size", "Size", "size", 70),
-    Column("problem", "Problem", width=120),
+    Column("size", "Size", "size", 66),
+    Column("problem", "Problem", width=116),
     Column("kwargs", "Arguments", "json", under=True),
     Column("task_id", "Task id", "id", 230),
 )
@@ -54,7 +62,7 @@ class BrowseState(SharedState):
 
     # set by the user
     topic = traitlets.Unicode()
-    group_by = traitlets.Enum(tuple(GROUP_COLUMNS.values()), default_value="fingerprint")
+    group_by = traitlets.Unicode("fingerprint")  # a column, or a path as kwargs.customer.id
     group = traitlets.Instance(Group, allow_none=True)
 
     # set by the feed
@@ -72,6 +80,7 @@ class BrowseState(SharedState):
     cost = traitlets.Unicode()  # what a look costs, in words
     look_blockers = traitlets.Tuple()
     can_look = traitlets.Bool(default_value=False)
+    group_choices = traitlets.Tuple(choices_of(None))  # (text, column or path)
     groups = traitlets.Instance(Groups, args=())
     words = traitlets.Unicode()  # the result of the last look, in words
     has_looked = traitlets.Bool(default_value=False)
@@ -89,7 +98,7 @@ class BrowseState(SharedState):
     ) -> None:
         self._clock = clock or SystemClock()
         self.table = TableState(COLUMNS, clock=self._clock)
-        self.table.unseen = ("task_id",)  # the detail of a row has it
+        self.table.unseen = ("published_at", "task_id")  # the detail of a row has them
         self.__dict__["_lock"] = self.table.lock  # its changes change this state, too
         super().__init__()
         self.read_only = read_only
@@ -100,7 +109,7 @@ class BrowseState(SharedState):
 
     @property
     def at_work(self) -> bool:
-        """Whether the feed works on an order, or does not know yet what a look would cost."""
+        """Whether the feed works on an order, or has not yet determined the cost of a look."""
         is_judged = self.judged is not None and self.judged.topic == self.topic
         is_known = self.topics_are_read and (is_judged or not self.topic)
         return bool(self.busy) or not (is_known or self.problem)
@@ -164,7 +173,7 @@ class BrowseState(SharedState):
         if judged.verdict is None:
             return judged.why
         try:
-            peek.check(judged.verdict, read_only=self.read_only, force=False)
+            peek_verdict.check(judged.verdict, read_only=self.read_only, force=False)
         except LookRefused as refusal:
             return str(refusal)
         return ""
@@ -189,11 +198,22 @@ class BrowseState(SharedState):
             self._group()
             self._turn()
 
+    @traitlets.validate("group_by")
+    def _check_group_by(self, proposal: Any) -> str:
+        by = str(proposal["value"])
+        if by not in GROUP_COLUMNS.values() and not is_path(by, NESTED):
+            raise traitlets.TraitError(
+                f"Dead letters are grouped by {', '.join(GROUP_COLUMNS.values())}, or by a path as "
+                f"kwargs.customer.id or headers.tenant, not by {by!r}."
+            )
+        return by
+
     @traitlets.observe("group_by")
     def _group(self, _change: Any = None) -> None:
         if self.looked is None:
             return
         frame = self.looked.frame
+        self.group_choices = choices_of(frame)
         self.groups = groups_of(frame, self.group_by, moment(self._clock.time()))
         if self.group and (self.group.by != self.group_by or not self.group.mask(frame).any()):
             self.group = None

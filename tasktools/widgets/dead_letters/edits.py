@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.json_input import value_of
 from tasktools.core.masked_repr import masked_repr
 from tasktools.core.redaction import Redaction, mask
 from tasktools.core.secret_text import MARK
 from tasktools.core.tasks import edits
-from tasktools.widgets.typed_json import value_of
 
 _MASK_PROBLEM: Final = (
     "{}: it holds •••, which stands for a secret (one that was typed in is forgotten once the plan "

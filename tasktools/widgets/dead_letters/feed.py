@@ -17,8 +17,8 @@ from tasktools.core.errors import QueueNotFound, TaskToolsError
 from tasktools.core.models import Properties, SeenMessage
 from tasktools.core.plans import Plan
 from tasktools.core.redaction import Redaction
-from tasktools.replay.aftermath import causes, is_settled
 from tasktools.replay.outcome import Outcome
+from tasktools.replay.replayed_tasks import causes, is_settled
 from tasktools.widgets.dead_letters.requests import (
     ImpactInputs,
     ImpactResult,
@@ -74,12 +74,12 @@ class DeadLettersFeed(Feed):
         self.do(lambda: self._execute(order))
 
     def want(self, topic: str) -> None:
-        """Determine what a look at the dead letters of *topic* would cost."""
+        """Determine the cost of a look at the dead letters of *topic*."""
         self._topic = topic
         self.look_soon()
 
     def estimate(self, asked: ImpactInputs | None) -> None:
-        """Determine what the replay *asked* for does to live tasks, if a history can tell."""
+        """Determine the impact of the replay *asked* on live tasks, if a history is available."""
         self._asked = asked
         if self._impacts is not None and asked is not None:
             self.look_soon()
@@ -187,7 +187,9 @@ class DeadLettersFeed(Feed):
         return tuple(map(TopicCount, topics["topic"], counts))
 
     def _judge(self, topic: str) -> TopicVerdict:
-        queue = self._cluster.broker.layout.dead_queue(topic)
+        queue = self._cluster.broker.dead_queue(topic)
+        if queue is None:
+            return TopicVerdict(topic, why=f"Where the dead letters of {topic} lie is not known.")
         try:
             return TopicVerdict(topic, self._cluster.broker.look_verdict(queue))
         except QueueNotFound:

@@ -46,12 +46,14 @@ def outcome_html(outcome: pd.DataFrame | None) -> str:
     twice = shown["possible_duplicate"].fillna(value=False).map({True: "perhaps twice", False: ""})
     rows = zip(shown["task_name"], shown["key"], shown["outcome"], twice, shown["why"], strict=True)
     headings = ("task", "message", "outcome", "", "why")
-    more = _more(len(odd) - len(shown), f"rows; all of them: tt.ledger({outcome.attrs['run']})")
+    more = _more(
+        len(odd) - len(shown), f"rows; all of them: cluster.ledger({outcome.attrs['run']})"
+    )
     return notes + table(headings, (map(_cell, row) for row in rows)) + quiet(more)
 
 
 def static_html(state: DeadLettersState) -> str:
-    """Return what is on screen, without its controls: counts, groups, plan, and outcome."""
+    """Return the screen without its controls: counts, groups, plan, and outcome."""
     with state.lock:
         counts, topic, groups = state.choices, state.topic, state.groups
         lines = (state.words, state.summary, state.followed)

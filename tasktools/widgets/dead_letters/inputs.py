@@ -22,7 +22,6 @@ from tasktools.widgets.bindings import (
 from tasktools.widgets.dead_letters.detail import html as detail_html
 from tasktools.widgets.dead_letters.edits import EditRow
 from tasktools.widgets.dead_letters.group_list import GroupList
-from tasktools.widgets.dead_letters.groups import GROUP_COLUMNS
 from tasktools.widgets.dead_letters.html import plan_html
 from tasktools.widgets.dead_letters.state import DeadLettersState
 from tasktools.widgets.errors import guarded
@@ -30,6 +29,8 @@ from tasktools.widgets.table import TableWidget
 
 _LABEL: Final = "76px"
 """Width of the label of the first field in a row, so that these fields are aligned."""
+_NAME: Final = "500px"
+"""Width of a field for a topic, which has room for 32 characters and what is said of it."""
 _INDENT: Final = "2px 2px 2px 80px"
 
 
@@ -50,7 +51,7 @@ def where(state: DeadLettersState) -> Any:
 
 def _topic(state: DeadLettersState) -> Any:
     """Return the list of topics to choose from."""
-    topics = ipywidgets.Dropdown(description="Topic", style=_label(), layout={"width": "340px"})
+    topics = ipywidgets.Dropdown(description="Topic", style=_label(), layout={"width": _NAME})
 
     def choose(change: Any) -> None:
         state.topic = change["new"]
@@ -75,13 +76,23 @@ def _label(width: str = _LABEL) -> dict[str, str]:
 
 def groups(state: DeadLettersState) -> Any:
     """Return the list of groups, and the choice of the column that makes them."""
-    by = ipywidgets.Dropdown(
-        options=list(GROUP_COLUMNS.items()),
-        description="Group by",
-        style=_label(),
-        layout={"width": "240px"},
-    )
-    return column(step(2, "Choose"), bound(by, state, "group_by"), GroupList(state), name="groups")
+    by = ipywidgets.Dropdown(description="Group by", style=_label(), layout={"width": "240px"})
+
+    def choose(change: Any) -> None:
+        state.group_by = change["new"]
+
+    def fill(_change: Any = None) -> None:
+        by.unobserve(choose, "value")  # new options would select the first one
+        choices = state.group_choices
+        is_listed = any(name == state.group_by for _, name in choices)
+        by.options = choices if is_listed else (*choices, (state.group_by, state.group_by))
+        by.value = state.group_by
+        by.observe(choose, "value")
+
+    by.observe(choose, "value")
+    fill()
+    state.observe(guarded(state, "The groups", fill), ["group_choices", "group_by"])
+    return column(step(2, "Choose"), by, GroupList(state), name="groups")
 
 
 def letters(state: DeadLettersState) -> Any:
@@ -96,7 +107,7 @@ def letters(state: DeadLettersState) -> Any:
 
 
 def intent(state: DeadLettersState) -> Any:
-    """Return the form for what to do with the selection, and the plan that was made of it."""
+    """Return the form for the action on the selection, and its plan."""
     verb = ipywidgets.ToggleButtons(
         options=[("Replay", "replay"), ("Discard", "discard")], style={"button_width": "84px"}
     )
@@ -121,16 +132,16 @@ def intent(state: DeadLettersState) -> Any:
 
 
 def _replay(state: DeadLettersState) -> Any:
-    to = ipywidgets.Combobox(description="To", style=_label(), layout={"width": "360px"})
+    to = ipywidgets.Combobox(description="To", style=_label(), layout={"width": _NAME})
     dlink((state, "topics"), (to, "options"), lambda counts: [count.topic for count in counts])
     dlink((state, "home"), (to, "placeholder"), lambda home: f"{home}, their own topic")
     ramp = ipywidgets.Checkbox(
-        description="Ramp: 1, 10, 100, 1,000, then the rest",
+        description="Ramp: 1 first, then up to 10, 100, 1,000, then the rest",
         indent=False,
         layout={"width": "auto", "margin": _INDENT},
     )
     rate = text(state, "rate", "Rate", hint="messages a second", width="190px")
-    limit = text(state, "limit", "stops when more fail than, %", width="240px")
+    limit = text(state, "limit", "stop if more than this fail, %", width="250px")
     return column(
         row(bound(to, state, "to"), rate, html_of(state, "impact_text", html.quiet)),
         row(bound(ramp, state, "ramps"), shown_while(limit, state, "ramps")),
@@ -172,7 +183,7 @@ class EditLine(ipywidgets.HBox):
         )
         self._value = ipywidgets.Text(
             description="becomes",
-            placeholder="text, or JSON",
+            placeholder="text, or JSON: 5, true, null",
             style=_label("auto"),
             layout={"width": "300px"},
         )

@@ -95,7 +95,7 @@ class PlanState(BrowseState):
             self.edits = (*self.edits[:number], *self.edits[number + 1 :])
 
     def make_plan(self) -> bool:
-        """Ask the feed to make a plan, which changes nothing; return whether that was possible.
+        """Order a plan from the feed, which changes nothing; return whether that was possible.
 
         If not, `plan_blockers` say why.
         """
@@ -122,6 +122,11 @@ class PlanState(BrowseState):
         return Ramp(limit=percent / 100)
 
     # --- derived traits ---------------------------------------------------------------
+
+    @traitlets.observe("topic")
+    def _begin_anew(self, _change: Any) -> None:
+        """Empty what was meant for the tasks of another topic: where they go, and their edits."""
+        self.to, self.edits = "", ()
 
     @traitlets.observe("looked")
     def _suggest(self, _change: Any) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import SeenMessage
-from tasktools.core.peek import Verdict
+from tasktools.core.peek_verdict import Verdict
 from tasktools.core.plans import Plan
 from tasktools.replay.ramp import Ramp
 from tasktools.widgets.dead_letters.edits import EditRow
@@ -136,7 +136,7 @@ class RunResult(MaskedRepr):
 
 @dataclass(frozen=True, slots=True)
 class ImpactInputs:
-    """The replay of so many *messages* to *topic* of which the impact is asked.
+    """The replay of *messages* messages to *topic* whose impact is to be estimated.
 
     *rate* is in messages a second; `None`: all at once.
     """
@@ -148,7 +148,7 @@ class ImpactInputs:
 
 @dataclass(frozen=True, slots=True)
 class ImpactResult:
-    """The impact of a replay on live tasks, in words; empty where the history does not tell."""
+    """The impact of a replay on live tasks, in words; empty if the history is too short."""
 
     asked: ImpactInputs
     text: str

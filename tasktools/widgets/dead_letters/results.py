@@ -39,8 +39,8 @@ def actions(state: DeadLettersState) -> Any:
 
 
 def run(state: DeadLettersState) -> Any:
-    """Return what stands in the way of a run, and how the last one ended, with what became of its
-    tasks since."""
+    """Return the obstacles to a run, and the outcome of the last one with the states of its
+    tasks."""
     return column(
         step(4, "Run"),
         shown_while(html_of(state, "blockers", html.reasons), state, "plan"),

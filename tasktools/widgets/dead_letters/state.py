@@ -20,7 +20,7 @@ _IN_WORDS: Final = {
     "queued": "waiting",
     "failed": "failed again",
     "died": "died again",
-    "unknown": "not heard of",
+    "unknown": "not known",
 }
 _ENDINGS: Final = {
     "finished": "",
@@ -108,7 +108,7 @@ class DeadLettersState(PlanState):
         if self.ended.outcome is not None:
             self.outcome = self.ended.outcome
             self.summary = in_words(self.ended.outcome)
-            self.planned, self.edits, self.reason = None, (), ""
+            self.planned, self.to, self.edits, self.reason = None, "", (), ""
         if self.looked is not None:
             self._give(LookOrder(self.looked.topic), "Looking again …")
 
@@ -135,7 +135,7 @@ def in_words(outcome: pd.DataFrame) -> str:
     twice = int(outcome["possible_duplicate"].fillna(value=False).sum())
     doubled = f" ({twice:,} may have arrived twice)" if twice else ""
     run, how = attrs["run"], _ENDINGS[attrs["ended"]]
-    return f"Run {run}{how}: {outcomes}{doubled}. In the ledger: tt.ledger({run})."
+    return f"Run {run}{how}: {outcomes}{doubled}. In the ledger: cluster.ledger({run})."
 
 
 def worth_showing(outcome: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from tasktools.core.errors import TaskToolsError
 from tasktools.diagnosis.diagnose import diagnose, topic_states
 from tasktools.diagnosis.explain import explain
 from tasktools.diagnosis.timeline import timeline
-from tasktools.figures.page import Theme
+from tasktools.figures.figure_parts import Theme
 from tasktools.widgets.feed import Feed, Post
 from tasktools.widgets.finding_lines import FindingLine, finding_lines
 from tasktools.widgets.incident.state import Answer, Order
@@ -48,12 +48,18 @@ class IncidentFeed(Feed):
         self._drawn_window = ""
         self._draw_at = 0.0
         self._looks = 0
+        self._chosen = ""
+        self._looked_up: FindingLine | None = None
 
     # --- from any other thread ------------------------------------------------------
 
     def execute(self, order: Order) -> None:
         """Do *order* in the feed's thread."""
         self.do(lambda: self._execute(order))
+
+    def choose(self, key: str) -> None:
+        """Keep what is shown of the finding *key* up to date; "" for none."""
+        self._chosen = key
 
     def want(self, window: str) -> None:
         """Show the timeline of the last *window*."""
@@ -67,6 +73,8 @@ class IncidentFeed(Feed):
         frame = diagnose(cluster, settle=0.0)
         self.tell(findings=finding_lines(frame, cluster.redaction))
         self._looks += 1
+        if self._looked_up is not None and self._looked_up.key == self._chosen:
+            self.tell(looked_up=self._look_up(self._looked_up))
         if self._window != self._drawn_window or time.monotonic() >= self._draw_at:
             window = self._window
             # Here, since to load plotly takes seconds, in which the kernel would answer nobody.
@@ -82,6 +90,7 @@ class IncidentFeed(Feed):
             match order.verb:
                 case "look up":
                     news["looked_up"] = self._look_up(order.line)
+                    self._looked_up = order.line
                 case "compare":
                     news["compared"] = self._compare(order)
                 case _:
@@ -128,8 +137,8 @@ class IncidentFeed(Feed):
 def timeline_drawing(frame: pd.DataFrame, theme: Theme) -> Mapping[str, Any]:
     """Return the timeline *frame* as an output of a cell.
 
-    Not by plotly's own renderers: they load nbformat and a grammar of URLs, which takes as long as
-    all the rest.
+    plotly's own renderers are not used: they load nbformat and a grammar of URLs, which takes as
+    long as everything else together.
     """
     drawing = json.loads(figures.timeline(frame, theme=theme).to_json())
     data = {"application/vnd.plotly.v1+json": drawing}

@@ -40,7 +40,8 @@ class FindingList(anywidget.AnyWidget):
                     [f"{len(findings.ruled_out)} ruled out", list(findings.ruled_out)],
                 ]
                 why = [] if findings.ruled_out else findings.notes[:1]
-                self.empty = ": ".join([findings.nothing.capitalize(), *why])
+                nothing = findings.nothing
+                self.empty = ": ".join([nothing[0].upper() + nothing[1:], *why])
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         key = content["key"]

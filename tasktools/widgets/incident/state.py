@@ -41,10 +41,10 @@ class Answer(MaskedRepr):
 
 
 class IncidentState(SharedState):
-    """The findings, the one that is chosen, and what was looked up of it.
+    """The findings, the chosen one, and its details.
 
-    *window* is how far back the timeline goes. `order` is read by the feed, everything below it is
-    set by the feed or follows from it.
+    *window* is how far back the timeline goes. `order` is read by the feed; the traits below
+    `order` are set by the feed or derived.
     """
 
     window = traitlets.Enum(WINDOWS, default_value="15m")
@@ -93,7 +93,7 @@ class IncidentState(SharedState):
             self.choose(line.key)
 
     def compare(self) -> bool:
-        """Compare the failed tasks of the finding's topic with those that succeeded; return whether
+        """Compare the failed tasks of the finding's topic with the succeeded ones; return whether
         that was ordered."""
         if self.line is None or not self.topic:
             return False

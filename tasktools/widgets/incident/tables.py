@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from tasktools.core.redaction import Redaction
@@ -28,7 +29,7 @@ def answer_html(answer: Answer | None, redaction: Redaction) -> str:
 
 
 def findings_html(findings: FindingLines | None) -> str:
-    """Return a table of *findings*, and what it rests on; "" for none."""
+    """Return a table of *findings* with its sources; "" for none."""
     if findings is None:
         return ""
     headings = ("severity", "finding", "since", "remedy", "next call")
@@ -55,7 +56,7 @@ def _frame_html(frame: pd.DataFrame, redaction: Redaction) -> str:
     return shown + (html.quiet(f"{more:,} more are not shown") if more else "")
 
 
-def _in_words(value: Any, redaction: Redaction) -> str:
+def _in_words(value: Any, redaction: Redaction) -> str:  # noqa: PLR0911 - one a kind
     if isinstance(value, list | tuple | dict | set):
         return redaction.text(", ".join(map(str, value)))
     if pd.isna(value):
@@ -65,6 +66,8 @@ def _in_words(value: Any, redaction: Redaction) -> str:
             return f"{value:%d %b %H:%M:%S} UTC"
         case pd.Timedelta():
             return in_words(value.total_seconds())
+        case bool() | np.bool_():
+            return "yes" if value else "no"
         case float():
             return f"{value:.4g}"
         case _:

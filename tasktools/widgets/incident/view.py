@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 
 from tasktools.cluster.cluster import Cluster
-from tasktools.figures.page import Theme
+from tasktools.figures.figure_parts import Theme
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row, shown_while
@@ -25,12 +25,13 @@ from tasktools.widgets.incident.tables import answer_html, findings_html
 def incident(cluster: Cluster, *, theme: Theme = "light") -> IncidentWidget:
     """Return a widget that says what is wrong, why and since when, and leads to the remedy.
 
-    Findings come first, causes above their symptoms; below them what cannot be told and what was
-    ruled out, and a timeline. A click on a finding shows what speaks for it and against it, what
-    changed before, what helps, and its topic, worker, task or lock. From there it is one click to
-    the dead letters of the topic and to a plan, and to what its failed tasks have in common. It is
-    judged every 10 s, changes nothing, and looks into no queue unless *Look* is pressed. The
-    widget's thread ends with `close()`, and while no browser shows the widget.
+    Findings come first, causes above their symptoms; below them checks without a verdict, checks
+    that were ruled out, and a timeline. A click on a finding shows what speaks for it and against
+    it, what changed before, what helps, and its topic, worker, task or lock. From there it is one
+    click to the dead letters of the topic and to a plan, and to what its failed tasks have in
+    common. The cluster is judged every 10 s. The widget changes nothing, and looks into no queue
+    unless *Look* is pressed. The widget's thread ends with `close()`, and while no browser shows
+    the widget.
 
     Parameters
     ----------
@@ -129,7 +130,8 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
         def want(_change: Any = None) -> None:
             feed.want(state.window)
 
-        def leave(_change: Any) -> None:
+        def leave(change: Any) -> None:
+            feed.choose(change["new"])
             state.looked_up = state.compared = None
             state.dead_letters_of = ""
 

@@ -1,7 +1,7 @@
 """The publish widget: a form for one task or a batch, and the states of the published tasks.
 
-`state` holds the form and every rule; `feed` is the thread that talks to the broker; `figure`
-shows the states of a batch; `inputs`, `results` and `view` are the widgets.
+`state` holds the form and every rule; `feed` is the thread that talks to the broker; `inputs`,
+`results` and `view` are the widgets.
 """
 
 from tasktools.widgets.publish.view import PublishWidget, publish

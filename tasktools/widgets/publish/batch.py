@@ -20,14 +20,15 @@ _STAND_IN: Final = {"topic": "topic", "task_name": "task"}
 class Batch(MaskedRepr):
     """Tasks to publish, one per row. `problem` says in words why they cannot be published.
 
-    `topics` and `task_names` are the values in its rows; `lacks` names the columns that some row
-    leaves to the form.
+    `topics` are the topics in the rows, and `pairs` the distinct pairs of topic and task, with
+    `None` for a value that is left to the form. `lacks` names the columns in which some row leaves
+    the value to the form.
     """
 
     source: str
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     topics: tuple[str, ...] = ()
-    task_names: tuple[str, ...] = ()
+    pairs: tuple[tuple[str | None, str | None], ...] = ()
     lacks: frozenset[str] = frozenset()
     problem: str | None = None
 
@@ -36,8 +37,8 @@ class Batch(MaskedRepr):
 
     @classmethod
     def of(cls, frame: pd.DataFrame, source: str = "the DataFrame") -> Self:
-        """Check *frame*, which has the columns that `Cluster.publish_many` takes. `topic` and
-        `task_name`, or single values of them, may be missing."""
+        """Check *frame*, which has the columns of `Cluster.publish_many`. `topic` and `task_name`,
+        or single values of them, may be missing."""
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(f"A batch is a DataFrame, not {type(frame).__name__}.")
         try:
@@ -51,7 +52,12 @@ class Batch(MaskedRepr):
             source=source,
             frame=frame,
             topics=tuple(named["topic"].dropna().unique()),
-            task_names=tuple(named["task_name"].dropna().unique()),
+            pairs=tuple(
+                dict.fromkeys(
+                    (None if pd.isna(topic) else topic, None if pd.isna(task) else task)
+                    for topic, task in zip(named["topic"], named["task_name"], strict=True)
+                )
+            ),
             lacks=frozenset(name for name, values in named.items() if values.isna().any()),
         )
 
@@ -68,7 +74,8 @@ class Batch(MaskedRepr):
         return cls.of(frame, name)
 
     def forgotten(self) -> Self:
-        """Return a batch without tasks, for use after this one, with its secrets, was sent."""
+        """Return a batch without tasks, to replace this one, which may hold secrets, after
+        sending."""
         why = (
             f"The tasks of {self.source} hold secrets, and are forgotten once they are sent. "
             "Choose a file."

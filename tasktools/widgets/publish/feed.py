@@ -28,7 +28,8 @@ class PublishFeed(Feed):
     follow_seconds = 0.5
     """Seconds between two looks at the tasks, while there is news of them."""
     follow_slowly_seconds = 3.0
-    """The same once they have ended, or there was no news for a minute."""
+    """Seconds between two looks at the tasks once they have ended, or after a minute without
+    news."""
     max_tasks = 1_000
     """Tasks that stay on the list when others are published; a batch is kept whole."""
 
@@ -106,14 +107,16 @@ class PublishFeed(Feed):
         if self._wanted != self._unconsumed_of:
             self._unconsumed_of = self._wanted
             self._unconsumed = consumption.unconsumed(self._cluster.broker, self._unconsumed_of)
+        dialects = {topic: self._cluster.broker.dialect_of(topic) for topic in self._wanted}
         self.tell(
+            dialects=dialects,
             topics=tuple(sorted(self._exist)),
             missing=tuple(sorted(self._missing)),
             unconsumed=self._unconsumed,
         )
 
     def _follow(self) -> float:
-        """Tell the states of the tasks; return the seconds until the next look at them."""
+        """Update the states of the tasks; return the seconds until the next look at them."""
         followed = self._follower.frame()
         if not followed.equals(self._followed):
             self._followed, self._news_at = followed, time.monotonic()

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from tasktools.core import json_input
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.redaction import DEFAULT, Redaction
-from tasktools.widgets import typed_json
 
 FieldKind = Literal["text", "integer", "number", "flag", "json"]
 Entered = str | bool
@@ -79,7 +79,7 @@ def masked(name: str, kind: FieldKind, text: str, redaction: Redaction) -> str:
     """Return *text* of the field *name* with a mark instead of each secret."""
     if not text:
         return text
-    value = text if kind == "text" else typed_json.value_of(text)
+    value = text if kind == "text" else json_input.value_of(text)
     (shown,) = redaction.value({name: value}).values()
     if shown == value:
         return text
@@ -152,7 +152,7 @@ def _value(field: Field, entered: Entered, wanted: type | None, redaction: Redac
 
 
 def _number(field: Field, entered: str, redaction: Redaction) -> int | float:
-    number = typed_json.number(entered)
+    number = json_input.number(entered)
     if number is None or (field.kind == "integer" and not isinstance(number, int)):
         shown = masked(field.name, field.kind, entered, redaction)
         what = f"The argument {field.name!r} is {shown!r}, not {_NAMES[field.kind]}."
@@ -205,7 +205,7 @@ def parse(text: str, name: str, wanted: type | None) -> Any:
     Raises `ValueError` with a sentence that says where *text* is wrong.
     """
     try:
-        value = typed_json.parse(text)
+        value = json_input.parse(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{name} is not JSON: {error.msg} at {where}.") from None

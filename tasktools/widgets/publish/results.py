@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import ipywidgets
-import plotly.graph_objects as go
 from traitlets import dlink
 
 from tasktools.widgets import html
@@ -18,9 +17,7 @@ from tasktools.widgets.bindings import (
     row,
     shown_while,
 )
-from tasktools.widgets.errors import guarded
-from tasktools.widgets.publish import figure
-from tasktools.widgets.publish.html import tasks_html
+from tasktools.widgets.publish.html import bar_html, tasks_html
 from tasktools.widgets.publish.inputs import INDENTED
 from tasktools.widgets.publish.state import PublishState
 
@@ -62,17 +59,10 @@ def errors(state: PublishState) -> Any:
     return shown
 
 
-def tasks(state: PublishState, *, demo: bool) -> Any:
+def tasks(state: PublishState) -> Any:
     """Return the states of the tasks: in words, as a bar (of several tasks), and as a table."""
-    bar = column()
-
-    def draw(_change: Any) -> None:
-        if len(state.shown) < 2:
-            return
-        if bar.children:
-            figure.update(bar.children[0], state.counts)
-        else:
-            bar.children = [go.FigureWidget(figure.figure(state.counts, demo=demo))]
-
-    state.observe(guarded(state, "Drawing the bar", draw), "shown")
-    return column(html_of(state, "summary", html.status), bar, html_of(state, "shown", tasks_html))
+    return column(
+        html_of(state, "summary", html.status),
+        html_of(state, "counts", bar_html),
+        html_of(state, "shown", tasks_html),
+    )

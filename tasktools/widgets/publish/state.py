@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,12 +13,13 @@ import pandas as pd
 import traitlets
 
 from tasktools.core import plurals
+from tasktools.core.dialects.dialect import Dialect, unknown_tasks
 from tasktools.core.errors import UnknownTask
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.redaction import DEFAULT, Redaction
-from tasktools.widgets.publish import forgetting, forms, validation
+from tasktools.widgets.publish import forms, secret_removal, validation
 from tasktools.widgets.publish.batch import Batch
 from tasktools.widgets.publish.forms import Arguments
 from tasktools.widgets.publish.statuses import counted, fates, in_words, tasks_to_follow
@@ -30,7 +32,7 @@ _ENTERED: Final = (
     *("topic", "create", "task", "as_json", "args", "kwargs", "entered"),
     *("priority", "ttl", "delay", "mode", "batch"),
 )
-_FOUND: Final = ("topics", "missing", "unconsumed", "tasks")
+_FOUND: Final = ("topics", "missing", "unconsumed", "tasks", "dialects")
 _HINT: Final = (
     "CSV or a JSON object a line: topic, task_name (where missing, those above), args, kwargs, "
     "headers (JSON), priority, ttl, delay"
@@ -71,6 +73,7 @@ class PublishState(SharedState):
     missing = traitlets.Tuple()  # wanted topics that do not exist
     unconsumed = traitlets.Dict()  # topics that nobody consumes, each with a sentence
     tasks = traitlets.Tuple()  # names that were seen or registered
+    dialects = traitlets.Dict()  # those of wanted topics
     busy = traitlets.Bool(default_value=False)
     settled = traitlets.Int()
     outcome = traitlets.Instance(pd.DataFrame)
@@ -171,12 +174,12 @@ class PublishState(SharedState):
 
     def _forget_secrets(self, order: Order) -> None:
         """Remove the entered secrets from the state: the feed has them in *order*."""
-        if forgetting.has_secrets(order.frame, self.redaction):
+        if secret_removal.has_secrets(order.frame, self.redaction):
             self.order = None
             if self.mode == "batch" and self.batch is not None:
                 self.batch = self.batch.forgotten()
         self.args, self.kwargs = map(self.redaction.text, (self.args, self.kwargs))
-        self.entered = forgetting.without_secrets(self.entered, self.fields, self.redaction)
+        self.entered = secret_removal.without_secrets(self.entered, self.fields, self.redaction)
 
     # --- derived traits ---------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class PublishState(SharedState):
         self.label = f"Publish {self._tasks()} …" if self.is_batch and self.count else "Publish"
         self.question = f"Publish {self._tasks()} to {self._targets()}?"
         self.blockers = tuple(dict.fromkeys([*self._blockers(), *problems]))
-        self.warnings = tuple(self.unconsumed[t] for t in self._targeted() if t in self.unconsumed)
+        self.warnings = tuple(self._warnings())
 
     def _find_signature(self) -> None:
         signature = None
@@ -247,7 +250,7 @@ class PublishState(SharedState):
     def _read_arguments(self) -> Arguments:
         shows_form = self.shows_form and self.signature is not None
         typed = self.entered if shows_form else {"args": self.args, "kwargs": self.kwargs}
-        forgotten = forgetting.forgotten(typed)
+        forgotten = secret_removal.forgotten(typed)
         if forgotten:
             return Arguments(problems=forgotten)
         if self.shows_form and self.signature is not None:
@@ -267,19 +270,48 @@ class PublishState(SharedState):
                 options[name] = read()
             except ValueError as error:
                 problems.append(str(error))
-        if options.get("ttl") and options.get("delay"):
+        is_parked = any(map(self._is_parked, self._targeted()))
+        if options.get("ttl") and options.get("delay") and is_parked:
             problems.append(validation.NOT_BOTH)
         return options, problems
 
     def _requested(self) -> pd.DataFrame:
-        """Return the tasks as `Cluster.publish_many` takes them."""
+        """Return the tasks in the frame that `Cluster.publish_many` takes."""
         named = {"topic": self.topic or None, "task_name": self.task or None, **self._options}
         if self.mode == "batch" and self.batch is not None:
             frame = self.batch.completed(named)
         else:
             arguments = {"args": list(self._arguments.args), "kwargs": self._arguments.kwargs}
             frame = pd.DataFrame([{**named, **arguments}], dtype=object)
-        return frame.assign(task_name=frame["task_name"].map(self._resolve))
+        resolved = {pair: self._resolved(*pair) for pair in self._pairs()}
+        pairs = zip(frame["topic"], frame["task_name"], strict=True)
+        names = [resolved[topic, task or ""] for topic, task in pairs]
+        return frame.assign(task_name=pd.Series(names, frame.index, dtype=object))
+
+    def _resolved(self, topic: str, task: str) -> str | None:
+        return self._resolve(task) if self._names_functions(topic) else task or None
+
+    def _names_functions(self, topic: str) -> bool:
+        dialect = self.dialects.get(topic)
+        return dialect is None or dialect.names_functions
+
+    def _is_parked(self, topic: str) -> bool:
+        """Whether a message with a delay is parked in a queue that forgets its TTL."""
+        dialect = self.dialects.get(topic)
+        return dialect is None or dialect.creates_topics
+
+    def _warnings(self) -> Iterator[str]:
+        for topic in self._targeted():
+            if topic in self.unconsumed:
+                yield self.unconsumed[topic]
+        named: defaultdict[Dialect, dict[str, None]] = defaultdict(dict)
+        for topic, task in self._pairs():
+            if topic in self.dialects and task:
+                named[self.dialects[topic]][task] = None
+        for dialect, names in named.items():
+            warning = unknown_tasks(dialect, names, self.tasks)
+            if warning is not None:
+                yield warning
 
     def _blockers(self) -> Iterator[str]:
         if self.read_only:
@@ -292,12 +324,17 @@ class PublishState(SharedState):
             return
         yield from validation.first_problem(
             validation.topic_problem(
-                topic, known=self.topics, missing=self.missing, create=self.create
+                topic,
+                known=self.topics,
+                missing=self.missing,
+                create=self.create,
+                dialect=self.dialects.get(topic),
             )
             for topic in self._targeted()
         )
         yield from validation.first_problem(
-            validation.task_problem(task, self._resolve, self.tasks) for task in self._named()
+            validation.task_problem(task, self._resolve, self.tasks, self.dialects.get(topic))
+            for topic, task in self._pairs()
         )
 
     def _targeted(self) -> tuple[str, ...]:
@@ -307,12 +344,15 @@ class PublishState(SharedState):
         own = (self.topic,) if "topic" in self.batch.lacks else ()
         return tuple(dict.fromkeys((*own, *self.batch.topics)))
 
-    def _named(self) -> tuple[str, ...]:
-        """Return the names of the tasks that would be published."""
+    def _pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the topics with the names of the tasks that would be published to them."""
         if self.mode == "one" or self.batch is None:
-            return (self.task,)
-        own = (self.task,) if "task_name" in self.batch.lacks else ()
-        return tuple(dict.fromkeys((*own, *self.batch.task_names)))
+            return ((self.topic, self.task),)
+        return tuple(
+            dict.fromkeys(
+                (topic or self.topic, task or self.task) for topic, task in self.batch.pairs
+            )
+        )
 
     def _wanted_topics(self) -> tuple[str, ...]:
         """Return the topics that the feed is to find out about."""

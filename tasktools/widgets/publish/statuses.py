@@ -22,6 +22,18 @@ FATES: Final = (
 )
 """All statuses, from the best to the worst."""
 
+COLOURS: Final = {
+    "succeeded": "#2f9e5c",
+    "running": "#3f83d6",
+    "queued": "#8d949c",
+    "unknown": "#b08a00",
+    "failed": "#d3493d",
+    "refused": "#c2570c",
+    "unroutable": "#9450b5",
+    "not sent": "#5d636b",
+}
+"""To be told apart on white and on dark grey, since the kernel does not know the theme."""
+
 FINAL: Final = (*ENDED, "refused", "unroutable", "not sent")
 """Statuses that do not change any more."""
 
@@ -65,7 +77,7 @@ def in_words(outcome: pd.DataFrame, counts: Mapping[str, int]) -> str:
 
 
 def worth_showing(joined: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return at most *most* rows; if there are more, those that need attention first."""
+    """Return at most *most* rows; if there are more, tasks that need attention first."""
     if len(joined) <= most:
         return joined
     rank = {fate: place for place, fate in enumerate(_ATTENTION)}

@@ -37,7 +37,7 @@ def in_registry(registry: Registry | None, name: str) -> RegisteredTask | None:
     if registry is None:
         return None
     function = name if ":" in name else None
-    return registry.find(TaskMessage(form="native", task_name=name, func_name=function))
+    return registry.find(TaskMessage(dialect="fastpluggy", task_name=name, func_name=function))
 
 
 def resolver(broker: Broker, registry: Registry | None) -> Callable[[str], str]:

@@ -15,7 +15,7 @@ from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.errors import guarded
 from tasktools.widgets.feed import Post
-from tasktools.widgets.publish import figure, inputs, results
+from tasktools.widgets.publish import inputs, results
 from tasktools.widgets.publish.batch import Batch
 from tasktools.widgets.publish.feed import PublishFeed
 from tasktools.widgets.publish.html import static_html
@@ -112,7 +112,7 @@ class PublishWidget(LiveWidget[PublishState, PublishFeed]):
                 results.buttons(state),
                 results.progress(state),
                 results.errors(state),
-                results.tasks(state, demo=broker.demo),
+                results.tasks(state),
             ],
             "tasktools-publish",
             html.caption("Publish to", broker.address, demo=broker.demo),
@@ -155,9 +155,5 @@ class PublishWidget(LiveWidget[PublishState, PublishFeed]):
         def want(_change: Any) -> None:
             feed.want(state.wanted_topics)
 
-        def prepare(_change: Any) -> None:
-            feed.do(figure.load)  # takes a second in the feed's thread, not in the notebook's
-
         state.observe(guarded(state, "Publishing", send), "order")
         state.observe(guarded(state, "Looking for the topic", want), "wanted_topics")
-        state.observe(guarded(state, "Loading plotly", prepare), "is_batch")

@@ -11,7 +11,7 @@ import msgspec
 import pandas as pd
 
 from tasktools.core.escaping import harmless
-from tasktools.core.frames import words
+from tasktools.core.frames import cell_text
 from tasktools.core.timespans import in_words
 
 Kind = Literal["text", "id", "json", "count", "size", "time", "span", "flag"]
@@ -25,9 +25,9 @@ _JSON: Final = msgspec.json.Encoder(enc_hook=str)
 class Column:
     """One column of a table: its name in the frame, its heading, and the kind of its values.
 
-    Widths are pixels; columns that may `grow` share the rest of the width. One that is `under` the
-    others has a second line of each row to itself. A filter searches the kinds of text: `text`,
-    `id` and `json`.
+    Widths are pixels; columns that may `grow` share the rest of the width. A column that is `under`
+    the others takes the second line of each row. A filter searches the kinds of text: `text`, `id`
+    and `json`.
     """
 
     name: str
@@ -92,7 +92,7 @@ def _count(value: Any, _now: datetime) -> Cell:
 
 
 def _size(value: Any, _now: datetime) -> Cell:
-    return Cell(words.size(int(value)), f"{int(value):,} bytes")
+    return Cell(cell_text.size(int(value)), f"{int(value):,} bytes")
 
 
 def _time(value: Any, now: datetime) -> Cell:

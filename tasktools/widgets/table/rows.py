@@ -29,7 +29,7 @@ class Sort:
 
 
 class Rows:
-    """The rows of *frame*. A place is the position of a row in the frame, from 0.
+    """The rows of *frame*. A *place* is the position of a row in the frame, from 0.
 
     Raises `ValueError` if a column or a key is missing, or if a key occurs twice.
     """
@@ -52,7 +52,7 @@ class Rows:
         return len(self.keys)
 
     def place(self, key: str) -> int | None:
-        """Return the place of the row of *key*, or `None`."""
+        """Return the position of the row of *key*, or `None`."""
         place = self.keys.get_indexer([key])[0]
         return None if place < 0 else int(place)
 
@@ -62,14 +62,14 @@ class Rows:
         return having
 
     def matching(self, text: str) -> Mask:
-        """Return a mask of the rows whose texts contain every word of *text*, in any case."""
+        """Return a mask of the rows with every word of *text* in their texts, in any case."""
         matches = np.ones(len(self), dtype=bool)
         for word in text.casefold().split():
             matches &= np.fromiter((word in row for row in self._searched), bool, len(self))
         return matches
 
     def order(self, sort: Sort | None) -> Places:
-        """Return the places of all rows in the order of *sort*.
+        """Return the positions of all rows in the order of *sort*.
 
         Equal rows keep their order; rows without a value come last.
         """
@@ -83,7 +83,7 @@ class Rows:
         return self._sorted[1]
 
     def cells(self, places: Places, now: datetime) -> list[list[Cell]]:
-        """Return the cells of the rows at *places*, one list per row."""
+        """Return the cells of the rows at the positions *places*, one list per row."""
         columns = [
             [cell(value, column.kind, now) for value in self.frame[name].iloc[places]]
             for name, column in self.columns.items()

@@ -286,7 +286,7 @@ class TableState(SharedState):
         return mask
 
     def _keys_of(self, only: Collection[str] | pd.Series[bool] | Mask) -> frozenset[str]:
-        """Return the keys that *only* selects, which is a mask or keys."""
+        """Return the keys selected by *only*, a mask or keys."""
         values = pd.Series(only if hasattr(only, "dtype") else list(only))
         if not pd.api.types.is_bool_dtype(values):
             return frozenset(values)

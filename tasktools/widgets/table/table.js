@@ -131,6 +131,7 @@ class Table {
     setAttribute(this.every, "aria-checked", page.every);
     setText(this.nothing, page.nothing);
     this.nothing.hidden = !page.nothing;
+    setAttribute(this.body, "role", page.nothing ? "presentation" : "rowgroup"); // which has rows
     this.drawFoot();
     if (document.activeElement !== this.filter) this.filter.value = page.filter;
   }

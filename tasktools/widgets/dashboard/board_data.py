@@ -33,10 +33,11 @@ from tasktools.widgets.dashboard.column_buffer import (
     Names,
 )
 from tasktools.widgets.dashboard.series import Series
+from tasktools.widgets.dashboard.tiles import MIN_WATCHED_SECONDS
 
 _COLUMNS_PER_READ: Final = 40
-_NO_WORKERS: Final = "No worker was heard of."
-_UNHEARD: Final = "Workers cannot be heard at present."
+_NO_WORKERS: Final = "No worker has sent an event."
+_UNHEARD: Final = "Events of workers cannot be received at present."
 _SHORT_QUEUE: Final = 10
 """A queue of no more messages is not forecast."""
 _RATE_COLUMNS: Final = 60
@@ -49,6 +50,8 @@ TABLE: Final = (
     *("failures in a minute", "dead letters", "consumers"),
 )
 """Numbers in the table of topics, in the order in which the page gets them."""
+FAILURES_MS: Final = 60_000
+"""Milliseconds over which failures are counted, in the table and in the tile."""
 _LAYOUT_SECONDS: Final = 10.0  # the selection of topics stays so long
 
 
@@ -78,6 +81,9 @@ class Board:
         self._wanted = TopicFilter(None, "")
         self._laid_out = float("-inf")
         self._lock = threading.Lock()
+        self.failed: dict[str | None, int] = {}
+        """The attempts that failed in the last minute, by topic (`None`: not told), as they were
+        read last."""
 
     # --- in the feed's thread -----------------------------------------------------------
 
@@ -116,6 +122,9 @@ class Board:
             with self._lock:
                 self._learn(buffer, reader, ticks)
                 buffer.add(ticks, ages_from=0 if is_new else since)
+        failed = reader.failed(FAILURES_MS)
+        with self._lock:
+            self.failed = failed
 
     def _learn(self, buffer: ColumnBuffer, reader: TickReader, ticks: Ticks) -> None:
         """Look up the names of topics and workers that are new."""
@@ -143,8 +152,8 @@ class Board:
 
     def _is_stale(self, buffer: ColumnBuffer) -> bool:
         """Whether a wanted topic is missing from the selection."""
-        wanted = len(self._wanted.places(buffer.topics.names))
-        return wanted != len(self.selection.topics)
+        wanted = set(self._wanted.places(buffer.topics.names)) - buffer.gone
+        return wanted != set(self.selection.topics)
 
     # --- from any thread ----------------------------------------------------------------
 
@@ -157,9 +166,9 @@ class Board:
         return topics, tuple(buffer.workers.names[place] for place in self.selection.workers)
 
     def longest_queue(self, hidden: frozenset[str], before: str | None) -> str | None:
-        """Return which topic with a line in the chart of queues waits longest: its depth over the
-        tasks that ended in the last minute. The topic *before* stays unless another is far longer;
-        `None`: no queue has more than a few messages."""
+        """Return the topic with the longest wait among the lines of the queue chart: depth by the
+        tasks that ended in the last minute. The topic *before* stays unless another waits far
+        longer; `None`: no queue has more than a few messages."""
         with self._lock:
             buffer = self.buffer
             if buffer is None or not buffer.columns:
@@ -260,8 +269,11 @@ class Board:
         now = known[:, listed]
         with np.errstate(divide="ignore", invalid="ignore"):
             running, capacity = now[[RUNNING, CAPACITY]] / now[SAMPLES]
-        rates = [series.of(chart, listed)[:, -1:].ravel() for chart in ("throughput", "failures")]
+        ended = series.of("throughput", listed)[:, -1:].ravel()
+        nothing = 0.0 if buffer.watched >= MIN_WATCHED_SECONDS else np.nan
+        names = [buffer.topics.names[place] for place in listed]
+        failed = np.array([self.failed.get(name, nothing) for name in names])
         consumers = np.full(len(buffer.topics.names), np.nan)
         consumers[: len(buffer.consumers)] = buffer.consumers
-        rows = [now[QUEUED], running, capacity, rates[0], now[OLDEST], rates[1], now[DEAD]]
+        rows = [now[QUEUED], running, capacity, ended, now[OLDEST], failed, now[DEAD]]
         return np.array([*rows, consumers[listed]], np.float64)

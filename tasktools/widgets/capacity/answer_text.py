@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasktools.capacity.interval import Share
 from tasktools.capacity.scenario import Outlook, Scenario
+from tasktools.capacity.share_interval import Share
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import in_words
 from tasktools.widgets.capacity.facts import TopicFacts
@@ -17,14 +17,14 @@ from tasktools.widgets.capacity.state import CapacityState, Needed
 
 
 def settings(outlook: Outlook) -> str:
-    """Return what *outlook* was computed for."""
+    """Return the settings of *outlook*, in words."""
     return _settings(
         outlook.scenario, f"{outlook.scenario.topic}, {counted(outlook.slots, 'slot')}"
     )
 
 
 def asked(scenario: Scenario, facts: TopicFacts) -> str:
-    """Return what *scenario* asks."""
+    """Return the question of *scenario*, in words."""
     return _settings(scenario, f"{scenario.topic}, {counted(scenario.workers, facts.unit)}")
 
 
@@ -116,7 +116,7 @@ def _by_formula(row: pd.Series[Any]) -> str:
 
 
 def cost_line(state: CapacityState) -> str:
-    """Return what the chosen workers cost, and what those that are needed would."""
+    """Return the cost of the chosen and of the needed workers."""
     money = state.money
     unknown = _no_cost(state)
     if money is None or unknown:

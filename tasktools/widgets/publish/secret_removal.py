@@ -35,7 +35,7 @@ def without_secrets(
 
 
 def forgotten(values: Mapping[str, Entered]) -> tuple[str, ...]:
-    """Return a sentence for each of *values* whose secret was removed."""
+    """Return a sentence for each of *values* from which a secret was removed."""
     return tuple(
         f"{name} holds {MARK}, which stands for a secret (one that was typed in is forgotten once "
         "it is sent); type it again to publish another task."

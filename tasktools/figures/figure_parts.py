@@ -28,7 +28,7 @@ _MAX_REMARKS: Final = 3
 
 
 def text_of(text: str, most: int = 40) -> str:
-    """Return *text* escaped for plotly; of a long one both ends."""
+    """Return *text* escaped for plotly; a long text is shortened in the middle."""
     if len(text) > most:
         text = f"{text[: most // 2]}…{text[len(text) - most // 2 :]}"
     return escaped(text)
@@ -58,7 +58,8 @@ def line(values: pd.Series[float], name: str, style: Style, **options: Any) -> g
 
 
 def lines(shown: pd.DataFrame, every: pd.DataFrame, **options: Any) -> list[go.Scatter]:
-    """Return the columns of *shown* as lines, in the styles that they have among *every* column."""
+    """Return the columns of *shown* as lines, each in the style that it gets among the columns
+    *every*."""
     style = styles(name for name, _ in named(every))
     return [line(values, text_of(name), style[name], **options) for name, values in named(shown)]
 
@@ -102,11 +103,11 @@ def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) 
             "text": title,
             "font": {"size": 17},
             "x": 0,
-            "xref": "paper",
+            "xref": "container",  # beside long names of rows there would be no room
             "yref": "container",
             "y": 1,
             "yanchor": "top",
-            "pad": {"t": 14},
+            "pad": {"t": 14, "l": 12},
             "subtitle": {
                 "text": "<br>".join(escape(remark, quote=False) for remark in remarks),
                 "font": {"size": 12, "color": _QUIET[theme]},
