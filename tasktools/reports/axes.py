@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 WIDTH: Final = 1120
-LEFT, RIGHT = 64, 20
+LEFT, RIGHT = 108, 20
 _MAX_TIMES: Final = 9
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TIME_STEPS: Final = (
@@ -30,7 +30,7 @@ class TimeAxis(msgspec.Struct, frozen=True):
     until: pd.Timestamp
 
     def place(self, at: pd.Timestamp) -> float:
-        """Return where *at* lies, from the left (units of the chart); beyond an end, the end."""
+        """Return the position of *at*, from the left (units of the chart), clipped to the axis."""
         share = (at - self.since) / (self.until - self.since)
         return LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
@@ -39,7 +39,7 @@ class TimeAxis(msgspec.Struct, frozen=True):
         return bool(self.since <= at <= self.until)
 
     def labels(self) -> Iterator[tuple[float, str]]:
-        """Yield the places of round times, and the times in words."""
+        """Yield the positions of round times, and the times in words."""
         span = (self.until - self.since).total_seconds()
         step = next((step for step in _TIME_STEPS if span / step <= _MAX_TIMES), _TIME_STEPS[-1])
         first = math.ceil(self.since.timestamp() / step) * step
@@ -56,7 +56,7 @@ class TimeAxis(msgspec.Struct, frozen=True):
 class ValueAxis(msgspec.Struct, frozen=True):
     """A vertical axis from 0 to at least *highest*, *height* units high; *unit* names it.
 
-    Of *whole* numbers only whole ones are labelled.
+    With *whole*, only whole numbers are labelled.
     """
 
     highest: float
@@ -80,11 +80,11 @@ class ValueAxis(msgspec.Struct, frozen=True):
         return self.step * max(math.ceil(self.highest / self.step - 1e-9), 1)
 
     def place(self, value: float) -> float:
-        """Return where *value* lies, from above."""
+        """Return the position of *value*, from the top."""
         return self.height * (1 - value / self.top)
 
     def labels(self) -> Iterator[tuple[float, str]]:
-        """Yield the places of round values, and the values in words."""
+        """Yield the positions of round values, and the values in words."""
         for n in range(round(self.top / self.step) + 1):
             yield self.place(n * self.step), self.words(n * self.step)
 

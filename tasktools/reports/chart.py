@@ -20,7 +20,7 @@ _DASHES: Final = {"solid": None, "dash": "7 4", "dot": "2 3"}
 
 
 class Series(msgspec.Struct, frozen=True):
-    """A line or a row of bars: what is drawn, and its values by place, for the readout."""
+    """A line or a row of bars, with its values by position for the readout."""
 
     name: str
     colour: str
@@ -40,7 +40,7 @@ def chart(
 ) -> Html:
     """Return *figure* as an SVG with its title, its remarks and its legend.
 
-    Of a heat map *dark* is the same for dark pages; lines and bars have colours for both.
+    *dark* is the same heat map for dark pages; lines and bars have colours for both.
     """
     remarks = [tag("p", text, class_="note") for text in (figure.layout.meta or {})["remarks"]]
     caption = tag("figcaption", tag("h3", title), remarks)
@@ -125,14 +125,14 @@ def _path(places: Iterable[float], heights: Iterable[float]) -> Iterator[str]:
 
 
 def _band(trace: Any, scale: ValueAxis, axis: TimeAxis) -> Html:
-    """Return the area of *trace*, of which each stretch is a closed path."""
+    """Return the area of *trace*: a closed path for each stretch without gaps."""
     heights = scale.height * (1 - _numbers(trace.y) / scale.top)
     path = "".join(_path(_places(trace.x, axis), heights))
     return tag("path", d=path, fill=str(trace.fillcolor), class_="band")
 
 
 def _bars(trace: Any, scale: ValueAxis, axis: TimeAxis, base: dict[Any, float]) -> Series:
-    """Return the bars of *trace*, which stand on those of earlier ones (*base*, which grows)."""
+    """Return the bars of *trace*, stacked on earlier traces (*base*, which is updated)."""
     half = pd.Timedelta(milliseconds=float(trace.width[0]) / 2)
     places = _places(trace.x, axis)
     rects: list[Html] = []
@@ -160,7 +160,7 @@ def _bars(trace: Any, scale: ValueAxis, axis: TimeAxis, base: dict[Any, float]) 
 
 
 def _group(series: Series) -> Html:
-    """Return *series* with its values, from which the script of the page tells those at a time."""
+    """Return *series* with the values that the page's script shows at a time."""
     places = " ".join(f"{place:.0f}" for place in series.places)
     return tag("g", series.drawn, class_="series", data_x=places, data_v="|".join(series.words))
 
@@ -184,7 +184,8 @@ def _numbers(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _places(times: Any, axis: TimeAxis) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return where *times*, UTC without a zone, lie; a missing one (between bands) is NaN."""
+    """Return the positions of *times* (UTC without a zone); a missing time (between bands) is
+    NaN."""
     at = pd.to_datetime(pd.Series(list(times)), utc=True).astype("datetime64[us, UTC]")
     share = ((at - axis.since) / (axis.until - axis.since)).to_numpy(np.float64)
     return np.asarray(LEFT + np.clip(share, 0, 1) * (WIDTH - LEFT - RIGHT), dtype=np.float64)

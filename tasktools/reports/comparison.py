@@ -73,7 +73,7 @@ def _of_topic(frame: pd.DataFrame, topic: str | None) -> pd.DataFrame:
 
 
 def _summed(frame: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Return the sum over topics by time; where nothing is known of any, it is missing."""
+    """Return the sum over topics by time; missing where no topic has a value."""
     return frame.groupby("at")[column].sum(min_count=1).astype(float)
 
 

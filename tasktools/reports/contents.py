@@ -36,10 +36,10 @@ _GAP_REASONS: Final = ("all", "samples")
 class Contents(MaskedStruct, frozen=True, kw_only=True):
     """The contents of a report of the time from *since* to *until* (UTC).
 
-    *first* is the first moment of which something is known, if any is. *cluster* says which cluster
-    it is, *extent* what is known of it. *frames* are in the order of the page; those over time have
-    a row for each interval of *every* seconds. *examples* has the latest failure of each group,
-    with its arguments.
+    *first* is the first moment with data, if there is any. *cluster* names the cluster, *extent*
+    says what of the time is recorded. *frames* are in the order of the page; those over time have a
+    row for each interval of *every* seconds. *examples* has the latest failure of each group, with
+    its arguments.
     """
 
     since: pd.Timestamp
@@ -107,7 +107,8 @@ def gather(cluster: Cluster, since: Moment, until: Moment | None) -> Contents:
 
 
 def _time_range(cluster: Cluster, since: Moment, until: Moment | None) -> tuple[datetime, datetime]:
-    """Return the time that the report is about: one for all its frames, while time goes on."""
+    """Return the begin and the end of the report, fixed once, so that all its frames have the
+    same."""
     with cluster.sampled() as reader:
         now = reader.until / 1000
     end = now + 0.001 if until is None else epoch(until, now)
@@ -126,7 +127,7 @@ def _every(span: float, times: pd.Series[Any], names: int) -> float:
 
 
 def _versions(cluster: Cluster) -> Iterable[tuple[str, str]]:
-    """Yield the versions of what the report is about, and of what made it."""
+    """Yield the versions of tasktools and RabbitMQ, and the layout."""
     yield "tasktools", version("tasktools-ops")
     server = cluster.broker.server_version
     yield "RabbitMQ", "not known" if server is None else server
@@ -134,7 +135,7 @@ def _versions(cluster: Cluster) -> Iterable[tuple[str, str]]:
 
 
 def _notes(frames: Iterable[pd.DataFrame]) -> list[str]:
-    """Return the notes of *frames*, each once, without those that the extent says."""
+    """Return the notes of *frames*, each once, without notes about the extent of the recording."""
     notes = itertools.chain.from_iterable(
         note for frame in frames for note in [frame.attrs.get("notes", [])]
     )

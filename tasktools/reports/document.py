@@ -1,4 +1,4 @@
-"""The page of a report: everything in one file, and nothing in it asks for anything else."""
+"""The page of a report: everything is in one file, which loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawings on the time axis of a report: the SVG of each, and what stands behind its data."""
+"""Drawings on the time axis of a report: the SVG of each, and the shapes behind its data."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ABOVE, BELOW = 18, 24
 
 
 class Backdrop(msgspec.Struct, frozen=True):
-    """The time axis of a report's charts, with what all of them show: the *gaps* of which nothing
-    is known, and the moment that splits before from after."""
+    """The time axis common to a report's charts: the *gaps* without data, and the moment that
+    splits before from after."""
 
     axis: TimeAxis
     gaps: Sequence[tuple[pd.Timestamp, pd.Timestamp]] = ()
     split: pd.Timestamp | None = None
 
     def behind(self, height: int) -> Html:
-        """Return what is drawn before the data of a chart of *height*: gaps, and round times."""
+        """Return the shapes behind the data of a chart of *height*: gaps, and round times."""
         return fragment(self._shades(height), self._times(height))
 
     def before(self, height: int) -> Html:
-        """Return what is drawn over the data: the line at the split."""
+        """Return the shapes in front of the data: the line at the split."""
         if self.split is None or not self.axis.has(self.split):
             return Html()
         x = f"{self.axis.place(self.split):.1f}"
@@ -52,7 +52,7 @@ class Backdrop(msgspec.Struct, frozen=True):
 
 
 def svg(drawn: Html, height: int, title: str) -> Html:
-    """Return a drawing, whose data begin *height* units above its lower edge, as an SVG."""
+    """Return a drawing as SVG; its data area begins *height* units above the lower edge."""
     return tag(
         "svg",
         drawn,

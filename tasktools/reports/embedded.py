@@ -28,7 +28,7 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def embedded(name: str, frame: pd.DataFrame) -> Embedded:
-    """Return *frame* as it is embedded: the same frame always gives the same bytes."""
+    """Return *frame* in its embedded form; the same frame always gives the same bytes."""
     contents = export.csv(frame).encode("utf-8", "backslashreplace")
     # no time and no name of a file in the header: they would differ from run to run
     compressed = gzip.compress(contents, _COMPRESSION_LEVEL, mtime=0)

@@ -1,4 +1,4 @@
-"""Heat maps as SVG: a picture with a pixel for each value, on the time axis of the report."""
+"""Heat maps as SVG: a picture with a row for each name, on the time axis of the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tasktools.reports.axes import LEFT
+from tasktools.reports.axes import LEFT, TimeAxis
 from tasktools.reports.drawing import Backdrop, svg
 from tasktools.reports.html import Html, fragment, tag
 
@@ -22,12 +22,14 @@ _MIN_ROW, _MAX_ROW = 3.0, 16.0
 """Least and greatest height of a row."""
 _MAX_HEIGHT: Final = 480
 _LABEL_HEIGHT: Final = 13
-_MAX_LABEL_CHARS: Final = 10
+_HEAD_CHARS, _TAIL_CHARS = 6, 8
+"""Ends of a long name that are shown: of a worker's id about its host, and what is its own."""
 _LEVELS: Final = 100
 """Different colours. A missing value has another one, which is not drawn."""
 _SWATCHES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Cells = np.ndarray[Any, np.dtype[np.intp]]
 
 
 def heat_map(light: go.Figure, dark: go.Figure, title: str, backdrop: Backdrop) -> Html:
@@ -37,9 +39,8 @@ def heat_map(light: go.Figure, dark: go.Figure, title: str, backdrop: Backdrop) 
     row = min(max(_MAX_HEIGHT / len(names), _MIN_ROW), _MAX_ROW)
     height = round(row * len(names))
     times = pd.DatetimeIndex(trace.x).tz_localize("UTC")
-    step = times[1] - times[0] if len(times) > 1 else pd.Timedelta(seconds=1)
-    left, right = backdrop.axis.place(times[0]), backdrop.axis.place(times[-1] + step)
-    levels = _levels(np.array(trace.z, dtype=np.float64))
+    left, right, columns = _columns(times, backdrop.axis)
+    levels = _levels(np.array(trace.z, dtype=np.float64))[:, columns]
     pictures = [
         tag(
             "image",
@@ -59,11 +60,26 @@ def heat_map(light: go.Figure, dark: go.Figure, title: str, backdrop: Backdrop) 
     return fragment(svg(drawn, height, title), _key(light, "light"), _key(dark, "dark"))
 
 
+def _columns(times: pd.DatetimeIndex, axis: TimeAxis) -> tuple[float, float, Cells]:
+    """Return where the part of the map on *axis* begins and ends, and the cell at each unit there.
+
+    A cell lasts until the next one, and may begin before the axis does.
+    """
+    step = times[1] - times[0] if len(times) > 1 else pd.Timedelta(seconds=1)
+    since, until = max(times[0], axis.since), min(times[-1] + step, axis.until)
+    left, right = axis.place(since), axis.place(until)
+    units = max(round(right - left), 1)
+    shares = (np.arange(units) + 0.5) / units
+    cells = (since - times[0]) / step + shares * ((until - since) / step)
+    return left, right, np.clip(np.floor(cells), 0, len(times) - 1).astype(np.intp)
+
+
 def _labels(names: Sequence[str], row: float) -> Iterator[Html]:
-    """Yield the names of as many rows as there is room for."""
+    """Yield as many names of rows as there is room for."""
     for n in range(0, len(names), max(round(_LABEL_HEIGHT / row), 1)):
         name = names[n]
-        short = name if len(name) <= _MAX_LABEL_CHARS else f"…{name[1 - _MAX_LABEL_CHARS :]}"
+        is_long = len(name) > _HEAD_CHARS + 1 + _TAIL_CHARS
+        short = f"{name[:_HEAD_CHARS]}…{name[-_TAIL_CHARS:]}" if is_long else name
         y = f"{(n + 0.5) * row + 4:.1f}"
         yield tag("text", tag("title", name), short, x=LEFT - 6, y=y, class_="value")
 
@@ -110,7 +126,7 @@ def _png(levels: Pixels, palette: Pixels) -> str:
 
 
 def _key(figure: go.Figure, theme: str) -> Html:
-    """Return the legend: which colour is which share."""
+    """Return the legend: the share that each colour stands for."""
     palette = _palette(figure)
     items = []
     for share in _SWATCHES:

@@ -1,4 +1,4 @@
-"""Secrets in frames, masked once more for a file that is passed on."""
+"""The masking of secrets in frames, repeated for a file that is passed on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasktools.core.redaction import Redaction
 class Mask:
     """The rules of *redaction*, also where the cluster itself shows secrets.
 
-    Of the name of a *recording* only that of its file is left: the folder says who made it.
+    The path of a *recording* is cut to its file name, since folders may name a person.
     """
 
     def __init__(self, redaction: Redaction, recording: str) -> None:

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   // --- the values at a time, in all figures at once ---------------------------------
-  const WIDTH = 1120, LEFT = 64, RIGHT = 20, STEP = 4;
+  const WIDTH = 1120, LEFT = 108, RIGHT = 20, STEP = 4;
   const charts = [...document.querySelectorAll("figure.chart > svg")].map(svg => ({
     svg,
     height: svg.viewBox.baseVal.height - 42,

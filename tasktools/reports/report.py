@@ -31,13 +31,14 @@ def report(
     Parameters
     ----------
     cluster
-        The cluster: a recording, or a live one, of which only what this process has heard is known.
+        The cluster: a recording, or a live cluster, of which only events received by this process
+        are known.
     path
         The file that is written; only you can read it.
     since
-        Where it begins: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"2h"``).
+        The start: a moment (``"2026-11-24T12:00Z"``) or a span before *until* (``"2h"``).
     until
-        Where it ends, and what is judged; by default now, or the end of the recording.
+        The end, and the moment that is diagnosed; by default now, or the end of the recording.
     overwrite
         Replace a file that is there already.
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tasktools import figures
 from tasktools.core.frames import export
-from tasktools.core.frames.words import as_json
+from tasktools.core.frames.cell_text import as_json
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import in_words
 from tasktools.figures.series import MAX_LINES
@@ -40,8 +40,8 @@ _WORKERS: Final = {
     "started_at": "started (UTC)",
     "silence": "silence",
     "clock_offset": "clock",
-    "succeeded": "succeeded",
-    "failed": "failed",
+    "succeeded": "succeeded since start",
+    "failed": "failed since start",
 }
 _TOPICS: Final = {
     "topic": "topic",
@@ -52,8 +52,8 @@ _TOPICS: Final = {
     "consumers": "consumers",
     "subscribers": "subscribers",
     "concurrency_limit": "limit",
-    "succeeded": "succeeded",
-    "failed": "failed",
+    "succeeded": "succeeded since start",
+    "failed": "failed since start",
     "queue_type": "type",
 }
 _GAPS: Final = {"since": "since (UTC)", "until": "until (UTC)", "what": "missing", "why": "why"}
@@ -171,7 +171,7 @@ def _figures(contents: Contents, backdrop: Backdrop) -> Html:
 
 
 def _figures_of_affected(contents: Contents, backdrop: Backdrop) -> Iterator[Html]:
-    """Yield figures of the topics that findings are about, if there are too many to see them."""
+    """Yield figures of the topics with findings, if the figures of all topics do not show them."""
     depth = contents.frames["queue_depth"]["topic"]
     affected = affected_topics(contents.frames["findings"])[:MAX_LINES]
     if depth.nunique() > MAX_LINES and depth.isin(affected).any():
@@ -192,7 +192,7 @@ def _drawn(name: str, frame: pd.DataFrame, title: str, backdrop: Backdrop) -> Ht
 def _failures(contents: Contents) -> Html:
     groups = contents.frames["failure_groups"]
     if groups.empty:
-        return tag("p", "No task is known to have failed in this time.", class_="note")
+        return tag("p", _no_failures(contents), class_="note")
     examples = {words(row["fingerprint"]): row for row in export.records(contents.examples)}
     cards: list[Html] = []
     for group in export.records(groups.head(_MAX_GROUPS)):
@@ -210,6 +210,16 @@ def _failures(contents: Contents) -> Html:
     rest = len(groups) - _MAX_GROUPS
     more = [tag("p", f"and {counted(rest, 'smaller group')}, in the data below", class_="note")]
     return fragment(cards, more if rest > 0 else [])
+
+
+def _no_failures(contents: Contents) -> str:
+    """Return a sentence that no failure was received, and how many failures workers have
+    counted."""
+    counted_ones = contents.frames["workers"]["failed"].sum()
+    text = "No failure was received in the time that is known."
+    if counted_ones:
+        text += f" The {counted_ones:,} that workers count are of all the time since they started."
+    return text
 
 
 def _example(row: dict[str, object]) -> Html:
@@ -257,7 +267,7 @@ def _cluster(contents: Contents) -> Html:
 
 def _gaps(contents: Contents) -> Html:
     gaps = contents.frames["gaps"]
-    none = tag("p", "There are no gaps in what was recorded or heard in this time.", class_="note")
+    none = tag("p", "There are no gaps in the data of this time.", class_="note")
     notes = [tag("ul", (tag("li", note) for note in contents.notes))] if contents.notes else []
     return fragment(none if gaps.empty else table(_GAPS, gaps, most=_MAX_ROWS, label="gaps"), notes)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from tasktools.core.escaping import exact
+from tasktools.core.frames import cell_text as in_words
 from tasktools.core.frames import export
-from tasktools.core.frames import words as in_words
-from tasktools.core.frames.words import as_json
+from tasktools.core.frames.cell_text import as_json
 from tasktools.reports.html import Child, Html, fragment, tag
 
 _MAX_CELL_CHARS: Final = 300
@@ -41,13 +41,13 @@ def scrolled(content: Html, label: str) -> Html:
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
-    """Return names and what they stand for as a list."""
+    """Return names and their values as a list."""
     items = (fragment(tag("dt", name), tag("dd", value)) for name, value in pairs)
     return tag("dl", items)
 
 
 def words(value: Any, name: str = "") -> str:  # noqa: PLR0911 - one a type
-    """Return a value of the column *name* for people; what is missing is a dash."""
+    """Return a value of the column *name* in words; a dash for a missing value."""
     value = _python(value)
     match value:
         case dict():
@@ -73,7 +73,7 @@ def words(value: Any, name: str = "") -> str:  # noqa: PLR0911 - one a type
 
 
 def shortened(text: str, most: int = _MAX_CELL_CHARS) -> str:
-    """Return *text*, or of a long one the beginning, with what is left out counted."""
+    """Return *text*, or the beginning of a long one and the number of characters left out."""
     more = len(text) - most
     return text if more <= 0 else f"{text[:most]} [+{more:,} characters]"
 

@@ -103,7 +103,7 @@ def _signs(trace: Any, backdrop: Backdrop) -> Iterator[Html]:
 
 
 def _plain(hover: Any) -> str:
-    """Return what plotly would show at the pointer, without markup."""
+    """Return plotly's hover text without markup."""
     return " ".join(html.unescape(_MARKUP.sub("", line)) for line in str(hover).split("<br>"))
 
 

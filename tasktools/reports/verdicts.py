@@ -20,7 +20,7 @@ _OPEN_CAUSES: Final = 1
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """A finding that no other explains, with those that it explains."""
+    """A finding without a cause, with the findings that it explains."""
 
     row: Row
     symptoms: Sequence[Row]
@@ -42,7 +42,7 @@ def causes(findings: pd.DataFrame, verdict: str) -> list[Cause]:
 
 
 def main_cause(findings: pd.DataFrame) -> Row | None:
-    """Return the best explanation: what was found first, else what is suspected first."""
+    """Return the best explanation: the first finding, else the first suspicion."""
     for verdict in PROBLEMS:
         for cause in causes(findings, verdict):
             return cause.row
@@ -57,11 +57,11 @@ def affected_topics(findings: pd.DataFrame) -> list[str]:
 
 
 def verdicts(findings: pd.DataFrame, until: pd.Timestamp) -> Html:
-    """Return all of *findings*: causes, what is suspected, and, folded, the checks without any."""
+    """Return all of *findings*: causes, suspicions, and, folded, the checks without a finding."""
     certain, suspected = causes(findings, "found"), causes(findings, "suspected")
     every = [*certain, *suspected]
     return fragment(
-        _none_found(suspected) if not certain else [],
+        _none_found(suspected, findings.attrs.get("left_behind")) if not certain else [],
         (_card(cause, until) for cause in every[:_OPEN_CAUSES]),
         (_folded_card(cause, until) for cause in every[_OPEN_CAUSES:]),
         _checks(findings, "ruled out", "ruled out"),
@@ -70,7 +70,7 @@ def verdicts(findings: pd.DataFrame, until: pd.Timestamp) -> Html:
 
 
 def subject(row: Row) -> str:
-    """Return what *row* is about, as ``topic emails``."""
+    """Return the subject of *row*, as ``topic emails``."""
     names = [row["subject_kind"], row["subject"]]
     return " ".join(str(name) for name in names if not export.is_missing(name))
 
@@ -91,9 +91,10 @@ def _top(row: Row, by_key: Mapping[str, Row]) -> str:
     return key
 
 
-def _none_found(suspected: Sequence[Cause]) -> Html:
-    rest = "; what is suspected follows" if suspected else ""
-    return tag("p", f"No cause was found{rest}.", class_="headline")
+def _none_found(suspected: Sequence[Cause], left_behind: str | None) -> Html:
+    rest = f", but {left_behind}" if left_behind else ""
+    rest += "; what is suspected follows" if suspected else ""
+    return tag("p", words(f"No cause was found{rest}."), class_="headline")
 
 
 def _card(cause: Cause, until: pd.Timestamp) -> Html:
