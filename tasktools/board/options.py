@@ -16,14 +16,15 @@ VARIABLE: Final = "TASKTOOLS_BOARD"
 class BoardOptions:
     """The options of `tasktools.connect`, without the DSN, which is in BROKER_DSN.
 
-    *folder* is the working directory, from which the paths in the environment and in the DSN count.
-    A URL may hold a password, so it is in no representation.
+    *folder* is the working directory, to which relative paths in the environment and in the DSN
+    refer. A URL may hold a password, so it is left out of the repr.
     """
 
     folder: str = "."
-
     management_url: str | None = None
     layout: str | None = None
+    dialect: tuple[str, ...] = ()
+    dead: str | None = None
     timeout: float = 5.0
     mask: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
@@ -47,7 +48,8 @@ class BoardOptions:
 
     @contextmanager
     def in_environment(self) -> Iterator[None]:
-        """Leave the options to the processes that are started meanwhile."""
+        """Put the options into the environment of the processes that are started within the
+        context."""
         os.environ[VARIABLE] = json.dumps(asdict(self))
         try:
             yield

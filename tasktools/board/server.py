@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -11,9 +12,11 @@ from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 
-from tasktools.board.starting import Theme, starting_page, theme_of
+from tasktools.board.health import HEALTH, HealthHandler
+from tasktools.board.starting_page import Theme, starting_page, theme_of
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal was closed
 _BACKLOG: Final = 128
@@ -26,16 +29,16 @@ class BoardServer:
     Parameters
     ----------
     address
-        The address of this machine at which it can be reached.
+        The address of this machine at which the server listens.
     port
-        Its port; 0: any that is free.
+        The port; 0: any free port.
     theme
         The theme of a page whose address names none.
 
     Raises
     ------
     OSError
-        It cannot listen there.
+        The server cannot listen at this address and port.
 
     """
 
@@ -51,7 +54,12 @@ class BoardServer:
         loop = asyncio.get_running_loop()
         ended, loaded = asyncio.Event(), asyncio.Event()
         options = {"theme": self._theme, "loaded": loaded}
-        served = _Served(Application([(r".*", _StartingHandler, options)]))
+        handlers: list[Any] = [
+            (HEALTH, HealthHandler, {"is_ready": False}),
+            (r".*", _StartingHandler, options),
+        ]
+        # Without a line in the terminal for each 503, which is no error.
+        served = _Served(Application(handlers, log_function=lambda _handler: None))
         server = HTTPServer(served)
         server.add_socket(self._socket)
         for number in _ending():
@@ -100,7 +108,8 @@ class _StartingHandler(RequestHandler):
         self.write(starting_page(theme))
         await self.flush()
         await self._loaded.wait()
-        await self.finish(_RELOAD)
+        with contextlib.suppress(StreamClosedError):  # it was left meanwhile
+            await self.finish(_RELOAD)
 
 
 def _ending() -> list[signal.Signals]:
