@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from typing import Final, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.core.clock import Clock, SystemClock
@@ -22,10 +22,11 @@ _PAST_OF_INCIDENT: Final = 300.0
 """Seconds that have passed in the demo when it is opened: with an incident so many that what was
 usual before is still known some minutes later."""
 _MAX_BEHIND_SECONDS: Final = 60.0
-"""Seconds that are caught up with after a pause (a laptop that slept); what is longer is lost."""
+"""The longest pause (s) that is simulated afterwards (of a laptop that slept); a longer one is
+cut."""
 _MAX_ROUNDS: Final = 5
 _SAMPLE_STEPS: Final = 2
-"""Steps between two samples of who watches the demo."""
+"""Steps of the simulation between two samples."""
 _SEED: Final = 7
 _SPEEDS: Final = (0.1, 5.0)
 
@@ -34,12 +35,12 @@ class DemoBroker(MemoryBroker):
     """A client of a small made-up cluster: 6 topics, 8 workers, a day in ten minutes.
 
     The same *seed* shows the same cluster. *speed* makes tasks arrive and be done faster; the
-    heartbeats stay as they are. In an *incident* (`tasktools.demo.incidents`) something has gone
-    wrong a minute before it is opened. `connect` starts the thread that keeps the cluster alive,
-    `close` ends it. With a *clock* of your own there is no thread: call `catch_up`.
+    heartbeats stay as they are. With an *incident* (`tasktools.demo.incidents`) a fault began a
+    minute before the opening. `connect` starts the thread that runs the simulation, `close` ends
+    it. With a *clock* of your own there is no thread: call `catch_up`.
 
-    What is not *opened* has no past yet: `open` lets it pass, in the sight of a watcher whose clock
-    is `clock`.
+    A demo that is not *opened* has no past yet: `open` simulates it, for a caller that samples it
+    and uses `clock`.
     """
 
     def __init__(
@@ -54,14 +55,19 @@ class DemoBroker(MemoryBroker):
     ) -> None:
         self._time = _DemoClock(clock or SystemClock())
         self.clock = _DemoClock(clock or SystemClock())
-        """The clock of who watches the demo: it is that of the machine, but while the past passes.
-        The demo's own stands still in each of its steps."""
+        """The clock for callers that sample the demo: the machine's, except while the past is
+        simulated. The demo's own clock stands still within each step."""
         self._sample: Callable[[], object] = lambda: None
         self._steps = 0
         self._own_time = clock is not None
         server = MemoryServer(clock=self._time)
         super().__init__(
-            server, layout=FP, clock=self._time, read_only=read_only, demo=True, address="demo://"
+            server,
+            layout=FP,
+            clock=self._time,
+            read_only=read_only,
+            demo=True,
+            address=_dsn(seed=seed, speed=speed, incident=incident),
         )
         self._pace = threading.Lock()
         self._stop = threading.Event()
@@ -86,7 +92,8 @@ class DemoBroker(MemoryBroker):
             self.open()
 
     def open(self, sample: Callable[[], object] = lambda: None) -> None:
-        """Let the past pass; *sample* is called every second, then and later."""
+        """Simulate the time before the opening; *sample* is called every simulated second, also
+        afterwards."""
         self._sample = sample
         self.clock.at = self._time.at
         try:
@@ -197,6 +204,14 @@ def _live(broker: weakref.ref[DemoBroker], stop: threading.Event) -> None:
             alive.note = f"the DEMO has stopped, what is shown is old: {error!r}"
             return
         del alive
+
+
+def _dsn(*, seed: int, speed: float, incident: str | None) -> str:
+    """Return the DSN that opens such a demo."""
+    options = {"seed": seed, "speed": f"{speed:g}", "incident": incident}
+    usual = {"seed": _SEED, "speed": "1", "incident": None}
+    query = urlencode({name: options[name] for name in options if options[name] != usual[name]})
+    return f"demo://?{query}" if query else "demo://"
 
 
 def _checked_incident(name: str) -> str:

@@ -84,7 +84,7 @@ def write_recording(
     path
         The file.
     cluster
-        What happened.
+        The simulated cluster.
     spans
         When a recorder was running, one after the other; ms since the epoch.
     every

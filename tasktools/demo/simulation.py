@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from tasktools.brokers.base import Broker
@@ -28,6 +29,11 @@ _OPEN_FOR: Final = 20_000.0
 _LIVES: Final = 900.0  # seconds that a worker's replacements live
 _NOTICED_AFTER: Final = 4.0  # seconds until the broker notices
 _BACK_AFTER: Final = 240.0  # seconds until another takes its place
+_MAX_DEAD: Final = 1_000
+"""Dead letters of a topic that lie at once."""
+_MAX_DEAD_OF_INCIDENT: Final = 10_000
+"""Those of the topic of an incident, which goes on for more than two hours; they take 30 MB."""
+_MAX_WAITING_OF_INCIDENT: Final = 10_000
 _QUESTIONS: Final = (b"who_is_alive", b"config_request")
 _ADMIN: Final = "ad3150ff"
 
@@ -66,6 +72,7 @@ class Simulation:
         self._steps = 0
         self._published = 0
         self._waiting: dict[str, int] = {}
+        self._dead: dict[str, int] = {}
         self._questions: deque[str] = deque(maxlen=100)
         self._open()
 
@@ -102,16 +109,19 @@ class Simulation:
     def _open(self) -> None:
         for topic in world.TOPICS:
             self._broker.ensure_topic(topic.name)
-        without = self._incident.without if self._incident else ()
         for node in world.NODES:
-            if node.host not in without:
-                self._join(node, running_for=_OPEN_FOR)
+            self._join(self._of_incident(node), running_for=_OPEN_FOR)
         for name, settings in self._settings().items():
             self._broker.broadcast(SettingsUpdate(sender_id=_ADMIN, topic=name, settings=settings))
         self._publish(
             [task for topic in world.TOPICS for task in self._tasks(topic, topic.at_start)]
         )
         self._publish([world.poison(self.now)])
+
+    def _of_incident(self, node: world.Node) -> world.Node:
+        """Return *node*: the spare worker without the shop's topics if it must not help out."""
+        is_idle = self._incident is not None and not self._incident.spare_helps and node.any_topic
+        return replace(node, topics=()) if is_idle else node
 
     def _join(self, node: world.Node, *, running_for: float = 0.0) -> SimulatedWorker:
         worker = SimulatedWorker(
@@ -131,11 +141,18 @@ class Simulation:
                 number = int(self._steps % _LOOK_EVERY == 0 and self._is_idle(topic.name))
             else:
                 rate = topic.rate * world.rhythm(hour) * self._speed
-                number = min(self._round(rate * STEP), max(topic.at_most - waiting, 0))
+                room = max(self._most_waiting(topic) - waiting, 0)
+                number = min(self._round(rate * STEP), room)
             if topic.burst and self._hour(self.now - STEP) < _BURST_AT <= hour:
                 number += topic.burst
             arriving += self._tasks(topic, number)
         self._publish(arriving)
+
+    def _most_waiting(self, topic: world.Topic) -> int:
+        """Return how many tasks of *topic* wait at most: of an incident they go on growing."""
+        incident = self._incident
+        is_slow = incident is not None and (incident.kind, incident.topic) == ("slow", topic.name)
+        return _MAX_WAITING_OF_INCIDENT if is_slow else topic.at_most
 
     def _is_idle(self, topic: str) -> bool:
         return self._waiting.get(topic, 0) == 0 and self._running(topic) == 0
@@ -160,12 +177,20 @@ class Simulation:
             self._broker.publish_many(tasks)
 
     def _look(self) -> None:
-        """Read the queues' lengths, and let wildcard workers find new topics."""
+        """Read the queues' lengths, and let wildcard workers find topics that were there before.
+
+        Messages that were published with a new topic and expire at once have expired by then.
+        """
+        earlier_topics = self._waiting.keys()
         report = self._broker.topic_report()
         self._waiting = {stats.topic: stats.queued or 0 for stats in report.topics if stats.exists}
+        self._dead = {stats.topic: stats.dead_letter or 0 for stats in report.topics}
         for worker in self.workers:
             if worker.node.any_topic:
-                worker.topics += [name for name in self._waiting if name not in worker.topics]
+                known = world.BY_TOPIC.keys() | set(worker.topics)
+                worker.topics += [
+                    name for name in self._waiting if name in earlier_topics and name not in known
+                ]
         for topic in self._waiting:
             count = sum(topic in worker.topics and worker.connected for worker in self.workers)
             if self._is_stopped(topic):
@@ -201,7 +226,8 @@ class Simulation:
                 worker.disconnect()
 
     def _deploy(self) -> None:
-        """Let workers of the incident's hosts stop, and those of a new release take their place."""
+        """Stop the workers of the incident's hosts, and start workers of a new release in their
+        place."""
         for worker in list(self.workers):
             if self._incident is None or worker.is_new_release:
                 continue
@@ -226,6 +252,12 @@ class Simulation:
         settings = self._settings().get(topic)
         limit = None if settings is None else settings.concurrency_limit
         return limit is None or self._running(topic) < limit
+
+    def has_room_for_dead(self, topic: str) -> bool:
+        """Whether one more failed task of *topic* is dead-lettered; if not, it is acknowledged."""
+        is_of_incident = self._incident is not None and self._incident.topic == topic
+        most = _MAX_DEAD_OF_INCIDENT if is_of_incident else _MAX_DEAD
+        return self._dead.get(topic, 0) < most
 
     def fate_of(self, delivery: Delivery, task_id: str, host: str, *, again: bool) -> Fate:
         """Return the fate of a task that begins now on *host*."""

@@ -26,8 +26,6 @@ from tasktools.demo.world import Fate, Mishap, Node
 
 BEAT: Final = 3.0
 """Seconds between heartbeats, as peers have it."""
-_MAX_DEAD: Final = 300
-"""Dead letters the demo makes at most; after that, failed tasks are acknowledged."""
 
 
 class Cluster(Protocol):
@@ -35,6 +33,9 @@ class Cluster(Protocol):
 
     def may_start(self, topic: str) -> bool:
         """Whether *topic* is consumed, and its concurrency limit allows one more."""
+
+    def has_room_for_dead(self, topic: str) -> bool:
+        """Whether one more failed task of *topic* is dead-lettered; if not, it is acknowledged."""
 
     def fate_of(self, delivery: Delivery, task_id: str, host: str, *, again: bool) -> Fate:
         """Return the fate of a task that begins now on *host*."""
@@ -86,7 +87,6 @@ class SimulatedWorker:
         self._next_topic = 0
         self._finished: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
-        self._dead_letters = 0
         self.connected = True
         self.is_new_release = False
         self._speak("register", now)
@@ -114,7 +114,7 @@ class SimulatedWorker:
             self._broker.close()
 
     def stop(self, now: float) -> None:
-        """Stop in good order: give back what runs, and say goodbye."""
+        """Stop in good order: give running tasks back, and say goodbye."""
         self._speak("unregister", now)
         self.disconnect()
 
@@ -127,7 +127,7 @@ class SimulatedWorker:
 
     def _claim(self) -> Delivery | None:
         """Take the next task: of the user's own topics first, then of the others in turn."""
-        turn = self._next_topic % len(self.topics)
+        turn = self._next_topic % max(len(self.topics), 1)
         in_turn = self.topics[turn:] + self.topics[:turn]
         for topic in sorted(in_turn, key=world.BY_TOPIC.__contains__):
             if not self._cluster.may_start(topic):
@@ -161,7 +161,7 @@ class SimulatedWorker:
             return
         self._failed[topic] += 1
         self._broker.broadcast(self._task_event("task_failed", run, now))
-        if self._dead_letters < _MAX_DEAD:
+        if self._cluster.has_room_for_dead(topic):
             self._dead_letter(run.delivery, self._failure(mishap, now))
         else:
             self._acknowledge(run.delivery)
@@ -171,7 +171,6 @@ class SimulatedWorker:
         self._count(delivery.topic, "completed")
 
     def _dead_letter(self, delivery: Delivery, failure: Failure | None) -> None:
-        self._dead_letters += 1
         if failure is None:
             self._broker.nack(delivery.id, requeue=False)
         else:

@@ -75,8 +75,8 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A worker process. *clock* is how many seconds its host's clock is ahead. One of tasktools
-    *tells_why*: it writes into a dead letter what went wrong, which peers do not."""
+    """A worker process. *clock* is how many seconds its host's clock is ahead. A worker of
+    tasktools *tells_why*: it writes the failure into a dead letter, which peers do not."""
 
     host: str
     topics: tuple[str, ...]
@@ -236,8 +236,8 @@ class Fate:
 def fate(
     task_id: str, message_id: str | None, topic: str, speed: float, *, again: bool = False
 ) -> Fate:
-    """Return the fate of a task, the same for each delivery. When it is tried
-    *again* later, what passes with time has passed."""
+    """Return the fate of a task, the same for each delivery; when it is tried *again* later,
+    temporary faults are over."""
     dice = random.Random(task_id)  # noqa: S311 - a demo
     known = BY_TOPIC.get(topic)
     if known is None or not (message_id or "").startswith(INSTANCE):

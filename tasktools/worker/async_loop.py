@@ -29,7 +29,7 @@ class Loop:
     def run(
         self, coroutine: Coroutine[Any, Any, object], limit: float | None
     ) -> BaseException | None:
-        """Run *coroutine* in a copy of this thread's context and wait; return what it raised.
+        """Run *coroutine* in a copy of this thread's context, and wait; return its exception.
 
         After `close` nothing begins; the result is a `CancelledError`."""
         try:

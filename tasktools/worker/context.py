@@ -15,10 +15,10 @@ from tasktools.core.masked_repr import MaskedRepr
 class CurrentTask(MaskedRepr):
     """The task that runs here.
 
-    *attempts* counts the tries, this one included. *redelivered*: somebody had the message
-    before and did not settle it, so what the task does may have been done already. *headers*
-    are those of the message's body. *fence* is the number of the lock *lock_name* that it
-    holds (see `HeldLock.fence`), *deadline* when its time is up.
+    *attempts* counts the tries, this one included. *redelivered*: the message was delivered before
+    and not settled, so the task may have run already, in part or completely. *headers* are those of
+    the message's body. *fence* is the number of the lock *lock_name* that it holds (see
+    `HeldLock.fence`), *deadline* when its time is up.
     """
 
     task_id: str
@@ -38,7 +38,7 @@ CURRENT: Final[ContextVar[CurrentTask]] = ContextVar("tasktools_current_task")
 
 
 def current_task() -> CurrentTask:
-    """Return the task that runs here, in a function or a coroutine that a runner called.
+    """Return the task that the calling function or coroutine executes.
 
     Raises `LookupError` elsewhere; a thread of the task's own needs a copy of its context.
     """

@@ -1,6 +1,6 @@
 """The thread that handles events for a worker: questions, settings, commands, new topics.
 
-Neither tasks nor heartbeats wait for what they cause."""
+Handling events in a thread of its own keeps tasks and heartbeats from waiting."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ControlThread:
         self._stop_listening = self._broker.listen(self._heard, tasks=False)
 
     def start(self) -> None:
-        """Start the thread: handle the waiting events, and those to come."""
+        """Start the thread, which handles waiting and new events."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -129,9 +129,9 @@ class ControlThread:
         try:
             act()
         except (TaskToolsError, ValueError) as error:  # the worker goes on
-            _log.warning("could not do as told: %s", error)
+            _log.warning("could not carry out the command: %s", error)
         except Exception:  # noqa: BLE001 - the worker goes on
-            _log.exception("a defect of tasktools; the worker goes on")
+            _log.exception("a defect of tasktools; the worker continues")
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -154,8 +154,8 @@ class ControlThread:
     def _take_settings(self, event: SettingsUpdate) -> None:
         """Apply settings; store those that a peer has sent.
 
-        Settings that tasktools sent may answer an earlier question and be out of date, so if
-        they are new to this worker, the stored ones count.
+        Settings that tasktools sent may answer an earlier question and be out of date, so if they
+        are new to this worker, it uses the stored settings.
         """
         if event.sender_id.startswith(_OURS):
             if event.settings != self._subscriptions.settings(event.topic):
@@ -180,5 +180,7 @@ class ControlThread:
             case "update_prefetch", str(topic), int(prefetch):
                 self._subscriptions.set_prefetch(topic, prefetch)
             case _:
-                _log.warning("cannot obey %r: it lacks what it needs, or is unknown", order.action)
+                _log.warning(
+                    "ignored the command %r: a parameter is missing, or it is unknown", order.action
+                )
         self._heartbeat.beat()

@@ -1,9 +1,10 @@
 """Execution of one delivery, from the message to its settlement.
 
-It is settled only after the result is there: acknowledged when the task succeeded, requeued
-with a delay when it is to be tried again, else put into the dead-letter queue with what went
-wrong. What cannot be a task, or is none of ours, goes there at once. Each try is told by one
-`task_started` and one `task_completed` or `task_failed`, also when another try follows.
+The delivery is settled only after the result is there: acknowledged when the task succeeded,
+requeued with a delay when it is to be tried again, else put into the dead-letter queue with what
+went wrong. A message that is no task, or whose task is not registered, goes there at once. Each try
+has one event `task_started` and one `task_completed` or `task_failed`, also when another try
+follows.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class Execution:
     def _call(
         self, task: Task, message: TaskMessage, current: CurrentTask, limit: float | None
     ) -> BaseException | None:
-        """Call the function in a context of its own; return what it raised."""
+        """Call the function in a context of its own; return its exception."""
         CURRENT.set(current)
         args, kwargs = message.args or (), message.kwargs or {}
 
@@ -231,7 +232,7 @@ class Execution:
     def _fail(
         self, delivery: Delivery, task: Task, error: BaseException, duration: float = 0.0
     ) -> None:
-        """Settle a delivery whose task raised *error*, and publish the event."""
+        """Settle the delivery of a task that raised *error*, and publish the event."""
         why = failure.of_exception(error, is_final=_does_not_fit(task, delivery.task, error))
         self._settlement.failed(delivery, why, task)
         self._tell_failed(delivery, why, duration)
@@ -248,7 +249,7 @@ class Execution:
         )
 
     def given_back(self, delivery_id: str, task: CurrentTask) -> None:
-        """Publish the end of an attempt whose task was given back while it ran."""
+        """Publish the end of an attempt that was given back while it ran."""
         self._begins.end(delivery_id)
         self._heartbeat.say(
             TaskEvent(

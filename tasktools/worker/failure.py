@@ -29,18 +29,18 @@ class Trouble(MaskedRepr):
 
 
 def of_message(problem: str) -> Trouble:
-    """Return why a delivery failed whose message is no task."""
+    """Return the failure of a delivery that has no readable task."""
     return Trouble(reason="invalid", error_type="InvalidTask", error=problem, is_final=True)
 
 
 def of_name(name: str | None) -> Trouble:
-    """Return why a delivery failed whose task, *name*, is not registered."""
+    """Return the failure of a delivery for the unregistered task *name*."""
     why = f"No task {name!r} is registered with this worker."
     return Trouble(reason="unknown task", error_type="UnknownTask", error=why, is_final=True)
 
 
 def of_begins(count: int) -> Trouble:
-    """Return why a delivery failed whose task began *count* times and never ended."""
+    """Return the failure of a task that began *count* times and never ended."""
     why = (
         f"It was begun {count} times after it had come back, and each time the process of its "
         "worker ended before the task did; it was not begun again."

@@ -28,8 +28,8 @@ Counted = Literal["completed", "error", "skipped"]
 class Heartbeat:
     """Sends `register`, a heartbeat every 3 s, task events, and `unregister`.
 
-    `say` never waits; while the broker cannot be reached the oldest events are dropped. What
-    the worker says of itself is always made anew, and goes first.
+    `say` never waits; while the broker cannot be reached the oldest events are dropped. Events of
+    the worker about itself are made at the moment of sending, and go first.
     """
 
     def __init__(
@@ -135,9 +135,9 @@ class Heartbeat:
         """Log once when events can no longer be sent, and once when they can again."""
         is_heard = why_not is None
         if is_heard and not self._is_heard:
-            _log.info("this worker is heard again")
+            _log.info("events of this worker are sent again")
         elif self._is_heard and not is_heard:
-            _log.warning("nobody hears of this worker: %s", why_not)
+            _log.warning("events of this worker cannot be sent: %s", why_not)
         self._is_heard = is_heard
 
     def _take_counts(self) -> list[Event]:

@@ -10,7 +10,7 @@ class Intervals:
     """Intervals in seconds."""
 
     heartbeat: float = 3.0
-    """Between two heartbeats; peers take a worker for late after 10 s of silence."""
+    """Between two heartbeats; peers call a worker late after 10 s of silence."""
     send_retry: float = 1.0
     """Before events are sent again that the broker did not take."""
     check: float = 30.0

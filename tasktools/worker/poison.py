@@ -15,7 +15,7 @@ _log = logging.getLogger("tasktools.worker")
 class BeginCounts:
     """Counts how often redelivered tasks began; with *limit* `None` it counts nothing.
 
-    What comes for the first time needs no count, which spares it a question to the broker.
+    A first delivery is not counted, which saves a query to the broker.
     """
 
     def __init__(self, broker: Broker, limit: int | None) -> None:

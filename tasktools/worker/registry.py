@@ -106,11 +106,11 @@ class TaskRegistry:
         Parameters
         ----------
         function
-            Given when the decorator is used without parentheses. It is returned unchanged.
+            The function, if the decorator is used without parentheses. It is returned unchanged.
         name
             The task's short name; by default the function's.
         topic
-            The topic that a worker consumes for it besides its own.
+            A topic that a worker with this task consumes in addition to its own topics.
         max_retries
             Number of attempts after the first; by default the topic's setting.
         retry_delay
@@ -118,9 +118,9 @@ class TaskRegistry:
         time_limit
             Seconds that one attempt may take; by default the runner's.
         lock
-            A name, or a function of the task's arguments that returns one: tasks with the same
-            lock never run at once in the whole cluster. What a message says itself takes
-            precedence over *max_retries*, *retry_delay* and *lock*.
+            A name, or a function of the task's arguments that returns one: tasks with the same lock
+            never run at once in the whole cluster. Values in a message take precedence over
+            *max_retries*, *retry_delay* and *lock*.
 
         Raises
         ------
@@ -169,10 +169,10 @@ class TaskRegistry:
         self._by_name = {task.name: task for task in self if names[task.name] == 1}
 
     def find(self, message: TaskMessage) -> Task | None:
-        """Return the task that *message* stands for, or `None`.
+        """Return the registered task for *message*, or `None`.
 
-        A message that says exactly which function it wants (`func_name`) means no other. Else
-        its `task_name` is a ``module:function``, or the short name of a single task.
+        A message with a `func_name` matches only a task with exactly this function. Else its
+        `task_name` is a ``module:function``, or the short name of a single task.
         """
         if message.func_name is not None:
             return self._tasks.get(message.func_name)

@@ -55,7 +55,7 @@ class TaskRunner:
         Seconds that running tasks have to end after `stop`; then they are given back and run
         again elsewhere.
     time_limit
-        Seconds that a task may take that has no limit of its own.
+        Seconds that a task without a limit of its own may take.
     prefetch
         Largest number of unacknowledged messages per topic; by default the capacity.
         A worker of several topics may hold so many of each while others idle;
@@ -247,11 +247,11 @@ class TaskRunner:
         _log.info("worker %s: capacity %d, topics %s", self.worker_id, self.capacity, topics)
 
     def stop(self, grace: float | None = None) -> int:
-        """Take no new tasks, let the running ones end within *grace* seconds, and leave.
+        """Take no new tasks, let running tasks end within *grace* seconds, and stop the worker.
 
-        What was not begun goes back to its place; what does not end is given back and runs
-        again elsewhere, while here it runs on until the process ends (coroutines are
-        cancelled). Returns how many of these there were. From any thread; idempotent.
+        Tasks that have not begun go back to their places. Tasks that do not end in time are given
+        back and run again elsewhere, while here they run on until the process ends (coroutines are
+        cancelled). Returns the number of the latter. From any thread; idempotent.
         """
         with self._changing:
             if self._state == "running":

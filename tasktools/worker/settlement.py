@@ -6,12 +6,15 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from tasktools.brokers.base import Broker
 from tasktools.core.backoff import Backoff
 from tasktools.core.clock import Clock, moment
 from tasktools.core.errors import BrokerError, Closed, UnknownDelivery
+from tasktools.core.escaping import harmless
 from tasktools.core.models import Delivery, Failure, TopicSettings
+from tasktools.core.redaction import mask_text
 from tasktools.core.tasks import retry
 from tasktools.worker.failure import Trouble
 from tasktools.worker.heartbeat import Counted, Heartbeat
@@ -20,12 +23,14 @@ from tasktools.worker.registry import Task
 
 _log = logging.getLogger("tasktools.worker")
 
+_MAX_ERROR_CHARS: Final = 300
+
 
 class Settlement:
     """Acknowledges, requeues or dead-letters deliveries, and counts them.
 
-    While the broker cannot take it, it is told again after growing pauses. Once `stop` was
-    called it is left to the broker, which delivers again what was never settled.
+    While the broker cannot be reached, settling is retried after growing pauses. After `stop`
+    unsettled deliveries are left to the broker, which delivers them again.
     """
 
     def __init__(
@@ -55,7 +60,8 @@ class Settlement:
         self._insist(delivery, "completed", lambda: self._broker.ack(delivery.id))
 
     def put_off(self, delivery: Delivery) -> None:
-        """Requeue a task that cannot run now, for in a second; it is not counted as an attempt."""
+        """Requeue a task that cannot run now, with a delay of a second; this does not count as an
+        attempt."""
         nack = functools.partial(
             self._broker.nack, delay=self._intervals.put_off, count_attempt=False
         )
@@ -65,6 +71,8 @@ class Settlement:
         """Requeue a failed task for later, or dead-letter it unless its topic turns that off."""
         settings = self._settings(delivery.topic)
         delay = self._next_try(delivery, trouble, task, settings)
+        if task is not None:
+            _log.info("%s", _in_words(delivery, trouble, delay, settings))
         if delay is not None:
             self._insist(delivery, "error", lambda: self._broker.nack(delivery.id, delay=delay))
         elif settings.dead_letter_enabled is False:
@@ -111,3 +119,22 @@ class Settlement:
                 return
             if self._stopping.wait(backoff.pause()):
                 return
+
+
+def _in_words(
+    delivery: Delivery, trouble: Trouble, delay: float | None, settings: TopicSettings
+) -> str:
+    """Return which task failed, why, and its fate, without secrets and on one line."""
+    if delay is not None:
+        then = f"it is tried again in {delay:g} s"
+    elif settings.dead_letter_enabled is False:
+        then = "it is dropped, as the settings of its topic say"
+    else:
+        then = "it goes to the dead letters"
+    task = delivery.task
+    error = trouble.error[:_MAX_ERROR_CHARS]
+    text = (
+        f"task {task.task_id} ({task.task_name}) of topic {delivery.topic!r} failed: "
+        f"{trouble.error_type}: {error}; {then}"
+    )
+    return harmless(mask_text(text))

@@ -15,7 +15,8 @@ _POLL_SECONDS: Final = 0.5
 
 
 class Signals:
-    """Rung by `ring` from any thread, and by SIGTERM and SIGINT inside of `signals`."""
+    """A counter of wake-ups: `ring` in any thread, and SIGTERM and SIGINT inside of `signals`, each
+    end one `wait`."""
 
     def __init__(self) -> None:
         # A queue, since a signal's handler may use it, at any moment; an event might deadlock.
@@ -26,7 +27,7 @@ class Signals:
         self._rings.put(None)
 
     def wait(self) -> None:
-        """Return once for each ring."""
+        """Wait until `ring` is called; each call ends one wait."""
         # A signal that comes just before a wait does not end it: Python runs the handler after.
         while True:
             with contextlib.suppress(queue.Empty):
@@ -34,7 +35,7 @@ class Signals:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Make signals ring; outside of the main thread they are left alone."""
+        """Let SIGTERM and SIGINT end `wait`; outside of the main thread signals are left alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -73,11 +73,11 @@ class Subscriptions:
         return self._wants_all
 
     def settings(self, topic: str) -> TopicSettings:
-        """Return the settings of *topic* as last heard."""
+        """Return the last received settings of *topic*."""
         return self._settings.get(topic, _NO_SETTINGS)
 
     def start(self) -> None:
-        """Consume all requested topics; create those that are missing."""
+        """Consume all requested topics; create missing ones."""
         with self._lock:
             self._settings.update(self._broker.topic_settings())
             self._consume_requested()
@@ -104,7 +104,7 @@ class Subscriptions:
                 self._create_and_consume(topic)
 
     def leave(self, topic: str) -> None:
-        """Stop consuming *topic*; running tasks finish, waiting ones go back."""
+        """Stop consuming *topic*; running tasks finish, waiting ones are requeued."""
         with self._lock:
             self._left.add(topic)
             consumer = self._consumers.pop(topic, None)
@@ -113,7 +113,7 @@ class Subscriptions:
             self._give_back(topic)
 
     def drain(self) -> None:
-        """Stop consuming everything; running tasks finish, waiting ones go back."""
+        """Stop consuming all topics; running tasks finish, waiting ones are requeued."""
         with self._lock:
             self._was_drained = True
             consumers, self._consumers = self._consumers, {}

@@ -36,7 +36,7 @@ class TaskCounts:
             return True
 
     def give_up(self) -> dict[str, CurrentTask]:
-        """Return the running tasks by delivery id, and count them no more."""
+        """Return the running tasks by delivery id, and stop counting them."""
         with self._lock:
             self._is_over = True
             unfinished, self._running = self._running, {}

@@ -88,7 +88,7 @@ class ThreadPool:
         return True
 
     def take_back(self, topic: str | None = None) -> list[Delivery]:
-        """Remove and return the deliveries that have not begun, of one topic or of all."""
+        """Remove and return the deliveries that were not begun, of one topic or of all."""
         taken, others = [], []
         try:
             while True:

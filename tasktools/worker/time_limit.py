@@ -21,16 +21,15 @@ _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 class TimeLimitExceeded(BaseException):
     """The task's time is up. No `Exception`, so that a task's own handlers let it pass.
 
-    It is raised once. A function that is not interrupted by then, because it waits in C code (a
-    socket without a timeout, ``time.sleep``, one long ``sum``), is when that returns; a coroutine
-    is interrupted where it awaits something.
+    It is raised once. A function that waits in C code (a socket without a timeout, ``time.sleep``,
+    one long ``sum``) is interrupted when that code returns; a coroutine where it awaits something.
     """
 
 
 class Interruption:
     """One call in this thread that can be interrupted from another, once.
 
-    Whenever it is fired: what is hit is the call, or nothing.
+    `fire` interrupts the call or does nothing, at whatever moment it is called.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class Interruption:
                     _raise_in_thread(self._thread, ctypes.py_object(TimeLimitExceeded))
 
     def run(self, call: Callable[[], Any]) -> BaseException | None:
-        """Make the call; return what it raised. Nothing is raised in this thread afterwards."""
+        """Make the call; return its exception. Nothing is raised in this thread afterwards."""
         failure: BaseException | None = None
         try:
             try:
@@ -76,7 +75,7 @@ class Interruption:
 
 
 class Deadlines:
-    """A thread that interrupts what has run too long; it sleeps while nothing can."""
+    """A thread that interrupts functions that run too long; it sleeps while none can."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Interruption]] = []
