@@ -24,7 +24,7 @@ from tasktools.testing.factories import (
 from tasktools.testing.seed import Seeded, seed
 
 if TYPE_CHECKING:
-    from tasktools.testing.conformance import Backdoor, BrokerConformance
+    from tasktools.testing.conformance import Backdoor, BrokerConformance, DialectConformance
     from tasktools.testing.node import RabbitMQNode
     from tasktools.testing.node_cluster import RabbitMQCluster
 
@@ -32,6 +32,7 @@ __all__ = (
     "PUBLISHED",
     "Backdoor",
     "BrokerConformance",
+    "DialectConformance",
     "RabbitMQCluster",
     "RabbitMQNode",
     "Seeded",
@@ -55,6 +56,7 @@ __all__ = (
 _LATER: Final = {
     "Backdoor": "tasktools.testing.conformance",
     "BrokerConformance": "tasktools.testing.conformance",
+    "DialectConformance": "tasktools.testing.conformance",
     "RabbitMQCluster": "tasktools.testing.node_cluster",
     "RabbitMQNode": "tasktools.testing.node",
 }

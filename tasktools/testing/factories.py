@@ -85,7 +85,7 @@ def document_body(
     kwargs: Mapping[str, Any] | None = None,
     **envelope: Any,
 ) -> bytes:
-    """Return a body of the document's form, whose payload has a name and arguments only."""
+    """Return a body in the document's form; its payload has only a name and arguments."""
     payload = {"task_name": task_name, "args": list(args), "kwargs": dict(kwargs or {"to": "a@b"})}
     return task_body(payload=payload, **envelope)
 
@@ -154,7 +154,7 @@ def death(queue: str = "emails", reason: str = "rejected", **overrides: Any) -> 
 
 
 def worker_report(worker_id: str = "worker-1", **overrides: Any) -> WorkerReport:
-    """Return what an idle worker says of itself."""
+    """Return the report of an idle worker."""
     usual: dict[str, Any] = {
         "host": "host-1",
         "pid": 4711,
@@ -177,7 +177,7 @@ def worker_event(
     running: Sequence[str | TaskOnWorker] | int = (),
     **report: Any,
 ) -> WorkerEvent:
-    """Return an event in which a worker speaks of itself.
+    """Return an event of a worker about itself.
 
     *running* are its tasks, or their ids; a mere number comes without telemetry.
     """
@@ -221,7 +221,7 @@ def lock_event(
 
 
 def peer_heartbeat(worker_id: str = "worker-1", *, at: float = 0.0, **worker: Any) -> bytes:
-    """Return a heartbeat exactly as a peer of release 0.3.318 writes it, its lies included.
+    """Return a heartbeat exactly as a peer of release 0.3.318 writes it, with its false values.
 
     `running` is always 0 there; *worker* overrides fields of the worker.
     """

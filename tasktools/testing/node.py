@@ -17,10 +17,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 from urllib.parse import quote
 
 _PORTS: Final = range(10_000, 32_000)
@@ -30,6 +30,10 @@ _PLUGIN: Final = "rabbitmq_management"
 _ERLANG_ARGUMENTS: Final = (
     "-kernel inet_dist_use_interface {127,0,0,1} "
     "+sbwt none +sbwtdcpu none +sbwtdio none"  # idle schedulers sleep at once, they do not spin
+)
+# Its input ends with the process that starts the node, also with one that is killed.
+_END_WITH_PARENT: Final = (
+    'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" </dev/null 3<&-'
 )
 _NOT_INSTALLED: Final = (
     "No rabbitmq-server is installed; no node was started. Install the package rabbitmq-server "
@@ -123,13 +127,8 @@ class RabbitMQNode:
         Raises `RuntimeError`, which names the folder of its logs, if it does not.
         """
         with (self.folder / "out").open("ab") as out:
-            self._process = subprocess.Popen(
-                self._command("rabbitmq-server"),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            self._process = start_with_parent(
+                self._command("rabbitmq-server"), self._environment(), out
             )
         deadline = time.monotonic() + _STARTS_WITHIN
         while not self._answers():
@@ -164,12 +163,14 @@ class RabbitMQNode:
         self._end()
 
     def _end(self) -> None:
-        """Kill what is left of the node's process group."""
+        """Kill the remaining processes of the node's process group."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_STOPS_WITHIN)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process = None
 
     # --- administration -------------------------------------------------------------
@@ -191,7 +192,7 @@ class RabbitMQNode:
         return done.stdout
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the management API as guest; returns its JSON."""
+        """Send a request to the management API as guest; return the JSON of the response."""
         asked = urllib.request.Request(  # noqa: S310 - our own node, over http
             self.management_url + path,
             method=method,
@@ -279,6 +280,21 @@ class RabbitMQNode:
         }
 
 
+def start_with_parent(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start *command* as a process group that is killed when this process ends, even by ``kill
+    -9``, or closes the input of the returned process."""
+    return subprocess.Popen(
+        ["sh", "-c", _END_WITH_PARENT, "sh", *command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
 def _find_binaries(root: Path | None) -> Path:
     """Return the folder of the server's own scripts.
 
@@ -295,8 +311,8 @@ def _find_binaries(root: Path | None) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens, of those that systems give to nobody unasked: a node
-    that is down keeps its ports, and no client and no other server may get them meanwhile."""
+    """Return ports without a listener, from outside of the range that systems assign by themselves:
+    a stopped node keeps its ports, and nobody else gets them meanwhile."""
     ports: list[int] = []
     while len(ports) < count:
         port = secrets.choice(_PORTS)

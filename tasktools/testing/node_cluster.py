@@ -55,7 +55,7 @@ class RabbitMQCluster:
         return self
 
     def _all_run_together(self) -> bool:
-        """Return True once every node says of every node that it runs."""
+        """Return True once every node lists every node as running."""
         listed = (node.request("GET", "/api/nodes?columns=running") for node in self.nodes)
         return all(
             len(entries) == len(self.nodes) and all(entry["running"] for entry in entries)

@@ -43,8 +43,8 @@ class HasBroker(Protocol):
 def seed(cluster: HasBroker, *, beat: float = _BEAT, clock: Clock | None = None) -> Seeded:
     """Fill *cluster* with queued tasks, dead letters, a poison message and two live workers.
 
-    The workers are made up; they live, by a thread named ``tasktools-seed``, until the handle
-    that is returned is closed. Meant for a cluster that is empty, and where nobody works.
+    The workers are simulated: a thread named ``tasktools-seed`` sends their heartbeats until the
+    returned handle is closed. Use it on an empty cluster without other workers.
 
     >>> import tasktools as tt
     >>> with tt.connect("memory://") as cluster, seed(cluster):
@@ -108,7 +108,7 @@ def _poison(topic: str) -> Outgoing:
 
 
 class Seeded:
-    """The two workers of a seeded cluster; they beat until `close()`.
+    """The two workers of a seeded cluster, which send heartbeats until `close()`.
 
     `error` keeps the last error of a heartbeat that could not be sent.
     """

@@ -15,6 +15,7 @@ _PARTS = (
     "consuming",
     "dead_lettering",
     "delaying",
+    "dialects",
     "events",
     "failing",
     "lifecycle",
@@ -31,6 +32,7 @@ for _part in _PARTS:
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
 from tasktools.testing.conformance.base import Backdoor  # noqa: E402 - after the rewriting is on
+from tasktools.testing.conformance.dialects import DialectConformance  # noqa: E402
 from tasktools.testing.conformance.suite import BrokerConformance  # noqa: E402
 
-__all__ = ("Backdoor", "BrokerConformance")
+__all__ = ("Backdoor", "BrokerConformance", "DialectConformance")

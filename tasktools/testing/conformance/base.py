@@ -96,7 +96,7 @@ def fill(broker: Broker, topic: str = "emails", count: int = 1) -> None:
 
 
 def take(broker: Broker, topic: str = "emails") -> Delivery:
-    """Claim the next message, which is there or about to be."""
+    """Claim the next message, waiting for it if it is on its way."""
     return eventually(lambda: broker.claim(topic, "worker-1"))
 
 

@@ -18,7 +18,7 @@ from tasktools.testing.eventually import eventually
 
 
 class Claiming(Conformance):
-    """Behaviours of `claim`, `ack` and of giving back."""
+    """Behaviours of `claim`, `ack` and `nack`."""
 
     def test_an_empty_queue_gives_nothing(self, broker: Broker) -> None:
         broker.ensure_topic("emails")

@@ -35,7 +35,7 @@ class Hands:
         self._pool = pool
 
     def of(self, broker: Broker) -> Callable[[Delivery], object]:
-        """Return what receives for a consumer of *broker*."""
+        """Return a receiver for a consumer of *broker*."""
 
         def receive(delivery: Delivery) -> None:
             with self._lock:

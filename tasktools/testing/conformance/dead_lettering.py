@@ -26,7 +26,7 @@ def dead(broker: Broker, topic: str = "emails") -> Delivery:
 
 
 def failure_of(delivery: Delivery) -> Failure | None:
-    """Return what went wrong, as the message says."""
+    """Return the failure that the message reports."""
     return failure_headers.from_headers(delivery.properties.headers)
 
 

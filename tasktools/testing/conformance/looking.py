@@ -7,7 +7,7 @@ import pytest
 from tasktools.brokers.base import Broker, Look
 from tasktools.core.errors import LookRefused, QueueNotFound
 from tasktools.core.models import SeenMessage
-from tasktools.core.peek import Cost
+from tasktools.core.peek_verdict import Cost
 from tasktools.testing.conformance.base import (
     Backdoor,
     Conformance,
@@ -195,7 +195,7 @@ class Looking(Conformance):
         body, celery_properties = celery_message(kwargs={"to": "a@b"})
         backdoor.put("emails", body, celery_properties)
         (message,) = broker.peek("emails", 5).messages
-        assert (message.task.form, message.task.kwargs) == ("celery", {"to": "a@b"})
+        assert (message.task.dialect, message.task.kwargs) == ("celery", {"to": "a@b"})
 
     def test_the_verdict_on_a_queue_without_consumers_is_harmless(self, broker: Broker) -> None:
         publish(broker)
@@ -232,7 +232,7 @@ class Looking(Conformance):
             read_only_broker.peek("emails")
 
     def test_what_expires_when_a_look_brings_it_to_the_head_is_told(self, broker: Broker) -> None:
-        """Issue 11, row 11: it was told as somebody else who used the queue."""
+        """Issue 11, row 11: it was reported as another user of the queue."""
         publish(broker)
         for _ in range(3):
             broker.publish("emails", {"task_name": "shop:send"}, ttl=0.001)

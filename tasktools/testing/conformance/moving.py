@@ -32,11 +32,11 @@ class Diary:
 
     @property
     def is_done(self) -> bool:
-        """Whether enough was taken."""
+        """Whether *wanted* messages were taken."""
         return self._left <= 0
 
     def take(self, message: RawMessage) -> Sending | None:
-        """Choose."""
+        """Return the sending that the choice has for *message*, if any."""
         n = number(message.body)
         self.told.append(("take", n))
         to = self._choice(n)
@@ -46,39 +46,39 @@ class Diary:
         return Sending(n, to or None, message.body, message.properties)
 
     def allowance(self) -> int:
-        """As many as there are."""
+        """Return a number above the number of messages, so that all may be sent."""
         return 1000
 
     def sending(self, sendings: Sequence[Sending]) -> None:
-        """Write down each."""
+        """Record the call for each message."""
         self.told += [("sending", sending.number) for sending in sendings]
 
     def answered(self, answers: Sequence[tuple[Sending, PublishResult]]) -> None:
-        """Write down each."""
+        """Record the call for each message."""
         self.told += [(answer, sending.number) for sending, answer in answers]
 
     def write(self) -> None:
-        """Nothing: all is written at once."""
+        """Do nothing: each call is recorded at once."""
 
     def settled(self, sendings: Sequence[Sending]) -> None:
-        """Write down each."""
+        """Record the call for each message."""
         self.told += [("settled", sending.number) for sending in sendings]
 
     def returned(self, sendings: Sequence[Sending]) -> None:
-        """Write down each."""
+        """Record the call for each message."""
         self.told += [("returned", sending.number) for sending in sendings]
 
     def of(self, event: str) -> list[int]:
-        """Return the messages of which *event* was told; which came first is not promised."""
+        """Return the messages of *event*, in any order."""
         return sorted(n for what, n in self.told if what == event)
 
     def about(self, n: int) -> list[str]:
-        """Return what was told of a message."""
+        """Return the events of a message."""
         return [what for what, which in self.told if which == n]
 
 
 class Breaking(Diary):
-    """One that cannot write down the *event*."""
+    """A `Diary` that raises an error at the call *event*."""
 
     def __init__(self, choice: Choice, event: str) -> None:
         super().__init__(choice)
@@ -95,12 +95,12 @@ class Slow(Diary):
     asked = 0
 
     def allowance(self) -> int:
-        """Return 3 and 0 by turns."""
+        """Return 3 and 0 in turn."""
         self.asked += 1
         return 3 * (self.asked % 2)
 
     def sending(self, sendings: Sequence[Sending]) -> None:
-        """Write down how many there are."""
+        """Record the number of *sendings*."""
         self.told.append(("at once", len(sendings)))
 
 
@@ -110,7 +110,7 @@ def number(body: bytes) -> int:
 
 
 def even(n: int) -> str | None:
-    """Choose every second."""
+    """Choose every second message."""
     return None if n % 2 else "target"
 
 
@@ -121,7 +121,7 @@ def pass_through(broker: Broker, queue: str, diary: Diary) -> Moved:
 
 
 def lying(backdoor: Backdoor, queue: str, count: int) -> list[int]:
-    """Return the numbers of the *count* messages that lie in *queue*, or will in a moment."""
+    """Return the numbers of the *count* messages in *queue*, waiting until they are there."""
     eventually(lambda: backdoor.depth(queue) == count)
     return [number(body) for body in backdoor.bodies(queue)]
 

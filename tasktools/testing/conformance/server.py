@@ -1,4 +1,4 @@
-"""Facts of the server itself: queues with what happened in the last minute, consumers, routes."""
+"""Facts of the server itself: queues with their last minute, consumers, routes."""
 
 from __future__ import annotations
 

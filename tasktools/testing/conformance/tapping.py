@@ -31,12 +31,12 @@ LEAST = 10_000_000
 
 
 def begin(broker: Broker, name: str = NAME) -> bool:
-    """Tap, with limits that keep all."""
+    """Create the tap *name*, with limits that drop nothing."""
     return broker.tap(name, max_age=DAY, max_bytes=LEAST)
 
 
 def read(broker: Broker, name: str = NAME, **options: Any) -> list[Tapped]:
-    """Return what a tap has kept."""
+    """Return the messages of a tap."""
     messages: list[Tapped] = []
     broker.read_tap(name, messages.append, **options)
     return messages

@@ -35,7 +35,7 @@ def stats_of(broker: Broker, topic: str) -> TopicStats:
 
 
 class Topics(Conformance):
-    """Behaviours of `ensure_topic`, `create_topic`, `known_topics` and of what is told of them."""
+    """Behaviours of `ensure_topic`, `create_topic`, `known_topics` and `topic_report`."""
 
     def test_a_topic_exists_once_it_was_ensured(self, broker: Broker) -> None:
         assert not broker.topic_exists("emails")
