@@ -1,4 +1,4 @@
-"""What every tier shares: a private node, a cluster on it, and no threads left behind."""
+"""The fixtures of every tier: a private node, a cluster on it, and no threads left behind."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,20 +19,12 @@ from xdist.scheduler import LoadScopeScheduling
 import tasktools as tt
 from tasktools.testing import RabbitMQNode
 from tests.support import Proxy, Raw
+from tests.vhosts import Vhost, fresh_vhost
 
 Connect = Callable[..., tt.Cluster]
 
 # A shell ignores SIGINT in `make test &`; the processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@dataclass(frozen=True)
-class Vhost:
-    """A fresh vhost on the node."""
-
-    name: str
-    dsn: str
-    management_url: str
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -71,10 +61,8 @@ def rabbitmq() -> Iterator[RabbitMQNode]:
 @pytest.fixture
 def vhost(rabbitmq: RabbitMQNode) -> Iterator[Vhost]:
     """A fresh vhost for the test."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    dsn = rabbitmq.add_vhost(name)
-    yield Vhost(name, dsn, rabbitmq.management_url)
-    rabbitmq.delete_vhost(name)
+    with fresh_vhost(rabbitmq) as vhost:
+        yield vhost
 
 
 @pytest.fixture(autouse=True)
@@ -119,8 +107,7 @@ def proxy(vhost: Vhost) -> Iterator[Proxy]:
 @pytest.fixture
 def cut_cluster(connect: Connect, vhost: Vhost, proxy: Proxy) -> tt.Cluster:
     """A cluster whose line to the broker goes through the proxy."""
-    parts = urlsplit(vhost.dsn)
-    return connect(vhost.dsn.replace(f":{parts.port}", f":{proxy.port}"))
+    return connect(proxy.through(vhost.dsn))
 
 
 @pytest.fixture

@@ -57,6 +57,11 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(name, match["kind"], match["argument"].strip(), options, body.strip("\n"))
 
 
+def blocks_tried_by(page: Path, test: str) -> list[Block]:
+    """Return the blocks of a page that name the file *test*, in order."""
+    return [block for block in blocks(page) if block.options.get("by") == test]
+
+
 def words_of(command: str) -> list[str]:
     """Return the words of a shell command, up to the end of its first part; no comment."""
     words = shlex.split(command, comments=True)

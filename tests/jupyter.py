@@ -17,7 +17,7 @@ def jupyter_environment(home: Path, *first_on_path: Path, **variables: str) -> d
 
     Kernels find *first_on_path* before this repository, and both before what is installed.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     folders = {
         "HOME": home,
         "IPYTHONDIR": home / "ipython",
@@ -29,5 +29,5 @@ def jupyter_environment(home: Path, *first_on_path: Path, **variables: str) -> d
         folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(str(folder) for folder in (*first_on_path, REPOSITORY))
     named = {name: str(folder) for name, folder in folders.items()}
-    ours = {"PYTHONPATH": path, "TASKTOOLS_LEDGER": str(home / "ledger.db")}
-    return kept | named | ours | variables
+    settings = {"PYTHONPATH": path, "TASKTOOLS_LEDGER": str(home / "ledger.db")}
+    return inherited | named | settings | variables

@@ -32,13 +32,13 @@ class WidgetScreen(Generic[W]):
 
     def all(self, kind: type | None = None) -> list[Any]:
         """Return what is on screen, of that *kind*."""
-        found = list(descendants(self.widget))
-        return [widget for widget in found if kind is None or isinstance(widget, kind)]
+        widgets = list(descendants(self.widget))
+        return [widget for widget in widgets if kind is None or isinstance(widget, kind)]
 
     def labelled(self, description: str) -> Any:
         """Return the widget with this description."""
-        (found,) = [w for w in self.all() if getattr(w, "description", None) == description]
-        return found
+        (widget,) = [w for w in self.all() if getattr(w, "description", None) == description]
+        return widget
 
     @property
     def html(self) -> str:

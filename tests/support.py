@@ -47,12 +47,12 @@ class Raw:
 
     def read_all(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
         """Take every ready message of *queue*, in order."""
-        found: list[tuple[pika.BasicProperties, bytes]] = []
+        messages: list[tuple[pika.BasicProperties, bytes]] = []
         while True:
             method, properties, body = self.channel.basic_get(queue, auto_ack=True)
             if method is None:
-                return found
-            found.append((properties, body))
+                return messages
+            messages.append((properties, body))
 
     def bodies(self, queue: str) -> list[bytes]:
         """Take every ready message of *queue*, in order, and return the bodies."""
@@ -70,6 +70,10 @@ class Proxy:
         self._stalled: set[socket.socket] = set()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
+
+    def through(self, dsn: str) -> str:
+        """Return the broker's *dsn* with the port of this proxy."""
+        return dsn.replace(f":{self._target}", f":{self.port}")
 
     def _accept(self) -> None:
         while True:

@@ -79,8 +79,8 @@ class Workplace:
     ) -> str:
         """Publish a task and return its id; *payload* are fields besides the arguments."""
         task_name = name if isinstance(name, str) else name.__name__
-        told = {"task_name": task_name, "args": list(args), "kwargs": kwargs, **(payload or {})}
-        message = self.broker.composer.compose(topic, told, headers)
+        body = {"task_name": task_name, "args": list(args), "kwargs": kwargs, **(payload or {})}
+        message = self.broker.composer.compose(topic, body, headers)
         self.broker.ensure_topic(topic)
         assert self.broker.publish_many([message]) == ["confirmed"]
         assert message.task_id is not None
@@ -96,7 +96,7 @@ class Workplace:
 
     def held(self, topic: str = TOPIC) -> int:
         """Return how many messages are delivered and not settled."""
-        stats = {one.topic: one for one in self.broker.topic_report([topic]).topics}
+        stats = {each.topic: each for each in self.broker.topic_report([topic]).topics}
         return stats[topic].unacked or 0
 
     def is_done(self, topic: str = TOPIC) -> bool:

@@ -33,15 +33,23 @@ def assert_accessible(part: Locator) -> None:
     page.set_viewport_size({"width": before["width"], "height": height})
     part.evaluate("part => part.scrollIntoView()")
     page.wait_for_timeout(300)  # JupyterLab lays itself out anew
+    problems, contrasts = violations(part)
+    page.set_viewport_size(before)
+    assert not problems, "\n".join(problems)
+    assert contrasts >= _MIN_CONTRASTS, "axe-core takes what is on screen for invisible"
+
+
+def violations(part: Locator) -> tuple[list[str], int]:
+    """Return what axe-core finds serious or critical in *part*, and how many texts it compared
+    with their background."""
+    page = part.page
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE_SCRIPT)
     result: dict[str, Any] = part.evaluate(_RUN)
-    page.set_viewport_size(before)
     problems = [
         f"{violation['id']}: {node['html'][:200]} {node['failureSummary']}"
         for violation in result["violations"]
         if violation["impact"] in _IMPACTS
         for node in violation["nodes"]
     ]
-    assert not problems, "\n".join(problems)
-    assert result["contrasts"] >= _MIN_CONTRASTS, "axe-core takes what is on screen for invisible"
+    return problems, result["contrasts"]

@@ -14,16 +14,26 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, Playwright
+from playwright.sync_api import (
+    Browser,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    ViewportSize,
+    WebSocket,
+    sync_playwright,
+)
 
 from tasktools.testing.node import free_ports
 from tests.browser.server import running_server
-from tests.jupyter import NOTEBOOKS
+from tests.jupyter import NOTEBOOKS, REPOSITORY
 
 CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 SCRIPT: Final = "<script>window.pwned=1</script>"
 IMAGE: Final = "<img src=x onerror=window.pwned=1>"
+_VIEWPORT: Final = ViewportSize(width=1280, height=900)
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 
 _NO_OUTSIDE: Final = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
@@ -35,7 +45,7 @@ _SETTINGS: Final = {
 }
 
 # The indicator of the notebook says "idle" before the kernel listens: ask the kernel itself.
-_READY: Final = """async () => {
+_READY: Final = """async path => {
   const until = async (what, check) => {
     for (const end = Date.now() + 60000; !(await check());) {
       if (Date.now() > end) throw new Error(`after 60 s still waiting for ${what}`);
@@ -44,10 +54,21 @@ _READY: Final = """async () => {
   };
   const widget = () => window.jupyterapp?.shell.currentWidget;
   const kernel = () => widget().sessionContext.session?.kernel;
-  await until('the notebook', () => widget()?.sessionContext && widget().context.isReady);
+  await until('the notebook', () => widget()?.sessionContext &&
+    widget().context.path === path && widget().context.isReady);
   await until('a kernel', () => kernel()?.connectionStatus === 'connected');
   await kernel().info;
   await until('the kernel to be idle', () => kernel().status === 'idle');
+}"""
+_OPEN: Final = """async path => {
+  await window.jupyterapp.commands.execute('docmanager:open', {path});
+}"""
+_LEAVE: Final = """async () => {
+  const {serviceManager, shell} = window.jupyterapp;
+  for (const widget of [...shell.widgets('main')]) widget.dispose();
+  await serviceManager.sessions.shutdownAll();
+  delete window.control;
+  delete window.pwned;
 }"""
 _RUN_ALL: Final = """async () => {
   await window.jupyterapp.commands.execute('notebook:run-all-cells');
@@ -87,8 +108,9 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(home: Path) -> Iterator[Lab]:
-    """Start a JupyterLab with everything of its own in *home*, and stop it by its process."""
+def running_lab(home: Path, program: str = "jupyterlab") -> Iterator[Lab]:
+    """Start a JupyterLab, or the `notebook` that is made of its parts, with everything of its own
+    in *home*, and stop it by its process."""
     root, settings = home / "notebooks", home / "settings"
     shutil.copytree(NOTEBOOKS, root, ignore=shutil.ignore_patterns("topics"))
     for name, values in _SETTINGS.items():
@@ -96,12 +118,15 @@ def running_lab(home: Path) -> Iterator[Lab]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values), encoding="utf-8")
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command = [sys.executable, "-m", program, "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
     command += [f"--ServerApp.root_dir={root}", "--expose-app-in-browser", "--allow-root"]
     command += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
     base = f"http://127.0.0.1:{port}"
-    with running_server(command, home, f"{base}/api/status", JUPYTERLAB_SETTINGS_DIR=str(settings)):
+    extensions = home / "share" / "labextensions"  # where the wheel puts its own
+    shutil.copytree(REPOSITORY / "tasktools/board/labextension", extensions / "tasktools")
+    folders = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTER_PATH": str(extensions.parent)}
+    with running_server(command, home, f"{base}/api/status", **folders):
         yield Lab(base, root)
 
 
@@ -124,13 +149,51 @@ class Outside:
 
     urls: list[str] = field(default_factory=list)
 
-    def watch(self, page: Page) -> None:
-        page.on("request", lambda request: self._note(request.url))
-        page.on("websocket", lambda socket: self._note(socket.url))
+    @contextlib.contextmanager
+    def watching(self, page: Page) -> Iterator[None]:
+        page.on("request", self._note)
+        page.on("websocket", self._note)
+        try:
+            yield
+        finally:
+            page.remove_listener("request", self._note)
+            page.remove_listener("websocket", self._note)
 
-    def _note(self, url: str) -> None:
-        if urlsplit(url).hostname not in _LOCAL:
-            self.urls.append(url)
+    def _note(self, asked: Request | WebSocket) -> None:
+        if urlsplit(asked.url).hostname not in _LOCAL:
+            self.urls.append(asked.url)
+
+
+class Chromium:
+    """A Chromium with pages that know nothing of each other, of which JupyterLab has one."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self.browser = launch_chromium(self._stack.enter_context(sync_playwright()))
+        self._stack.callback(self.browser.close)
+        self._lab_page: Page | None = None
+
+    def new_page(self) -> Page:
+        """Return a page without cookies or storage of another."""
+        context = self.browser.new_context(viewport=_VIEWPORT)
+        context.set_default_timeout(60_000)
+        return context.new_page()
+
+    def lab_page(self) -> Page:
+        """Return the page in which JupyterLab stays loaded, as large as a new one."""
+        if self._lab_page is None:
+            self._lab_page = self.new_page()
+        self._lab_page.set_viewport_size(_VIEWPORT)
+        return self._lab_page
+
+    def close_page(self, page: Page) -> None:
+        """Close *page* with its cookies and storage."""
+        if page is self._lab_page:
+            self._lab_page = None
+        page.context.close()
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 class Part:
@@ -162,10 +225,25 @@ class Part:
 def open_notebook(page: Page, base: str, name: str) -> None:
     """Open the notebook *name* on a kernel that is ready, in the light theme: all tests share a
     JupyterLab, which keeps the theme that the one before has chosen."""
-    page.goto(f"{base}/doc/tree/{name}", wait_until="domcontentloaded")
-    page.evaluate(_READY)
+    if page.evaluate("window.jupyterapp === undefined"):
+        load_notebook(page, base, name)
+    else:
+        page.evaluate(_OPEN, name)
+        page.evaluate(_READY, name)
     if page.evaluate("document.body.dataset.jpThemeName") != LIGHT:
         use_theme(page, LIGHT)
+
+
+def load_notebook(page: Page, base: str, name: str, folder: str = "doc/tree") -> None:
+    """Load JupyterLab (anew) with the notebook *name*, on a kernel that is ready."""
+    page.goto(f"{base}/{folder}/{name}", wait_until="domcontentloaded")
+    page.evaluate(_READY, name)
+
+
+def leave_notebooks(page: Page) -> None:
+    """Close all notebooks, saved or not, and end their kernels, with a demo that goes on for as
+    long as the others are tested; nothing of them is left in the page."""
+    page.evaluate(_LEAVE)
 
 
 def open_empty(page: Page, lab: Lab, name: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
@@ -129,6 +133,40 @@ def test_the_page_starts_at_once_and_is_the_board_alone(
     page.goto("about:blank")
     assert server.end(signal.SIGINT) == (0, "")
     assert not any(map(runs, kernels))
+
+
+def test_who_leaves_while_it_starts_and_an_end_just_then_cause_no_traceback(
+    server: Server,
+) -> None:
+    """A health check, or a closed tab; then Ctrl-C while the first kernel only begins."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), SECONDS) as leaving:
+        leaving.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert leaving.recv(100)
+    kernels = eventually(lambda: server.kernels)
+    assert server.end(signal.SIGINT) == (0, "")
+    assert not any(map(runs, kernels))
+
+
+def test_a_health_check_takes_no_kernel(server: Server) -> None:
+    """Each request of the page takes one, for 10 minutes if no browser is behind it."""
+
+    def answer() -> tuple[int, bytes]:
+        try:
+            with urlopen(f"{server.url}health", timeout=SECONDS) as response:  # noqa: S310 - http
+                return response.status, response.read()
+        except HTTPError as error:
+            return error.code, error.read()
+
+    seen = set()
+    while (last := answer()) != (200, b"ok\n"):
+        seen.add(last)
+    assert seen <= {(503, b"starting\n")}
+    eventually(lambda: server.kernels)
+    for _ in range(20):
+        assert answer() == (200, b"ok\n")
+    assert len(server.kernels) == 1  # the one that is kept ready
+    assert server.end(signal.SIGINT) == (0, "")
 
 
 def test_a_kernel_does_not_outlive_the_command(server: Server) -> None:

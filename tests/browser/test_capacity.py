@@ -50,6 +50,7 @@ class Capacity(Part):
         row = self.all.locator(".widget-slider").filter(has_text=label)
         handle = row.locator(".noUi-handle")
         handle.focus()
+        expect(handle).to_have_attribute("data-lm-suppress-shortcuts", "")
         for _ in range(times):
             self.page.keyboard.press(key)
 

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import FloatRect, Locator, Page, expect
+from playwright.sync_api import Error, FloatRect, Locator, Page, expect
 
 from tasktools.testing import eventually
 from tests.browser.accessibility import assert_accessible
 from tests.browser.crowd import MARKUP
 from tests.browser.lab import (
+    Chromium,
     Lab,
     Outside,
     cells,
     errors,
+    leave_notebooks,
+    load_notebook,
     open_empty,
-    open_notebook,
     printed,
     run_code,
     screenshot,
@@ -31,6 +33,9 @@ _DEMO: Final = """import tasktools as tt
 cluster = tt.connect("demo://?incident=bad_deploy")
 board = tt.widgets.dashboard(cluster, window="1m", thresholds={"queued": 40, "oldest": "5m"})
 board"""
+_OUT_OF_SIGHT: Final = f"""from IPython.display import HTML, display
+display(HTML("<div style='height: 2000px'>a long output</div>"))
+{_DEMO}"""
 _DRAINING: Final = """import tasktools as tt
 from pathlib import Path
 from tests.capacity.recordings import record
@@ -168,6 +173,13 @@ def assert_all_in_two_rows_of_charts(page: Page, board: Board) -> None:
     for part, count in ((".tb-tiles .tb-tile", 6), (".tb-charts .tb-chart", 2)):
         tops = board.all.locator(part).evaluate_all("all => all.map(e => e.offsetTop)")
         assert tops.count(tops[0]) == count
+    texts = board.all.locator(".tb-tiles .tb-tile-text")
+    texts.first.evaluate("each => { each.textContent = '11 min 55 s' }")  # until it is drawn anew
+    assert texts.first.evaluate(
+        "each => each.scrollWidth <= each.clientWidth && each.clientHeight < 40"
+    ), "the text of a tile is cut off, or in two lines"
+    finding = board.all.locator(".tb-finding .tb-tile-text")
+    assert finding.evaluate("each => each.scrollWidth <= each.clientWidth"), "it is cut off"
     board.all.evaluate("board => { board.style.width = '' }")
 
 
@@ -371,9 +383,16 @@ def test_60_topics_and_200_workers_can_be_read_and_markup_is_text(
 def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
     lab: Lab, page: Page, tmp_path: Path
 ) -> None:
+    failures: list[Error] = []
+
+    def note(failure: Error) -> None:
+        failures.append(failure)
+
+    page.on("pageerror", note)
     open_empty(page, lab, "frozen.ipynb")
-    run_code(page, _DEMO)
-    board = Board(page)
+    run_code(page, _OUT_OF_SIGHT)
+    board = Board(page)  # it is drawn for the picture
+    expect(board.all).not_to_be_in_viewport()
     page.locator(".jp-RenderedImage img").wait_for(state="attached")
     expect(page.locator(".jp-RenderedImage img")).to_be_hidden()
     assert page.evaluate(_SAVED) is False
@@ -390,7 +409,7 @@ def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
     # With a kernel that knows nothing of the board, and without any.
-    open_notebook(page, lab.base, "frozen.ipynb")
+    load_notebook(page, lab.base, "frozen.ipynb")
     assert_is_frozen(page)
     saved["metadata"]["kernelspec"] = {"name": "none-such", "display_name": "None"}
     (lab.root / "cold.ipynb").write_text(json.dumps(saved), encoding="utf-8")
@@ -399,6 +418,8 @@ def test_a_saved_notebook_has_a_picture_which_is_seen_where_there_is_no_kernel(
     page.keyboard.press("Escape")  # it asks for a kernel
     page.locator(".jp-Dialog").wait_for(state="detached")
     whole(page, "board_frozen", tmp_path)
+    page.remove_listener("pageerror", note)
+    assert failures == []
 
 
 def assert_is_frozen(page: Page) -> None:
@@ -416,3 +437,13 @@ def saved_picture(lab: Lab, name: str) -> str:
     text = image if isinstance(image, str) else "".join(image)
     assert base64.b64decode(text).startswith(b"\x89PNG")
     return text
+
+
+def test_a_tile_of_the_launcher_opens_the_board(chromium: Chromium, lab: Lab) -> None:
+    page = chromium.new_page()  # JupyterLab with all of its parts, which the tests' own page lacks
+    page.goto(f"{lab.base}/lab?reset", wait_until="domcontentloaded")
+    page.locator(".jp-LauncherCard").filter(has_text="Live board").first.click()
+    expect(page.locator(".tasktools-board").last).to_contain_text("DEMO")
+    assert (lab.root / "tasktools-board.ipynb").is_file()
+    leave_notebooks(page)
+    chromium.close_page(page)

@@ -152,6 +152,7 @@ def test_failed_tasks_are_looked_at_repaired_replayed_and_accounted_for(
     expect(letters.status("32 messages in emails.dead.")).to_be_visible()
     expect(letters.all).to_contain_text("No row matches.")
     picture(page, "dead_letters_replayed", tmp_path)
+    assert_accessible(letters.all)
 
     assert printed(page, "sorted(sent) == ['team@example.com'] * 9") == "True"
     assert printed(page, "tt.ledger()[['reason', 'done']].values.tolist()") == (
@@ -172,7 +173,7 @@ def test_a_ramp_stops_at_the_first_task_that_fails_again(
     letters.button("Look").click()
     letters.group("TimeoutError").click()
     letters.button("Select all 10").click()
-    letters.all.get_by_label("Ramp: 1, 10, 100, 1,000, then the rest").check()
+    letters.all.get_by_label("Ramp: 1 first, then up to 10, 100, 1,000, then the rest").check()
     letters.button("Make the plan").click()
     letters.fill("Reason", "does it answer by now?")
     letters.button("Run the plan …").click()

@@ -114,7 +114,7 @@ def test_an_operator_publishes_a_task_and_a_batch_and_sees_them_run_to_their_end
     form.button("Yes, publish").click()
     expect(form.all).to_contain_text("50 of 50")
     expect(form.status("51 tasks: 51 confirmed")).to_be_visible()
-    expect(form.all.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    expect(form.all.locator(".tt-bar")).to_be_visible()
     form.has_shown(r"· [1-9]\d* succeeded, [1-9]")
     light = screenshot(page, "publish_batch_light", tmp_path)
     assert_accessible(form.all)
@@ -124,7 +124,8 @@ def test_an_operator_publishes_a_task_and_a_batch_and_sees_them_run_to_their_end
     use_theme(page, LIGHT)
 
     expect(form.status("51 confirmed · 51 succeeded")).to_be_visible()
-    expect(form.all.locator(".js-plotly-plot .barlayer .bartext")).to_have_text("51")
+    expect(form.all.locator(".tt-bar span")).to_have_count(1)
+    expect(form.all.locator(".tt-bar-key")).to_have_text("51 succeeded")
     assert printed(page, "widget.state.counts, [widget.state.problem]") == (
         "{'succeeded': 51} ['']"
     )

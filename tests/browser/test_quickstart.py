@@ -50,7 +50,7 @@ def test_the_quick_start_runs_top_to_bottom_and_shows_the_demo_cluster(
 
     assert counts == list(range(1, len(counts) + 1))
     assert errors(page) == []
-    assert workers.first.locator("tbody tr").count() == 8
+    assert workers.first.locator("tbody tr").count() == 10
     assert "alive" in workers.first.inner_text()
     assert page.locator(".jp-OutputArea-output", has_text="DEMO").count()
     assert outside.urls == []
@@ -164,4 +164,5 @@ def test_the_home_hands_its_topic_to_the_notebook_that_it_opens(page: Page, lab:
     page.wait_for_function(
         "path => jupyterapp.shell.currentWidget.context?.path === path", arg=path
     )
-    expect(cells(page).filter(has_text="topic = 'orders'")).to_be_visible()
+    added = cells(page).filter(has_text="topic = 'orders'")
+    expect(added).to_contain_text("default = 'demo://?incident=bad_deploy'")

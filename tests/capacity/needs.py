@@ -1,4 +1,4 @@
-"""How well `tt.capacity.solve` finds a need that is known, over many seeds and kinds of traffic."""
+"""The needs that `tt.capacity.solve` finds, against known ones: many seeds and kinds of traffic."""
 
 from __future__ import annotations
 

@@ -96,14 +96,14 @@ def conditions(rng: np.random.Generator) -> Conditions:
 def drain(
     dsn: str,
     management_url: str,
-    wanted: Conditions,
+    conditions: Conditions,
     rng: np.random.Generator,
     observed: float = OBSERVED,
 ) -> Seen:
     """Fill a queue, let runners drain it, and forecast its end after *observed* seconds."""
     topic = f"drain-{rng.integers(1_000_000)}"
-    seconds = wanted.service * np.exp(
-        wanted.spread * rng.standard_normal(50_000) - wanted.spread**2 / 2
+    seconds = conditions.service * np.exp(
+        conditions.spread * rng.standard_normal(50_000) - conditions.spread**2 / 2
     )
 
     def publish(cluster: tt.Cluster, number: int) -> None:
@@ -118,21 +118,21 @@ def drain(
             )
 
         watched, publisher = connect(), connect()
-        net = (1 - wanted.load) * wanted.capacity
-        backlog = int(net * (wanted.lasts + observed) + LEVEL)
+        net = (1 - conditions.load) * conditions.capacity
+        backlog = int(net * (conditions.lasts + observed) + LEVEL)
         publisher.broker.ensure_topic(topic)
         for number in range(backlog):
             publish(publisher, number)
-        rate = wanted.load * wanted.capacity
+        rate = conditions.load * conditions.capacity
         stack.enter_context(_arrivals(partial(publish, publisher), rate, rng))
-        for slots in wanted.slots:
+        for slots in conditions.slots:
             runner = tt.TaskRunner(
                 broker=connect().broker, topics=[topic], capacity=slots, registry=REGISTRY
             )
             stack.enter_context(runner)
         _watch(watched, observed)
         answer = answer_of(watched, topic, LEVEL, TIMING)
-        return Seen(wanted, answer, _end(watched, topic, answer))
+        return Seen(conditions, answer, _end(watched, topic, answer))
 
 
 @contextlib.contextmanager
@@ -217,12 +217,12 @@ def described(version: str | None, seen: list[Seen], first_seed: int) -> str:
 
 
 def _row(seen: Seen) -> str:
-    wanted, made = seen.conditions, seen.answer.forecast
+    conditions, made = seen.conditions, seen.answer.forecast
     shown = ["?"] * 4 if made is None else [f"{made.depth:.0f}", *(f"{s:.1f}" for s in made.shown)]
     cells = [
-        "+".join(map(str, wanted.slots)),
-        f"{wanted.service:.2f} ({wanted.spread:.1f})",
-        f"{wanted.load:.2f}",
+        "+".join(map(str, conditions.slots)),
+        f"{conditions.service:.2f} ({conditions.spread:.1f})",
+        f"{conditions.load:.2f}",
         *shown,
         f"{seen.truth:.1f}",
         "in" if seen.is_covered else "out" if made else seen.answer.note,

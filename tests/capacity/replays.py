@@ -75,16 +75,16 @@ class Future:
 
 def futures(case: Case, seeds: range) -> list[Future]:
     """Return futures that no history has seen, a day of traffic each."""
-    found = []
+    replays = []
     for seed in seeds:
         arrivals, services = traffic(case.kind, seed, days=3.0)
         start = SINCE + DAY + case.hour * 3600
         chosen = arrivals >= start - _WARM_UP
         rng = np.random.default_rng(seed)
-        found.append(
+        replays.append(
             Future(arrivals[chosen] - start, services[chosen], rng.choice(services, MESSAGES))
         )
-    return found
+    return replays
 
 
 def history(case: Case, seed: int, days: float = 7.0) -> Demand:

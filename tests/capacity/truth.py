@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from tasktools.capacity.interval import Share
 from tasktools.capacity.need import LateShares
+from tasktools.capacity.share_interval import Share
 from tasktools.capacity.simulation import simulated_waits
 from tests.capacity.traffic import traffic
 

@@ -11,8 +11,8 @@ from tasktools.brokers.rabbitmq.connection.pika_border import properties_out
 from tasktools.core.layout import FP, TASKWORKER, Layout
 from tasktools.core.models import Properties
 from tasktools.testing import BrokerConformance
-from tests.conftest import Vhost
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 
 class RabbitMQBackdoor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import click
 
+from tasktools.brokers.rabbitmq.queues.queue_facts import version_of
 from tasktools.testing import RabbitMQNode
-from tests.faults import decisive, judging, registry, table
+from tests.faults import decisive, judging, registry, results, table
 from tests.faults.records import header
 from tests.faults.registry import Fault
 from tests.faults.running import run
@@ -50,7 +53,8 @@ def main(
     show: bool,
 ) -> None:
     """Inject the faults NAMES (by default, all) on a private node, alone and with a loud change
-    beside each, keep the facts, judge them, and write benchmarks/FAULTS.md."""
+    beside each, keep the facts and judge them. Without NAMES, or without any with --judge, write
+    benchmarks/FAULTS.md, where faults without facts keep their rows."""
     faults = registry.load()
     if unknown := set(names) - set(faults):
         raise click.UsageError(f"There are no faults {sorted(unknown)}.")
@@ -59,10 +63,12 @@ def main(
     if not only_judge:
         failed = _inject(chosen, root, lanes, alone, facts, missing=missing)
     files = [file for file in sorted(facts.glob("*/*.gz")) if header(file).fault in faults]
-    outcomes = [judging.outcome(file, faults[header(file).fault]) for file in files]
+    judged = [judging.outcome(file, faults[header(file).fault]) for file in files]
+    outcomes = results.renewed(results.read(), judged)
     if show:
         _show(file for file in files if header(file).fault in {each.name for each in chosen})
     if not names:
+        results.write(outcomes)
         table.write(outcomes, faults)
         decisive.write(_oldest(files, faults))
     for line in table.summary(outcomes, faults):
@@ -96,7 +102,8 @@ def _inject(
             if missing and file.exists():
                 return
             try:
-                run(fault, node, version, file, Path(logs) / name, peer, loud=loud)
+                with _own_node(root, fault) if fault.own_node else nullcontext(node) as place:
+                    run(fault, place, version, file, Path(logs) / name, peer, loud=loud)
                 text = _line(judging.outcome(file, fault))
             except Exception:  # noqa: BLE001 - the other faults shall run
                 failures += 1
@@ -104,31 +111,46 @@ def _inject(
             with printing:
                 print(f"{name}: {text}", flush=True)
 
-        wanted = [
+        chosen = [
             (fault, loud)
             for loud in (False, True)
             for fault in sorted(faults, key=lambda each: each.kind == "healthy")  # days come last
             if alone is not loud and not (loud and fault.kind != "fault")
+            if version_of(version) >= fault.since
         ]
         with ThreadPoolExecutor(lanes) as pool:
             runs = [
-                pool.submit(one_run, fault, loud=loud) for fault, loud in wanted if not fault.solo
+                pool.submit(one_run, fault, loud=loud) for fault, loud in chosen if not fault.solo
             ]
             try:
                 for each in runs:
                     each.result()
             finally:
                 pool.shutdown(cancel_futures=True)
-        for fault, loud in wanted:
+        for fault, loud in chosen:
             if fault.solo:
                 one_run(fault, loud=loud)
     return failures
 
 
+@contextmanager
+def _own_node(root: Path | None, fault: Fault) -> Iterator[RabbitMQNode]:
+    """Start a node for *fault* alone, which may open as many files as it says."""
+    node = RabbitMQNode(root=root)
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as running:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fault.open_files or usual, most))
+        try:
+            running.enter_context(node)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+        yield node
+
+
 def _oldest(files: Iterable[Path], faults: Mapping[str, Fault]) -> Iterator[tuple[Path, Fault]]:
     """Yield each fault with the file of its run on the oldest RabbitMQ, with nothing beside it."""
     heads = {file: header(file) for file in files}
-    oldest = min(each.version for each in heads.values())
+    oldest = min((each.version for each in heads.values()), default="")
     for file, head in heads.items():
         if head.version == oldest and not head.loud:
             yield file, faults[head.fault]

@@ -33,13 +33,16 @@ class Decisive(msgspec.Struct, frozen=True):
 
 
 def write(runs: Iterable[tuple[Path, Fault]], file: Path = FILE) -> None:
-    """Keep the decisive looks of *runs*."""
-    lines = []
+    """Keep the decisive looks of *runs*, and those of all other faults that are in *file*."""
+    lines = {
+        msgspec.json.decode(text, type=_Line).fault: text
+        for text in lzma.decompress(file.read_bytes()).splitlines()
+    }
     for path, fault in runs:
         head = records.header(path)
         before, last = (msgspec.Raw(records.encode(each)) for each in judging.decisive(path, fault))
-        lines.append(msgspec.json.encode(_Line(fault.name, head.version, before, last)))
-    file.write_bytes(lzma.compress(b"\n".join(lines)))  # the looks have much in common
+        lines[fault.name] = msgspec.json.encode(_Line(fault.name, head.version, before, last))
+    file.write_bytes(lzma.compress(b"\n".join(lines.values())))  # the looks have much in common
 
 
 def read(file: Path = FILE) -> Iterator[Decisive]:

@@ -1,4 +1,4 @@
-"""What the rules say of the facts that a run has kept."""
+"""The verdicts of the rules on the facts that a run has stored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from tasktools.core.models import Source
 from tasktools.core.server_facts import nothing_told
 from tasktools.diagnosis import ranking
 from tasktools.diagnosis.facts import Facts
@@ -19,6 +20,7 @@ from tests.faults.registry import Fault
 
 SILENT: Final = "-"
 MANAGEMENT: Final = "the management API is not used"
+NO_EVENTS: Final = "no events are received"
 _LATE_SECONDS: Final = 2.5  # by which a look may miss its time
 _FOUND: Final = ("found", "suspected")
 
@@ -52,7 +54,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     *at* is after how many seconds the cause was first in the first two rows; *place* and *severity*
     are those that it had at the last look within its time. *false* are rows `found` where nothing
-    may be, in *watched_seconds*. *amqp* and *cold* are as *place*, or `cannot tell`.
+    may be, in *watched_seconds*. *amqp* and *cold* are as *place*, or `cannot tell`. *untold* are
+    the checks that should have said at the end that they cannot tell, and did not.
     """
 
     fault: str
@@ -66,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cold: str
     false: tuple[str, ...]
     beside: tuple[str, ...]
+    untold: tuple[str, ...] = ()
     watched_seconds: float
     gather_seconds: float
 
@@ -126,6 +130,7 @@ def outcome(file: Path, fault: Fault) -> Outcome:
         cold=_or_first(cold[-1], fault.expect) if cold else SILENT,
         false=tuple(dict.fromkeys(_found([*quiet, *cold] if fault.kind != "fault" else quiet))),
         beside=() if last is None else tuple(dict.fromkeys(map(_name, last.shown)))[:3],
+        untold=untold(seen[-1], fault) if fault.kind == "unclear" else (),
         watched_seconds=_span(quiet),
         gather_seconds=max(look.seconds for look in warm),
     )
@@ -146,9 +151,10 @@ def _name(row: Row) -> str:
     return f"{row.check}:{row.subject}" if row.subject_kind in ("topic", "lock") else row.check
 
 
-def is_silent(look: Seen, expect: Sequence[str]) -> bool:
-    """Whether *look* says nothing of what is there: no row, and not that it cannot tell."""
-    return _word(look, expect) == SILENT
+def untold(look: Seen, fault: Fault) -> tuple[str, ...]:
+    """Return which of the checks that cannot tell do not say so."""
+    unknown = {row.check for row in look.rows if row.verdict == "cannot tell"}
+    return tuple(check for check in fault.expect if check not in unknown)
 
 
 def _word(look: Seen, expect: Sequence[str]) -> str:
@@ -187,4 +193,14 @@ def without_management(facts: Facts) -> Facts:
         locks_of_peers={},
         missing={**facts.missing, **server.missing},
         sources=tuple(source for source in facts.sources if source.name != "management"),
+    )
+
+
+def without_events(facts: Facts) -> Facts:
+    """Return *facts* as they would be if no events were received."""
+    events = Source(name="events", ok=False, note=NO_EVENTS)
+    return replace(
+        facts,
+        state=replace(facts.state, events=events),
+        missing={**facts.missing, "events": NO_EVENTS},
     )

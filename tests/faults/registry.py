@@ -27,8 +27,10 @@ class Fault:
     *expect* are checks, or ``check:subject``, any of which is the true cause; it shall be in the
     first two rows *within* s after the injection. *peer* and *ours* workers of capacity 4 run
     before it. The cluster is watched for *baseline* s before it and *watch* s after it. A *solo*
-    fault strikes the whole node, so that nothing may run beside it. Nothing shall be found in a
-    *healthy* cluster, or where the evidence is *unclear*.
+    fault strikes the whole node, so that nothing may run beside it; one with an *own_node* has a
+    node of its own, on which no more than *open_files* may be open. It is injected on RabbitMQ
+    from *since* on. Nothing shall be found in a *healthy* cluster, or where the evidence is
+    *unclear*; of that, *expect* are the checks that cannot tell.
     """
 
     name: str
@@ -41,6 +43,9 @@ class Fault:
     watch: float = 32.0
     baseline: float = 20.0
     solo: bool = False
+    own_node: bool = False
+    open_files: int | None = None
+    since: tuple[int, int] = (0, 0)
     management: bool = True
 
 
@@ -56,6 +61,9 @@ def fault(
     watch: float | None = None,
     baseline: float = 20.0,
     solo: bool = False,
+    own_node: bool = False,
+    open_files: int | None = None,
+    since: tuple[int, int] = (0, 0),
 ) -> Callable[[Inject], Inject]:
     """Put down a fault."""
 
@@ -71,6 +79,9 @@ def fault(
                 watch=within + 2 if watch is None else watch,
                 baseline=baseline,
                 solo=solo,
+                own_node=own_node or open_files is not None,
+                open_files=open_files,
+                since=since,
             )
         )
         return inject
@@ -90,14 +101,16 @@ def healthy(name: str, *, watch: float, peer: int = 1, ours: int = 0) -> Callabl
 
 def unclear(
     name: str,
-    *,
+    *untold: str,
     watch: float = 32.0,
     baseline: float = 20.0,
     peer: int = 1,
     ours: int = 0,
+    own_node: bool = False,
     management: bool = True,
 ) -> Callable[[Inject], Inject]:
-    """Put down a case in which there is not enough evidence for any finding.
+    """Put down a case in which there is not enough evidence for any finding, and the checks
+    *untold* say that they cannot tell.
 
     Without *management*, the management API is not used.
     """
@@ -108,10 +121,12 @@ def unclear(
                 name=name,
                 inject=inject,
                 kind="unclear",
+                expect=untold,
                 watch=watch,
                 baseline=baseline,
                 peer=peer,
                 ours=ours,
+                own_node=own_node,
                 management=management,
             )
         )

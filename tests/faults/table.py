@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tasktools.core.plurals import counted
 from tasktools.diagnosis.rules import RULES
 from tests.faults.judging import Outcome
 from tests.faults.registry import Fault
@@ -25,8 +26,11 @@ first among the first two, in seconds; *cold* is its place for a process that ha
 says so, - where it is silent).
 
 This is no blind test: rules and thresholds were changed after looking at these faults, and kept
-facts are judged again with the rules as they are now.
+facts are judged again with the rules as they are now. A run replaces the rows of what it has
+injected, and leaves all others.
 """
+_BY_HAND: Final = Path(__file__).parent / "by_hand"
+"""Sections written by hand: faults tried without `make faults`, and the limits of its numbers."""
 
 
 def write(outcomes: Sequence[Outcome], faults: Mapping[str, Fault], file: Path = FILE) -> None:
@@ -34,6 +38,8 @@ def write(outcomes: Sequence[Outcome], faults: Mapping[str, Fault], file: Path =
     versions = sorted({each.version for each in outcomes})
     lines = [
         _INTRODUCTION,
+        _by_hand("healthy_days"),
+        _by_hand("not_injected"),
         f"RabbitMQ {' and '.join(versions)}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}. Made by `make faults`.",
         "",
@@ -46,8 +52,14 @@ def write(outcomes: Sequence[Outcome], faults: Mapping[str, Fault], file: Path =
         *_quiet(outcomes, faults, "healthy", "Healthy clusters"),
         "",
         *_quiet(outcomes, faults, "unclear", "Not enough evidence"),
+        "",
+        _by_hand("on_celery").rstrip(),
     ]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _by_hand(name: str) -> str:
+    return (_BY_HAND / f"{name}.md").read_text(encoding="utf-8")
 
 
 def summary(outcomes: Sequence[Outcome], faults: Mapping[str, Fault]) -> list[str]:
@@ -70,11 +82,11 @@ def summary(outcomes: Sequence[Outcome], faults: Mapping[str, Fault]) -> list[st
                     f"{first} ({first / len(runs):.0%}), in the first two rows in {second} "
                     f"({second / len(runs):.0%})"
                 )
-    healthy = [each for each in outcomes if faults[each.fault].kind != "unclear"]
-    minutes = sum(each.watched_seconds for each in healthy) / 60
-    false = sum(len(each.false) for each in healthy)
+    healthy = [each for each in outcomes if faults[each.fault].kind == "healthy"]
+    before = [each for each in outcomes if faults[each.fault].kind == "fault"]
     unclear = [each for each in outcomes if faults[each.fault].kind == "unclear"]
-    lines.append(f"- {minutes:.0f} healthy minutes: {false} rows `found`")
+    lines.append(f"- {_found_in(healthy)} of healthy clusters")
+    lines.append(f"- {_found_in(before)} before a fault was injected")
     lines.append(
         f"- {len(unclear)} runs without enough evidence: "
         f"{sum(len(each.false) for each in unclear)} rows `found`"
@@ -82,6 +94,12 @@ def summary(outcomes: Sequence[Outcome], faults: Mapping[str, Fault]) -> list[st
     slowest = max((each.gather_seconds for each in outcomes), default=0.0)
     lines.append(f"- The slowest gathering of facts took {slowest:.1f} s")
     return lines
+
+
+def _found_in(outcomes: Sequence[Outcome]) -> str:
+    minutes = sum(each.watched_seconds for each in outcomes) / 60
+    false = sum(len(each.false) for each in outcomes)
+    return f"{counted(false, 'row')} `found` in {minutes:.0f} minutes"
 
 
 def _faults(outcomes: Sequence[Outcome], faults: Mapping[str, Fault]) -> list[str]:
@@ -120,11 +138,17 @@ def _not_injected(outcomes: Sequence[Outcome], faults: Mapping[str, Fault]) -> s
 def _quiet(
     outcomes: Sequence[Outcome], faults: Mapping[str, Fault], kind: str, title: str
 ) -> list[str]:
-    lines = [f"## {title}", "", "| case | RabbitMQ | minutes | rows found |"]
-    lines += ["| --- | --- | --- | --- |"]
+    untold = kind == "unclear"
+    lines = [f"## {title}", ""]
+    lines += [f"| case | RabbitMQ | minutes | rows found |{' cannot tell |' if untold else ''}"]
+    lines += [f"| --- | --- | --- | --- |{' --- |' if untold else ''}"]
     for each in _ordered(outcomes, faults, kind):
-        found = ", ".join(each.false) or "none"
-        cells = [each.fault, each.version, f"{each.watched_seconds / 60:.1f}", found]
+        false_findings = ", ".join(each.false) or "none"
+        cells = [each.fault, each.version, f"{each.watched_seconds / 60:.1f}", false_findings]
+        if untold:
+            checks = faults[each.fault].expect
+            words = (f"`{check}`{' (not)' * (check in each.untold)}" for check in checks)
+            cells.append(", ".join(words) or "-")
         lines.append(f"| {' | '.join(cells)} |")
     if kind == "healthy":
         before = [

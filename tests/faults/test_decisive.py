@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tasktools.diagnosis import ranking
+from tasktools.diagnosis.facts import Facts
 from tests.faults import decisive, registry
 from tests.faults.decisive import Decisive
-from tests.faults.judging import Seen, is_silent, without_management
+from tests.faults.judging import Seen, untold, without_events, without_management
 
 FAULTS = registry.load()
 KEPT = list(decisive.read())
@@ -28,14 +30,22 @@ def test_the_cause_is_in_the_first_two_rows(run: Decisive) -> None:
     assert seen.place(FAULTS[run.fault].expect) in (1, 2), shown
 
 
-@pytest.mark.parametrize("run", runs(of_faults=True))
-def test_without_the_management_api_nothing_is_called_clear(run: Decisive) -> None:
-    facts = (without_management(run.before), without_management(run.facts))
-    seen = Seen(seconds=0.0, rows=ranking.judge(*facts).rows)
-    assert not is_silent(seen, FAULTS[run.fault].expect)
+@pytest.mark.parametrize("take_away", [without_management, without_events])
+@pytest.mark.parametrize("run", KEPT, ids=lambda run: f"{run.fault}-{run.version}")
+def test_what_is_there_is_never_called_clear_without_a_source(
+    run: Decisive, take_away: Callable[[Facts], Facts]
+) -> None:
+    shown = Seen(seconds=0.0, rows=ranking.judge(run.before, run.facts).rows).shown
+    facts = (take_away(run.before), take_away(run.facts))
+    rows = ranking.judge(*facts).rows
+    clear = {row.check for row in rows if row.verdict == "ruled out"}
+    assert clear.isdisjoint(row.check for row in shown)
 
 
 @pytest.mark.parametrize("run", runs(of_faults=False))
 def test_nothing_is_found_in_a_healthy_cluster_or_without_enough_evidence(run: Decisive) -> None:
     rows = ranking.judge(run.before, run.facts).rows
     assert [row.finding for row in rows if row.verdict == "found"] == []
+    fault = FAULTS[run.fault]
+    if fault.kind == "unclear":
+        assert untold(Seen(seconds=0.0, rows=rows), fault) == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,14 @@ CAPACITY: Final = NOTEBOOKS / "07_capacity_planning.ipynb"
 
 QUICKSTART_TOPIC: Final = "tasktools.quickstart"
 
+OWN_TOPICS: Final = {
+    QUICKSTART_TOPIC,
+    "tasktools.publish",
+    "tasktools-dead-letters",
+    "tasktools.replay",
+    "tasktools.later",
+}
+
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SETTINGS: Final = "[pytest]\nmarkers = none: of ours\n"
 _BREAK: Final = """
@@ -47,7 +56,6 @@ _SLOW_START: Final = """
 import time
 
 import tasktools.cluster.cluster as module
-import tasktools.widgets.publish.figure as figure
 
 
 def slowly(function, seconds):
@@ -58,7 +66,6 @@ def slowly(function, seconds):
     return call
 
 
-figure.load = slowly(figure.load, 5)
 module.Cluster.publish_many = slowly(module.Cluster.publish_many, 3)
 """
 
@@ -149,26 +156,30 @@ def test_every_notebook_runs_on_a_rabbitmq_with_work_on_it(
         )
     assert seeded.error is None
     assert_every_cell_passed(run)
-    assert eventually(lambda: QUICKSTART_TOPIC in created)
-    assert not cluster.broker.topic_exists(QUICKSTART_TOPIC)
+    assert eventually(lambda: set(created) >= OWN_TOPICS)
+    assert not left_behind(cluster)
 
 
-def test_the_quick_start_creates_nothing_on_a_cluster_unless_it_is_asked_to(
+def test_nothing_is_created_by_the_quick_start_nor_by_what_the_home_opens_for_a_topic(
     cluster: tt.Cluster, vhost: Any, tmp_path: Path
 ) -> None:
     """Issue 11, new user: it made a queue on a production cluster, only to show publishing."""
     created = created_topics(cluster)
+    folder = tmp_path / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("topics"))
     with seed(cluster):
+        links = tt.widgets.notebook_links(cluster, "emails", folder)
+        copies = [folder / links.paths[title] for title in ("Dead letters", "Replay")]
         run = run_nbval(
-            [QUICKSTART],
+            [QUICKSTART, *copies],
             tmp_path,
             BROKER_DSN=vhost.dsn,
             BROKER_MANAGEMENT_URL=vhost.management_url,
         )
         cluster.create_topic("last")
         eventually(lambda: "last" in created)
-    assert_every_cell_passed(run, [QUICKSTART])
-    assert QUICKSTART_TOPIC not in created
+    assert_every_cell_passed(run, [QUICKSTART, *copies])
+    assert not OWN_TOPICS & set(created)
 
 
 def test_every_notebook_runs_for_a_user_who_may_only_look(
@@ -176,10 +187,10 @@ def test_every_notebook_runs_for_a_user_who_may_only_look(
 ) -> None:
     """Issue 11, walk: tracebacks; and where a plan of its own was refused, notebook 04 went on,
     cell by cell, with the plan of the user's dead letters."""
-    ours = r"^tasktools\.(events|quiet)\."
+    pattern = r"^tasktools\.(events|quiet)\."
     user = f"looker-{vhost.name}"
     rabbitmq.add_user(user, "pw", tags="management")
-    rabbitmq.allow(user, vhost.name, configure=ours, write=ours, read=".*")
+    rabbitmq.allow(user, vhost.name, configure=pattern, write=pattern, read=".*")
     with seed(cluster):
         run = run_nbval(
             ALL,
@@ -209,6 +220,12 @@ def test_every_notebook_runs_during_an_alarm(
         finally:
             rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
     assert_every_cell_passed(run)
+    assert not left_behind(cluster)
+
+
+def left_behind(cluster: tt.Cluster) -> set[str]:
+    """Return the topics that the notebooks made on *cluster* and did not delete."""
+    return {topic for topic in OWN_TOPICS if cluster.broker.topic_exists(topic)}
 
 
 def created_topics(cluster: tt.Cluster) -> list[str]:

@@ -78,7 +78,7 @@ def answer(url: str) -> str:
 
 @pytest.mark.slow
 def test_lab_opens_the_home_and_hands_its_options_on(tmp_path: Path) -> None:
-    options = ["--no-browser", "--allow-root", "--IdentityProvider.token=t"]
+    options = ["--no-browser", "--IdentityProvider.token=t"]  # root may, too
     options += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "tasktools.cli", "lab", "--folder", "night", "--", *options],

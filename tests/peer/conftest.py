@@ -1,4 +1,6 @@
-"""The real peer: `fastpluggy-tasks-worker[rabbitmq]` in an environment of its own."""
+"""Real peers: `fastpluggy-tasks-worker[rabbitmq]` and Celery, each in an environment of its own,
+and Dramatiq.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tasktools.testing import RabbitMQNode
+from tests.peer.celery_peer import CeleryPeer
+from tests.peer.dramatiq_peer import DramatiqPeer
+from tests.peer.programs import Programs, Shell
+from tests.vhosts import Vhost, fresh_vhost
 
 HERE = Path(__file__).parent
 
@@ -29,12 +37,13 @@ class Peer:
         self._python = python
         self._dsn = dsn
         self._folder = folder
+        self._programs = Programs(folder)
         self.log = folder / "tasks.log"
         self.log.touch()
         self._gate = folder / "gate"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.ours: list[subprocess.Popen[bytes]] = []
-        self._shells: list[Shell] = []
+        self.stop = self._programs.stop
 
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment of a program of the peer."""
@@ -49,18 +58,11 @@ class Peer:
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker process; its log is kept beside the test's other files."""
+        """Start a worker process."""
         name = f"worker{len(self.workers)}"
-        with (self._folder / f"{name}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [self._python, HERE / "peer_worker.py"],
-                env=self.environment(name),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.workers.append(worker)
-        return worker
+        command = [self._python, HERE / "peer_worker.py"]
+        self.workers.append(self._programs.start(name, command, self.environment(name)))
+        return self.workers[-1]
 
     def submit(self, *tasks: tuple[str, dict[str, Any]]) -> None:
         """Submit tasks from a process of the peer's own."""
@@ -75,14 +77,9 @@ class Peer:
     def start_ours(self, topics: str = "emails,reports") -> subprocess.Popen[bytes]:
         """Start a runner of ours with the same tasks."""
         command = [sys.executable, "-m", "tasktools.cli", "worker", "--app", "peer_tasks"]
-        with (self._folder / f"ours{len(self.ours)}.log").open("wb") as log:
-            runner = subprocess.Popen(
-                [*command, "--topics", topics, "--capacity", "4"],
-                env=self.environment("ours") | {"PYTHONPATH": str(HERE / "ours")},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        options = ["--topics", topics, "--capacity", "4"]
+        environment = self.environment("ours") | {"PYTHONPATH": str(HERE / "ours")}
+        runner = self._programs.start(f"ours{len(self.ours)}", [*command, *options], environment)
         self.ours.append(runner)
         return runner
 
@@ -91,59 +88,9 @@ class Peer:
         self._gate.touch()
 
     def shell(self) -> Shell:
-        """Start a node of the peer that does what it is told."""
-        shell = Shell(self._python, self.environment("shell"))
-        self._shells.append(shell)
-        return shell
-
-    def stop(self) -> None:
-        """Kill all processes."""
-        for process in (*self.workers, *self.ours):
-            process.kill()
-            process.wait(10)
-        for shell in self._shells:
-            shell.close()
-
-
-class Shell:
-    """A node of the peer; its broker's methods are called by name."""
-
-    def __init__(self, python: Path, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [python, HERE / "peer_shell.py"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._until("ready")
-
-    def _until(self, start: str) -> str:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:  # the peer logs to the same place
-            if line.startswith(start):
-                return line
-        raise AssertionError("the peer's node has ended")
-
-    def __call__(self, method: str, *arguments: Any) -> Any:
-        """Call *method* of the peer's broker."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([method, arguments]) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._until("answer ").removeprefix("answer "))
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait(10)
-
-    def close(self) -> None:
-        """Kill it and let go of the pipes."""
-        self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        """Start a node of the peer that does what it is asked."""
+        command = [self._python, HERE / "peer_shell.py"]
+        return self._programs.shell(command, self.environment("shell"))
 
 
 @pytest.fixture
@@ -160,3 +107,44 @@ def peer(quiet_peer: Peer) -> Peer:
     quiet_peer.start_worker()
     quiet_peer.start_worker()
     return quiet_peer
+
+
+@pytest.fixture(scope="module")
+def celery(
+    rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CeleryPeer]:
+    """A Celery application with a worker that tells of its tasks, on a vhost of the module's own.
+
+    For `connect`, `cluster` and `raw` to be on it a module has a fixture `vhost`, which returns
+    `celery.vhost`.
+    """
+    folder = tmp_path_factory.mktemp("celery")
+    with fresh_vhost(rabbitmq) as vhost, CeleryPeer(rabbitmq, vhost, folder) as peer:
+        peer.start_worker()
+        peer.until_ready()
+        yield peer
+
+
+@pytest.fixture
+def quiet_celery(rabbitmq: RabbitMQNode, vhost: Vhost, tmp_path: Path) -> Iterator[CeleryPeer]:
+    """A Celery application on the vhost of the test; no worker runs yet."""
+    with CeleryPeer(rabbitmq, vhost, tmp_path) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def dramatiq(
+    rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DramatiqPeer]:
+    """Actors of Dramatiq with a worker, on a vhost of the module's own."""
+    folder = tmp_path_factory.mktemp("dramatiq")
+    with fresh_vhost(rabbitmq) as vhost, DramatiqPeer(vhost, folder) as peer:
+        peer.start_worker()
+        yield peer
+
+
+@pytest.fixture
+def quiet_dramatiq(vhost: Vhost, tmp_path: Path) -> Iterator[DramatiqPeer]:
+    """Actors of Dramatiq on the vhost of the test; no worker runs yet."""
+    with DramatiqPeer(vhost, tmp_path) as peer:
+        yield peer

@@ -1,4 +1,4 @@
-"""What the peer's task `logged` wrote down."""
+"""The log of the peer's task `logged`."""
 
 from __future__ import annotations
 

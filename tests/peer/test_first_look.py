@@ -1,4 +1,4 @@
-"""What the first look at a busy cluster says, against what its tasks wrote down themselves."""
+"""The first look at a busy cluster, against what its tasks wrote down themselves."""
 
 from __future__ import annotations
 

@@ -24,5 +24,5 @@ def test_a_replay_that_a_peer_fails_again_is_told(connect: Any, raw: Any) -> Non
     plan = cluster.plan_replay(cluster.dead_letters("emails"))
     assert "nobody" not in repr(plan)
     outcome = cluster.run(plan, reason="INC-42", progress=False)
-    said = "20 replayed, 12 succeeded, 8 failed again"
-    eventually(lambda: outcome.follow(0.5).attrs["summary"].startswith(said))
+    summary = "20 replayed, 12 succeeded, 8 failed again"
+    eventually(lambda: outcome.follow(0.5).attrs["summary"].startswith(summary))

@@ -27,17 +27,17 @@ def test_tasks_that_failed_on_the_peer_are_told_with_their_messages_and_replayed
             return tt.connect(f"sqlite:///{history}").failures()
 
         eventually(lambda: len(failures()) == 3)
-        found = failures()
+        failed = failures()
         assert raw.depth("emails.dead") == raw.depth("emails") == 0  # no queue has them any more
-        assert found["task_name"].tolist() == ["fail"] * 3
-        assert sorted(found["error"]) == [f"no <b>answer</b> {n}" for n in range(3)]
-        assert [kwargs["text"] for kwargs in found["kwargs"]] == found["error"].tolist()
-        assert found["key"].notna().all()
+        assert failed["task_name"].tolist() == ["fail"] * 3
+        assert sorted(failed["error"]) == [f"no <b>answer</b> {n}" for n in range(3)]
+        assert [kwargs["text"] for kwargs in failed["kwargs"]] == failed["error"].tolist()
+        assert failed["key"].notna().all()
 
-        plan = cluster.plan_replay(found.head(2), edits={"kwargs.text": "still no answer"})
+        plan = cluster.plan_replay(failed.head(2), edits={"kwargs.text": "still no answer"})
         outcome = cluster.run(plan, reason="INC-1", progress=False)
         assert outcome["outcome"].tolist() == ["replayed"] * 2
         eventually(lambda: len(failures()) == 5)
     again = failures().head(2)
     assert again["error"].tolist() == ["still no answer"] * 2
-    assert set(again["task_id"]) == set(found["task_id"].head(2))
+    assert set(again["task_id"]) == set(failed["task_id"].head(2))

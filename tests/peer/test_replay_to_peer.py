@@ -1,4 +1,4 @@
-"""What a replay sends to a topic that a real peer consumes: nothing that it takes for ever."""
+"""Replays to a topic that a real peer consumes: nothing that it would take for ever."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import tasktools as tt
-from tasktools.core.tasks import peer_form
+from tasktools.core.dialects import peer_form
 from tasktools.testing import RabbitMQNode, celery_message, eventually
 from tasktools.testing.factories import document_body
-from tests.conftest import Vhost
 from tests.peer import bodies
 from tests.peer.conftest import HERE, Peer
 from tests.rabbitmq.replays import PERSISTENT, count, put
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 REPUBLISHED = "tests.republished"
 MUTATED = 200  # a peer ends some 20 tasks a second
@@ -41,8 +41,13 @@ def test_what_a_peer_cannot_read_is_skipped_with_its_reason_unless_forced(
     broken = bodies.unreadable()
     for body in broken.values():
         raw.put("emails.dead", body)
-    body, told = celery_message()
-    raw.put("emails.dead", body, headers=dict(told.headers), content_type="application/json")
+    body, celery_properties = celery_message()
+    raw.put(
+        "emails.dead",
+        body,
+        headers=dict(celery_properties.headers),
+        content_type="application/json",
+    )
     raw.put("emails.dead", bodies.good("good"))
 
     dead = cluster.dead_letters("emails")
@@ -93,7 +98,7 @@ def test_what_the_check_refuses_by_name_a_peer_cannot_read(
     """Issue 11, row 3: no message is skipped without need."""
     broken = bodies.unreadable()
     lines = [base64.b64encode(body).decode() for body in (*broken.values(), bodies.good("t"))]
-    told = subprocess.run(
+    output = subprocess.run(
         [peer_python, HERE / "peer_reads.py"],
         env=quiet_peer.environment("reads"),
         input="\n".join(lines),
@@ -102,7 +107,7 @@ def test_what_the_check_refuses_by_name_a_peer_cannot_read(
         text=True,
         check=True,
     )
-    answers = [line for line in told.stdout.splitlines() if line.startswith(("read", "not read"))]
+    answers = [line for line in output.stdout.splitlines() if line.startswith(("read", "not read"))]
     assert dict(
         zip(broken, (answer != "read" for answer in answers), strict=False)
     ) == dict.fromkeys(broken, True)

@@ -1,4 +1,4 @@
-"""How long short tasks of a real peer take, against what they are told to take."""
+"""The service time of short tasks of a real peer, against the time that they are made to take."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_an_idle_peers_short_tasks_take_as_long_as_its_heartbeats_say(
         recorded = tt.connect(f"sqlite:///{path}")
         eventually(lambda: service_time(recorded)["count"].sum() == COUNT)
     check(service_time(recorded), slept)
-    for told in (cluster, recorded):
-        events = told.task_events("emails")
+    for source in (cluster, recorded):
+        events = source.task_events("emails")
         ends = events[events["event"] == "succeeded"]
         assert len(ends) == COUNT
         assert ends["duration"].isna().all(), "two arrivals do not tell it"

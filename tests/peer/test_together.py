@@ -13,7 +13,7 @@ from tasktools.testing import eventually
 
 
 @pytest.fixture
-def ours(quiet_peer: Any, connect: Any) -> tt.Cluster:
+def own_cluster(quiet_peer: Any, connect: Any) -> tt.Cluster:
     """A runner of ours, up; the peer's node may come."""
     quiet_peer.start_ours()
     cluster: tt.Cluster = connect()
@@ -25,26 +25,32 @@ def workers(cluster: tt.Cluster) -> Any:
     return cluster.workers().iloc[0]
 
 
-def test_our_runner_executes_what_the_peer_submits(ours: tt.Cluster, quiet_peer: Any) -> None:
+def test_our_runner_executes_what_the_peer_submits(
+    own_cluster: tt.Cluster, quiet_peer: Any
+) -> None:
     quiet_peer.submit(
         ("send_email", {"to": "a@b"}), ("report", {"n": 3}), ("fail", {"text": "no <b>"})
     )
-    eventually(lambda: workers(ours)["succeeded"] == 2 and workers(ours)["failed"] == 1)
-    dead = ours.broker.peek("emails.dead", 10).messages
+    eventually(
+        lambda: workers(own_cluster)["succeeded"] == 2 and workers(own_cluster)["failed"] == 1
+    )
+    dead = own_cluster.broker.peek("emails.dead", 10).messages
     assert [message.task.task_name for message in dead] == ["fail"]
     headers = dead[0].properties.headers
     assert headers["x-tasktools-error-type"] == "ValueError"
     assert headers["x-tasktools-error"] == "no <b>"
     assert "peer_tasks.py" in headers["x-tasktools-traceback"]
-    topics = ours.topics().set_index("topic")
+    topics = own_cluster.topics().set_index("topic")
     assert topics.loc[["emails", "reports"], "queued"].tolist() == [0, 0]
 
 
-def test_the_peer_sees_our_worker_and_what_it_runs(ours: tt.Cluster, quiet_peer: Any) -> None:
+def test_the_peer_sees_our_worker_and_what_it_runs(
+    own_cluster: tt.Cluster, quiet_peer: Any
+) -> None:
     shell = quiet_peer.shell()
-    ours.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
+    own_cluster.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
     (seen,) = eventually(lambda: [w for w in shell("get_workers") if not w["stale"]])
-    assert seen["worker_id"] == workers(ours)["worker_id"]
+    assert seen["worker_id"] == workers(own_cluster)["worker_id"]
     assert (seen["capacity"], sorted(seen["topics"])) == (4, ["emails", "reports"])
     (running,) = eventually(lambda: shell("get_cluster_running_tasks"))
     assert running["worker_id"] == seen["worker_id"]
@@ -97,17 +103,19 @@ def test_a_lock_whose_peer_was_killed_is_given_by_an_operator(
     lock.release()
 
 
-def test_settings_are_told_to_the_peer_and_taken_from_it(ours: tt.Cluster, quiet_peer: Any) -> None:
+def test_settings_are_told_to_the_peer_and_taken_from_it(
+    own_cluster: tt.Cluster, quiet_peer: Any
+) -> None:
     shell = quiet_peer.shell()
-    ours.configure_topic("emails", concurrency_limit=3, max_retries=2)
+    own_cluster.configure_topic("emails", concurrency_limit=3, max_retries=2)
     eventually(lambda: shell("get_topic_config", "emails")["concurrency_limit"] == 3)
     late = quiet_peer.shell()  # it asks when it comes, and our runner answers
     eventually(lambda: late("get_topic_config", "emails")["max_retries"] == 2)
     config = {"concurrency_limit": 7, "max_retries": 1, "dead_letter_enabled": False}
     shell("set_topic_config", "reports", config)
-    kept = TopicSettings(concurrency_limit=7, max_retries=1, dead_letter_enabled=False)
-    eventually(lambda: ours.broker.topic_settings().get("reports") == kept)
-    assert ours.broker.topic_settings()["emails"].concurrency_limit == 3
+    stored = TopicSettings(concurrency_limit=7, max_retries=1, dead_letter_enabled=False)
+    eventually(lambda: own_cluster.broker.topic_settings().get("reports") == stored)
+    assert own_cluster.broker.topic_settings()["emails"].concurrency_limit == 3
 
 
 def test_commands_to_our_worker_make_nobody_run_anything_twice(
@@ -131,8 +139,8 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
     peer.let_go()
     eventually(lambda: cluster.workers()["succeeded"].sum() == 12)
     time.sleep(1)
-    told = [body for body in raw.bodies("seen") if b'"task_started"' in body]
-    assert not told
+    started = [body for body in raw.bodies("seen") if b'"task_started"' in body]
+    assert not started
     peers = [name for name in table.index if name != mine]
     cluster.publish("emails", "peer_tasks:send_email", kwargs={"to": "x", "delay": 100.0})
     eventually(lambda: cluster.workers()["running"].sum() == 1)
@@ -143,18 +151,18 @@ def test_commands_to_our_worker_make_nobody_run_anything_twice(
 
 
 def test_the_peers_own_command_drains_our_worker_without_running_anything_twice(
-    ours: tt.Cluster, quiet_peer: Any, raw: Any
+    own_cluster: tt.Cluster, quiet_peer: Any, raw: Any
 ) -> None:
     shell = quiet_peer.shell()
     raw.declare("seen")
     raw.channel.queue_bind("seen", "fp.workers")
     for _ in range(6):
-        ours.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
-    eventually(lambda: workers(ours)["running"] == 4)
-    shell("send_worker_command", workers(ours)["worker_id"], "drain", {})
-    eventually(lambda: bool(workers(ours)["draining"]))
+        own_cluster.publish("emails", "peer_tasks:held", kwargs={"to": "x"})
+    eventually(lambda: workers(own_cluster)["running"] == 4)
+    shell("send_worker_command", workers(own_cluster)["worker_id"], "drain", {})
+    eventually(lambda: bool(workers(own_cluster)["draining"]))
     quiet_peer.let_go()
-    eventually(lambda: workers(ours)["succeeded"] == 4)
+    eventually(lambda: workers(own_cluster)["succeeded"] == 4)
     assert raw.depth("emails") == 2
     started = [body for body in raw.bodies("seen") if b'"task_started"' in body]
     assert len(started) == 4

@@ -1,4 +1,4 @@
-"""How long tasks wait for the real peer, which fetches them long before it begins them."""
+"""The waits of tasks for the real peer, which fetches them long before it begins them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_estimate_counts_messages_that_the_peer_has_fetched_and_not_begun(
     with tt.connect(f"sqlite:///{file}") as history:
         frame = history.waiting_time("emails", every="1D").dropna(subset="estimate")
         queued = history.queue_depth("emails")["queued"].mean()
-    (estimate,) = (one.total_seconds() for one in frame["estimate"])
+    (estimate,) = (value.total_seconds() for value in frame["estimate"])
     assert queued < 2  # the peer has fetched them all
     # The management API tells every five seconds how many there are.
     assert estimate == pytest.approx(right, rel=0.5)

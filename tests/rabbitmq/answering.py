@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pika import frame, spec
 
 WORDS: Final = "the moon is full"
-"""What the broker is made to say."""
+"""The answers that the broker is made to give."""
 _HEADER: Final = struct.Struct(">BHI")  # type, channel, size
 _METHOD_ID: Final = struct.Struct(">HH")
 _ANSWERED_CLASSES: Final = (20, 40, 50, 60, 85)  # channel, exchange, queue, basic, confirm

@@ -48,8 +48,8 @@ def test_every_task_is_accounted_for(
         cutter.join()
     queued = [json.loads(body)["payload"]["task_id"] for body in raw.bodies("emails")]
     assert len(queued) == len(set(queued))
-    told = {
+    printed = {
         outcome: {t for t, o in outcomes.items() if o == outcome} for outcome in outcomes.values()
     }
-    assert told.get("confirmed", set()) <= set(queued)
-    assert set(queued) <= told.get("confirmed", set()) | told.get("in doubt", set())
+    assert printed.get("confirmed", set()) <= set(queued)
+    assert set(queued) <= printed.get("confirmed", set()) | printed.get("in doubt", set())

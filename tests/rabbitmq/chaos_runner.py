@@ -15,8 +15,8 @@ import pytest
 import tasktools as tt
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Vhost
 from tests.rabbitmq.runners import Runners, check_executions, fill, wait_for_all
+from tests.vhosts import Vhost
 
 KILLS = int(os.environ.get("TASKTOOLS_CHAOS_KILLS", "3"))
 A_ROUND = 5

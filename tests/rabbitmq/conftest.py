@@ -12,9 +12,9 @@ import pytest
 import tasktools as tt
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode
-from tests.conftest import Vhost
 from tests.rabbitmq import replays
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 HOLDER = """
 import sys, threading

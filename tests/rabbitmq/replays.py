@@ -23,8 +23,8 @@ from tasktools.brokers.rabbitmq.connection.raw_properties import RawProperties
 from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually, task_body, task_payload
-from tests.conftest import Vhost
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 TOPIC, DEAD = "work", "work.dead"
 KINDS = ["classic", "quorum"]
@@ -106,18 +106,18 @@ class Found(NamedTuple):
 
 def drain(raw: Raw, queue: str) -> list[Found]:
     """Take every ready message of *queue*, in order."""
-    count, found = raw.depth(queue), []
+    count, messages = raw.depth(queue), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pika.spec.BasicProperties, "decode", _keep)
         channel = raw.connection.channel()
         if count:
-            for told, properties, body in channel.consume(queue, auto_ack=True):
-                found.append(Found(properties.raw, body, told.redelivered))
-                if len(found) == count:
+            for method, properties, body in channel.consume(queue, auto_ack=True):
+                messages.append(Found(properties.raw, body, method.redelivered))
+                if len(messages) == count:
                     break
         channel.close()
     assert raw.depth(queue) == 0
-    return found
+    return messages
 
 
 def _keep(properties: Any, encoded: bytes, offset: int = 0) -> Any:
@@ -135,7 +135,7 @@ def uncounted(properties: bytes) -> bytes:
 
 def bodies(raw: Raw, queue: str) -> list[bytes]:
     """Take every ready message of *queue*, in order, and return the bodies."""
-    return [found.body for found in drain(raw, queue)]
+    return [message.body for message in drain(raw, queue)]
 
 
 def count(rabbitmq: RabbitMQNode, vhost: Vhost, queue: str, column: str) -> int:

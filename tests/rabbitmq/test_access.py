@@ -15,8 +15,9 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import RabbitMQNode
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.timing import within
+from tests.vhosts import Vhost
 
 PASSWORD = "pässwörd-日本-€"
 
@@ -238,6 +239,7 @@ def check_that_looks_answer(connect: Connect, web: Web) -> Any:
 @pytest.fixture
 def one_task(cluster: tt.Cluster) -> None:
     cluster.publish("emails", "shop:send", create=True)
+    cluster.close()  # where others listen, a first look waits for workers that may speak
 
 
 @pytest.mark.usefixtures("one_task")

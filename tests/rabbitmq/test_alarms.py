@@ -179,7 +179,7 @@ CHANGES: Final[dict[str, Callable[[tt.Cluster], Any]]] = {
     "acquire_lock": lambda cluster: cluster.broker.acquire_lock("backup"),
     "broadcast": lambda cluster: cluster.broker.broadcast(worker_event()),
 }
-"""What needs a message to be taken."""
+"""The operations that need a message to be taken."""
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -412,8 +412,8 @@ def test_workers_are_not_called_gone_because_an_alarm_silenced_them(node: Alarmi
             frame = cluster.workers()
             assert frame["state"].tolist() == ["alive"]
             assert "no events" in notes(frame)
-            heard = pool.submit(states_once_heard, cluster)
-        assert heard.result() == ["alive"]
+            states = pool.submit(states_once_heard, cluster)
+        assert states.result() == ["alive"]
 
 
 def test_the_dashboard_names_an_alarm_and_forgets_it_afterwards(node: Alarming) -> None:

@@ -13,10 +13,11 @@ import pytest
 import tasktools as tt
 from tasktools.core.models import Failure
 from tasktools.testing import eventually, task_body, worker_event
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq.answering import WORDS, AnsweringProxy, Scope
 from tests.support import Raw
 from tests.timing import within
+from tests.vhosts import Vhost
 
 TIMEOUT: Final = 2.0  # seconds: that of `connect`
 LIMIT: Final = 10.0  # seconds: a call may connect again, ask again and look for what comes back
@@ -146,7 +147,7 @@ def test_no_amqp_error_gets_out_as_anything_but_an_error_of_ours(
             assert is_plain or WORDS in str(error), (at, scope, code, error)
         eventually(lambda: error_of(lambda: walker.broker.topic_exists("emails")) is None)
     assert walker.broker.topic_exists("emails")
-    eventually(lambda: walker.workers().attrs["sources"]["events"]["ok"])
+    eventually(lambda: walker.broker.cluster_state().events.ok)
 
 
 def error_of(call: Callable[[], Any]) -> tt.TaskToolsError | None:

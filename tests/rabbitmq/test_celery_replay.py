@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import tasktools as tt
-from tasktools.core.tasks.codec import OF_CELERY
+from tasktools.core.dialects.celery import CELERY
+from tasktools.core.dialects.dialect import message_of
 from tasktools.testing import celery_message, eventually, worker_event
 from tasktools.testing.factories import document_body
 from tests.support import Raw
@@ -19,8 +20,10 @@ PROTOCOL_1 = json.dumps({"id": "c1", "task": "shop.send", "args": [1], "kwargs":
 
 
 @pytest.fixture(autouse=True)
-def queues(raw: Raw) -> None:
-    """Two queues of Celery with one queue for what died in them."""
+def queues(cluster: tt.Cluster, raw: Raw) -> None:
+    """Two queues of Celery, of whose workers nothing is known, with one queue for what died in
+    them, on a vhost where workers of fastpluggy are."""
+    cluster.broker.setup()
     raw.declare(DEAD)
     for queue in (MAIL, OTHER):
         raw.declare(queue, x_dead_letter_exchange="", x_dead_letter_routing_key=DEAD)
@@ -28,8 +31,8 @@ def queues(raw: Raw) -> None:
 
 def put_tasks(raw: Raw, queue: str) -> list[bytes]:
     """Put a task of each protocol of Celery into *queue*."""
-    body, told = celery_message()
-    raw.put(queue, body, headers=dict(told.headers), content_type="application/json")
+    body, properties = celery_message()
+    raw.put(queue, body, headers=dict(properties.headers), content_type="application/json")
     raw.put(queue, PROTOCOL_1, content_type="application/json")
     return [body, PROTOCOL_1]
 
@@ -103,7 +106,7 @@ def test_a_message_of_celery_goes_to_consumers_that_are_no_workers_of_fastpluggy
     hear_of_a_peer(cluster, MAIL)
     careful = cluster.plan_replay(cluster.peek(DEAD).tail(2), to=MAIL)
     assert list(careful.skipped) == [
-        f"a worker of the peers would take it again for ever: {OF_CELERY}"
+        f"a worker of the peers would take it again for ever: {message_of(CELERY)}"
     ]
     assert len(careful) == 0
 
@@ -153,7 +156,8 @@ def test_a_restored_message_of_celery_is_judged_by_who_reads_its_queue(
     assert replayed(cluster, discarded) == ["discarded"] * 2
     plan = cluster.plan_restore(archive)
     assert len(plan) == 0  # nobody reads it, and they did not die there
-    assert f"nobody consumes {MAIL!r}, so whether who will can read it is not known" in repr(plan)
+    unknown = "so it is not known whether a later consumer can read the message"
+    assert f"nobody consumes {MAIL!r}, {unknown}" in repr(plan)
     assert "2 of 2 messages are not sent" in repr(plan)
     assert "on the command line --undecodable" in repr(plan)
     forced = cluster.plan_restore(archive, undecodable=True)
@@ -164,3 +168,23 @@ def test_a_restored_message_of_celery_is_judged_by_who_reads_its_queue(
     assert f"messages of Celery are sent to '{MAIL}' as they are" in repr(plan)
     assert replayed(cluster, plan) == ["restored"] * 2
     consumer.gets(bodies)
+
+
+def test_tasks_that_differ_in_their_headers_alone_are_not_taken_for_each_other(
+    cluster: tt.Cluster, raw: Raw
+) -> None:
+    """Issue 11, "lost": of tasks without arguments the first was moved, whichever was chosen."""
+    nothing = b"[[], {}, {}]"
+    for name in ("shop.send", "shop.refund", "shop.close"):
+        headers = {"task": name, "id": name, "nested": {"a": [1, None, 2]}}
+        raw.put(MAIL, nothing, headers=headers, content_type="application/json")
+    reject_all(raw, MAIL)
+    eventually(lambda: raw.depth(DEAD) == 3)
+
+    dead = cluster.peek(DEAD)
+    plan = cluster.plan_replay(dead[dead["task_name"].eq("shop.refund")], to=MAIL)
+    assert replayed(cluster, plan) == ["replayed"]
+    (sent,) = raw.read_all(MAIL)
+    assert (sent[0].headers["task"], sent[1]) == ("shop.refund", nothing)
+    left = [properties.headers["task"] for properties, _ in raw.read_all(DEAD)]
+    assert left == ["shop.send", "shop.close"]

@@ -12,7 +12,8 @@ import tasktools as tt
 from tasktools.brokers.rabbitmq import RabbitMQBroker
 from tasktools.core.clock import SystemClock
 from tasktools.testing import eventually, task_event, worker_event
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
+from tests.vhosts import Vhost
 
 HOUR = 3600.0
 

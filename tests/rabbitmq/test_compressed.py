@@ -16,8 +16,8 @@ def test_compressed_dead_letters_are_shown_and_replayed_as_they_are(
 ) -> None:
     """Issue 11, misleading: compressed bodies are "not JSON"."""
     cluster.create_topic("emails")
-    body, told = celery_message()
-    headers = {**told.headers, "compression": "application/x-gzip"}
+    body, celery_properties = celery_message()
+    headers = {**celery_properties.headers, "compression": "application/x-gzip"}
     bodies = [gzip.compress(task_body()), bz2.compress(task_body()), zlib.compress(body)]
     raw.put("emails.dead", bodies[0], content_encoding="gzip")
     raw.put("emails.dead", bodies[1], content_encoding="bzip2")
@@ -31,4 +31,4 @@ def test_compressed_dead_letters_are_shown_and_replayed_as_they_are(
     forced = cluster.plan_replay(dead, undecodable=True)
     outcome = cluster.run(forced, reason="misleading", progress=False)
     assert outcome["outcome"].tolist() == ["replayed"] * 3
-    assert [found for _, found in raw.read_all("emails")] == bodies
+    assert [content for _, content in raw.read_all("emails")] == bodies

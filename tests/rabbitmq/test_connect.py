@@ -1,8 +1,10 @@
-"""What bad input gets: each its own error, one sentence, host and port, never the password."""
+"""Bad input: each kind has an error of its own, one sentence, host and port, never the password."""
 
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 import trustme
 
 import tasktools as tt
+from tasktools.brokers.rabbitmq.connection.connection import Connection
+from tasktools.brokers.rabbitmq.connection.dsn import DSN
 from tasktools.testing import RabbitMQNode
 from tests.timing import within
 
@@ -21,9 +25,9 @@ def failure(dsn: str, **options: Any) -> tt.TaskToolsError:
     """Return the error of connecting to *dsn*, which must come within 5 s."""
     with within(5.5, "to fail"), pytest.raises(tt.TaskToolsError) as caught:
         tt.connect(dsn, **options).close()
-    told = f"{caught.value} {caught.value!r}"
-    assert SECRET not in told
-    assert "nothing was" in told
+    message = f"{caught.value} {caught.value!r}"
+    assert SECRET not in message
+    assert "nothing was" in message
     return caught.value
 
 
@@ -136,6 +140,25 @@ def test_both_layouts_on_one_broker_are_told(connect: Any, raw: Any) -> None:
 def test_the_layout_of_the_document_is_found(connect: Any, raw: Any) -> None:
     raw.channel.exchange_declare("taskworker.tasks", "topic", durable=True)
     assert connect().broker.layout.name == "taskworker"
+
+
+def test_closing_while_a_connection_is_opened_takes_no_longer_than_that(
+    vhost: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it came while pika asked for the address of the host, it took all of the timeout."""
+    address_of, asked = socket.getaddrinfo, threading.Event()
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        asked.set()
+        time.sleep(0.2)
+        return address_of(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    connection = Connection(DSN.parse(vhost.dsn), purpose="test", timeout=60)
+    opening = connection.start(connection.session())
+    assert asked.wait(30)
+    connection.close()  # it gives up after 5 s
+    assert opening.cancelled()
 
 
 def test_connecting_declares_nothing(connect: Any, raw: Any) -> None:

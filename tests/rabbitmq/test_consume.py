@@ -79,9 +79,9 @@ def test_a_permit_is_kept_until_what_it_was_for_is_settled(cluster: tt.Cluster) 
     fill(cluster, "emails", 4)
     first, second = list[Delivery](), list[Delivery]()
     broker = cluster.broker
-    one = broker.consume("emails", first.append, prefetch=1, limit=1)
+    consumer = broker.consume("emails", first.append, prefetch=1, limit=1)
     eventually(lambda: first)
-    one.cancel()
+    consumer.cancel()
     other = broker.consume("emails", second.append, prefetch=1, limit=1)
     time.sleep(1.5)
     assert not second

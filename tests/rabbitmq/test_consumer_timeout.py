@@ -9,9 +9,10 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq import replays
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 COUNT, RATE, TIMEOUT = 16, 2.0, 4_000  # the run lasts twice as long as messages may be held
 
@@ -42,8 +43,8 @@ def test_a_run_that_lasts_longer_sends_each_message_once_and_leaves_none(
     assert eventually(lambda: raw.depth("source") == COUNT)
     frame = cluster.peek("source", force=True)
     if is_seen:
-        said = frame.attrs["looks"][0]["why"]
-        assert ("takes back" in said) == (version >= (4, 3))
+        why = frame.attrs["looks"][0]["why"]
+        assert ("takes back" in why) == (version >= (4, 3))
     outcome = cluster.run(cluster.plan_replay(frame, "emails", rate=RATE), reason="t", force=True)
     assert outcome["outcome"].tolist() == ["replayed"] * COUNT
     assert eventually(lambda: raw.depth("source") == 0)

@@ -12,8 +12,9 @@ import tasktools as tt
 from tasktools.brokers.rabbitmq.queues.topic_stats import EXACT_UP_TO
 from tasktools.core.models import Failure, TopicStats
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 TASK = {"task_name": "some_module:f"}
 
@@ -45,6 +46,19 @@ def test_a_broken_way_is_not_called_dead_lettering(
     assert stats_of(alone, "emails").dead_lettering is (False if "exchange" in name else None)
     (row,) = cluster.topics().itertuples()
     assert not row.dead_lettering
+
+
+def test_what_is_dead_lettered_into_a_stream_is_kept_where_the_server_keeps_it(
+    cluster: tt.Cluster, raw: Raw, version: tuple[int, int]
+) -> None:
+    raw.channel.queue_declare("s", durable=True, arguments={"x-queue-type": "stream"})
+    way = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "s"}
+    raw.channel.queue_declare("mail", durable=True, arguments=way)
+    eventually(lambda: stats_of(cluster, "mail").dead_lettering is not None)
+    keeps = version >= (3, 11)
+    assert stats_of(cluster, "mail").dead_lettering is keeps
+    notes = " ".join(cluster.topics().attrs["notes"])
+    assert ("loses messages that it dead-letters into a stream" in notes) is not keeps
 
 
 @every_break
@@ -167,13 +181,13 @@ def test_in_a_large_vhost_a_broken_way_is_told_soon_and_a_mended_one_at_once(
 ) -> None:
     """Issue 11, row 7: to list all bindings at each look made `topics()` twice as slow."""
 
-    def kept(topic: str) -> bool | None:
+    def is_kept(topic: str) -> bool | None:
         return stats_of(cluster, topic).dead_lettering
 
     for number in range(EXACT_UP_TO // 2 + 1):
         cluster.broker.ensure_topic(f"many.{number}")
-    assert kept("many.1") is True
+    assert is_kept("many.1") is True
     raw.channel.queue_unbind("many.1.dead", "fp.dlx", "dlx.many.1")
-    eventually(lambda: kept("many.1") is False)
+    eventually(lambda: is_kept("many.1") is False)
     cluster.broker.ensure_topic("many.1")
-    assert kept("many.1") is True
+    assert is_kept("many.1") is True

@@ -1,12 +1,8 @@
-"""The blocks of the docs that take a RabbitMQ: read-only-user.md and replay-safely.md."""
+"""The blocks of the docs that take a RabbitMQ, but no workers of others."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,16 +14,17 @@ import pytest
 import tasktools as tt
 from tasktools.core.models import Failure
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
-from tests.docs_pages import DOCS, Block, blocks
+from tests.conftest import Connect
+from tests.docs_pages import DOCS, Block, blocks_tried_by
+from tests.docs_shell import Shell
+from tests.support import Raw
+from tests.vhosts import Vhost
 
 PAGES: Final = DOCS / "how-to"
 THIS: Final = "tests/rabbitmq/test_docs.py"
 
 REGISTRY: Final = tt.TaskRegistry()
 SENT: Final[list[str]] = []
-
-Shell = Callable[..., str]
 
 
 @REGISTRY.task
@@ -37,43 +34,12 @@ def send(to: str) -> None:
 
 def read_blocks(page: str) -> list[Block]:
     """Return the blocks of a page that name this file, in order."""
-    return [block for block in blocks(PAGES / page) if block.options.get("by") == THIS]
+    return blocks_tried_by(PAGES / page, THIS)
 
 
 @pytest.fixture
 def shell(rabbitmq: RabbitMQNode, vhost: Vhost, tmp_path: Path) -> Shell:
-    """Run a command as an operator would: rabbitmqctl and tasktools are those of this test."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    node = {**rabbitmq._environment(), "PATH": os.environ["PATH"]}
-    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in node.items())
-    for name, start in {
-        "rabbitmqctl": f"env {settings} {shlex.join(rabbitmq._command('rabbitmqctl'))}",
-        "tasktools": shlex.join([sys.executable, "-m", "tasktools.cli"]),
-    }.items():
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {start} "$@"\n', encoding="utf-8")
-        program.chmod(0o700)
-
-    def run(command: str, typed: str = "") -> str:
-        done = subprocess.run(
-            ["sh", "-c", command.replace("VHOST", vhost.name)],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "BROKER_DSN": vhost.dsn,
-                "BROKER_MANAGEMENT_URL": vhost.management_url,
-                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            },
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    return run
+    return Shell(rabbitmq, vhost, tmp_path)
 
 
 def make_dead(cluster: tt.Cluster, error_type: str, **kwargs: object) -> None:
@@ -212,3 +178,23 @@ def test_each_command_of_the_page_on_replays_does_what_it_says(
     assert cluster.dead_letters("emails")["kwargs"].tolist() == [{"to": "test@b"}]
     verbs = tt.ledger()["verb"].tolist()
     assert sorted(verbs) == ["discard", "replay", "replay", "restore"]
+
+
+def test_a_plain_queue_is_looked_into_and_replayed(
+    cluster: tt.Cluster, shell: Shell, raw: Raw
+) -> None:
+    """how-to/plain-rabbitmq.md."""
+    (block,) = read_blocks("plain-rabbitmq.md")
+    raw.declare("orders", x_dead_letter_exchange="", x_dead_letter_routing_key="orders.dlq")
+    raw.declare("orders.dlq")
+    bodies = [b'{"customer": "c-1", "n": 1}', b'{"customer": "c-2", "n": 2}']
+    for n, body in enumerate(bodies):
+        raw.put("orders", body, message_id=f"m{n}", headers={"x-exception-message": "no stock"})
+        method = eventually(lambda: raw.channel.basic_get("orders")[0])
+        raw.channel.basic_reject(method.delivery_tag, requeue=False)
+    eventually(lambda: raw.depth("orders.dlq") == 2)
+    shown = [shell(command) for command in block.commands]
+    assert "plain" in shown[0]
+    assert "no stock" in shown[1]
+    assert raw.bodies("orders") == bodies[:1]
+    assert raw.bodies("orders.dlq") == bodies[1:]

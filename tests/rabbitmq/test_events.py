@@ -135,42 +135,45 @@ def test_while_the_broker_is_down_the_answer_says_so(cluster: Any, rabbitmq: Any
 def test_the_queue_for_events_is_ours_bounded_and_gone_with_us(connect: Any, raw: Any) -> None:
     cluster = connect()
     cluster.workers()
-    ours = [name for name in cluster.broker._inspector._management.queues() if "events" in name]
-    assert len(ours) == 1
-    assert ours[0].startswith("tasktools.events.")
+    event_queues = [
+        name for name in cluster.broker._inspector._management.queues() if "events" in name
+    ]
+    assert len(event_queues) == 1
+    assert event_queues[0].startswith("tasktools.events.")
     with pytest.raises(Exception, match="RESOURCE_LOCKED"):
-        raw.channel.queue_declare(ours[0], passive=True)
+        raw.channel.queue_declare(event_queues[0], passive=True)
     cluster.close()
     watching = connect(read_only=True)
     eventually(lambda: not any("events" in name for name in watching.topics()["topic"]))
 
 
 def test_two_clusters_hear_each_other(connect: Any) -> None:
-    one, other = connect(), connect()
-    one.broker.cluster_state()
+    first, other = connect(), connect()
+    first.create_topic("emails")
+    first.broker.cluster_state()
     update = SettingsUpdate(
         sender_id="a", topic="emails", settings=TopicSettings(concurrency_limit=3)
     )
     other.broker.broadcast(update)
-    eventually(lambda: one.topics()["concurrency_limit"].tolist() == [3])
+    eventually(lambda: first.topics()["concurrency_limit"].tolist() == [3])
 
 
 def test_a_worker_can_do_without_the_task_events_of_others_and_an_observer_gets_them(
     cluster: tt.Cluster, connect: Connect, raw: Raw
 ) -> None:
     broker, observer = cluster.broker, connect()
-    heard: list[object] = []
-    broker.listen(heard.append, tasks=False)
+    received: list[object] = []
+    broker.listen(received.append, tasks=False)
     observer.broker.cluster_state()
     started = events.TaskEvent(
         kind="task_started", sender_id="x", task_id="t1", worker_id="w1", topic="emails"
     )
     observer.broker.broadcast(started, worker_event())
-    eventually(lambda: any(isinstance(event, events.WorkerEvent) for event in heard))
-    assert started not in heard
+    eventually(lambda: any(isinstance(event, events.WorkerEvent) for event in received))
+    assert started not in received
     assert [task.task_id for task in observer.broker.cluster_state().running] == ["t1"]
     raw.channel.basic_publish("fp.workers", "", events.encode(started))  # as a peer says it
-    eventually(lambda: started in heard)
+    eventually(lambda: started in received)
     broker.cluster_state()  # it is an observer as well now
     observer.broker.broadcast(replace(started, task_id="t2"))
     eventually(lambda: {task.task_id for task in broker.cluster_state().running} == {"t1", "t2"})

@@ -1,4 +1,4 @@
-"""What becomes of replayed tasks, and what is said before something is sent to nobody."""
+"""The fate of replayed tasks, and warnings before something is sent to nobody."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import tasktools as tt
 from tasktools.cli import main
 from tasktools.core.frames.frame import Frame
 from tasktools.testing import eventually, task_body, task_payload
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq.replays import DEAD, TOPIC, put_tasks
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 QUIET: Any = {"reason": "INC-42", "progress": False}
 REGISTRY = tt.TaskRegistry()
@@ -134,11 +135,11 @@ def test_a_plan_and_a_command_say_before_that_nobody_consumes_the_topic(
     result = tasktools(vhost, "replay", TOPIC)
     assert f"warning: {warning}" in result.stdout
     frame = pd.DataFrame({"topic": [TOPIC], "task_name": ["shop:send"]})
-    said: list[str] = []
+    lines: list[str] = []
     published = cluster.publish_many(
-        frame, warn=lambda why: said.append(f"{raw.depth(TOPIC)}{why}")
+        frame, warn=lambda why: lines.append(f"{raw.depth(TOPIC)}{why}")
     )
-    assert [why.startswith(f"0{warning}") for why in said] == [True]
+    assert [why.startswith(f"0{warning}") for why in lines] == [True]
     assert any(warning in note for note in published.attrs["notes"])
     result = tasktools(vhost, "publish", TOPIC, "shop:send")
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""What a command refuses since messages could be lost: it says which option does it anyway."""
+"""Refusals of commands that could lose messages: each names the option that forces it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 import tasktools as tt
 from tasktools.cli import main
-from tests.conftest import Vhost
 from tests.rabbitmq.replays import PERSISTENT, put
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 
 def run(vhost: Vhost, *args: str, stdin: str = "") -> Result:
@@ -27,10 +27,10 @@ def test_publishing_where_messages_would_be_dropped_is_refused_unless_forced(
     raw.declare("small", x_max_length=1)
     raw.channel.queue_bind("small", cluster.broker.layout.task_exchange, "small")
     raw.put("small", b"old")
-    one = ("publish", "small", "shop:send")
+    publish = ("publish", "small", "shop:send")
     many = ("publish", "--from", "-")
     tasks = "topic,task_name\nsmall,shop:send\nsmall,shop:send\n"
-    for args, stdin, count in ((one, "", 1), (many, tasks, 2)):
+    for args, stdin, count in ((publish, "", 1), (many, tasks, 2)):
         refused = run(vhost, *args, stdin=stdin)
         assert refused.exit_code == 1
         assert "drop-head" in refused.stderr

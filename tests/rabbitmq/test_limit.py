@@ -9,8 +9,8 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import eventually
-from tests.conftest import Vhost
 from tests.rabbitmq.runners import Runners, fill, most_at_once, wait_for_all
+from tests.vhosts import Vhost
 
 TASKS = 2_000
 

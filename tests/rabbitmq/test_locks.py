@@ -17,9 +17,10 @@ from tasktools.core.clock import ManualClock
 from tasktools.core.errors import BrokerTimeout
 from tasktools.core.events import Event, LockEvent
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
 from tests.timing import within
+from tests.vhosts import Vhost
 
 PEERS = "tw.lock.report"
 TOKEN = json.dumps({"lock": "report"}).encode()
@@ -99,16 +100,16 @@ def test_a_word_of_the_lock_shows_that_the_peer_lives(vhost: Vhost, raw: Raw) ->
     with RabbitMQBroker(vhost.dsn, management_url=False, clock=clock) as broker:
         assert broker.acquire_lock("report") is None
         clock.advance(200)
-        heard = threading.Event()
+        released = threading.Event()
 
         def hear(event: Event) -> None:
             if isinstance(event, LockEvent):
-                heard.set()
+                released.set()
 
         broker.listen(hear)
         event = {"event": "lock_acquired", "sender_id": "peer", "lock": {"task_name": "report"}}
         eventually(lambda: raw.channel.basic_publish("fp.workers", "", json.dumps(event)) is None)
-        assert heard.wait(30)
+        assert released.wait(30)
         clock.advance(200)
         assert broker.acquire_lock("report") is None
 
@@ -164,7 +165,7 @@ def test_a_holder_that_hangs_keeps_its_lock_and_we_say_so(connect: Connect, proc
     child = process('held = broker.acquire_lock("report")')
     child.send_signal(signal.SIGSTOP)
     broker = connect(timeout=1.0).broker
-    with pytest.raises(BrokerTimeout, match="did not let go"):
+    with pytest.raises(BrokerTimeout, match="did not release it"):
         broker.force_release_lock("report")
     assert broker.acquire_lock("report") is None
     child.send_signal(signal.SIGCONT)

@@ -12,7 +12,7 @@ import pika
 import pytest
 
 import tasktools as tt
-from tasktools.core.peek import Cost
+from tasktools.core.peek_verdict import Cost
 from tasktools.testing import eventually
 
 KINDS = ["classic", "quorum"]
@@ -54,7 +54,7 @@ def test_part_of_a_queue_is_shown_and_the_frame_says_so(cluster: Any, raw: Any) 
 
 def test_a_body_of_5_mb_and_one_that_is_no_json_are_shown(cluster: Any, raw: Any) -> None:
     bodies = [b"x" * 5_000_000, b"\x80\x04 pickled?", b"<script>alert(1)</script>"]
-    raw.declare("emails")
+    cluster.create_topic("emails")
     for body in bodies:
         raw.put("emails", body)
     frame = cluster.active_tasks("emails")
@@ -120,8 +120,8 @@ def test_a_rescued_message_is_the_same_byte_for_byte(connect: Any, raw: Any) -> 
         connect().broker.peek(queue, 10, force=True)
     ((properties, body),) = raw.read_all(queue)
     assert body == b"\x00body"
-    kept = {k: v for k, v in properties.headers.items() if not k.startswith("x-")}
-    assert kept == headers
+    own_headers = {k: v for k, v in properties.headers.items() if not k.startswith("x-")}
+    assert own_headers == headers
     assert (properties.message_id, properties.priority, properties.app_id) == ("m1", 3, "app")
 
 

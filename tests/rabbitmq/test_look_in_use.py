@@ -10,11 +10,11 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import eventually
-from tests.conftest import Vhost
 from tests.rabbitmq import replays
 from tests.rabbitmq.replays import DEAD
 from tests.support import Raw
 from tests.timing import within
+from tests.vhosts import Vhost
 
 LONGEST_LOOK = 15.0  # seconds; 5 are promised, of a machine that has not much else to do
 LONGEST_RUN = 30.0  # seconds; its consumer would need 200 and more

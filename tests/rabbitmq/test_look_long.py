@@ -17,11 +17,11 @@ import pytest
 import tasktools as tt
 from tasktools.brokers.rabbitmq.messages.peek import MAX_HELD
 from tasktools.core.models import SeenMessage
-from tasktools.core.peek import Cost
+from tasktools.core.peek_verdict import Cost
 from tasktools.testing import eventually
-from tests.conftest import Vhost
 from tests.support import Raw
 from tests.timing import contention
+from tests.vhosts import Vhost
 
 KINDS = ["classic", "quorum"]
 MANY = MAX_HELD + 2_000
@@ -47,13 +47,13 @@ def fill(vhost: Vhost, queue: str, count: int) -> None:
 
 def consumed(raw: Raw, queue: str, count: int) -> list[tuple[pika.BasicProperties, bytes]]:
     """Take *count* messages, in order, with a consumer of plain pika."""
-    found: list[tuple[pika.BasicProperties, bytes]] = []
+    messages: list[tuple[pika.BasicProperties, bytes]] = []
     for _, properties, body in raw.channel.consume(queue, auto_ack=True):
-        found.append((properties, body))
-        if len(found) == count:
+        messages.append((properties, body))
+        if len(messages) == count:
             break
     raw.channel.cancel()
-    return found
+    return messages
 
 
 def numbers(count: int) -> list[bytes]:
@@ -124,9 +124,9 @@ def test_thirty_looks_do_what_their_verdicts_say(
         looks += 1
     is_limited = queue == "quorum" and (4, 0) <= version < (4, 3)
     assert looks == (19 if is_limited else 30)
-    found = raw.read_all(queue)
-    assert [body for _, body in found] == bodies
-    counts = {(told.headers or {}).get("x-delivery-count", 0) for told, _ in found}
+    messages = raw.read_all(queue)
+    assert [body for _, body in messages] == bodies
+    counts = {(properties.headers or {}).get("x-delivery-count", 0) for properties, _ in messages}
     is_counted = queue == "quorum" and version < (4, 3)
     assert counts == {looks if is_counted else 0}
 

@@ -14,9 +14,10 @@ import pytest
 import tasktools as tt
 from tasktools.testing import RabbitMQNode, eventually
 from tasktools.testing.conformance.moving import Diary
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
 from tests.timing import within
+from tests.vhosts import Vhost
 
 WITHOUT_MANAGEMENT = [None, False]
 DEAD = "emails.dead"
@@ -69,7 +70,7 @@ def test_a_forced_look_at_an_auto_delete_queue_does_what_the_verdict_says(
         ({"x-message-ttl": 86_400_000, **DEAD_LETTERING}, "harmless", "expire after 1 d"),
         ({"x-max-length": 4}, "could drop", "drop-head"),
         ({"x-max-length": 100_000}, "harmless", "beyond 100,000 messages"),
-        ({"x-max-length": 4, "x-overflow": "reject-publish"}, "harmless", "no more"),
+        ({"x-max-length": 4, "x-overflow": "reject-publish"}, "harmless", "only marks"),
         ({"x-max-length-bytes": 80}, "could drop", "beyond 80 bytes"),  # there are 74
         ({"x-single-active-consumer": True}, "reorders", "single active consumer"),
         ({}, "harmless", "own TTL is over"),

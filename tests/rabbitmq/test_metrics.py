@@ -1,4 +1,4 @@
-"""What Prometheus is served of a real node: waits, outages, what a user with few rights sees."""
+"""Metrics for Prometheus of a real node: waits, outages, a user with few rights."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from math import copysign
 from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
 import pytest
 
 import tasktools as tt
 from tasktools.metrics.exporter import Exporter, served
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq.runners import Runners, fill
 from tests.support import Proxy
 from tests.timing import contention, within
 from tests.unit.metrics.scrape import Scraped, scrape, value, values
+from tests.vhosts import Vhost
 
 EMAILS = {"topic": "emails"}
 WAIT = "tasktools_topic_head_wait_seconds"
@@ -65,11 +65,11 @@ def test_the_wait_of_the_head_is_that_of_the_message_that_is_begun_next(
             time.sleep(0.1)
             shown = scraped()
             wait = value(shown, WAIT, **EMAILS)
-            looked, lasted = (value(shown, name) or 0.0 for name in LOOK)
-            next_one = begun_by(runners, looked)
+            ended, lasted = (value(shown, name) or 0.0 for name in LOOK)
+            next_one = begun_by(runners, ended)
             if wait and 5 < next_one < len(published):
                 # The broker is asked at some moment of the look, and not all at once.
-                error = wait - (looked - published[next_one])
+                error = wait - (ended - published[next_one])
                 errors.append(copysign(max(abs(error) - lasted, 0.0), error))
         assert len(errors) > 15
         # A look is up to a second old, and a worker holds a message that it has not begun.
@@ -122,8 +122,7 @@ def test_a_broker_that_stops_and_starts_is_told_and_counters_go_on(
 def test_a_broker_that_does_not_answer_holds_up_no_scrape(
     connect: Connect, vhost: Vhost, proxy: Proxy
 ) -> None:
-    port = urlsplit(vhost.dsn).port
-    cluster = connect(vhost.dsn.replace(f":{port}", f":{proxy.port}"), management_url=False)
+    cluster = connect(proxy.through(vhost.dsn), management_url=False)
     cluster.create_topic("emails")
     with exporting(cluster) as scraped:
         eventually(lambda: value(scraped(), "tasktools_up") == 1)
@@ -154,6 +153,6 @@ def test_a_user_with_few_rights_is_served_what_it_may_see(
         names = {name for name, _ in shown}
         assert not names & {WAIT, "tasktools_running_tasks", "tasktools_topic_capacity_tasks"}
         assert not names & {SUCCEEDED, FAILED, "tasktools_topic_dead_lettered_total"}
-        told = {dict(labels)["check"] for name, labels in shown if name == "tasktools_findings"}
-        assert told  # what it can judge
-        assert "workers_gone" not in told
+        checks = {dict(labels)["check"] for name, labels in shown if name == "tasktools_findings"}
+        assert checks  # what it can judge
+        assert "workers_gone" not in checks

@@ -54,7 +54,7 @@ def test_of_quick_retries_attempts_and_tasks_are_counted_as_the_tasks_do(
             assert eventually(lambda: ended() == count)
     with tt.connect(f"sqlite:///{file}") as history:
         failures = history.failures()
-        right = Counter(one for one in TRIES if one[1] < 2)
+        right = Counter(attempt for attempt in TRIES if attempt[1] < 2)
         rows = zip(failures["task_id"], failures["attempts"], strict=True)
         assert Counter((str(task), int(attempts)) for task, attempts in rows) == right
         assert history.throughput(every="1h")["published"].sum() == count

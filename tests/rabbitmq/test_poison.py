@@ -12,10 +12,10 @@ import pytest
 import tasktools as tt
 from tasktools.core.models import QueueType
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Vhost
 from tests.rabbitmq import replays
 from tests.rabbitmq.runners import Runners, fill
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 LIMIT: Final = 2
 POISON: Final = 1000  # the number of the task

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Vhost
 from tests.support import Raw
 from tests.unit.test_queries import DocumentBlocks, DocumentLimits
+from tests.vhosts import Vhost
 
 
 class OnRabbitMQ:

@@ -1,4 +1,4 @@
-"""What is known of a queue, with the management API, without it, and with few rights."""
+"""The facts of a queue, with the management API, without it, and with few rights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from tasktools.core.queue_facts import QueueFacts
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 ARGUMENTS = {
     "x-expires": 60_000,

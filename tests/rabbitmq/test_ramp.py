@@ -12,9 +12,10 @@ import pytest
 
 import tasktools as tt
 from tasktools.testing import eventually, task_body, task_payload
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq.replays import DEAD, TOPIC, put_tasks
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 HEALTHY = int(os.environ.get("TASKTOOLS_HEALTHY", "500"))
 REGISTRY = tt.TaskRegistry()
@@ -46,9 +47,9 @@ def climb(cluster: tt.Cluster, vhost: Vhost, count: int, failing: int) -> pd.Dat
 
 
 def body(n: int, failing: int) -> bytes:
-    told: dict[str, Any] = {"n": n, "failing": failing}
+    kwargs: dict[str, Any] = {"n": n, "failing": failing}
     payload = task_payload(
-        task_id=f"task-{n}", func_name=f"{__name__}:work", topic=TOPIC, kwargs=told
+        task_id=f"task-{n}", func_name=f"{__name__}:work", topic=TOPIC, kwargs=kwargs
     )
     return task_body(message_id=f"m{n}", topic=TOPIC, payload=payload)
 

@@ -19,8 +19,9 @@ from tasktools.brokers.rabbitmq.messages.published_copies import PublishedCopies
 from tasktools.core import events
 from tasktools.testing import RabbitMQNode, eventually
 from tasktools.testing.factories import peer_heartbeat, task_event
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Proxy, Raw
+from tests.vhosts import Vhost
 
 SPEAKER = Path(__file__).parents[2] / "benchmarks" / "programs" / "many_workers.py"
 
@@ -66,20 +67,20 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
 ) -> None:
     child = record()
     command = [sys.executable, str(SPEAKER), vhost.dsn, "3000", "1000", "5"]
-    said = subprocess.run(command, check=True, capture_output=True, text=True)
-    beats, tasks = map(int, said.stdout.split()[:2])
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    beats, tasks = map(int, finished.stdout.split()[:2])
     recorded = history(tmp_path)
 
-    def heard() -> int:
+    def heard_events() -> int:
         with recorded.broker.recording.read() as connection:  # type: ignore[attr-defined]
             return int(connection.execute("SELECT sum(heard) FROM ticks").fetchone()[0])
 
-    assert eventually(lambda: heard() == beats + tasks, 60)
+    assert eventually(lambda: heard_events() == beats + tasks, 60)
     child.send_signal(signal.SIGINT)
     assert child.wait(60) == 0
-    told = recorded.task_events()["event"].value_counts()
-    assert told["started"] == told["succeeded"] == tasks / 2
-    assert heard() == beats + tasks
+    counts = recorded.task_events()["event"].value_counts()
+    assert counts["started"] == counts["succeeded"] == tasks / 2
+    assert heard_events() == beats + tasks
     assert set(recorded.gaps()["what"]) <= {"samples"}  # a busy machine may delay a tick
     assert len(recorded.workers()) == 3000
     assert recorded.throughput(every="1h")["succeeded"].sum() == tasks / 2
@@ -108,20 +109,20 @@ def test_messages_that_there_is_no_room_for_are_told(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PublishedCopies, "max_copies", 100)
-    cluster, heard, missed = connect(), list[bytes](), threading.Event()
+    cluster, bodies, missed = connect(), list[bytes](), threading.Event()
     cluster.create_topic("emails")
 
     def receive(_topic: str, _properties: bytes, body: bytes) -> None:
         time.sleep(0.005)  # slower than they are published
-        heard.append(body)
+        bodies.append(body)
 
     cluster.broker.overhear(receive, missed.set)
     task = {"topic": "emails", "task_name": "shop:send", "kwargs": {"x": "x" * 50_000}}
     assert cluster.publish_many(pd.DataFrame([task] * 2_000))["outcome"].eq("confirmed").all()
     assert missed.wait(30)
     cluster.broker.publish("emails", {"task_name": "shop:last"})
-    assert eventually(lambda: b"shop:last" in heard[-1])
-    assert len(heard) < 2_000
+    assert eventually(lambda: b"shop:last" in bodies[-1])
+    assert len(bodies) < 2_000
 
 
 def test_messages_that_were_published_while_the_line_was_cut_are_told_as_a_gap(
@@ -161,9 +162,9 @@ def test_a_line_that_is_cut_is_a_gap_of_topics_and_events(
         proxy.close()
         assert eventually(lambda: recorder.problem)
         cut_cluster.broker.close()
-    told = history(tmp_path)
-    assert "started" in told.task_events()["event"].tolist()
-    gaps = told.gaps()
+    recorded = history(tmp_path)
+    assert "started" in recorded.task_events()["event"].tolist()
+    gaps = recorded.gaps()
     assert {"topics", "events"} <= set(gaps["what"])
     assert not any("guest:guest" in why for why in gaps["why"])
 

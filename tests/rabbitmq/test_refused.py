@@ -18,8 +18,9 @@ from tasktools.core.errors import PublishRefused
 from tasktools.core.models import Outgoing
 from tasktools.testing import RabbitMQNode, eventually, outgoing, task_body, task_payload
 from tasktools.testing.factories import failure
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 LIMIT = 20_000  # bytes that a message may have on this node
 LARGE = "x" * LIMIT

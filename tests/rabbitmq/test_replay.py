@@ -17,11 +17,12 @@ from tasktools.brokers.rabbitmq.messages.queue_pass import QueuePass
 from tasktools.core.amqp import properties
 from tasktools.core.amqp import replay_header as stories
 from tasktools.testing import eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq import replays
 from tests.rabbitmq.random_messages import random_messages
 from tests.rabbitmq.replays import DEAD, TOPIC, put, put_tasks, tasks, uncounted
 from tests.support import Proxy, Raw
+from tests.vhosts import Vhost
 
 MANY = int(os.environ.get("TASKTOOLS_MANY", "5000"))
 QUIET: Any = {"reason": "INC-42", "progress": False}
@@ -60,9 +61,11 @@ def test_every_second_of_many_is_taken_and_the_others_are_as_they_were(
     assert Counter(outcome["outcome"]) == {"replayed": many // 2}
     assert replays.bodies(raw, TOPIC) == [body for _, body in sent[1::2]]
     left = replays.drain(raw, DEAD)
-    assert [one.body for one in left] == [body for _, body in sent[::2]]
-    assert [uncounted(one.properties) for one in left] == [told for told, _ in sent[::2]]
-    assert {one.redelivered for one in left} == {True}  # as after the look before
+    assert [message.body for message in left] == [body for _, body in sent[::2]]
+    assert [uncounted(message.properties) for message in left] == [
+        properties_sent for properties_sent, _ in sent[::2]
+    ]
+    assert {message.redelivered for message in left} == {True}  # as after the look before
 
 
 def test_what_died_again_meanwhile_is_not_taken_for_what_was_planned(
@@ -77,9 +80,11 @@ def test_what_died_again_meanwhile_is_not_taken_for_what_was_planned(
     killer.join()
     assert Counter(outcome["outcome"]) == {"replayed": len(sent)}
     eventually(lambda: raw.depth(DEAD) == len(sent))
-    found = replays.drain(raw, DEAD)
-    assert sorted(one.body for one in found) == sorted(sent)
-    assert {stories.story(properties.decode(one.properties).headers).count for one in found} == {1}
+    drained = replays.drain(raw, DEAD)
+    assert sorted(message.body for message in drained) == sorted(sent)
+    assert {
+        stories.story(properties.decode(message.properties).headers).count for message in drained
+    } == {1}
 
 
 def reject_all(vhost: Vhost, count: int) -> None:
@@ -187,13 +192,15 @@ def test_a_run_that_is_cancelled_goes_on_when_its_plan_is_run_again(
 
 def test_a_broker_that_answers_no_more_is_connected_to_anew(
     topic: str,
-    cut_cluster: tt.Cluster,
+    connect: Connect,
     proxy: Proxy,
     raw: Raw,
     vhost: Vhost,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(QueuePass, "silence_seconds", 1.0)
+    # The broker gives back what a connection holds once two of its heartbeats did not come.
+    cut_cluster = connect(proxy.through(vhost.dsn) + "?heartbeat=6")
     sent = tasks(300)
     put_tasks(vhost, sent)
     plan = cut_cluster.plan_replay(cut_cluster.dead_letters(topic), rate=300)

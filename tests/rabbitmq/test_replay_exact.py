@@ -1,4 +1,4 @@
-"""What comes out of a replay, byte for byte."""
+"""The messages that a replay sends, byte for byte."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import tasktools as tt
 from tasktools.core.amqp import properties
 from tasktools.core.amqp import replay_header as stories
 from tasktools.testing import eventually, task_body, task_payload
-from tests.conftest import Vhost
 from tests.rabbitmq import replays
 from tests.rabbitmq.random_messages import random_messages
 from tests.rabbitmq.replays import DEAD, TOPIC, Replayer, put, put_tasks, tasks, uncounted
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 QUIET: Any = {"reason": "INC-42", "progress": False}
 SECRET = "hunter2-äöü"
@@ -50,16 +50,16 @@ def test_a_replayed_message_differs_in_nothing_but_what_is_documented(
     outcome = cluster.run(plan, **QUIET)
     assert Counter(outcome["outcome"]) == {"replayed": len(sent)}
     assert raw.depth("copies") == raw.depth(DEAD) == 0
-    arrived = {found.body: found.properties for found in replays.drain(raw, TOPIC)}
+    arrived = {copy.body: copy.properties for copy in replays.drain(raw, TOPIC)}
     for message in {message.body: message for message in sent}.values():
-        told = properties.decode(arrived[message.body]).headers[stories.HEADER]
-        assert arrived[message.body] == message.with_header(stories.HEADER, told)
-        check_story(told)
+        header = properties.decode(arrived[message.body]).headers[stories.HEADER]
+        assert arrived[message.body] == message.with_header(stories.HEADER, header)
+        check_story(header)
 
 
-def check_story(told: str) -> None:
+def check_story(header: str) -> None:
     """It has been replayed once, and how it had died before is not forgotten."""
-    story = stories.story({stories.HEADER: told})
+    story = stories.story({stories.HEADER: header})
     assert story.count == 1
     assert story.run is not None
     assert story.first_death is not None
@@ -113,9 +113,11 @@ def test_a_function_that_edits_sees_no_secret_and_writes_none_back(
         added = b', "cc": ["task-%d"]' % n
         assert added in body
         assert body.replace(added, b"") == secrets[n].replace(b'"a@b"', b'"A@B"')
-    kept = b"".join(path.read_bytes() for path in (*tmp_path.glob("ledger.db*"), tmp_path / "plan"))
+    stored = b"".join(
+        path.read_bytes() for path in (*tmp_path.glob("ledger.db*"), tmp_path / "plan")
+    )
     assert "hunter2" not in "".join(seen)
-    assert b"hunter2" not in kept
+    assert b"hunter2" not in stored
 
 
 @pytest.mark.parametrize("name", ["all of them", "password", "url"])
@@ -147,10 +149,12 @@ def test_what_was_discarded_is_restored_byte_for_byte(
     outcome = cluster.run(cluster.plan_restore(archive), **QUIET)
     assert Counter(outcome["outcome"]) == {"restored": len(sent)}
     assert raw.depth("copies") == 0
-    found = replays.drain(raw, DEAD)
-    assert [one.body for one in found] == [message.body for message in sent]
+    drained = replays.drain(raw, DEAD)
+    assert [drained_message.body for drained_message in drained] == [
+        message.body for message in sent
+    ]
     expected = [uncounted(message.without_copies()) for message in sent]
-    assert [uncounted(one.properties) for one in found] == expected
+    assert [uncounted(drained_message.properties) for drained_message in drained] == expected
 
 
 def test_a_discard_and_a_restoration_that_are_killed_lose_nothing(
@@ -179,7 +183,7 @@ def test_a_discard_and_a_restoration_that_are_killed_lose_nothing(
     arrived = Counter(replays.bodies(raw, DEAD))
     assert set(arrived) == set(sent[::2])
     twice = outcome["task_id"][outcome["possible_duplicate"]]
-    assert {b for b, n in arrived.items() if n > 1} <= {sent[number(one)] for one in twice}
+    assert {b for b, n in arrived.items() if n > 1} <= {sent[number(body)] for body in twice}
     assert killed == 2
 
 

@@ -1,4 +1,4 @@
-"""What no queue takes comes back, and it is known which message it was."""
+"""Messages that no queue takes: they come back, and it is known which they were."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Vhost
 from tests.rabbitmq.replays import NO_PROPERTIES, publish
+from tests.vhosts import Vhost
 
 MESSAGES = 5_000
 

@@ -166,7 +166,7 @@ def test_read_only_sends_nothing_that_changes(connect: Any, raw: Any) -> None:
         with pytest.raises(tt.ReadOnly, match="nothing was changed"):
             change()
     assert raw.depth("emails") == 2
-    assert cluster.topics()["topic"].tolist() == []
+    assert cluster.topics()["topic"].tolist() == ["emails"]
     assert len(cluster.active_tasks("emails")) == 2
 
 
@@ -187,3 +187,36 @@ def test_where_statistics_are_disabled_they_are_missing_and_never_zero() -> None
         assert frame["dead_lettering"].tolist() == [True]
         assert frame[NO_LIST].isna().all(axis=None)
         assert "no statistics" in " ".join(frame.attrs["notes"])
+
+
+def test_workers_of_celery_are_heard_without_permissions_for_those_of_fastpluggy(
+    user: Any, raw: Any
+) -> None:
+    """Issue 11, rights: Celery was silent for want of the right to declare fp.workers, and could
+    not be asked for want of that to declare an exchange that is there."""
+    rights = {
+        "configure": r"^tasktools\.",
+        "write": r"^(tasktools\..*|celery\.pidbox)$",
+        "read": r"^(tasktools\..*|celeryev|reply\.celery\.pidbox)$",
+    }
+    kinds = {"celeryev": "topic", "celery.pidbox": "fanout", "reply.celery.pidbox": "direct"}
+    for exchange, kind in kinds.items():
+        raw.channel.exchange_declare(exchange, kind, durable=exchange == "celeryev")
+    beat = b'{"type": "worker-heartbeat", "hostname": "w@h", "pid": 1, "freq": 2, "active": 0}'
+
+    def heard(cluster: tt.Cluster) -> str:
+        """Return the notes on the workers, once the one of Celery is heard."""
+
+        def is_heard() -> bool:
+            raw.channel.basic_publish("celeryev", "worker.heartbeat", beat)
+            return list(cluster.workers()["worker_id"]) == ["w@h"]
+
+        eventually(is_heard)
+        return "; ".join(cluster.workers().attrs["notes"])
+
+    notes = heard(user("few", **rights))
+    assert "fp.workers" not in notes  # there is none
+    assert "cannot be asked" not in notes
+    raw.channel.exchange_declare("fp.workers", "fanout")
+    notes = heard(user("few", **rights))
+    assert "only events of Celery's workers are received (access to exchange 'fp.workers'" in notes

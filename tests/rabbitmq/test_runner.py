@@ -51,15 +51,15 @@ def runner(cluster: tt.Cluster, *topics: str) -> tt.TaskRunner:
 
 
 def test_the_wildcard_finds_new_topics_over_amqp_alone(connect: Connect) -> None:
-    ours, other = connect(management_url=False), connect(management_url=False)
-    with runner(ours, "*") as everything:
+    consumer, other = connect(management_url=False), connect(management_url=False)
+    with runner(consumer, "*") as everything:
         assert list(everything.topics) == ["default"]
         for topic in ("brand-new", "default", "another"):
             other.publish(topic, task("note"), kwargs={"text": topic}, create=True)
         eventually(lambda: sorted(DONE) == ["another", "brand-new", "default"])
         assert list(everything.topics) == ["another", "brand-new", "default"]
-        told = ["another", "brand-new", "default"]
-        eventually(lambda: sorted(other.workers().iloc[0]["topics"]) == told)
+        topics = ["another", "brand-new", "default"]
+        eventually(lambda: sorted(other.workers().iloc[0]["topics"]) == topics)
 
 
 def test_the_wildcard_finds_a_backlog_that_lies_there(connect: Connect) -> None:
@@ -93,17 +93,17 @@ def test_poison_is_put_aside_on_its_first_try(cluster: tt.Cluster, raw: Raw) -> 
     with runner(cluster, "emails"):
         cluster.publish("emails", task("note"), kwargs={"text": "after it"})
         eventually(lambda: DONE and raw.depth("emails.dead") == 4)
-    told = [
+    events = [
         properties.headers[failure_headers.REASON] for properties, _ in raw.read_all("emails.dead")
     ]
-    assert sorted(told) == ["invalid", "invalid", "unknown task", "unknown task"]
+    assert sorted(events) == ["invalid", "invalid", "unknown task", "unknown task"]
 
 
 def test_two_runners_are_never_both_in_a_lock(connect: Connect) -> None:
-    one, other = connect(), connect()
-    with runner(one, "emails"), runner(other, "emails"):
+    first, other = connect(), connect()
+    with runner(first, "emails"), runner(other, "emails"):
         for _ in range(4):
-            one.publish("emails", task("locked"))
+            first.publish("emails", task("locked"))
         eventually(lambda: DONE.count("end") == 4)
     assert DONE[1::2] == ["end"] * 4
     fences = [int(text.split()[1]) for text in DONE[::2]]

@@ -22,10 +22,11 @@ from tasktools.brokers.mover import WINDOW
 from tasktools.cli import main
 from tasktools.core.plans import Plan
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.rabbitmq import replays
 from tests.rabbitmq.replays import DEAD, TOPIC, Replayer, put_tasks, tasks
 from tests.support import Proxy, Raw
+from tests.vhosts import Vhost
 
 QUIET: Any = {"reason": "INC-42", "progress": False}
 MESSAGES = 1_000
@@ -60,7 +61,7 @@ def add_user(rabbitmq: RabbitMQNode, vhost: Vhost, name: str, tags: str) -> str:
 
 
 def under_another_name(vhost: Vhost, proxy: Proxy) -> str:
-    return vhost.dsn.replace(f":{urlsplit(vhost.dsn).port}", f":{proxy.port}")
+    return proxy.through(vhost.dsn)
 
 
 def doubled(raw: Raw) -> set[bytes]:

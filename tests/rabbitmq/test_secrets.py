@@ -1,4 +1,4 @@
-"""What strangers write in messages: it costs no more than its length, and secrets are masked."""
+"""Hostile messages: they cost no more than their length, and secrets are masked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Vhost
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 HOSTILE = (
     "://" * 20_000,

@@ -17,8 +17,9 @@ from tasktools.core.models import TopicSettings
 from tasktools.core.series import Series
 from tasktools.core.server_facts import ServerFacts, ServerNode, ServerPart, ServerQueue
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 User = Callable[..., Broker]
 
@@ -156,6 +157,32 @@ def test_a_policy_and_the_delivery_limit_are_known(
     assert eventually(policies) == {"max-length": 5}
     facts = queue(broker.server_facts(["emails"]), "emails").facts
     assert facts.queue_type == "quorum"
+
+
+def test_the_limit_of_a_channel_is_that_of_its_consumers(broker: Broker, raw: Raw) -> None:
+    """Celery limits its channel as a whole."""
+    raw.declare("mail")
+    raw.channel.basic_qos(prefetch_count=8, global_qos=True)
+    raw.channel.basic_consume("mail", lambda *_: None)
+    raw.connection.process_data_events(0)
+
+    def limits() -> list[int | None]:
+        consumers = broker.server_facts(["mail"]).consumers or ()
+        return [each.prefetch for each in consumers if each.queue == "mail"]
+
+    assert eventually(lambda: limits() == [8])
+
+
+def test_a_dead_letter_queue_is_found_by_a_policy_without_a_key(
+    broker: Broker, raw: Raw, rabbitmq: RabbitMQNode, vhost: Vhost
+) -> None:
+    raw.declare("mail")
+    raw.declare("mail.failed")
+    raw.channel.exchange_declare("dead", "direct")
+    raw.channel.queue_bind("mail.failed", "dead", "mail")
+    policy = {"pattern": "^mail$", "definition": {"dead-letter-exchange": "dead"}}
+    rabbitmq.request("PUT", f"/api/policies/{vhost.name}/dead", policy)
+    assert eventually(lambda: "mail.failed" in (broker.server_facts(["mail"]).queues or {}))
 
 
 def test_the_owners_of_permits_are_told_for_topics_with_a_limit(broker: Broker) -> None:

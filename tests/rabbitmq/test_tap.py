@@ -23,9 +23,10 @@ from tasktools.brokers.taps import Tapped
 from tasktools.core import taps
 from tasktools.core.clock import moment
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Proxy, Raw
 from tests.timing import within
+from tests.vhosts import Vhost
 
 LEAST = 10_000_000
 MANY = 20_000
@@ -56,8 +57,8 @@ def numbers(frame: Any) -> list[int]:
 
 def publish(raw: Raw, body: bytes, topic: str = "emails", **properties: Any) -> None:
     """Publish raw bytes to the task exchange, as another program would."""
-    told = pika.BasicProperties(**properties)
-    raw.channel.basic_publish("fp.tasks", topic, body, told, mandatory=True)
+    message_properties = pika.BasicProperties(**properties)
+    raw.channel.basic_publish("fp.tasks", topic, body, message_properties, mandatory=True)
 
 
 # --- what it is ----------------------------------------------------------------------------------
@@ -76,12 +77,12 @@ def test_the_stream_has_the_limits_that_were_asked_for_and_takes_everything(
     }
     assert queue["durable"]
     bound = rabbitmq.request("GET", f"/api/queues/{vhost.name}/{taps.NAME}/bindings")
-    assert [(one["source"], one["routing_key"]) for one in bound if one["source"]] == [
-        ("fp.tasks", "#")
-    ]
+    assert [
+        (binding["source"], binding["routing_key"]) for binding in bound if binding["source"]
+    ] == [("fp.tasks", "#")]
     cluster.untap()
     bound = rabbitmq.request("GET", f"/api/queues/{vhost.name}/{taps.NAME}/bindings")
-    assert [one for one in bound if one["source"]] == []
+    assert [binding for binding in bound if binding["source"]] == []
 
 
 def test_it_is_trimmed_to_its_limits(cluster: tt.Cluster, raw: Raw) -> None:
@@ -89,10 +90,10 @@ def test_it_is_trimmed_to_its_limits(cluster: tt.Cluster, raw: Raw) -> None:
     cluster.tap(max_bytes=LEAST)
     for n in range(100):
         publish(raw, b"%03d" % n + b"x" * 300_000)
-    kept: list[int] = []
-    cluster.broker.read_tap(taps.NAME, lambda message: kept.append(int(message.body[:3])))
-    assert kept == list(range(kept[0], 100))
-    assert 25 <= len(kept) <= 45  # 10 MB, to a segment of 1 MB or two
+    numbers_kept: list[int] = []
+    cluster.broker.read_tap(taps.NAME, lambda message: numbers_kept.append(int(message.body[:3])))
+    assert numbers_kept == list(range(numbers_kept[0], 100))
+    assert 25 <= len(numbers_kept) <= 45  # 10 MB, to a segment of 1 MB or two
 
 
 def test_what_is_no_stream_is_neither_read_nor_deleted(cluster: tt.Cluster, raw: Raw) -> None:
@@ -191,9 +192,9 @@ def test_junk_and_markup_and_large_bodies_are_shown(tapped: tt.Cluster, raw: Raw
     plan = tapped.plan_replay(frame.tail(3), undecodable=True)
     tapped.broker.purge("emails")
     assert tapped.run(plan, **QUIET)["outcome"].tolist() == ["replayed"] * 3
-    found = raw.read_all("emails")
-    assert [body for _, body in found] == [b"\xff\x00 junk", b"", large]
-    assert found[0][0].headers["n"] == 1
+    copies = raw.read_all("emails")
+    assert [body for _, body in copies] == [b"\xff\x00 junk", b"", large]
+    assert copies[0][0].headers["n"] == 1
 
 
 def test_table_headers_are_dropped_and_that_is_said(tapped: tt.Cluster, raw: Raw) -> None:
@@ -205,8 +206,8 @@ def test_table_headers_are_dropped_and_that_is_said(tapped: tt.Cluster, raw: Raw
     tapped.run(plan, **QUIET)
     ((properties, _),) = raw.read_all("emails")
     assert properties.message_id == "m1"
-    kept = {name for name in properties.headers if not name.startswith("x-tasktools")}
-    assert kept == {"text"}
+    names = {name for name in properties.headers if not name.startswith("x-tasktools")}
+    assert names == {"text"}
 
 
 def test_what_was_delayed_is_kept_since_rabbitmq_4(
@@ -251,9 +252,9 @@ def test_what_is_published_while_it_is_read_does_not_keep_it_from_ending(
     try:
         counts = []
         for _ in range(5):
-            found = numbers(tapped.published())
-            assert found == list(range(len(found)))  # no gap, none twice
-            counts.append(len(found))
+            tapped_numbers = numbers(tapped.published())
+            assert tapped_numbers == list(range(len(tapped_numbers)))  # no gap, none twice
+            counts.append(len(tapped_numbers))
     finally:
         done.set()
         publishing.join()
@@ -269,20 +270,20 @@ def test_what_was_confirmed_is_always_there_to_be_read(tapped: tt.Cluster) -> No
 
 def test_two_read_at_once_and_both_get_all(tapped: tt.Cluster, connect: Connect) -> None:
     fill(tapped, MANY)
-    other, found = connect(), {}
+    other, rows = connect(), {}
 
     def read(name: str, cluster: tt.Cluster) -> None:
-        found[name] = numbers(cluster.published())
+        rows[name] = numbers(cluster.published())
 
     readers = [
-        threading.Thread(target=read, args=told)
-        for told in (("one", tapped), ("same", tapped), ("other", other))
+        threading.Thread(target=read, args=thread_args)
+        for thread_args in (("one", tapped), ("same", tapped), ("other", other))
     ]
     for reader in readers:
         reader.start()
     for reader in readers:
         reader.join()
-    assert found == {name: list(range(MANY)) for name in ("one", "same", "other")}
+    assert rows == {name: list(range(MANY)) for name in ("one", "same", "other")}
 
 
 def test_a_killed_reader_leaves_everything_as_it_was(

@@ -1,4 +1,4 @@
-"""What a target would drop, refuse or let expire is in the plan, and refused where it is loss."""
+"""Targets that would drop, refuse or expire messages: a plan warns, and refuses a loss."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tasktools.core.errors import WouldBeLost
 from tasktools.core.queue_facts import QueueFacts
 from tasktools.testing import RabbitMQNode, eventually, task_body, task_payload
 from tasktools.testing.factories import failure
-from tests.conftest import Vhost
 from tests.rabbitmq.replays import put_tasks
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 COUNT = 30
 

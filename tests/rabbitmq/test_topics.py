@@ -15,8 +15,9 @@ from tasktools.brokers.rabbitmq.queues import delays
 from tasktools.core.errors import BrokerError, TopicConflict
 from tasktools.core.models import Failure, QueueType, TopicSettings
 from tasktools.testing import RabbitMQNode, eventually
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 TASK = {"task_name": "some_module:f"}
 FAILURE = Failure(

@@ -53,8 +53,8 @@ def test_the_probe_names_the_arguments(
     arguments: dict[str, Any], flags: dict[str, Any], queue_type: Any, cluster: Any, raw: Any
 ) -> None:
     raw.channel.queue_declare("q", durable=True, arguments=arguments, **flags)
-    found = cluster.broker._main.run(lambda session: topology.probe(session, "q"))
-    assert found == QueueArguments(
+    probed = cluster.broker._main.run(lambda session: topology.probe(session, "q"))
+    assert probed == QueueArguments(
         queue_type=queue_type,
         values={name: value for name, value in arguments.items() if name != "x-queue-type"},
         auto_delete=flags.get("auto_delete", False),

@@ -17,8 +17,9 @@ import tasktools as tt
 from tasktools.core import events
 from tasktools.testing import eventually
 from tasktools.testing.factories import peer_heartbeat, task_event
-from tests.conftest import Connect, Vhost
+from tests.conftest import Connect
 from tests.support import Raw
+from tests.vhosts import Vhost
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def fail(raw: Raw, n: int) -> None:
     raw.channel.basic_publish("fp.workers", "", events.encode(event))
 
 
-def heard(cluster: tt.Cluster) -> int:
+def heard_events(cluster: tt.Cluster) -> int:
     return len(cluster.failures())
 
 
@@ -59,16 +60,18 @@ def test_it_shows_groups_of_what_fails_while_it_listens(
 ) -> None:
     """Issue 11, new user: `failures` on a live cluster only refused."""
     beside = connect()
-    heard(beside)
+    heard_events(beside)
     table, document = watch("--watch", "1h"), watch("--watch", "12s", "--json")
     for n in range(12):
         fail(raw, n)
-    assert eventually(lambda: heard(beside) == 12)
+    assert eventually(lambda: heard_events(beside) == 12)
     stdout, _ = document.communicate(timeout=60)
-    told = json.loads(stdout)
-    assert [row["error"] for row in told["rows"]] == [f"no customer {n}" for n in range(11, -1, -1)]
-    assert [group["count"] for group in told["groups"]] == [12]
-    assert told["notes"][0].startswith("heard from 20")
+    printed = json.loads(stdout)
+    assert [row["error"] for row in printed["rows"]] == [
+        f"no customer {n}" for n in range(11, -1, -1)
+    ]
+    assert [group["count"] for group in printed["groups"]] == [12]
+    assert printed["notes"][0].startswith("heard from 20")
     assert document.returncode == 0
     # By now the other has heard them, too: Ctrl-C shows what was heard up to now.
     table.send_signal(signal.SIGINT)
@@ -95,7 +98,7 @@ def test_nothing_that_fails_is_an_answer_too(
 def test_status_says_how_to_know_why_tasks_failed(vhost: Vhost, connect: Connect, raw: Raw) -> None:
     """Issue 11, new user: `status` counted failures, and said nothing of how to know why."""
     cluster = connect()
-    heard(cluster)
+    heard_events(cluster)
     is_over = threading.Event()
 
     def beat() -> None:

@@ -33,7 +33,7 @@ class Found(NamedTuple):
 @cache
 def patterns() -> tuple[Found, ...]:
     """Return every pattern of the package, compiled ones and those that are written inline."""
-    return tuple(found for path in sorted(_PACKAGE.rglob("*.py")) for found in _patterns(path))
+    return tuple(pattern for path in sorted(_PACKAGE.rglob("*.py")) for pattern in _patterns(path))
 
 
 def _patterns(path: Path) -> Iterator[Found]:
@@ -101,10 +101,10 @@ def _value(node: ast.expr) -> Any:
     return eval(compile(ast.Expression(node), "pattern", "eval"), {"re": re})  # noqa: S307
 
 
-def run(found: Found, method: str, text: str) -> None:
+def run(pattern: Found, method: str, text: str) -> None:
     """Use a pattern as the package does."""
-    call = getattr(found.pattern, method)
-    is_text = isinstance(found.pattern.pattern, str)
+    call = getattr(pattern.pattern, method)
+    is_text = isinstance(pattern.pattern.pattern, str)
     read: Any = text if is_text else text.encode()
     if method in ("sub", "subn"):
         call("" if is_text else b"", read)

@@ -64,10 +64,10 @@ def fields(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     )
 
 
-def by_pika(told: dict[str, Any], **more: Any) -> bytes:
-    stamp = told["timestamp"]
+def by_pika(written: dict[str, Any], **more: Any) -> bytes:
+    stamp = written["timestamp"]
     seconds = None if stamp is None else int(stamp.timestamp())
-    properties = pika.BasicProperties(**told | {"timestamp": seconds} | more)
+    properties = pika.BasicProperties(**written | {"timestamp": seconds} | more)
     return b"".join(properties.encode())
 
 
@@ -84,29 +84,31 @@ def header(value: bytes) -> bytes:
 
 
 @given(fields(BOTH_KNOW))
-def test_what_pika_wrote_is_read_as_it_was_meant(told: dict[str, Any]) -> None:
-    assert amqp_properties.decode(by_pika(told)) == Properties(**told)
+def test_what_pika_wrote_is_read_as_it_was_meant(written: dict[str, Any]) -> None:
+    assert amqp_properties.decode(by_pika(written)) == Properties(**written)
 
 
 @given(fields(BOTH_KNOW))
-def test_pika_reads_what_is_written(told: dict[str, Any]) -> None:
-    read = read_by_pika(amqp_properties.encode(Properties(**told)))
+def test_pika_reads_what_is_written(written: dict[str, Any]) -> None:
+    read = read_by_pika(amqp_properties.encode(Properties(**written)))
     assert amqp_properties.decode(
-        by_pika(vars(read) | {"timestamp": told["timestamp"]})
-    ) == Properties(**told)
+        by_pika(vars(read) | {"timestamp": written["timestamp"]})
+    ) == Properties(**written)
 
 
 @given(fields(WE_KNOW))
-def test_what_is_written_is_read_as_it_was(told: dict[str, Any]) -> None:
-    properties = Properties(**told)
+def test_what_is_written_is_read_as_it_was(written: dict[str, Any]) -> None:
+    properties = Properties(**written)
     assert amqp_properties.decode(amqp_properties.encode(properties)) == properties
 
 
 @given(fields(BOTH_KNOW), WORD)
-def test_what_is_not_edited_stays_as_it_is_byte_for_byte(told: dict[str, Any], name: str) -> None:
-    told["headers"].pop(name, None)
-    told["headers"]["kept" + name] = 1
-    raw = by_pika(told, cluster_id="c")
+def test_what_is_not_edited_stays_as_it_is_byte_for_byte(
+    written: dict[str, Any], name: str
+) -> None:
+    written["headers"].pop(name, None)
+    written["headers"]["kept" + name] = 1
+    raw = by_pika(written, cluster_id="c")
     assert amqp_properties.edited(raw) == raw
     assert (
         amqp_properties.edited(
@@ -118,19 +120,19 @@ def test_what_is_not_edited_stays_as_it_is_byte_for_byte(told: dict[str, Any], n
 
 @given(fields(BOTH_KNOW), st.sets(WORD, max_size=3), st.dictionaries(WORD, WORD, max_size=3))
 def test_headers_are_taken_out_and_put_in(
-    told: dict[str, Any], names: set[str], added: dict[str, str]
+    written: dict[str, Any], names: set[str], added: dict[str, str]
 ) -> None:
-    names |= set(list(told["headers"])[:2])
+    names |= set(list(written["headers"])[:2])
     raw = amqp_properties.edited(
-        by_pika(told),
+        by_pika(written),
         without=names.__contains__,
         added=added,
         drop=("user_id", "app_id"),
         expiration="77",
     )
-    kept = {name: value for name, value in told["headers"].items() if name not in names}
-    changes = {"headers": kept | added, "user_id": None, "app_id": None, "expiration": "77"}
-    assert amqp_properties.decode(raw) == Properties(**told | changes)
+    left = {name: value for name, value in written["headers"].items() if name not in names}
+    changes = {"headers": left | added, "user_id": None, "app_id": None, "expiration": "77"}
+    assert amqp_properties.decode(raw) == Properties(**written | changes)
     assert read_by_pika(raw).expiration == "77"
 
 
@@ -229,10 +231,10 @@ def test_what_cannot_be_said_is_refused(properties: Properties, why: str) -> Non
 
 
 def test_what_many_messages_say_of_their_deaths_is_decoded_once() -> None:
-    told = [{"x-death": [{"queue": "q"}], "mine": [n]} for n in range(2)]
+    written = [{"x-death": [{"queue": "q"}], "mine": [n]} for n in range(2)]
     first, second = (
-        amqp_properties.decode(amqp_properties.encode(Properties(headers=one))).headers
-        for one in told
+        amqp_properties.decode(amqp_properties.encode(Properties(headers=headers))).headers
+        for headers in written
     )
     assert first["x-death"] is second["x-death"]
     assert [first["mine"], second["mine"]] == [[0], [1]]

@@ -15,14 +15,14 @@ from tasktools.replay.archive import Archived, ArchiveWriter, Head, free_archive
 HEAD = Head(queue="emails.dead", plan="p")
 
 
-def message(n: int, body: bytes = b"\x00\xff\n\r{", **told: Any) -> Archived:
+def message(n: int, body: bytes = b"\x00\xff\n\r{", **fields: Any) -> Archived:
     usual: dict[str, Any] = {
         "key": f"k{n}",
         "task_id": None,
         "task_name": None,
         "properties": b"\x00\n",
     }
-    return Archived(n=n, body=body, **usual | told)
+    return Archived(n=n, body=body, **usual | fields)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_an_archive_whose_head_was_cut_off_begins_anew(file: Path, left: int) ->
     file.write_bytes(file.read_bytes()[:left])
     write(file, message(0))
     assert archive.read_head(str(file)) == HEAD
-    assert [found.n for found in archive.read(str(file))] == [0]
+    assert [archived.n for archived in archive.read(str(file))] == [0]
 
 
 def test_a_free_archive_is_a_new_file_in_a_folder_with_its_whole_path(

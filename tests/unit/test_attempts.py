@@ -48,6 +48,20 @@ def test_a_start_and_its_end_are_one_row(attempts: Attempts) -> None:
     assert not attempts.changed
 
 
+def test_a_row_has_the_name_and_the_topic_that_any_of_its_events_told(attempts: Attempts) -> None:
+    hear(attempts, 0, "task_started", task_name="shop.send", topic=None)
+    hear(attempts, 1, "task_completed", topic="mail")
+    attempts.agree_with(T + 3, running("t2"))
+    hear(attempts, 4, "task_started", "t2", task_name="shop.report")
+    hear(attempts, 5, "task_failed", "t3", task_name="shop.fail")
+    names = [(row.task_id, row.task_name, row.topic) for row in attempts.new.values()]
+    assert names == [
+        ("t1", "shop.send", "mail"),
+        ("t2", "shop.report", None),
+        ("t3", "shop.fail", "emails"),
+    ]
+
+
 def test_a_picture_that_is_older_than_an_end_does_not_begin_the_task_again(
     attempts: Attempts,
 ) -> None:

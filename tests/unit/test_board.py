@@ -14,10 +14,10 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_server.base.websocket import WebSocketMixin
 
 from tasktools.board.options import VARIABLE, BoardOptions
-from tasktools.board.starting import starting_page, theme_of
+from tasktools.board.starting_page import starting_page, theme_of
 from tasktools.board.voila_app import BoardApp, ThisPython
 from tasktools.cli import main
-from tasktools.cli.listening import url_of, warnings
+from tasktools.cli.listen_address import url_of, warnings
 
 
 def run(*args: str) -> Result:
@@ -29,7 +29,7 @@ def test_without_voila_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     result = run("--dsn", "demo://")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "nothing was served. Install it: pip install 'tasktools-ops[notebooks]'" in result.stderr
+    assert "nothing was served. Install it: pip install 'tasktools-ops[board]'" in result.stderr
 
 
 def test_a_cluster_that_cannot_be_opened_is_told_before_anything_is_served(tmp_path: Path) -> None:

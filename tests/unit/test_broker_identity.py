@@ -12,8 +12,8 @@ from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.models import BrokerIdentity
 from tasktools.core.plans import Plan
-from tasktools.replay.account import Account
 from tasktools.replay.ledger import Ledger
+from tasktools.replay.run_account import Account
 from tasktools.replay.timing import Timing
 
 
@@ -22,7 +22,7 @@ def identity(cluster: str = "rabbit@host", vhost: str = "/", **known: str) -> Br
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "is_same", "is_sure"),
+    ("first", "other", "is_same", "is_sure"),
     [
         (identity(), identity(), True, False),
         (identity(), identity(vhost="b"), False, False),
@@ -35,11 +35,11 @@ def identity(cluster: str = "rabbit@host", vhost: str = "/", **known: str) -> Br
     ],
 )
 def test_two_are_the_same(
-    one: BrokerIdentity, other: BrokerIdentity, *, is_same: bool, is_sure: bool
+    first: BrokerIdentity, other: BrokerIdentity, *, is_same: bool, is_sure: bool
 ) -> None:
     """Issue 11, row 8: two clusters may have one name, and a cluster may be renamed."""
-    assert one.is_same_as(other) == other.is_same_as(one) == is_same
-    assert one.is_surely(other) == other.is_surely(one) == is_sure
+    assert first.is_same_as(other) == other.is_same_as(first) == is_same
+    assert first.is_surely(other) == other.is_surely(first) == is_sure
 
 
 @pytest.fixture

@@ -152,6 +152,78 @@ def test_a_worker_that_is_not_there_is_not_drained(server: MemoryServer) -> None
     assert "nothing was sent" in result.stderr
 
 
+def test_a_worker_of_ours_joins_and_leaves_a_topic(
+    server: MemoryServer, broker: MemoryBroker
+) -> None:
+    with TaskRunner(broker=broker, topics=["emails"], registry=TaskRegistry(), worker_id="w"):
+        (joined,) = json.loads(run("join-topic", "w", "sms", "--json").stdout)["rows"]
+        assert joined["topics"] == ["emails", "sms"]
+        (left,) = json.loads(run("leave-topic", "w", "emails", "--json").stdout)["rows"]
+        assert left["topics"] == ["sms"]
+
+
+OF_CELERY = [
+    ("shutdown", "w", "--yes"),
+    ("resize-pool", "w", "--by", "-1"),
+    ("rate-limit", "shop.report", "10/m", "--worker", "w"),
+    ("time-limit", "shop.report", "--hard", "90", "--worker", "w", "--yes"),
+    ("enable-task-events", "--worker", "w"),
+]
+"""Commands that only workers of Celery take; `tests/peer/test_docs.py` sends them to some."""
+
+
+def test_what_only_workers_of_celery_take_is_sent_to_no_other(
+    server: MemoryServer, broker: MemoryBroker
+) -> None:
+    with TaskRunner(broker=broker, topics=["emails"], registry=TaskRegistry(), worker_id="w"):
+        for command in OF_CELERY:
+            result = run(*command)
+            assert result.exit_code == 1
+            assert "Worker 'w' does not take the command" in result.stderr
+            assert "nothing was sent. Only workers of Celery do." in result.stderr
+        nobody = run("revoke", "task-1", "--yes")
+        assert nobody.exit_code == 1
+        assert "No live worker takes the command revoke; nothing was sent" in nobody.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "asks"),
+    [
+        (("shutdown", "w"), "Stop the worker w"),
+        (("revoke", "task-1"), "Drop the task task-1 when it comes?"),
+        (("revoke", "task-1", "--terminate"), "its work half done?"),
+        (("time-limit", "shop.report", "--hard", "90"), "Kill each shop.report"),
+        (("join-topic", "w", "sms", "--force"), "twice"),
+        (("leave-topic", "w", "sms", "--force"), "twice"),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_first(
+    server: MemoryServer, args: tuple[str, ...], asks: str
+) -> None:
+    unsure = run(*args, stdin="n\n")
+    assert unsure.exit_code == 1
+    assert asks in unsure.stderr
+    assert "Error" not in unsure.stderr
+    assert "nothing was sent" in run(*args, stdin="y\n").stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("resize-pool", "w", "--by", "0"), "0 changes nothing"),
+        (("resize-pool", "w"), "--by"),
+        (("time-limit", "shop.report"), "Name --soft or --hard"),
+        (("time-limit", "shop.report", "--soft", "long"), "neither a number"),
+    ],
+)
+def test_a_command_that_changes_nothing_is_wrong_usage(
+    server: MemoryServer, args: tuple[str, ...], says: str
+) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
 def test_locks_are_shown_and_taken_away_after_a_question(
     server: MemoryServer, broker: MemoryBroker
 ) -> None:
@@ -176,6 +248,8 @@ def test_locks_of_the_demo_are_shown() -> None:
         ("topic", "create", "new"),
         ("topic", "configure", "emails", "--max-retries", "1"),
         ("unlock", "nightly", "--yes"),
+        ("revoke", "task-1", "--yes"),
+        *OF_CELERY,
     ],
 )
 def test_read_only_refuses_them(
@@ -204,13 +278,42 @@ def test_a_topic_is_deleted_after_asking(broker: MemoryBroker) -> None:
     assert not broker.topic_exists("emails")
 
 
+@pytest.mark.usefixtures("broker")
+def test_no_question_comes_before_a_topic_that_is_not_there() -> None:
+    refused = run("topic", "delete", "nope", "--force")
+    assert refused.exit_code == 1
+    assert "There is no topic 'nope'; nothing was changed" in refused.stderr
+    assert "Delete" not in refused.output
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("topcs",), "There is no command 'topcs': did you mean 'topics' or 'topic'"),
+        (("topic", "delte", "a"), "There is no command 'delte': did you mean 'delete'?"),
+        (("xyzzy",), "No such command 'xyzzy'"),
+        (("wo\x1brkers",), r"'wo\x1brkers': did you mean 'workers'"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_similar_ones(args: tuple[str, ...], says: str) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_worker_that_is_not_there_is_looked_up_with_a_command(server: MemoryServer) -> None:
+    refused = run("drain", "nope")
+    assert refused.exit_code == 1
+    assert "nothing was sent: look at workers(), or tasktools workers." in refused.stderr
+
+
 def test_a_topic_with_messages_is_deleted_only_by_force(broker: MemoryBroker) -> None:
     """Issue 11, new user."""
     broker.publish("emails", {"task_name": "shop:send"})
-    kept = run("topic", "delete", "emails", "--yes")
-    assert kept.exit_code == 1
-    assert "emails has 1 message" in kept.stderr
-    assert "--force" in kept.stderr
+    refused = run("topic", "delete", "emails", "--yes")
+    assert refused.exit_code == 1
+    assert "emails has 1 message" in refused.stderr
+    assert "--force" in refused.stderr
     assert broker.topic_exists("emails")
     done = run("topic", "delete", "emails", "--yes", "--force")
     assert "and 1 message with it" in done.stderr

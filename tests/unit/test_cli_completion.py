@@ -36,7 +36,7 @@ def test_each_shell_gets_its_script(shell: str) -> None:
     assert CliRunner().invoke(main, ["completion", "csh"]).exit_code == 2
 
 
-def test_a_shell_completes_commands_options_columns_and_topics(
+def test_a_shell_completes_commands_options_columns_and_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BROKER_DSN", "demo://")
@@ -46,6 +46,10 @@ def test_a_shell_completes_commands_options_columns_and_topics(
     assert completions("workers", "--sort", "f") == ["failed"]
     assert completions("dead", "o") == ["orders"]
     assert completions("topics", "emails", "ex") == ["exports"]
+    assert completions("leave-topic", "worker", "em") == ["emails"]
+    workers = completions("drain", "")
+    assert len(workers) > 1
+    assert completions("rate-limit", "send", "1/s", "--worker", workers[0]) == [workers[0]]
     assert completions("tasks", "--dsn", "memory://", "o") == []
 
 

@@ -32,7 +32,7 @@ def test_the_cause_comes_first_and_the_exit_code_tells_of_it() -> None:
     assert result.exit_code == 1
     assert lines[0].startswith("DEMO")
     assert lines[1] == "critical  workers_hung, topic images"
-    assert any(line.startswith("  next: cluster.") for line in lines)
+    assert any(line.startswith("  next: tasktools tasks images") for line in lines)
     assert "checks ruled out" in lines[-1]
     assert "Traceback" not in result.output
 

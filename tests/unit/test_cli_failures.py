@@ -63,15 +63,15 @@ def test_failures_are_grouped_and_listed_the_latest_first(scene: Scene) -> None:
 
 
 def test_failures_are_chosen_by_topic_and_time(scene: Scene) -> None:
-    def found(*args: str) -> list[str]:
+    def task_ids(*args: str) -> list[str]:
         document = json.loads(run(scene, "failures", *args, "--json").stdout)
         return [row["task_id"] for row in document["rows"]]
 
-    assert found() == ["t3", "t2", "t1"]
-    assert found("images") == ["t2"]
-    assert found("--since", "3s") == []
-    assert found("--since", moment(START + 8).isoformat()) == ["t3"]
-    assert found("--until", "8s") == ["t2", "t1"]
+    assert task_ids() == ["t3", "t2", "t1"]
+    assert task_ids("images") == ["t2"]
+    assert task_ids("--since", "3s") == []
+    assert task_ids("--since", moment(START + 8).isoformat()) == ["t3"]
+    assert task_ids("--until", "8s") == ["t2", "t1"]
 
 
 def test_own_names_are_masked_in_recorded_failures(scene: Scene) -> None:

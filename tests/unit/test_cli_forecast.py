@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 from click.testing import CliRunner, Result
 
+import tasktools
 from tasktools.cli import main
 from tests.capacity.recordings import record
 
@@ -33,12 +35,26 @@ def test_a_recorded_drain_is_forecast(tmp_path: Path) -> None:
     assert row["earliest"] < row["expected"] < row["latest"]
 
 
-def test_a_live_cluster_is_listened_to_and_what_is_unknown_is_no_zero() -> None:
-    listened = run("forecast", "nowhere", "--watch", "1s", "--json", "--dsn", "demo://")
+def test_a_live_cluster_is_listened_to() -> None:
+    listened = run("forecast", "emails", "--watch", "1s", "--json", "--dsn", "demo://")
+    assert "Listening for 1 s" in listened.stderr
     (row,) = json.loads(listened.stdout)["rows"]
+    assert row["topic"] == "emails"
+
+
+def test_what_is_unknown_is_no_zero() -> None:
+    with tasktools.connect("demo://", topics=("nowhere",)) as cluster:
+        (row,) = tasktools.drain_forecast(cluster, "nowhere").to_dict("records")
     assert row["note"].startswith("cannot be told: ")
     assert "did you mean 'nowhere'" not in row["note"]  # itself, as it is asked for
-    assert row["not_within"] is None
+    assert pd.isna(row["not_within"])
+
+
+def test_a_topic_that_is_not_there_is_an_error() -> None:
+    refused = run("forecast", "emialz", "--watch", "60s", "--json", "--dsn", "demo://")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "There is no topic 'emialz'" in refused.stderr
+    assert "did you mean 'emails'?" in refused.stderr  # and not itself, as it is asked for
 
 
 def test_what_cannot_be_used_is_wrong_usage(tmp_path: Path) -> None:

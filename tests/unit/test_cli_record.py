@@ -94,11 +94,11 @@ def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -
     try:
         assert "Recording" in child.stderr.readline()
         before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (4096, -1))
-        said = iter(child.stderr.readline, "")
-        assert any("Nothing can be written into" in line for line in said)
+        lines = iter(child.stderr.readline, "")
+        assert any("Nothing can be written into" in line for line in lines)
         time.sleep(1)  # so that some ticks are missing, on the busiest machine
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
-        assert any("It goes on." in line for line in said)
+        assert any("It goes on." in line for line in lines)
         child.send_signal(signal.SIGINT)
         assert child.wait(30) == 0
     finally:

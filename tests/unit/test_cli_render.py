@@ -65,7 +65,7 @@ def test_a_pipe_gets_every_column_in_one_line_a_row() -> None:
 def test_what_is_missing_is_a_dash_and_never_a_zero() -> None:
     line = drawn(frame_of(TOPICS, {"topic": "emails", "queued": 0}), TOPICS).split("\n")[1]
 
-    assert line.split() == ["emails", "0", *["-"] * 13]
+    assert line.split() == ["emails", "0", *["-"] * (len(TOPICS.main) - 2)]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,37 @@ def test_a_narrow_terminal_does_without_columns_rather_than_cutting_values(width
     assert "mail-1-11011-f2a74de4" in text
     assert all(name.split("_")[0] not in text for name in left_out)
     assert ("topic-19" in text) == ("topics" not in left_out)
+
+
+def test_in_a_narrow_terminal_what_alarms_stays() -> None:
+    """`failed` and `unacked` went before rates and types."""
+    row = {
+        "topic": "newsletters",
+        "queued": 12_345,
+        "unacked": 120,
+        "running": 12,
+        "dead_letter": 3,
+        "consumers": 4,
+        "subscribers": 4,
+        "publish_rate": 1.5,
+        "ack_rate": 1.5,
+        "succeeded": 12_345,
+        "failed": 17,
+        "queue_type": "classic",
+        "dead_lettering": True,
+        "exists": True,
+        "dialect": "fastpluggy",
+    }
+    text, left_out = (
+        drawn(frame_of(TOPICS, row), TOPICS, 80),
+        render.table(frame_of(TOPICS, row), TOPICS, width=80)[1],
+    )
+    assert max(map(len, text.split("\n"))) <= 80
+    assert {"failed", "unacked"}.isdisjoint(left_out)
+    assert left_out[0] == "concurrency_limit"  # nothing is known of it
+    for alarm in ({"exists": False}, {"dead_lettering": False}, {"concurrency_limit": 0}):
+        frame = frame_of(TOPICS, row | alarm)
+        assert alarm.keys().isdisjoint(render.table(frame, TOPICS, width=80)[1])
 
 
 def test_when_nothing_more_can_go_values_are_folded() -> None:
@@ -166,8 +197,8 @@ def test_json_has_iso_times_seconds_nulls_and_masks() -> None:
     frame = frame_of(ACTIVE_TASKS, row)
     frame.attrs |= {"notes": ["n"], "looks": [{"queue": "q"}], "sources": {"events": {"ok": True}}}
 
-    told = json.loads(render.document(frame))
-    shown = told["rows"][0]
+    document = json.loads(render.document(frame))
+    shown = document["rows"][0]
 
     assert list(shown) == list(ACTIVE_TASKS.names)
     assert shown["published_at"] == "2027-01-15T08:00:00.500000+00:00"
@@ -175,9 +206,9 @@ def test_json_has_iso_times_seconds_nulls_and_masks() -> None:
     assert shown["attempts"] is None
     assert shown["args"] == [None, "inf", r"\xff", "1970-01-01T00:00:00+00:00"]
     assert shown["kwargs"] == {"token": "•••", "deep": {"x": [None]}}
-    assert (told["notes"], told["looks"]) == (["n"], [{"queue": "q"}])
-    assert told["sources"] == {"events": {"ok": True}}
-    assert told["demo"] is False
+    assert (document["notes"], document["looks"]) == (["n"], [{"queue": "q"}])
+    assert document["sources"] == {"events": {"ok": True}}
+    assert document["demo"] is False
 
 
 def test_json_is_ascii_so_that_no_value_can_do_anything_to_a_terminal() -> None:

@@ -65,9 +65,9 @@ def test_a_file_is_replaced_only_if_asked(scene: Scene, tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_one_sentence(
     scene: Scene, tmp_path: Path, args: list[str], words: str
 ) -> None:
-    given = [arg.replace("{tmp}", str(tmp_path)) for arg in args]
+    arguments = [arg.replace("{tmp}", str(tmp_path)) for arg in args]
     dsn = ["--dsn", f"sqlite:///{scene.path}"]
-    result = run("-o", str(tmp_path / "r.html"), *dsn, *given)
+    result = run("-o", str(tmp_path / "r.html"), *dsn, *arguments)
     assert result.exit_code in {1, 2}
     assert words in result.stderr
     assert "Traceback" not in result.output

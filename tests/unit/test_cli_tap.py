@@ -33,16 +33,16 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
 
 
 def test_nothing_happens_without_yes(broker: MemoryBroker) -> None:
-    said = run("tap", "--max-age", "2h")
-    assert said.exit_code == 0
-    assert "keeps what is published for 2h, at most 2,000,000,000 bytes" in said.stdout
-    assert "publishers are no longer told" in said.stdout
-    assert "Nothing was done" in said.stderr
+    result = run("tap", "--max-age", "2h")
+    assert result.exit_code == 0
+    assert "keeps what is published for 2h, at most 2,000,000,000 bytes" in result.stdout
+    assert "publishers are no longer told" in result.stdout
+    assert "Nothing was done" in result.stderr
     assert not broker.untap("tasktools.tap")
     assert run("tap", "--yes").exit_code == 0
-    said = run("untap", "--delete")
-    assert "is dropped for good" in said.stdout
-    assert "Nothing was done" in said.stderr
+    result = run("untap", "--delete")
+    assert "is dropped for good" in result.stdout
+    assert "Nothing was done" in result.stderr
     assert broker.untap("tasktools.tap")
 
 
@@ -76,9 +76,9 @@ def test_what_was_published_is_shown_until_the_tap_is_deleted(broker: MemoryBrok
 def test_what_cannot_be_read_is_wrong_usage(
     args: tuple[str, ...], why: str, broker: MemoryBroker
 ) -> None:
-    said = run(*args)
-    assert said.exit_code == 2
-    assert why in said.stderr
+    result = run(*args)
+    assert result.exit_code == 2
+    assert why in result.stderr
     assert not broker.untap("tasktools.tap")
 
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_wrong_usage(
 def test_what_is_refused_is_one_sentence(
     args: tuple[str, ...], why: str, broker: MemoryBroker
 ) -> None:
-    said = run(*args)
-    assert said.exit_code == 1
-    assert why in said.stderr
+    result = run(*args)
+    assert result.exit_code == 1
+    assert why in result.stderr
     assert not broker.untap("tasktools.tap")

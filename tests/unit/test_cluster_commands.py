@@ -45,7 +45,7 @@ def cluster(server: MemoryServer) -> Iterator[tt.Cluster]:
 
 
 @pytest.fixture
-def heard(broker: MemoryBroker) -> Iterator[list[Event]]:
+def events(broker: MemoryBroker) -> Iterator[list[Event]]:
     """Everything that is said on the cluster."""
     events: list[Event] = []
     stop = broker.listen(events.append)
@@ -73,8 +73,8 @@ def peer(broker: MemoryBroker, cluster: tt.Cluster) -> str:
     return "peer-1"
 
 
-def orders(heard: list[Event]) -> list[Command]:
-    return [event for event in heard if isinstance(event, Command)]
+def orders(events: list[Event]) -> list[Command]:
+    return [event for event in events if isinstance(event, Command)]
 
 
 # --- topics -------------------------------------------------------------------------
@@ -133,15 +133,16 @@ def test_none_takes_a_setting_away(cluster: tt.Cluster) -> None:
     assert frame["max_retries"].tolist() == [2]
 
 
-def test_settings_are_told_to_all_workers(cluster: tt.Cluster, heard: list[Event]) -> None:
+def test_settings_are_told_to_all_workers(cluster: tt.Cluster, events: list[Event]) -> None:
     cluster.create_topic("emails")
     cluster.configure_topic("emails", concurrency_limit=3)
 
-    def told() -> list[tuple[str, int | None]]:
-        updates = [event for event in heard if isinstance(event, SettingsUpdate)]
+    def settings_sent() -> list[tuple[str, int | None]]:
+        updates = [event for event in events if isinstance(event, SettingsUpdate)]
         return [(update.topic, update.settings.concurrency_limit) for update in updates]
 
-    eventually(lambda: told() == [("emails", None), ("emails", 3)])  # that it is there, and then
+    # first that the topic is there, then its limit
+    eventually(lambda: settings_sent() == [("emails", None), ("emails", 3)])
 
 
 def test_a_topic_that_is_not_known_is_not_configured(cluster: tt.Cluster) -> None:
@@ -161,13 +162,38 @@ def test_topics_show_the_limit_that_is_kept_before_what_workers_say(
     cluster: tt.Cluster, broker: MemoryBroker
 ) -> None:
     cluster.create_topic("emails")
+    cluster.create_topic("reports")
     cluster.workers()
     cluster.configure_topic("emails", concurrency_limit=3)
     for topic, limit in (("emails", 7), ("reports", 9)):
-        told = TopicSettings(concurrency_limit=limit)
-        broker.broadcast(SettingsUpdate(sender_id="peer", topic=topic, settings=told))
+        settings = TopicSettings(concurrency_limit=limit)
+        broker.broadcast(SettingsUpdate(sender_id="peer", topic=topic, settings=settings))
     limits = cluster.topics().set_index("topic")["concurrency_limit"]
     assert limits.to_dict() == {"emails": 3, "reports": 9}
+
+
+def test_a_topic_that_is_gone_is_let_go_unless_a_worker_waits_for_it(
+    server: MemoryServer, broker: MemoryBroker
+) -> None:
+    """They stayed as ghosts: in topics(), on the board, in the menus of widgets."""
+    with tt.Cluster(MemoryBroker(server), topics=["named"]) as cluster:
+        for topic in ("emails", "reports", "images"):
+            cluster.publish(topic, "shop:send", create=True)
+        broker.broadcast(worker_event("heartbeat", topics=("reports",)))
+        assert set(cluster.topics()["topic"]) == {"named", "emails", "reports", "images"}
+        eventually(lambda: cluster.workers()["topics"].tolist() == [["reports"]])
+        board = tt.widgets.dashboard(cluster)
+        eventually(lambda: set(board.state.topics) == {"named", "emails", "reports", "images"})
+        cluster.delete_topic("emails", force=True)
+        broker.delete_topic("reports", force=True)  # by somebody else
+        broker.delete_topic("images", force=True)
+        assert set(cluster.topics()["topic"]) == {"named", "reports"}
+        assert cluster.stats()["topics"].tolist() == [2]
+        eventually(lambda: set(tt.topic_states(cluster)["topic"]) <= {"named", "reports"})
+        eventually(lambda: set(board.state.topics) == {"named", "reports"})
+        board.close()
+        cluster.publish("emails", "shop:send", create=True)
+        assert "emails" in set(cluster.topics()["topic"])
 
 
 class NoRight(MemoryBroker):
@@ -225,7 +251,7 @@ def test_workers_say_whether_they_are_ours(
 
 
 def test_a_worker_of_ours_is_drained_and_joins_again(
-    cluster: tt.Cluster, runner: tt.TaskRunner, heard: list[Event]
+    cluster: tt.Cluster, runner: tt.TaskRunner, events: list[Event]
 ) -> None:
     row = cluster.drain("ours")
     assert row[["worker_id", "draining"]].to_numpy().tolist() == [["ours", True]]
@@ -234,9 +260,9 @@ def test_a_worker_of_ours_is_drained_and_joins_again(
     assert row["topics"].tolist() == [["reports"]]
     assert row["draining"].tolist() == [False]
     assert cluster.broker.topic_exists("reports")
-    told = eventually(lambda: orders(heard) if len(orders(heard)) == 2 else None)
-    assert {order.kind for order in told} == {"tasktools_command"}
-    assert all(order.sender_id.startswith("tasktools-") for order in told)
+    commands = eventually(lambda: orders(events) if len(orders(events)) == 2 else None)
+    assert {order.kind for order in commands} == {"tasktools_command"}
+    assert all(order.sender_id.startswith("tasktools-") for order in commands)
 
 
 def test_a_drained_worker_of_all_topics_is_told_to_go_on_with_all(
@@ -291,10 +317,10 @@ def test_a_drained_worker_finishes_what_it_runs_and_gives_back_the_rest(
 
 @pytest.mark.parametrize("prefetch", [1, 50])
 def test_the_prefetch_of_a_worker_of_ours_is_changed(
-    cluster: tt.Cluster, runner: tt.TaskRunner, prefetch: int, heard: list[Event]
+    cluster: tt.Cluster, runner: tt.TaskRunner, prefetch: int, events: list[Event]
 ) -> None:
     assert len(cluster.update_prefetch("ours", "emails", prefetch)) == 1
-    (order,) = eventually(lambda: orders(heard))
+    (order,) = eventually(lambda: orders(events))
     assert order.params == {"topic": "emails", "prefetch": prefetch}
 
 
@@ -327,24 +353,24 @@ ALL: list[Any] = [
 
 @pytest.mark.parametrize("order", ALL)
 def test_a_command_to_a_peer_is_refused_and_names_what_it_runs(
-    cluster: tt.Cluster, peer: str, heard: list[Event], order: Order
+    cluster: tt.Cluster, peer: str, events: list[Event], order: Order
 ) -> None:
     with pytest.raises(tt.UnsafePeerCommand, match="was not sent") as caught:
         order(cluster, peer)
     assert "task-a" in str(caught.value)
     assert "task-b" in str(caught.value)
     assert "other peers run 1 task." in str(caught.value)
-    assert not orders(heard)
+    assert not orders(events)
 
 
 @pytest.mark.parametrize("order", ALL)
 def test_a_command_to_a_peer_is_sent_by_force(
-    cluster: tt.Cluster, peer: str, heard: list[Event], order: Order
+    cluster: tt.Cluster, peer: str, events: list[Event], order: Order
 ) -> None:
     row = order(cluster, peer, force=True)
     assert row["worker_id"].tolist() == [peer]
-    (told,) = eventually(lambda: orders(heard))
-    assert (told.kind, told.target) == ("worker_command", peer)
+    (command,) = eventually(lambda: orders(events))
+    assert (command.kind, command.target) == ("worker_command", peer)
 
 
 def test_many_running_tasks_of_a_peer_are_counted(
@@ -364,7 +390,7 @@ def test_a_worker_that_does_not_live_is_unknown(
     cluster: tt.Cluster,
     broker: MemoryBroker,
     peer: str,
-    heard: list[Event],
+    events: list[Event],
     order: Order,
     worker: str,
 ) -> None:
@@ -373,7 +399,7 @@ def test_a_worker_that_does_not_live_is_unknown(
         order(cluster, worker)
     if worker == "peer-9":
         assert "did you mean 'peer-" in str(caught.value)
-    assert not orders(heard)
+    assert not orders(events)
 
 
 def test_a_worker_long_silent_is_unknown(broker: MemoryBroker) -> None:
@@ -399,12 +425,12 @@ CHANGES: list[Any] = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_read_only_cluster_refuses_all_of_them(
-    server: MemoryServer, runner: tt.TaskRunner, heard: list[Event], change: Any
+    server: MemoryServer, runner: tt.TaskRunner, events: list[Event], change: Any
 ) -> None:
     with (
         tt.Cluster(MemoryBroker(server, read_only=True)) as cluster,
         pytest.raises(tt.ReadOnly, match="nothing was changed"),
     ):
         change(cluster)
-    assert not orders(heard)
+    assert not orders(events)
     assert runner.topics == ("emails",)

@@ -1,4 +1,4 @@
-"""How a cluster fared over time: from a recording, and live."""
+"""The history of a cluster over time: from a recording, and live."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import tasktools as tt
 from tasktools.core.clock import moment
 from tasktools.core.redaction import MASKED
+from tasktools.testing.factories import task_event
 from tests.recorded import START, Scene
 
 
@@ -195,3 +196,43 @@ def test_failures_of_a_recording_are_explained(scene: Scene) -> None:
     for failed in (tasks[tasks["outcome"] == "failed"], scene.history().failures()):
         rows = tt.explain(failed, succeeded)
         assert rows[["field", "value", "failed"]].iloc[0].tolist() == ["kwargs.country", "us", 20]
+
+
+# --- arguments that workers of Celery tell ----------------------------------------------------
+
+
+def run_as_celery_tells(scene: Scene) -> None:
+    """Let the recorders hear of 60 tasks, of which those of one customer fail."""
+    for number in range(60):
+        customer = number % 6
+        told = {"args": "(<Card 7>,)", "kwargs": f"{{'to': {customer}, 'token': 'x'}}"}
+        kind: Any = "task_failed" if customer == 3 else "task_completed"
+        for event in (
+            task_event("task_started", f"t{number}", topic="emails", **told),
+            task_event(kind, f"t{number}", topic="emails", **(told if customer == 3 else {})),
+        ):
+            scene.recorder.hear(event)
+            scene.cluster._history.hear(event)  # as what marks say is heard
+        scene.clock.advance(1)
+    scene.tick()
+
+
+def test_what_failed_tasks_have_in_common_may_be_an_argument_that_is_a_repr(scene: Scene) -> None:
+    run_as_celery_tells(scene)
+    for cluster in (scene.cluster, scene.history()):
+        tasks = cluster.tasks()
+        assert tasks["args"].eq("(<Card 7>,)").all()
+        assert not tasks["kwargs"].str.contains("'x'").any(), "the token is masked"
+        failed = tasks["outcome"] == "failed"
+        first = tt.explain(tasks[failed], tasks[~failed]).iloc[0]
+        assert (first["field"], first["value"]) == ("kwargs.to", "3")
+        groups = tt.failure_groups(cluster.failures(), by="kwargs.to")
+        assert groups["group"].tolist() == ["3"]
+
+
+def test_arguments_of_tasks_that_succeeded_are_recorded_only_if_bodies_are(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "ops.db")
+    run_as_celery_tells(scene)
+    tasks = scene.history().tasks().groupby("outcome")["args"].count()
+    assert tasks.to_dict() == {"failed": 10, "succeeded": 0}
+    scene.close()

@@ -44,8 +44,8 @@ class Story:
     def __init__(self) -> None:
         self.view = ClusterView()
 
-    def at(self, second: float, *told: Event | Unknown | Malformed) -> Story:
-        for event in told:
+    def at(self, second: float, *heard_events: Event | Unknown | Malformed) -> Story:
+        for event in heard_events:
             self.view.fold(T + second, event)
         return self
 
@@ -117,8 +117,8 @@ def test_a_worker_that_was_gone_comes_back(story: Story) -> None:
 def test_silence_is_judged_by_our_clock_however_wrong_theirs_is(
     story: Story, wrong_by: float
 ) -> None:
-    told = worker_event(started_at=T + wrong_by - 60, last_heartbeat=T + wrong_by)
-    worker = story.at(0, told).worker(1)
+    event = worker_event(started_at=T + wrong_by - 60, last_heartbeat=T + wrong_by)
+    worker = story.at(0, event).worker(1)
     assert worker.state == "alive"
     assert worker.silence == pytest.approx(1)
     assert worker.clock_offset == pytest.approx(wrong_by)
@@ -283,14 +283,14 @@ def test_a_start_without_a_worker_is_no_running_task(story: Story) -> None:
 
 
 def test_a_heartbeat_tells_of_tasks_whose_start_was_missed(story: Story) -> None:
-    told = TaskOnWorker(task_id="a", task_name="send_email", topic="emails")
-    (task,) = story.at(0, worker_event(running=[told])).state(0).running
+    listed = TaskOnWorker(task_id="a", task_name="send_email", topic="emails")
+    (task,) = story.at(0, worker_event(running=[listed])).state(0).running
     assert (task.task_name, task.topic, task.started_at) == ("send_email", "emails", None)
 
 
 def test_a_heartbeat_adds_the_name_and_keeps_the_start(story: Story) -> None:
-    told = TaskOnWorker(task_id="a", task_name="send_email", topic="emails")
-    story.at(0, task_event("task_started", "a")).at(3, worker_event(running=[told]))
+    listed = TaskOnWorker(task_id="a", task_name="send_email", topic="emails")
+    story.at(0, task_event("task_started", "a")).at(3, worker_event(running=[listed]))
     (task,) = story.state(3).running
     assert (task.task_name, task.started_at) == ("send_email", moment(T))
 
@@ -369,10 +369,21 @@ def test_a_worker_started_anew_runs_nothing_of_its_former_life(story: Story) -> 
     assert story.worker(1).started_at == moment(T + 1)
 
 
+def test_a_process_whose_name_another_takes_is_known_for_an_hour(story: Story) -> None:
+    """A worker of Celery that is killed and started anew has the name that it had before."""
+    for began in (0, 12, 24):
+        story.at(began, worker_event(pid=100 + began)).at(began + 5, worker_event(pid=100 + began))
+    lives = [(each.first_seen, each.last_seen) for each in story.state(30).replaced]
+    assert lives == [(moment(T), moment(T + 5)), (moment(T + 12), moment(T + 17))]
+    assert story.worker(30).first_seen == moment(T + 24)
+    assert len(story.state(HOUR + 10).replaced) == 1
+    assert story.state(HOUR + 30).replaced == ()
+
+
 def test_a_register_without_telemetry_keeps_what_the_heartbeat_told(story: Story) -> None:
     story.at(0, worker_event(running=["a"], succeeded=7, failed=2))
-    told = worker_event("register", running_tasks=None, succeeded=None, failed=None)
-    worker = story.at(1, told).worker(1)
+    event = worker_event("register", running_tasks=None, succeeded=None, failed=None)
+    worker = story.at(1, event).worker(1)
     assert (worker.running, worker.succeeded, worker.failed) == (1, 7, 2)
 
 
@@ -504,19 +515,19 @@ def test_when_a_lock_was_last_heard_of_is_known(story: Story) -> None:
 
 
 def test_an_update_of_settings_overrules_a_reply(story: Story) -> None:
-    said, believed = TopicSettings(concurrency_limit=2), TopicSettings(concurrency_limit=9)
-    story.at(0, SettingsUpdate(sender_id="n", topic="emails", settings=said))
+    stored, believed = TopicSettings(concurrency_limit=2), TopicSettings(concurrency_limit=9)
+    story.at(0, SettingsUpdate(sender_id="n", topic="emails", settings=stored))
     story.at(1, SettingsReply(sender_id="m", settings={"emails": believed, "reports": believed}))
-    assert story.state(1).settings == {"emails": said, "reports": believed}
+    assert story.state(1).settings == {"emails": stored, "reports": believed}
 
 
 def test_counters_are_those_of_all_workers(story: Story) -> None:
     for n in (1, 2):
         finished, failed = {"emails": 10 * n}, {"emails": n}
-        told = worker_event(
+        event = worker_event(
             worker_id=f"worker-{n}", finished_per_topic=finished, failed_per_topic=failed
         )
-        story.at(0, told)
+        story.at(0, event)
     assert story.state(0).counters["emails"] == TopicCounters(
         succeeded=27, failed=3, requeued=0, dead_lettered=0
     )
@@ -524,8 +535,8 @@ def test_counters_are_those_of_all_workers(story: Story) -> None:
 
 def test_requeues_and_dead_letters_are_counted_since_we_listen(story: Story) -> None:
     for counter, delta in (("error", 2), ("error", 1), ("skipped", 4), ("completed", 9)):
-        told: Any = counter
-        story.at(0, CounterDelta(sender_id="n", topic="emails", counter=told, delta=delta))
+        wrong: Any = counter
+        story.at(0, CounterDelta(sender_id="n", topic="emails", counter=wrong, delta=delta))
     counters = story.state(0).counters["emails"]
     assert (counters.requeued, counters.dead_lettered) == (3, 4)
     assert (counters.succeeded, counters.failed) == (None, None)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasktools.core.dialects import fastpluggy
 from tasktools.core.models import Properties, TaskMessage
 from tasktools.core.tasks import codec
 from tasktools.testing import (
@@ -29,19 +30,19 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=20,
 )
 ENVELOPES = st.fixed_dictionaries(
-    dict.fromkeys(codec.ENVELOPE, JSON),
+    dict.fromkeys(fastpluggy.ENVELOPE, JSON),
     optional={"attempts": JSON, "headers": JSON, "more": JSON},
 )
 
 
-def decode(body: bytes, **told: Any) -> TaskMessage:
-    return codec.decode(body, properties(**told))
+def decode(body: bytes, **message_properties: Any) -> TaskMessage:
+    return codec.decode(body, properties(**message_properties))
 
 
 def test_a_native_message_is_read() -> None:
     task = decode(task_body(payload=task_payload(args=[1], kwargs={"to": "ä"}), attempts=2))
     assert task == TaskMessage(
-        form="native",
+        dialect="fastpluggy",
         message_id="rmq:0d13e67f:1",
         task_id="b42a0d7e-7509-48f3-ac8b-d5af1248bbee",
         task_name="send_email",
@@ -57,7 +58,7 @@ def test_a_native_message_is_read() -> None:
 
 def test_a_message_of_the_document_is_known_by_its_own_id() -> None:
     task = decode(document_body(kwargs={"to": "a@b"}))
-    assert (task.form, task.task_name, task.func_name) == ("document", "send_email", None)
+    assert (task.dialect, task.task_name, task.func_name) == ("taskworker", "send_email", None)
     assert task.task_id == task.message_id == "rmq:0d13e67f:1"
 
 
@@ -72,11 +73,11 @@ def test_without_an_inner_time_publication_is_the_outer_one() -> None:
 
 
 def test_a_celery_message_is_read() -> None:
-    body, told = celery_message(args=[1], kwargs={"to": "a@b"}, retries=2)
-    task = codec.decode(body, told)
-    assert (task.form, task.task_name, task.attempts) == ("celery", "shop.tasks.send_email", 2)
+    body, message_properties = celery_message(args=[1], kwargs={"to": "a@b"}, retries=2)
+    task = codec.decode(body, message_properties)
+    assert (task.dialect, task.task_name, task.attempts) == ("celery", "shop.tasks.send_email", 2)
     assert (task.args, task.kwargs, task.problem) == ([1], {"to": "a@b"}, None)
-    assert task.task_id == task.message_id == told.correlation_id
+    assert task.task_id == task.message_id == message_properties.correlation_id
 
 
 def test_a_pickled_celery_body_is_never_unpickled() -> None:
@@ -84,9 +85,9 @@ def test_a_pickled_celery_body_is_never_unpickled() -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (pytest.fail, ("unpickled",))
 
-    _, told = celery_message(content_type="application/x-python-serialize")
-    task = codec.decode(pickle.dumps(Bomb()), told)
-    assert (task.form, task.args, task.kwargs) == ("celery", None, None)
+    _, message_properties = celery_message(content_type="application/x-python-serialize")
+    task = codec.decode(pickle.dumps(Bomb()), message_properties)
+    assert (task.dialect, task.args, task.kwargs) == ("celery", None, None)
     assert "never unpickled" in (task.problem or "")
 
 
@@ -112,7 +113,7 @@ def test_a_celery_body_that_is_no_call_has_a_problem(body: bytes) -> None:
 )
 def test_a_body_that_is_no_task_has_a_problem(body: bytes, problem: str) -> None:
     task = decode(body)
-    assert task.form == "unknown"
+    assert task.dialect is None
     assert problem in (task.problem or "")
     assert (task.message_id, task.published_at) == ("rmq:0d13e67f:1", PUBLISHED)
 
@@ -143,7 +144,7 @@ def test_a_number_too_large_for_a_float_does_no_harm() -> None:
 @given(st.binary(), st.dictionaries(st.text(), JSON, max_size=3))
 def test_decoding_never_raises_for_any_bytes(body: bytes, headers: dict[str, Any]) -> None:
     task = codec.decode(body, Properties(headers=headers))
-    assert task.problem is not None or task.form == "celery"
+    assert task.problem is not None or task.dialect == "celery"
 
 
 @FEW

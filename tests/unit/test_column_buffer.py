@@ -1,4 +1,4 @@
-"""What the board keeps: columns of what was recorded, from real ticks of a recorder."""
+"""The board's column buffer, filled by real ticks of a recorder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tasktools.history.retention import Retention
 from tasktools.history.store import number
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.column_buffer import (
     MAX_COLUMNS,
     OLDEST,
@@ -294,14 +294,31 @@ def test_a_rate_is_missing_until_there_is_as_much_time_as_it_looks_back_on(scene
 
 def test_failures_in_a_minute_are_not_known_in_its_first_seconds(scene: Scene) -> None:
     """Issue 11, new user: what was watched for some seconds says nothing of a minute."""
-    optionsn = []
+    shown = []
     for _ in range(14):
         end(scene, 1)
         scene.tick()
         buffer = buffer_of(scene)
         (tile,) = (t for t in Now(buffer, [0], {}, {}).tiles() if t.name == "failures")
-        optionsn.append((tile.text, tile.value))
-    assert optionsn[0] == ("?", None)
-    assert optionsn[-1] == ("0", 0.0)
+        shown.append((tile.text, tile.value))
+    assert shown[0] == ("?", None)
+    assert shown[-1] == ("0", 0.0)
     (tile,) = (t for t in Now(buffer, [0], {"emails": 2}, {}).tiles() if t.name == "failures")
     assert tile.value == 2.0
+
+
+def test_failures_of_no_known_topic_count_where_no_topic_is_filtered_out(scene: Scene) -> None:
+    """Celery names no queue of a task unless its publisher tells of it."""
+    scene.task("task_failed", "of-celery", topic=None)
+    end(scene, 2, kind="task_failed")
+    scene.tick()
+    board = board_of(scene)
+    assert board.failed == {"emails": 2, None: 1}
+    buffer = board.buffer
+    assert buffer is not None
+
+    def shown(*topics: int) -> float | None:
+        tiles = Now(buffer, topics, board.failed, {}).tiles()
+        return next(tile.value for tile in tiles if tile.name == "failures")
+
+    assert (shown(0, 1), shown(0)) == (3.0, 2.0)

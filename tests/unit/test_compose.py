@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tasktools.core.clock import ManualClock, moment
+from tasktools.core.dialects.fastpluggy import FASTPLUGGY, TASKWORKER
+from tasktools.core.dialects.peer_form import PAYLOAD_FIELDS
 from tasktools.core.errors import InvalidTask, InvalidTopic, UnknownTask
-from tasktools.core.layout import FP, TASKWORKER
 from tasktools.core.models import Outgoing, Properties, TaskMessage
 from tasktools.core.tasks import codec
 from tasktools.core.tasks.compose import MAX_SECONDS, Composer, FunctionNames, check_topic
-from tasktools.core.tasks.peer_form import PAYLOAD_FIELDS
 from tasktools.core.topic_rules import check_name
 from tasktools.testing import task_body, task_payload
 
@@ -22,11 +22,11 @@ TASK = "demo_tasks:send_email"
 
 @pytest.fixture
 def composer() -> Composer:
-    return Composer(FP, ManualClock(), FunctionNames())
+    return Composer(lambda _topic: FASTPLUGGY, ManualClock(), FunctionNames())
 
 
 def of_document() -> Composer:
-    return Composer(TASKWORKER, ManualClock(), FunctionNames())
+    return Composer(lambda _topic: TASKWORKER, ManualClock(), FunctionNames())
 
 
 def payload_of(message: Outgoing) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_a_message_for_a_peer_has_exactly_its_fields(composer: Composer) -> None
 def test_a_message_is_read_again_as_it_was_meant(composer: Composer) -> None:
     message = composer.compose("emails", {"task_name": TASK, "args": [1], "kwargs": {"a": "ä"}})
     task = codec.decode(message.body, message.properties)
-    assert (task.form, task.problem, task.topic) == ("native", None, "emails")
+    assert (task.dialect, task.problem, task.topic) == ("fastpluggy", None, "emails")
     assert (task.func_name, task.task_name) == (TASK, "send_email")
     assert (task.args, task.kwargs, task.attempts) == ([1], {"a": "ä"}, 0)
     assert task.published_at == moment(ManualClock().time())
@@ -68,7 +68,7 @@ def test_headers_are_in_the_body_and_never_in_the_payload(composer: Composer) ->
 
 def test_message_ids_count_up_and_differ_between_composers(composer: Composer) -> None:
     ids = {composer.compose("emails", {"task_name": TASK}).message_id for _ in range(3)}
-    other = Composer(FP, ManualClock(), FunctionNames())
+    other = Composer(lambda _topic: FASTPLUGGY, ManualClock(), FunctionNames())
     ids.add(other.compose("emails", {"task_name": TASK}).message_id)
     assert len(ids) == 4
 
@@ -128,7 +128,9 @@ def test_nothing_is_learned_from_a_message_without_a_function(func_name: Any) ->
 def test_only_so_many_names_are_remembered() -> None:
     functions = FunctionNames()
     for n in range(10_001):
-        functions.learn(TaskMessage(form="native", task_name=f"t{n}", func_name=f"tasks:t{n}"))
+        functions.learn(
+            TaskMessage(dialect="fastpluggy", task_name=f"t{n}", func_name=f"tasks:t{n}")
+        )
     assert functions.resolve("t10000") == "tasks:t10000"
     with pytest.raises(UnknownTask):
         functions.resolve("t0")

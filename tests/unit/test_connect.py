@@ -134,8 +134,8 @@ def test_pikas_ssl_options_name_the_same_files(tmp_path: Path) -> None:
     """Issue 11, misleading: a peer's TLS files are taken from its DSN."""
     authority = tmp_path / "ca.pem"
     authority.touch()
-    told = quote(str({"ca_certs": str(authority)}))
-    assert DSN.parse(f"amqps://rabbit/?ssl_options={told}").tls_files == {"cafile": authority}
+    options = quote(str({"ca_certs": str(authority)}))
+    assert DSN.parse(f"amqps://rabbit/?ssl_options={options}").tls_files == {"cafile": authority}
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,15 @@ def own_memory() -> Iterator[None]:
 @pytest.mark.usefixtures("own_memory")
 def test_a_broker_without_environment_is_in_memory_with_a_warning_and_shared() -> None:
     with pytest.warns(UserWarning, match="in memory") as caught:
-        one, other = tt.get_broker(), tt.get_broker()
+        first, other = tt.get_broker(), tt.get_broker()
     assert {warning.filename for warning in caught} == {__file__}
-    with one, other:
-        one.setup()
-        one.publish("emails", {"task_name": "send"})
+    with first, other:
+        first.setup()
+        first.publish("emails", {"task_name": "send"})
         delivery = other.claim("emails", "w")
         assert delivery is not None
         with pytest.raises(tt.UnknownDelivery):
-            one.ack(delivery.id)
+            first.ack(delivery.id)
         other.ack(delivery.id)
 
 
@@ -200,8 +200,8 @@ def test_memory_that_is_meant_is_shared_without_a_warning(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"BROKER_{name}", value)
-    with tt.get_broker() as one:
-        one.publish("emails", {"task_name": "send"})
+    with tt.get_broker() as broker:
+        broker.publish("emails", {"task_name": "send"})
     with tt.get_broker() as other:
         assert other.claim("emails", "w")
 

@@ -162,6 +162,24 @@ def test_the_table_has_the_numbers_of_this_moment_and_what_is_not_known_is_missi
     assert page.described["unlisted"] == 0
 
 
+def test_tiles_and_table_are_of_one_look(show: Show, scene: Scene) -> None:
+    """A new user saw 95 failures in a minute on the tile, and 94 in the table."""
+    for n in range(40):
+        scene.beat(tasks=["t"], topics=("emails",))
+        scene.task("task_started", f"t{n}", topic="emails")
+        scene.task("task_failed", f"t{n}", topic="emails")
+        scene.tick(2.3)
+    page = show(scene.history(), window="5m")
+    failures, running, dead = (
+        page.table["emails"][5],
+        page.table["emails"][1],
+        page.table["emails"][6],
+    )
+    assert page.state.tile("failures").value == failures > 20
+    assert page.state.tile("utilisation").text == f"{running:.0f} / 4"
+    assert page.state.tile("dead_letters").value == dead
+
+
 def test_a_mean_says_nothing_before_its_time_is_full(show: Show, scene: Scene) -> None:
     for _ in range(8):
         scene.beat(tasks=[], topics=("emails",))

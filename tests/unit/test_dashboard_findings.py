@@ -56,9 +56,12 @@ def findings(
 def test_the_worst_finding_is_the_tile_and_its_severity_the_alarm() -> None:
     tile = findings_tile(findings(line(since="11:58:00"), line("warning"), line("suspect")))
     assert (tile.text, tile.value) == ("orders stands still.", 3)
-    assert (tile.severity, tile.alarm) == ("critical", "▲ critical · since 11:58:00 UTC · 2 more")
+    assert (tile.severity, tile.alarm) == (
+        "critical",
+        "▲ critical · since 11:58:00 UTC · 2 more · judged 12:00:00 UTC",
+    )
     suspected = findings_tile(findings(line("suspect"), ruled_out=40))
-    assert (suspected.note, suspected.alarm) == ("suspected", "")
+    assert (suspected.note, suspected.alarm) == ("suspected · judged 12:00:00 UTC", "")
 
 
 def test_nothing_found_says_how_much_was_judged() -> None:

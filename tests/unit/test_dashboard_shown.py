@@ -1,11 +1,11 @@
-"""What the board shows: which topics, in which style, the numbers of the moment, thresholds."""
+"""The shown part of the board: topics, styles, numbers of the moment, thresholds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tasktools.widgets.dashboard.board import Board
+from tasktools.widgets.dashboard.board_data import Board
 from tasktools.widgets.dashboard.chart_selection import (
     MAX_LISTED,
     MAX_TOPICS,
@@ -58,9 +58,9 @@ def shown(buffer: ColumnBuffer, selection: ChartSelection, chart: str = "queued"
 
 
 def arrange(
-    buffer: ColumnBuffer, wanted: TopicFilter = ALL, before: ChartSelection = NO_SELECTION
+    buffer: ColumnBuffer, topics: TopicFilter = ALL, before: ChartSelection = NO_SELECTION
 ) -> ChartSelection:
-    return select_charts(buffer, Series(buffer), wanted, before)
+    return select_charts(buffer, Series(buffer), topics, before)
 
 
 # --- which topics -----------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_of_very_many_workers_those_that_are_not_well_are_shown_first() -> None:
 
 
 def tiles_of(
-    buffer: ColumnBuffer, failed: dict[str, int] | None = None, **limits: float
+    buffer: ColumnBuffer, failed: dict[str | None, int] | None = None, **limits: float
 ) -> dict[str, Tile]:
     selection = arrange(buffer)
     return {tile.name: tile for tile in Now(buffer, selection.topics, failed or {}, limits).tiles()}
@@ -198,10 +198,10 @@ def test_a_map_without_workers_says_whether_they_can_be_heard() -> None:
     board.buffer = buffer_of({"orders": 0.0})
     board.arrange(now=0.0)
     assert (packed := board.pack()) is not None
-    assert packed.message["no_workers"] == "No worker was heard of."
+    assert packed.message["no_workers"] == "No worker has sent an event."
     board.buffer.is_heard = False
     assert (packed := board.pack()) is not None
-    assert packed.message["no_workers"] == "Workers cannot be heard at present."
+    assert packed.message["no_workers"] == "Events of workers cannot be received at present."
 
 
 def test_what_is_not_known_is_no_zero() -> None:

@@ -28,12 +28,12 @@ FAILED: dict[str, Any] = failure_headers.to_headers(failure(failed_at=LATER))
 
 def seen(body: bytes | None = None, **headers: Any) -> SeenMessage:
     body = task_body() if body is None else body
-    told = properties(headers=headers)
+    message_properties = properties(headers=headers)
     return SeenMessage(
         key="k0",
         position=0,
-        task=codec.decode(body, told),
-        properties=told,
+        task=codec.decode(body, message_properties),
+        properties=message_properties,
         deaths=x_death.parse(headers),
         redelivered=True,
         size=len(body),
@@ -47,16 +47,16 @@ def died(*entries: dict[str, Any]) -> dict[str, Any]:
 def row(
     message: SeenMessage,
     *,
-    heard: Callable[[str], ErrorText | None] = lambda _task_id: None,
+    errors: Callable[[str], ErrorText | None] = lambda _task_id: None,
     topic: str | None = "emails",
     reveal: bool = False,
 ) -> dict[str, Any]:
     rows = DeadLetters(
-        "emails.dead", topic=topic, heard_error=heard, redaction=Redaction(reveal=reveal)
+        "emails.dead", topic=topic, heard_error=errors, redaction=Redaction(reveal=reveal)
     )
     rows.add(message, b"")
-    (found,) = rows.table().frame().to_dict("records")
-    return {str(name): None if value is pd.NA else value for name, value in found.items()}
+    (record,) = rows.table().frame().to_dict("records")
+    return {str(name): None if value is pd.NA else value for name, value in record.items()}
 
 
 # --- what the message says -----------------------------------------------------------
@@ -64,27 +64,27 @@ def row(
 
 def test_a_row_has_all_that_the_message_says_of_its_task() -> None:
     body = task_body(payload=task_payload(task_id="t", args=[1], kwargs={"to": "a"}), attempts=2)
-    found = row(seen(body))
-    assert {name: found[name] for name in ("key", "queue", "position", "task_id", "topic")} == {
+    record = row(seen(body))
+    assert {name: record[name] for name in ("key", "queue", "position", "task_id", "topic")} == {
         "key": "k0",
         "queue": "emails.dead",
         "position": 0,
         "task_id": "t",
         "topic": "emails",
     }
-    assert (found["args"], found["kwargs"], found["attempts"]) == ([1], {"to": "a"}, 2)
-    assert (found["published_at"], found["size"]) == (PUBLISHED, len(body))
-    assert found["task_name"] == "send_email"
-    assert found["problem"] is None
+    assert (record["args"], record["kwargs"], record["attempts"]) == ([1], {"to": "a"}, 2)
+    assert (record["published_at"], record["size"]) == (PUBLISHED, len(body))
+    assert record["task_name"] == "send_email"
+    assert record["problem"] is None
 
 
 def test_a_worker_of_ours_says_what_went_wrong() -> None:
-    found = row(seen(**FAILED))
-    assert (found["reason"], found["deaths"], found["replays"]) == ("failed", 1, 0)
-    assert found["error_type"] == "smtplib.SMTPServerDisconnected"
-    assert found["error"] == "please run connect() first"
-    assert found["fingerprint"] == "SMTPServerDisconnected: please run connect() first"
-    assert found["first_death"] == found["last_death"] == LATER
+    record = row(seen(**FAILED))
+    assert (record["reason"], record["deaths"], record["replays"]) == ("failed", 1, 0)
+    assert record["error_type"] == "smtplib.SMTPServerDisconnected"
+    assert record["error"] == "please run connect() first"
+    assert record["fingerprint"] == "SMTPServerDisconnected: please run connect() first"
+    assert record["first_death"] == record["last_death"] == LATER
 
 
 def test_an_error_with_a_traceback_says_where_it_was_raised() -> None:
@@ -92,35 +92,35 @@ def test_an_error_with_a_traceback_says_where_it_was_raised() -> None:
     headers: dict[str, Any] = dict(
         failure_headers.to_headers(failure(error="late", traceback=trace))
     )
-    found = row(seen(**headers))
-    assert found["error_kind"] == "SMTPServerDisconnected in mail.py:send"
-    assert found["fingerprint"] == "SMTPServerDisconnected: late"
-    assert found["fingerprint_why"].startswith("kind: the type, and the innermost frame")
+    record = row(seen(**headers))
+    assert record["error_kind"] == "SMTPServerDisconnected in mail.py:send"
+    assert record["fingerprint"] == "SMTPServerDisconnected: late"
+    assert record["fingerprint_why"].startswith("kind: the type, and the innermost frame")
     without = row(seen(**died(death())))
     assert without["error_kind"] == without["fingerprint"] == "rejected in emails"
-    assert without["fingerprint_why"].startswith("no error was told")
+    assert without["fingerprint_why"].startswith("no error was reported")
 
 
 def test_the_broker_says_why_how_often_and_since_when() -> None:
     entries = (death(reason="expired", time=LATER, count=2), death(reason="rejected", count=3))
-    found = row(seen(**died(*entries)))
-    assert (found["reason"], found["deaths"]) == ("expired", 5)
-    assert (found["first_death"], found["last_death"]) == (PUBLISHED, LATER)
-    assert (found["error_type"], found["error"]) == (None, None)
-    assert found["fingerprint"] == "expired in emails"
+    record = row(seen(**died(*entries)))
+    assert (record["reason"], record["deaths"]) == ("expired", 5)
+    assert (record["first_death"], record["last_death"]) == (PUBLISHED, LATER)
+    assert (record["error_type"], record["error"]) == (None, None)
+    assert record["fingerprint"] == "expired in emails"
 
 
 def test_deaths_of_both_kinds_add_up() -> None:
-    found = row(seen(**died(death(count=2)), **FAILED))
-    assert (found["deaths"], found["reason"]) == (3, "failed")
-    assert (found["first_death"], found["last_death"]) == (PUBLISHED, LATER)
+    record = row(seen(**died(death(count=2)), **FAILED))
+    assert (record["deaths"], record["reason"]) == (3, "failed")
+    assert (record["first_death"], record["last_death"]) == (PUBLISHED, LATER)
 
 
 def test_an_error_of_a_former_life_is_not_told() -> None:
     since = LATER + timedelta(seconds=1)
-    found = row(seen(**died(death(reason="delivery_limit", time=since)), **FAILED))
-    assert (found["reason"], found["deaths"], found["error"]) == ("delivery_limit", 1, None)
-    assert found["fingerprint"] == "delivery_limit in emails"
+    record = row(seen(**died(death(reason="delivery_limit", time=since)), **FAILED))
+    assert (record["reason"], record["deaths"], record["error"]) == ("delivery_limit", 1, None)
+    assert record["fingerprint"] == "delivery_limit in emails"
 
 
 def test_a_death_whose_time_is_not_known_leaves_the_workers_word() -> None:
@@ -128,13 +128,13 @@ def test_a_death_whose_time_is_not_known_leaves_the_workers_word() -> None:
 
 
 def test_an_error_of_which_only_half_is_told() -> None:
-    told: dict[str, Any] = failure_headers.to_headers(
+    headers: dict[str, Any] = failure_headers.to_headers(
         failure(error_type="", error="the bank said no")
     )
-    found = row(seen(**told))
-    assert (found["error_type"], found["error"]) == (None, "the bank said no")
-    told = dict(failure_headers.to_headers(failure(error_type="", error="", reason="timed out")))
-    bare = row(seen(**told))
+    record = row(seen(**headers))
+    assert (record["error_type"], record["error"]) == (None, "the bank said no")
+    headers = dict(failure_headers.to_headers(failure(error_type="", error="", reason="timed out")))
+    bare = row(seen(**headers))
     assert (bare["error"], bare["fingerprint"]) == (None, "timed out")
 
 
@@ -144,16 +144,16 @@ def test_replays_are_counted() -> None:
 
 
 def test_what_is_no_task_has_a_row_that_says_why() -> None:
-    found = row(seen(b"\xff", **died(death())))
-    assert found["problem"] == "the body is not JSON"
-    assert found["fingerprint"] == "no task: the body is not JSON"
-    assert (found["topic"], found["task_id"], found["kwargs"]) == ("emails", None, None)
+    record = row(seen(b"\xff", **died(death())))
+    assert record["problem"] == "the body is not JSON"
+    assert record["fingerprint"] == "no task: the body is not JSON"
+    assert (record["topic"], record["task_id"], record["kwargs"]) == ("emails", None, None)
 
 
 def test_a_message_that_did_not_die_says_so() -> None:
-    found = row(seen())
-    assert (found["deaths"], found["reason"], found["fingerprint"]) == (0, None, "did not die")
-    assert found["first_death"] is pd.NaT
+    record = row(seen())
+    assert (record["deaths"], record["reason"], record["fingerprint"]) == (0, None, "did not die")
+    assert record["first_death"] is pd.NaT
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_message_that_did_not_die_says_so() -> None:
     ids=str,
 )
 def test_headers_that_lie_are_not_believed(lies: dict[str, Any]) -> None:
-    found = row(seen(**lies))
-    assert (found["deaths"], found["reason"], found["replays"]) == (0, None, 0)
+    record = row(seen(**lies))
+    assert (record["deaths"], record["reason"], record["replays"]) == (0, None, 0)
 
 
 # --- secrets -------------------------------------------------------------------------
@@ -182,36 +182,37 @@ SECRET = seen(
 
 
 def test_secrets_are_masked_in_arguments_and_errors() -> None:
-    found = row(SECRET)
-    assert found["kwargs"] == {"password": MASKED, "dsn": MASKED}
-    assert found["error"] == "amqp://u:•••@host refused"
-    assert "geheim" not in f"{found} {fingerprint_of(SECRET)}"
+    record = row(SECRET)
+    assert record["kwargs"] == {"password": MASKED, "dsn": MASKED}
+    assert record["error"] == "amqp://u:•••@host refused"
+    assert "geheim" not in f"{record} {fingerprint_of(SECRET)}"
 
 
 def test_secrets_are_shown_where_that_was_asked_for() -> None:
-    found = row(SECRET, reveal=True)
-    assert found["kwargs"]["password"] == "geheim"
-    assert found["error"] == "amqp://u:geheim@host refused"
-    assert "geheim" not in found["fingerprint"]
+    record = row(SECRET, reveal=True)
+    assert record["kwargs"]["password"] == "geheim"
+    assert record["error"] == "amqp://u:geheim@host refused"
+    assert "geheim" not in record["fingerprint"]
 
 
 def test_a_long_error_is_shown_in_part() -> None:
-    told: dict[str, Any] = failure_headers.to_headers(failure(error="x" * 5000))
-    assert len(row(seen(**told))["error"]) == 500
+    headers: dict[str, Any] = failure_headers.to_headers(failure(error="x" * 5000))
+    error = row(seen(**headers))["error"]
+    assert (len(error), error[-3:]) == (500, "xx…")
 
 
 # --- what events say -----------------------------------------------------------------
 
 
 def test_the_error_that_was_heard_is_told_where_the_message_has_none() -> None:
-    found = row(seen(**died(death())), heard=lambda _task_id: ("Timeout", "after 5 s"))
-    assert (found["error_type"], found["error"]) == ("Timeout", "after 5 s")
-    assert (found["reason"], found["fingerprint"]) == ("rejected", "Timeout: after <n> s")
+    record = row(seen(**died(death())), errors=lambda _task_id: ("Timeout", "after 5 s"))
+    assert (record["error_type"], record["error"]) == ("Timeout", "after 5 s")
+    assert (record["reason"], record["fingerprint"]) == ("rejected", "Timeout: after <n> s")
 
 
 def test_the_messages_own_word_goes_first() -> None:
-    found = row(seen(**FAILED), heard=lambda _task_id: ("Timeout", "after 5 s"))
-    assert found["error_type"] == "smtplib.SMTPServerDisconnected"
+    record = row(seen(**FAILED), errors=lambda _task_id: ("Timeout", "after 5 s"))
+    assert record["error_type"] == "smtplib.SMTPServerDisconnected"
 
 
 def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
@@ -219,8 +220,8 @@ def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
         cluster.create_topic("emails")
         cluster.topics()  # from now on it hears
         ids = [cluster.publish("emails", "send") for _ in range(2)]
-        told = task_event("task_failed", ids[1], error="no <b> 7", error_type="OSError")
-        cluster.broker.broadcast(told)
+        event = task_event("task_failed", ids[1], error="no <b> 7", error_type="OSError")
+        cluster.broker.broadcast(event)
         cluster.broker.broadcast(task_event("task_completed", ids[0]))
         for _ in ids:
             delivery = cluster.broker.claim("emails", "w")
@@ -232,21 +233,21 @@ def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
 
 
 def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
-    heard = ErrorCache()
-    heard.hear(task_event("task_failed", "t", error="first", error_type="A"))
-    heard.hear(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
-    heard.hear(task_event("task_completed", "u"))
-    heard.hear(task_event("task_failed", "v"))
-    assert heard.get("t") == ("B", "y" * 2000)
-    assert heard.get("u") is None
-    assert heard.get("v") is None
+    errors = ErrorCache()
+    errors.hear(task_event("task_failed", "t", error="first", error_type="A"))
+    errors.hear(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
+    errors.hear(task_event("task_completed", "u"))
+    errors.hear(task_event("task_failed", "v"))
+    assert errors.get("t") == ("B", "y" * 2000)
+    assert errors.get("u") is None
+    assert errors.get("v") is None
 
 
 def test_errors_are_remembered_in_bounded_memory() -> None:
-    heard = ErrorCache(max_errors=2)
+    errors = ErrorCache(max_errors=2)
     for task_id in ("a", "b", "a", "c"):
-        heard.hear(task_event("task_failed", task_id, error=task_id))
-    assert [heard.get(task_id) for task_id in "abc"] == [(None, "a"), None, (None, "c")]
+        errors.hear(task_event("task_failed", task_id, error=task_id))
+    assert [errors.get(task_id) for task_id in "abc"] == [(None, "a"), None, (None, "c")]
 
 
 # --- frames --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The demo cluster: what is there at once, and that the same seed shows the same."""
 
 import gc
+import itertools
 import threading
 
 import pandas as pd
@@ -120,23 +121,23 @@ def test_its_tasks_stay_unacknowledged_for_a_moment_and_are_redelivered() -> Non
 
 
 def test_the_same_seed_shows_the_same() -> None:
-    (one, first, clock), (two, second, other) = demo(), demo()
+    (first_demo, first, clock), (two, second, other) = demo(), demo()
     for _ in range(4):
-        live(one, clock, 15)
+        live(first_demo, clock, 15)
     live(two, other, 60)
 
     for left, right in zip(picture(first), picture(second), strict=True):
         pd.testing.assert_frame_equal(left, right)
-    assert dead_letters(one) == dead_letters(two)
-    one.close()
+    assert dead_letters(first_demo) == dead_letters(two)
+    first_demo.close()
     two.close()
 
 
 def test_another_seed_shows_something_else() -> None:
-    (one, first, _), (two, second, _) = demo(seed=7), demo(seed=8)
+    (first_demo, first, _), (two, second, _) = demo(seed=7), demo(seed=8)
 
     assert not first.workers().equals(second.workers())
-    one.close()
+    first_demo.close()
     two.close()
 
 
@@ -213,13 +214,13 @@ def test_a_concurrency_limit_is_kept() -> None:
 
 def test_workers_answer_who_is_alive() -> None:
     broker, _, clock = demo()
-    heard: list[bytes] = []
-    stop = broker.server.listen(heard.append)
+    bodies: list[bytes] = []
+    stop = broker.server.listen(bodies.append)
 
     broker.broadcast(Question(kind="who_is_alive", sender_id="me"))
     live(broker, clock, 0.5)
 
-    assert sum(b'"worker_list"' in body for body in heard) == 7
+    assert sum(b'"worker_list"' in body for body in bodies) == 7
     stop()
     broker.close()
 
@@ -324,13 +325,36 @@ def test_an_incident_is_found_first(incident: str) -> None:
         assert "2 workers started on pay-1, pay-2" in str(first["changed"])
 
 
+def test_a_bad_deploy_goes_on_until_it_is_mended() -> None:
+    """It ended after some minutes, when each worker had made all the dead letters that it might."""
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="bad_deploy")
+    cluster = Cluster(broker, clock=clock)
+    dead = [count_dead(broker, "orders")]
+    for _ in range(16):
+        live(broker, clock, 60)
+        dead.append(count_dead(broker, "orders"))
+    assert min(later - earlier for earlier, later in itertools.pairwise(dead)) > 10
+    tt.diagnose(cluster, settle=0)
+    live(broker, clock, 60)
+    findings = tt.diagnose(cluster, settle=0)
+    row = findings[findings["check"] == "dead_growing"].iloc[0]
+    assert (row["verdict"], row["subject"]) == ("found", "orders")
+    broker.close()
+
+
+def count_dead(broker: DemoBroker, topic: str) -> int:
+    (count,) = [each.dead_letter for each in broker.topic_report().topics if each.topic == topic]
+    return count or 0
+
+
 @pytest.mark.parametrize("seed", [7, 8])
 def test_in_the_plain_demo_only_what_happens_in_it_is_found(seed: int) -> None:
     with tt.connect(f"demo://?seed={seed}") as cluster:
         findings = tt.diagnose(cluster)
-    found = findings[findings["verdict"] == "found"]
-    assert set(found["check"]) <= SIMULATED
-    assert "critical" not in set(found["severity"])
+    certain = findings[findings["verdict"] == "found"]
+    assert set(certain["check"]) <= SIMULATED
+    assert "critical" not in set(certain["severity"])
 
 
 def test_an_incident_that_is_not_known_is_named_with_those_that_are() -> None:
@@ -418,12 +442,17 @@ def test_a_dead_worker_is_not_replaced() -> None:
     broker.close()
 
 
-def test_with_an_incident_nothing_else_dies() -> None:
+def test_with_an_incident_nothing_else_dies_and_tasks_of_the_users_own_are_executed() -> None:
     clock = ManualClock()
     broker = DemoBroker(clock=clock, incident="hung_tasks")
     cluster = Cluster(broker, clock=clock)
+    cluster.publish("mine", "shop.emails:send_email", create=True)
     live(broker, clock, 300)
     assert cluster.workers()["state"].eq("alive").all()
+    assert cluster.active_tasks("mine").empty
+    spare = cluster.workers().set_index("host").loc["spare-1"]
+    assert list(spare["topics"]) == ["mine"]
+    assert spare["succeeded"] == 1
     broker.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -89,9 +90,18 @@ def test_the_services_of_the_compose_file_call_tasktools_rightly() -> None:
     page = DOCS / "how-to" / "docker-compose.md"
     (compose,) = (yaml.safe_load(block.text) for block in blocks(page) if block.argument == "yaml")
     calls = [service["command"] for service in compose["services"].values() if "build" in service]
-    assert len(calls) == 2
+    assert len(calls) == 3
     for words in calls:
         check_usage(main, words)
+
+
+def test_the_image_calls_tasktools_rightly_and_as_a_user_without_rights() -> None:
+    lines = (ROOT / "Containerfile").read_text(encoding="utf-8").splitlines()
+    (command,) = (line.removeprefix("CMD ") for line in lines if line.startswith("CMD "))
+    check_usage(main, json.loads(command))
+    assert lines.index("USER ops") < lines.index(f"CMD {command}")
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+    assert all((ROOT / name).exists() for names in copied for name in names)
 
 
 def test_the_page_of_settings_has_each_variable_that_is_read_and_no_other() -> None:

@@ -18,9 +18,9 @@ BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 T = 1_800_000_000.0
 
 
-def told(taken: list[float], *, release: str = "0.3.318") -> dict[str, Any]:
+def histogram_json(taken: list[float], *, release: str = "0.3.318") -> dict[str, Any]:
     """Return the histogram that a peer makes of *taken*."""
-    counts = [sum(one <= bound for one in taken) for bound in BOUNDS]
+    counts = [sum(seconds <= bound for seconds in taken) for bound in BOUNDS]
     if release == "0.3.318":  # adds up what is added up
         counts = [sum(counts[: n + 1]) for n in range(len(counts))]
     buckets = [list(pair) for pair in zip(BOUNDS, counts, strict=True)]
@@ -30,22 +30,24 @@ def told(taken: list[float], *, release: str = "0.3.318") -> dict[str, Any]:
 @pytest.mark.parametrize("release", ["0.3.318", "mended"])
 def test_each_bucket_holds_what_was_in_it(release: str) -> None:
     taken = [random.Random(n).choice([0.004, 0.2, 0.3, 7.0]) for n in range(50)]
-    (histogram,) = durations.parse({"send:success": told(taken, release=release)}).values()
+    (histogram,) = durations.parse(
+        {"send:success": histogram_json(taken, release=release)}
+    ).values()
     assert histogram.count == 50
     assert histogram.sum == pytest.approx(sum(taken))
     assert histogram.buckets == {
-        bound: taken.count(one)
-        for bound, one in ((0.01, 0.004), (0.25, 0.2), (0.5, 0.3), (10, 7.0))
+        bound: taken.count(seconds)
+        for bound, seconds in ((0.01, 0.004), (0.25, 0.2), (0.5, 0.3), (10, 7.0))
     }
 
 
 def test_what_is_longer_than_every_bucket_has_no_bound() -> None:
-    (histogram,) = durations.parse({"send:success": told([0.2, 400.0])}).values()
+    (histogram,) = durations.parse({"send:success": histogram_json([0.2, 400.0])}).values()
     assert (histogram.at_most(0.5), histogram.at_most(0.95)) == (0.25, None)
 
 
 def test_buckets_that_fit_no_release_are_not_believed() -> None:
-    lie = told([0.2]) | {"buckets": [[0.1, 5], [0.2, 3], [0.3, 9]]}
+    lie = histogram_json([0.2]) | {"buckets": [[0.1, 5], [0.2, 3], [0.3, 9]]}
     assert durations.parse({"send:success": lie}) == {"send": Histogram(1, 0.2)}
 
 
@@ -58,19 +60,21 @@ def test_junk_is_no_histogram(junk: Any) -> None:
 
 
 def test_outcomes_count_together() -> None:
-    both = durations.parse({"a:b:success": told([1.0]), "a:b:failed": told([3.0])})
+    both = durations.parse(
+        {"a:b:success": histogram_json([1.0]), "a:b:failed": histogram_json([3.0])}
+    )
     assert (both["a:b"].count, both["a:b"].sum) == (2, 4.0)
 
 
 def test_names_of_more_than_one_topic_tell_of_none() -> None:
     names = NamesToTopics()
-    one = {"send": Histogram(2, 1.0)}
-    assert names.by_topic(one, {"emails": 2, "reports": 1}) == {}
+    histograms = {"send": Histogram(2, 1.0)}
+    assert names.by_topic(histograms, {"emails": 2, "reports": 1}) == {}
     names.saw("send", "emails")
-    assert names.by_topic(one, {"emails": 2, "reports": 1}) == {"emails": one["send"]}
+    assert names.by_topic(histograms, {"emails": 2, "reports": 1}) == {"emails": histograms["send"]}
     names.saw("send", "reports")
-    assert names.by_topic(one, {"emails": 2, "reports": 1}) == {}
-    assert names.by_topic(one, {"reports": 2}) == {"reports": one["send"]}
+    assert names.by_topic(histograms, {"emails": 2, "reports": 1}) == {}
+    assert names.by_topic(histograms, {"reports": 2}) == {"reports": histograms["send"]}
 
 
 def test_the_topic_of_short_tasks_is_what_the_others_leave_over() -> None:
@@ -97,7 +101,7 @@ class Story:
             "running": 0,
             "running_tasks": [],
             "completed_per_topic": {"emails": len(taken)},
-            "duration_histograms": {"send:success": told(taken)},
+            "duration_histograms": {"send:success": histogram_json(taken)},
         }
         self.at += 3
         meta = {"hb": {"telemetry": telemetry}}

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,29 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasktools.core.errors import InvalidPlan
-from tasktools.core.models import Properties
 from tasktools.core.redaction import MASKED, mask
 from tasktools.core.tasks import edits
-from tasktools.core.tasks.edits import NOT_KNOWN, NOT_THERE, REMOVE, EditDoesNotFit, misfit
-from tasktools.testing import celery_message, document_body, properties, task_body, task_payload
+from tasktools.core.tasks.edits import NOT_KNOWN, NOT_THERE, REMOVE, misfit
+from tests.unit.json_values import ARGUMENTS, NAMES
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
-NAMES = st.text("abcä_", min_size=1, max_size=4)
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text().filter(lambda text: "•••" not in text),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
-    max_leaves=10,
-)  # fmt: skip
-
-
-def native(args: Any = (), kwargs: Any = None, **more: Any) -> bytes:
-    payload = task_payload(kwargs={"to": "a@b"}) | {"args": list(args)}
-    return task_body(payload=payload | ({} if kwargs is None else {"kwargs": kwargs}), **more)
-
-
-def edited(body: bytes, changes: dict[str, Any], told: Properties | None = None) -> Any:
-    return json.loads(edits.apply(body, told or properties(), changes))
 
 
 # --- edits as a value ----------------------------------------------------------------------
@@ -47,7 +31,7 @@ def edited(body: bytes, changes: dict[str, Any], told: Properties | None = None)
     "path",
     ["args.0", "args.0.to", "kwargs.to", "kwargs.address.city", "kwargs.0", "headers.type"],
 )
-@given(value=JSON)
+@given(value=ARGUMENTS)
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_any_json_is_a_new_value(path: str, value: Any) -> None:
     assert edits.checked({path: value}) == {path: value}
@@ -105,8 +89,6 @@ def test_a_value_without_end_is_refused() -> None:
 def test_a_masked_secret_is_never_a_new_value(value: Any) -> None:
     with pytest.raises(InvalidPlan, match="stands for a secret"):
         edits.checked({"kwargs.x": value})
-    with pytest.raises(InvalidPlan, match="stands for a secret"):
-        edits.apply(native(), properties(), {"kwargs.x": value})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +98,7 @@ def test_a_masked_secret_is_never_a_new_value(value: Any) -> None:
         ("func_name", "send_email"), ("func_name", None), ("attempts", True), ("attempts", -1),
         ("attempts", 1.5), ("max_retries", "3"), ("retry_delay", -0.5), ("retry_delay", None),
         ("args", REMOVE), ("kwargs", REMOVE), ("task_name", REMOVE), ("func_name", REMOVE),
-        ("attempts", REMOVE),
+        ("attempts", REMOVE), ("expires_at", "tomorrow"), ("expires_at", 7), ("expires_at", pd.NaT),
     ],
 )  # fmt: skip
 def test_what_a_peer_would_choke_on_is_refused(field: str, value: Any) -> None:
@@ -133,8 +115,18 @@ def test_fields_take_values_of_their_types() -> None:
         "attempts": 0,
         "max_retries": REMOVE,
         "retry_delay": 1.5,
+        "expires_at": "2026-12-01T08:00:00+00:00",
     }
     assert edits.checked(fields) == fields
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2026-12-01T09:00:00+01:00", "2026-12-01 08:00", pd.Timestamp("2026-12-01T08:00Z"),
+     datetime(2026, 12, 1, 8, tzinfo=UTC)],
+)  # fmt: skip
+def test_a_time_is_one_in_utc(value: Any) -> None:
+    assert edits.checked({"expires_at": value}) == {"expires_at": "2026-12-01T08:00:00+00:00"}
 
 
 def test_checked_edits_belong_to_nobody_else() -> None:
@@ -151,11 +143,11 @@ def test_edits_that_are_no_dict_of_paths_are_refused(value: Any) -> None:
         edits.checked(value)
 
 
-@given(st.dictionaries(NAMES.map("kwargs.{}".format), JSON | st.just(REMOVE), max_size=4))
+@given(st.dictionaries(NAMES.map("kwargs.{}".format), ARGUMENTS | st.just(REMOVE), max_size=4))
 @MANY
 def test_edits_survive_a_file(changes: dict[str, Any]) -> None:
-    kept = json.loads(json.dumps(edits.to_json(changes)))
-    assert edits.from_json(kept) == changes
+    stored = json.loads(json.dumps(edits.to_json(changes)))
+    assert edits.from_json(stored) == changes
 
 
 def test_no_edits_are_kept_as_nothing() -> None:
@@ -166,132 +158,6 @@ def test_no_edits_are_kept_as_nothing() -> None:
 def test_a_masked_secret_in_a_file_is_refused() -> None:
     with pytest.raises(InvalidPlan, match="stands for a secret"):
         edits.from_json({"set": {"kwargs.token": "•••"}})
-
-
-# --- edits of a message ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "place"),
-    [
-        ("args.0", 7, ("payload", "args", 0)),
-        ("args.1", "appended", ("payload", "args", 1)),
-        ("kwargs.to", "x", ("payload", "kwargs", "to")),
-        ("kwargs.new", "x", ("payload", "kwargs", "new")),
-        ("kwargs.address.city", "Ulm", ("payload", "kwargs", "address", "city")),
-        ("kwargs.address.lines.1", "b", ("payload", "kwargs", "address", "lines", 1)),
-        ("headers.type", "x", ("headers", "type")),
-        ("task_name", "x", ("payload", "task_name")),
-        ("func_name", "m:f", ("payload", "func_name")),
-        ("max_retries", 3, ("payload", "max_retries")),
-        ("retry_delay", 1.5, ("payload", "retry_delay")),
-        ("attempts", 0, ("attempts",)),
-        ("args", [1, 2], ("payload", "args")),
-        ("kwargs", {"a": None}, ("payload", "kwargs")),
-    ],
-)
-def test_a_path_leads_to_its_place(path: str, value: Any, place: tuple[Any, ...]) -> None:
-    body = native(["a"], {"to": "a@b", "address": {"lines": ["x", "y"]}}, attempts=3)
-    expected = json.loads(body)
-    *above, last = place
-    parent = expected
-    for key in above:
-        parent = parent[key]
-    if isinstance(parent, list):
-        parent[last:] = [value]
-    else:
-        parent[last] = value
-    assert edited(body, {path: value}) == expected
-
-
-def test_a_document_has_the_same_paths() -> None:
-    body = document_body(args=[1], kwargs={"to": "a@b"})
-    result = edited(body, {"args.0": 2, "kwargs.to": REMOVE, "task_name": "x"})
-    assert result["payload"] == {"task_name": "x", "args": [2], "kwargs": {}}
-
-
-def test_a_celery_message_has_its_arguments_only() -> None:
-    body, told = celery_message(args=[1, 2], kwargs={"to": "a@b"})
-    result = edited(body, {"args.0": REMOVE, "kwargs.cc": "c@d"}, told)
-    assert result[:2] == [[2], {"to": "a@b", "cc": "c@d"}]
-    assert result[2] == json.loads(body)[2]
-    for field, value in {"task_name": "x", "attempts": 1, "headers.lang": "js"}.items():
-        with pytest.raises(EditDoesNotFit, match="not in the body of a Celery message"):
-            edits.apply(body, told, {field: value})
-
-
-@given(
-    args=st.lists(JSON, max_size=3),
-    kwargs=st.dictionaries(NAMES, JSON, min_size=1, max_size=4),
-    new=JSON,
-    data=st.data(),
-)
-@MANY
-def test_only_the_edited_path_changes(
-    args: list[Any], kwargs: dict[str, Any], new: Any, data: st.DataObject
-) -> None:
-    name = data.draw(st.sampled_from(list(kwargs)))
-    body = native(args, kwargs)
-    assert edits.apply(body, properties(), {f"kwargs.{name}": new}) == native(
-        args, kwargs | {name: new}
-    )
-    kept = {key: value for key, value in kwargs.items() if key != name}
-    assert edits.apply(body, properties(), {f"kwargs.{name}": REMOVE}) == native(args, kept)
-
-
-def test_without_edits_a_body_stays_as_it_is_written() -> None:
-    assert edits.apply(native(), properties(), {}) == native()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [b"1.0", b"1e400", b"-0", b"NaN", b"9" * 4_000, b'"\\ud800"', b'"\\u00e4"', '"ä"'.encode(),
-     b'"\xed\xa0\x80"', b'{"b":1, "a":2,"b":3}', b'{ "password" : "hunter2" }'],
-)  # fmt: skip
-def test_what_is_beside_an_edit_keeps_its_bytes(raw: bytes) -> None:
-    body = native(kwargs={"beside": "RAW", "to": "a@b"}).replace(b'"RAW"', raw)
-    result = edits.apply(body, properties(), {"kwargs.to": "x"})
-    assert result == body.replace(b"a@b", b"x")
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"kwargs.gone": REMOVE}, "kwargs.gone is not there"),
-        ({"kwargs.address.city": "x"}, "kwargs.address is not there"),
-        ({"kwargs.to.city": "x"}, "kwargs.to is neither an object nor an array"),
-        ({"args.1": "x"}, "args.1 is not there"),
-        ({"args.0": REMOVE}, "args.0 is not there"),
-        ({"kwargs.list.x": 1}, "kwargs.list.x is not there"),
-        ({"kwargs.twice": 1}, "kwargs.twice is there more than once"),
-    ],
-)
-def test_an_edit_that_does_not_fit_says_why(change: dict[str, Any], why: str) -> None:
-    body = native(kwargs={"to": "a@b", "list": [], "twice": 1, "TWICE": 2})
-    with pytest.raises(EditDoesNotFit, match=why):
-        edits.apply(body.replace(b"TWICE", b"twice"), properties(), change)
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b"no JSON", properties()),
-        (b"{}", properties()),
-        (native().decode().encode("utf-16"), properties()),
-        (b"\x80\x04.", celery_message(content_type="application/x-python-serialize")[1]),
-        (b"[[], {}, {}]", celery_message(content_type="text/plain")[1]),
-        (b"[[]]", celery_message()[1]),
-    ],
-)
-def test_a_body_that_is_no_task_cannot_be_edited(body: bytes, told: Properties) -> None:
-    with pytest.raises(EditDoesNotFit, match=r"no task that can be edited|not JSON in UTF-8"):
-        edits.apply(body, told, {"args.0": 1})
-
-
-def test_arguments_that_are_none_can_be_mended() -> None:
-    assert edited(native(kwargs="lost"), {"kwargs": {"to": "x"}})["payload"]["kwargs"] == {
-        "to": "x"
-    }
 
 
 # --- before and after ------------------------------------------------------------------

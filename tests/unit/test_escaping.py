@@ -49,9 +49,9 @@ def test_a_disguised_text_is_written_out_wherever_a_frame_is_shown(text: str) ->
             str(frame["topic"][0]),
         ]
         shown += [repr(frame["kwargs"].to_list()), frame.sort_values("topic").to_string()]
-    for one in shown:
-        assert not any(c in one for c in hidden), ascii(one)
-        assert harmless(hidden[0]) in one
+    for shown_text in shown:
+        assert not any(c in shown_text for c in hidden), ascii(shown_text)
+        assert harmless(hidden[0]) in shown_text
 
 
 @pytest.mark.parametrize("text", DISGUISED, ids=ascii)

@@ -137,6 +137,25 @@ def test_what_only_one_frame_knows_is_not_compared() -> None:
     assert rows.attrs["skipped"]["version"] == "it is not known of any of the tasks"
 
 
+def test_what_nobody_told_of_some_tasks_is_no_answer() -> None:
+    """`task_name = (missing)` came first: the events of the others name their tasks."""
+    frame = tasks(task_name=pd.Series(["send"] * 400, dtype="string"), kwargs=[{"to": "x"}] * 400)
+    is_failed = (frame["host"] == "b").to_numpy(bool) & (frame.index % 3 > 0)
+    failed, succeeded = frame[is_failed], frame[~is_failed]
+    names: Any = [None] * 60 + ["send"] * (len(failed) - 60)
+    arguments: Any = [None] * 60 + [{"to": "x"}] * (len(failed) - 60)
+    failed = failed.assign(task_name=pd.array(names, dtype="string"), kwargs=arguments)
+    rows = tt.explain(failed, succeeded)
+    assert rows[["field", "value"]].to_numpy().tolist() == [["host", "b"]]
+    assert rows.attrs["notes"] == [
+        "not known, and so not compared: task_name of 60 failed and 0 others, "
+        "kwargs of 60 failed and 0 others"
+    ]
+    without: Any = [{"cc": "y"}] * len(failed)  # known, and without it
+    rows = tt.explain(failed.assign(kwargs=without), succeeded)
+    assert ["kwargs.to", "(missing)"] in rows[["field", "value"]].to_numpy().tolist()
+
+
 def test_a_task_in_both_frames_failed() -> None:
     frame = tasks()
     is_failed = (frame["host"] == "b").to_numpy(bool)
@@ -228,3 +247,9 @@ def test_what_strangers_write_is_shown_harmless() -> None:
     rows = explained(frame, fields=["kwargs"])
     assert "\u202e" not in rows.to_string()
     assert rows["value"].tolist() == ["x\u202eb"]
+
+
+def test_a_column_that_is_empty_everywhere_may_be_asked_for() -> None:
+    """Celery tells of most tasks that they have no keyword arguments."""
+    frame = pd.DataFrame({"task_id": [f"t{n}" for n in range(20)], "kwargs": ["{}"] * 20})
+    assert len(tt.explain(frame.head(10), frame.tail(10), fields=["kwargs"])) == 0

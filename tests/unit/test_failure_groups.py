@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_from
-from tasktools.core.frames.failure_groups import failure_groups
+from tasktools.core.frames.failure_groups import failure_groups, group_table
 from tasktools.core.frames.schema import DTYPES
 from tasktools.core.frames.schemas import FAILURE_GROUPS
+from tasktools.core.frames.table import Table
 from tasktools.core.redaction import MASKED
 from tests.timing import spending
 
@@ -96,6 +97,13 @@ def test_texts_that_look_alike_when_joined_stay_apart() -> None:
     assert failure_groups(frame, by=["task_name", "topic"])["count"].tolist() == [1, 1]
 
 
+def counts(frame: pd.DataFrame, by: Any) -> dict[Any, int]:
+    """Return how many rows of *frame* are in each group."""
+    groups = failure_groups(frame, by=by)
+    names = [None if pd.isna(name) else name for name in groups["group"]]
+    return dict(zip(names, groups["count"], strict=True))
+
+
 @pytest.mark.parametrize(
     ("by", "expected"),
     [
@@ -110,9 +118,53 @@ def test_texts_that_look_alike_when_joined_stay_apart() -> None:
     ],
 )
 def test_any_column_and_any_function_of_a_row_can_group(by: Any, expected: dict[Any, int]) -> None:
-    groups = failure_groups(FAILED, by=by)
-    names = [None if pd.isna(name) else name for name in groups["group"]]
-    assert dict(zip(names, groups["count"], strict=True)) == expected
+    assert counts(FAILED, by) == expected
+
+
+EXPIRED = {"reason": "expired", "topic": "orders"}
+
+
+@pytest.mark.parametrize("fingerprint", ["expired in orders", None])
+def test_a_death_without_an_error_is_named_by_what_is_known_of_it(fingerprint: Any) -> None:
+    """It was a group called "?", or one without a name."""
+    frame = dead(
+        {"error_type": "TypeError", "fingerprint": "TypeError: x", "topic": "orders"},
+        {**EXPIRED, "fingerprint": fingerprint},
+        {**EXPIRED, "fingerprint": fingerprint},
+        {"error": "an error without a type", "fingerprint": "an error", **EXPIRED},
+    )
+    known = "expired in orders"
+    by: Any
+    for by in ("error_type", lambda row: row.error_type):
+        assert counts(frame, by) == {known: 2, "TypeError": 1, None: 1}
+    for by in (["error_type", "topic"], lambda row: (row.error_type, row.topic)):
+        assert counts(frame, by) == {
+            f"{known} · orders": 2,
+            "TypeError · orders": 1,
+            "? · orders": 1,
+        }
+    table = Table.of_frame(frame, schemas.DEAD_LETTERS)
+    groups = group_table(table, ["error_type", "topic"])
+    assert groups["group"] == [f"{known} · orders", "TypeError · orders", "? · orders"]
+    assert counts(frame, "kwargs") == {None: 4}
+
+
+def test_a_path_into_arguments_and_headers_can_group() -> None:
+    frame = dead(
+        {"kwargs": {"customer": {"id": 7}}, "headers": {"tenant": "acme"}, "args": ["a"]},
+        {"kwargs": {"customer": {"id": 7}}, "headers": {"tenant": "other"}},
+        {"kwargs": {"customer": "no object"}, "args": ["a", "b"]},
+    )
+    groups = {by: counts(frame, by) for by in ("kwargs.customer.id", "headers.tenant", "args.1")}
+    assert groups == {
+        "kwargs.customer.id": {"7": 2, None: 1},
+        "headers.tenant": {"acme": 1, "other": 1, None: 1},
+        "args.1": {None: 2, "b": 1},
+    }
+    both = failure_groups(frame, by=["headers.tenant", "kwargs.customer.id"])
+    assert both["group"].tolist()[0] == "acme · 7"
+    with pytest.raises(ValueError, match=r"no column error\.type"):
+        failure_groups(frame, by="error.type")
 
 
 def test_a_masked_value_groups_without_being_shown() -> None:
@@ -167,20 +219,22 @@ def test_the_frame_stays_as_it_was_and_a_demo_stays_a_demo() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(0, 9) | st.none())))
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_every_failure_is_in_exactly_one_group(told: list[tuple[str | None, int | None]]) -> None:
+def test_every_failure_is_in_exactly_one_group(
+    failures: list[tuple[str | None, int | None]],
+) -> None:
     rows = [
         {"fingerprint": f, "last_death": None if minute is None else after(minute)}
-        for f, minute in told
+        for f, minute in failures
     ]
     groups = failure_groups(dead(*rows))
-    assert groups["count"].sum() == len(told)
-    assert groups["share"].sum() == pytest.approx(1 if told else 0)
+    assert groups["count"].sum() == len(failures)
+    assert groups["share"].sum() == pytest.approx(1 if failures else 0)
     for group in groups.itertuples():
         name = None if group.group is pd.NA else group.group
-        known = [after(minute) for f, minute in told if f == name and minute is not None]
+        known = [after(minute) for f, minute in failures if f == name and minute is not None]
         assert group.first is pd.NaT if not known else group.first == min(known)
         assert group.last is pd.NaT if not known else group.last == max(known)
-        example = told[int(str(group.example)[1:])]
+        example = failures[int(str(group.example)[1:])]
         assert example[0] == name
         assert not known or (example[1] is not None and after(example[1]) == max(known))
 

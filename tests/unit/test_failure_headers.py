@@ -21,8 +21,8 @@ BARE = failure(traceback=None, worker_id=None, attempts=None)
 
 @pytest.mark.parametrize("reason", get_args(FailureReason))
 def test_a_failure_is_read_as_it_was_written(reason: FailureReason) -> None:
-    told = failure(reason=reason)
-    assert from_headers(to_headers(told)) == told
+    failure_read = failure(reason=reason)
+    assert from_headers(to_headers(failure_read)) == failure_read
 
 
 def test_all_headers_are_strings_with_names_of_ours() -> None:
@@ -45,22 +45,22 @@ def test_what_is_not_known_has_no_header() -> None:
 
 def test_the_time_is_kept_to_the_microsecond_with_its_zone() -> None:
     at = datetime(2026, 11, 24, 3, 49, 3, 123456, tzinfo=timezone(timedelta(hours=1)))
-    told = from_headers(to_headers(failure(failed_at=at)))
-    assert told is not None
-    assert told.failed_at == at
-    assert told.failed_at.tzinfo is not None
+    failure_read = from_headers(to_headers(failure(failed_at=at)))
+    assert failure_read is not None
+    assert failure_read.failed_at == at
+    assert failure_read.failed_at.tzinfo is not None
 
 
 def test_of_a_long_traceback_the_end_is_kept_and_of_a_long_error_the_beginning() -> None:
-    told = from_headers(
+    failure_read = from_headers(
         to_headers(
             failure(error="first" + "x" * 1_000_000, traceback="x" * 1_000_000 + "last line")
         )
     )
-    assert told is not None
-    assert told.error.startswith("firstx")
-    assert told.traceback is not None
-    assert told.traceback.endswith("xlast line")
+    assert failure_read is not None
+    assert failure_read.error.startswith("firstx")
+    assert failure_read.traceback is not None
+    assert failure_read.traceback.endswith("xlast line")
 
 
 def test_all_headers_together_fit_into_a_frame() -> None:
@@ -71,9 +71,9 @@ def test_all_headers_together_fit_into_a_frame() -> None:
 
 
 def test_what_cannot_be_written_as_utf8_is_replaced() -> None:
-    told = from_headers(to_headers(failure(error="broken \ud800 text")))
-    assert told is not None
-    assert told.error == "broken ? text"
+    failure_read = from_headers(to_headers(failure(error="broken \ud800 text")))
+    assert failure_read is not None
+    assert failure_read.error == "broken ? text"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_headers_without_a_failure_of_ours_are_none(headers: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("attempts", ["many", "-1", "1.5", "²", "", 5, None, [1]])
 def test_attempts_that_are_no_number_are_missing(attempts: Any) -> None:
-    told = from_headers(to_headers(failure()) | {failure_headers.ATTEMPTS: attempts})
-    assert told == failure(attempts=None)
+    failure_read = from_headers(to_headers(failure()) | {failure_headers.ATTEMPTS: attempts})
+    assert failure_read == failure(attempts=None)
 
 
 @pytest.mark.parametrize("lie", [5, None, ["text"], {"a": 1}, True, ""])
@@ -109,8 +109,8 @@ def test_a_header_of_another_type_is_missing(lie: Any) -> None:
         failure_headers.WORKER,
     ):
         lies[name] = lie
-    told = from_headers(lies)
-    assert told == failure(error_type="", error="", traceback=None, worker_id=None)
+    failure_read = from_headers(lies)
+    assert failure_read == failure(error_type="", error="", traceback=None, worker_id=None)
 
 
 @given(
@@ -125,8 +125,8 @@ def test_a_header_of_another_type_is_missing(lie: Any) -> None:
         attempts=st.none() | st.integers(0, 10_000),
     )
 )
-def test_any_failure_is_read_as_it_was_written(told: Failure) -> None:
-    assert from_headers(to_headers(told)) == told
+def test_any_failure_is_read_as_it_was_written(failure_read: Failure) -> None:
+    assert from_headers(to_headers(failure_read)) == failure_read
 
 
 @given(
@@ -140,8 +140,8 @@ def test_reading_never_raises(headers: dict[str, Any]) -> None:
 
 
 def test_a_message_has_another_key_with_each_failure() -> None:
-    def key(told: Failure | None) -> str:
-        headers = {} if told is None else to_headers(told)
+    def key(failure_read: Failure | None) -> str:
+        headers = {} if failure_read is None else to_headers(failure_read)
         return Keys().next(Properties(headers=headers), b"body", ())
 
     later = replace(failure(), failed_at=PUBLISHED + timedelta(microseconds=1))

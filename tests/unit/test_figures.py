@@ -20,7 +20,7 @@ from tasktools.core.frames import history_schemas as history
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_of_columns
 from tasktools.core.frames.schema import Schema
-from tasktools.figures import page
+from tasktools.figures import figure_parts
 from tasktools.figures.palette import COLOURS, DASHES, OTHER, styles
 from tasktools.figures.series import thinned
 
@@ -97,6 +97,7 @@ def missing(values: Sequence[float]) -> list[bool]:
 
 
 def title(figure: Any) -> str:
+    assert figure.layout.title.xref == "container", "names of rows would push it to the right"
     return f"{figure.layout.title.text}\n{figure.layout.title.subtitle.text}"
 
 
@@ -392,6 +393,13 @@ def test_light_and_dark_differ_and_another_theme_is_refused(figure: Figure) -> N
         figure(frame, theme="blue")
 
 
+def test_a_figure_begins_where_something_is_known() -> None:
+    at = moments(0, 30, 60, 90)
+    rates = [None, 1.0, None, 2.0]
+    made = figures.throughput(frame_of(history.THROUGHPUT, topic=["emails"] * 4, at=at, rate=rates))
+    assert list(pd.to_datetime(made.data[0].x, utc=True)) == list(pd.to_datetime(at[1:], utc=True))
+
+
 def test_a_threshold_is_a_line_across() -> None:
     made = figures.queue_depth(depths({"emails": [1, 2]}), threshold=100)
     (limit,) = made.layout.shapes
@@ -465,10 +473,10 @@ def test_a_colour_stands_out_on_white_and_on_black(colour: str) -> None:
 
 
 def test_a_page_of_it_needs_nothing_from_outside() -> None:
-    page = figures.queue_depth(depths({"emails": [1, 2]})).to_html()
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+    figure_parts = figures.queue_depth(depths({"emails": [1, 2]})).to_html()
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", figure_parts)
 
 
 def test_a_name_in_a_figure_is_neither_a_formula_nor_disguised() -> None:
     """Issue 11, secrets: hovers and legends are of strangers as well."""
-    assert page.escaped("a$x^2$\u202eb") == "a&#36;x^2&#36;\\u202eb"
+    assert figure_parts.escaped("a$x^2$\u202eb") == "a&#36;x^2&#36;\\u202eb"

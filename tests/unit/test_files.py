@@ -135,7 +135,7 @@ def test_an_archive_on_a_full_disk_says_what_was_done_and_goes_on_later(
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         outcome = cluster.run(made, reason="x", progress=False)
         assert Counter(outcome["outcome"]) == {"discarded": 20}
-        assert [kept.n for kept in archive.read(str(file))] == list(range(20))
+        assert [archived.n for archived in archive.read(str(file))] == list(range(20))
         restored = cluster.run(cluster.plan_restore(file), reason="x", progress=False)
         assert Counter(restored["outcome"]) == {"restored": 20}
 

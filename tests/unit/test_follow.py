@@ -25,7 +25,7 @@ T = 1_800_000_000.0
 QUEUED = TrackedTask(topic="emails", state="queued")
 
 
-def told(*events: tuple[float, TaskEvent], story: TrackedTask = QUEUED) -> TrackedTask:
+def tracked(*events: tuple[float, TaskEvent], story: TrackedTask = QUEUED) -> TrackedTask:
     for second, event in events:
         story = continued(story, event, T + second)
     return story
@@ -44,45 +44,45 @@ FAILED = event("task_failed", error="no route", error_type="OSError")
 
 
 def test_a_task_runs_and_succeeds_and_its_time_is_ours_where_none_is_told() -> None:
-    story = told((1, STARTED), (3.5, COMPLETED))
+    story = tracked((1, STARTED), (3.5, COMPLETED))
     assert (story.state, story.worker_id, story.started_at) == ("succeeded", "w1", T + 1)
     assert (story.duration, story.tries) == (2.5, 1)
-    assert told((1, STARTED), (9, event("task_completed", duration=2.0))).duration == 2.0
+    assert tracked((1, STARTED), (9, event("task_completed", duration=2.0))).duration == 2.0
 
 
 def test_a_failure_is_told_with_its_error_even_without_a_start() -> None:
-    story = told((1, FAILED))
+    story = tracked((1, FAILED))
     assert (story.state, story.error_type, story.error) == ("failed", "OSError", "no route")
     assert (story.duration, story.tries) == (None, 1)
 
 
 def test_a_task_that_is_tried_again_runs_again_and_keeps_its_last_error_until_it_succeeds() -> None:
-    again = told((1, STARTED), (2, FAILED), (5, STARTED))
+    again = tracked((1, STARTED), (2, FAILED), (5, STARTED))
     assert (again.state, again.tries, again.error, again.duration) == (
         "running",
         2,
         "no route",
         None,
     )
-    done = told((6, COMPLETED), story=again)
+    done = tracked((6, COMPLETED), story=again)
     assert (done.state, done.error, done.error_type) == ("succeeded", None, None)
 
 
 def test_the_end_of_an_earlier_try_may_be_heard_after_the_next_began() -> None:
     elsewhere = event("task_started", "w2")
-    story = told((1, STARTED), (2, elsewhere), (2.1, FAILED))
+    story = tracked((1, STARTED), (2, elsewhere), (2.1, FAILED))
     assert (story.state, story.worker_id, story.error) == ("running", "w2", "no route")
-    assert told((1, STARTED), (2, elsewhere), (2.1, COMPLETED)).state == "running"
+    assert tracked((1, STARTED), (2, elsewhere), (2.1, COMPLETED)).state == "running"
 
 
 def test_an_end_that_names_no_worker_is_the_end() -> None:
-    assert told((1, STARTED), (2, event("task_completed", None))).state == "succeeded"
-    assert told((1, event("task_started", None)), (2, COMPLETED)).state == "succeeded"
+    assert tracked((1, STARTED), (2, event("task_completed", None))).state == "succeeded"
+    assert tracked((1, event("task_started", None)), (2, COMPLETED)).state == "succeeded"
 
 
 def test_the_topic_is_learned_from_events() -> None:
-    assert told((1, event("task_started", topic="x")), story=TrackedTask()).topic == "x"
-    assert told((1, event("task_started", topic="x"))).topic == "emails"
+    assert tracked((1, event("task_started", topic="x")), story=TrackedTask()).topic == "x"
+    assert tracked((1, event("task_started", topic="x"))).topic == "emails"
 
 
 # --- beside what the workers say ------------------------------------------------------
@@ -102,7 +102,7 @@ def test_a_task_whose_start_was_missed_is_running_all_the_same() -> None:
 
 @pytest.mark.parametrize(("events_ok", "state"), [(True, "unknown"), (False, "running")])
 def test_a_task_that_no_worker_runs_any_more_is_unknown(events_ok: bool, state: str) -> None:  # noqa: FBT001
-    assert checked(told((1, STARTED)), None, T, events_ok=events_ok).state == state
+    assert checked(tracked((1, STARTED)), None, T, events_ok=events_ok).state == state
 
 
 def test_a_task_that_is_past_its_time_to_live_is_unknown_until_it_is_heard_of() -> None:
@@ -110,7 +110,7 @@ def test_a_task_that_is_past_its_time_to_live_is_unknown_until_it_is_heard_of() 
     assert checked(expiring, None, T + 9, events_ok=True).state == "queued"
     assert checked(expiring, None, T + 11, events_ok=True).state == "unknown"
     assert (
-        checked(told((12, STARTED), story=expiring), RUNS, T + 13, events_ok=True).state
+        checked(tracked((12, STARTED), story=expiring), RUNS, T + 13, events_ok=True).state
         == "running"
     )
 

@@ -1,4 +1,4 @@
-"""What a frame looks like: what is alarming is in sight, what is strange is text."""
+"""The display of a frame: what is alarming is in sight, what is strange is text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasktools.core.frames.diagnosis_schemas import TIMELINE
+from tasktools.core.frames.diagnosis_schemas import FINDINGS, TIMELINE
 from tasktools.core.frames.schema import Column, Schema
 from tasktools.core.frames.schemas import ACTIVE_TASKS, DEAD_LETTERS, LOCKS, TOPICS, WORKERS
 from tasktools.core.redaction import MASKED
@@ -194,6 +194,13 @@ def test_one_row_is_shown_in_full_one_value_a_line() -> None:
     assert "size             7 B" in lines
     assert "<details>" not in html
     assert f'<th>task_id</th><td class="tt-long">{ID}</td>' in html
+
+
+def test_a_call_is_folded_between_its_names_not_within_one() -> None:
+    call = "tt.failure_groups(cluster.dead_letters('orders'), by='size')"
+    cell = html_of(frame_of(FINDINGS, {"call": call}, {"call": call}))
+    folded = "tt.<wbr>failure_groups(<wbr>cluster.<wbr>dead_letters(<wbr>&#x27;orders&#x27;), by="
+    assert folded in cell
 
 
 EVIL = "<script>alert(1)</script>\x1b[2J\u202e\n$x$"

@@ -55,8 +55,8 @@ def paths_in(value: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(items, list):
         return [above]
     pairs = items if isinstance(value, dict) else enumerate(items)
-    found = [p for key, item in pairs for p in paths_in(item, (*above, str(key)))]
-    return [above, *found]
+    paths = [p for key, item in pairs for p in paths_in(item, (*above, str(key)))]
+    return [above, *paths]
 
 
 def replaced(value: Any, path: Sequence[str], new: list[Any]) -> Any:
@@ -70,7 +70,7 @@ def replaced(value: Any, path: Sequence[str], new: list[Any]) -> Any:
         elif rest:
             done.append((name, replaced(item, rest, new)))
         else:
-            done += [(name, one) for one in new]
+            done += [(name, new_path) for new_path in new]
     return {"pairs": done} if isinstance(value, dict) else [item for _, item in done]
 
 

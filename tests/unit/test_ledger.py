@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -18,17 +19,19 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.core.clock import moment
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import ManualClock, moment
 from tasktools.core.frames.schema import DTYPES, Schema
 from tasktools.core.frames.schemas import OUTCOME, RUNS
 from tasktools.core.plans import Plan, Planned
-from tasktools.replay.account import Account
+from tasktools.demo import DemoBroker
 from tasktools.replay.ledger import Ledger, default_path
+from tasktools.replay.run_account import Account
 
 T = 1_800_000_000.0
 
 
-def plan(n: int = 3, **told: Any) -> Plan:
+def plan(n: int = 3, **fields: Any) -> Plan:
     messages = tuple(Planned(key=f"k{i}", task_id=f"t{i}", to="emails") for i in range(n))
     usual: dict[str, Any] = {
         "verb": "replay",
@@ -37,7 +40,7 @@ def plan(n: int = 3, **told: Any) -> Plan:
         "made_at": datetime(2026, 11, 24, tzinfo=UTC),
         "messages": messages,
     }
-    return Plan.make(**usual | told)
+    return Plan.make(**usual | fields)
 
 
 @pytest.fixture
@@ -121,8 +124,10 @@ def test_a_run_says_who_when_why_what_and_how_it_ended(ledger: Ledger) -> None:
     assert re.fullmatch(r".+@.+ pid \d+", row["who"])
     assert row["who"].endswith(f"pid {os.getpid()}")
     assert (row["started_at"], row["ended_at"]) == (moment(T), moment(T + 2))
-    told = {name: row[name] for name in ("run", "ended", "reason", "verb", "source", "to", "note")}
-    assert told == {
+    fields = {
+        name: row[name] for name in ("run", "ended", "reason", "verb", "source", "to", "note")
+    }
+    assert fields == {
         "run": 1,
         "ended": "finished",
         "reason": "INC-1",
@@ -230,6 +235,36 @@ def test_the_ledger_is_read_and_exported_as_a_frame(
     assert len(tt.ledger(last=1)) == 1
 
 
+def test_what_is_done_on_a_demo_is_in_no_ledger_but_its_own() -> None:
+    demo, other = (
+        Cluster(DemoBroker(clock=ManualClock(), incident="bad_deploy")) for _ in range(2)
+    )
+    chosen = demo.dead_letters("orders", limit=2)
+    outcome = demo.run(demo.plan_discard(chosen, archive=None), reason="INC-42", progress=False)
+    assert len(tt.drain_forecast(demo, "reports")) == 1
+    assert demo.ledger()["reason"].tolist() == ["INC-42"]
+    assert demo.ledger(outcome.attrs["run"])["key"].tolist() == chosen["key"].tolist()
+    assert (tt.timeline(demo, since="1h")["kind"] == "run").sum() == 1
+    assert other.ledger().empty
+    assert not (tt.timeline(other, since="1h")["kind"] == "run").any()
+    assert not default_path().exists()
+    path = demo.ledger_file.path
+    for cluster in (demo, other):
+        cluster.close()
+    del demo, other, cluster
+    gc.collect()
+    assert not path.parent.exists()
+
+
+def test_the_ledger_of_a_cluster_has_no_run_on_another() -> None:
+    ledger = Ledger()
+    begin(ledger, reason="here")
+    begin(ledger, plan(cluster="amqp://elsewhere"), reason="elsewhere")
+    with tt.connect("memory://") as cluster:
+        assert cluster.ledger()["reason"].tolist() == ["here"]
+    assert tt.ledger()["reason"].tolist() == ["elsewhere", "here"]
+
+
 # --- runs that did not end -----------------------------------------------------------
 
 
@@ -298,7 +333,7 @@ def test_many_open_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for n in range(20):
             ledger = Ledger(tmp_path / f"{n}.db")
-            for runs in pool.map(lambda one: one.runs(), [ledger] * 8):
+            for runs in pool.map(lambda each: each.runs(), [ledger] * 8):
                 assert runs.empty
 
 

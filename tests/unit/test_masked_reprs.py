@@ -1,4 +1,4 @@
-"""What is shown as the last line of a cell tells no secret; whole contents are in attributes."""
+"""Representations in the last line of a cell: no secret; whole contents are in attributes."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def _classes() -> Iterator[type]:
     for module in pkgutil.walk_packages(tasktools.__path__, "tasktools."):
         if module.name.endswith("__main__"):
             continue
-        for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if found.__module__ == module.name and _fields(found):
-                yield found
+        for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if member.__module__ == module.name and _fields(member):
+                yield member
 
 
 def _fields(cls: Any) -> dict[str, str]:
@@ -104,7 +104,9 @@ def test_the_repr_of_what_holds_a_message_is_masked(cls: type) -> None:
 
 def test_a_seen_message_shows_what_it_is_and_holds_all_of_it() -> None:
     """Issue 11, secrets: the whole content only by attribute."""
-    task = TaskMessage(form="native", task_id="t-1", kwargs={"password": SECRET, "to": "ann"})
+    task = TaskMessage(
+        dialect="fastpluggy", task_id="t-1", kwargs={"password": SECRET, "to": "ann"}
+    )
     properties = Properties(headers={"x-dsn": f"amqp://u:{SECRET}@h".encode(), "n": 7})
     seen = SeenMessage(
         key="k", position=0, task=task, properties=properties, deaths=(), redelivered=False, size=9

@@ -1,4 +1,4 @@
-"""What is special to the memory backend: time, priorities, limits, clients that die."""
+"""The memory backend's own behaviour: time, priorities, limits, clients that die."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasktools.core.errors import (
 from tasktools.core.events import WorkerList
 from tasktools.core.layout import FP
 from tasktools.core.models import Properties, TopicStats
-from tasktools.core.peek import Cost
+from tasktools.core.peek_verdict import Cost
 from tasktools.testing import outgoing, task_body, worker_event, worker_report
 
 SEND = {"task_name": "send", "kwargs": {}}
@@ -83,6 +83,17 @@ def test_an_expired_message_tells_its_expiration_and_has_it_no_more(
     assert delivery is not None
     assert delivery.properties.expiration is None
     assert delivery.properties.headers["x-death"][0]["original-expiration"] == "3000"
+
+
+def test_what_would_expire_later_is_gone_with_its_deleted_topic(
+    broker: MemoryBroker, clock: ManualClock
+) -> None:
+    broker.ensure_topic("emails")
+    broker.publish_many([outgoing(expiration="3000")])
+    assert broker.delete_topic("emails", force=True) == 1
+    clock.advance(4)
+    broker.ensure_topic("emails")
+    assert broker.peek("emails.dead").messages == ()
 
 
 def test_a_message_expires_only_at_the_head_of_its_queue(
@@ -197,8 +208,8 @@ def test_higher_priorities_come_first_and_equal_ones_in_order(
     server: MemoryServer, broker: MemoryBroker
 ) -> None:
     server.declare_queue("q", max_priority=10)
-    for body, told in prioritised(None, 5, 0, 5, 9):
-        server.put("q", body, told)
+    for body, priority in prioritised(None, 5, 0, 5, 9):
+        server.put("q", body, priority)
     assert claimed(broker, "q") == [b"4", b"1", b"3", b"0", b"2"]
 
 
@@ -206,8 +217,8 @@ def test_a_priority_above_the_queues_maximum_counts_as_that(
     server: MemoryServer, broker: MemoryBroker
 ) -> None:
     server.declare_queue("q", max_priority=5)
-    for body, told in prioritised(5, 200, 4):
-        server.put("q", body, told)
+    for body, priority in prioritised(5, 200, 4):
+        server.put("q", body, priority)
     assert claimed(broker, "q") == [b"0", b"1", b"2"]
 
 
@@ -215,8 +226,8 @@ def test_a_queue_without_priorities_carries_them_without_obeying(
     server: MemoryServer, broker: MemoryBroker
 ) -> None:
     server.declare_queue("q")
-    for body, told in prioritised(None, 9):
-        server.put("q", body, told)
+    for body, priority in prioritised(None, 9):
+        server.put("q", body, priority)
     assert [m.properties.priority for m in broker.peek("q", 5).messages] == [None, 9]
 
 
@@ -291,8 +302,8 @@ def test_what_a_client_held_that_was_simply_dropped_comes_back(server: MemorySer
 
 
 def test_brokers_without_a_server_are_clusters_of_their_own(clock: ManualClock) -> None:
-    with MemoryBroker(clock=clock) as one, MemoryBroker(clock=clock) as other:
-        one.publish("emails", SEND)
+    with MemoryBroker(clock=clock) as first, MemoryBroker(clock=clock) as other:
+        first.publish("emails", SEND)
         assert not other.topic_exists("emails")
 
 
@@ -360,13 +371,13 @@ def test_a_simulated_node_hears_the_question_and_answers(
 
 
 def test_a_listener_hears_until_it_stops(server: MemoryServer) -> None:
-    heard: list[bytes] = []
-    stop = server.listen(heard.append)
+    bodies: list[bytes] = []
+    stop = server.listen(bodies.append)
     server.broadcast(b"one")
     stop()
     stop()
     server.broadcast(b"two")
-    assert heard == [b"one"]
+    assert bodies == [b"one"]
 
 
 def test_a_lone_client_waits_for_nobody(broker: MemoryBroker, clock: ManualClock) -> None:

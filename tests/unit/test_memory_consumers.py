@@ -1,5 +1,5 @@
-"""What is special to the consumers, locks and listeners of the memory backend: their threads,
-its clock, clients that are simply dropped."""
+"""Consumers, locks and listeners of the memory backend: their threads, its clock, and clients that
+are simply dropped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def broker(server: MemoryServer) -> Iterator[MemoryBroker]:
         yield broker
 
 
-def ours() -> list[threading.Thread]:
+def consumer_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("tasktools")]
 
 
@@ -212,7 +212,7 @@ def test_a_client_may_be_closed_while_its_consumers_are_busy(server: MemoryServe
         helper.close()
         assert server.depth("emails") == 100
         server.purge("emails")
-    assert not ours()
+    assert not consumer_threads()
 
 
 def test_the_consumer_of_a_client_that_was_simply_dropped_ends(server: MemoryServer) -> None:
@@ -223,7 +223,7 @@ def test_the_consumer_of_a_client_that_was_simply_dropped_ends(server: MemorySer
     eventually(lambda: got)
     del dropped
     gc.collect()
-    eventually(lambda: not ours())
+    eventually(lambda: not consumer_threads())
     assert (server.depth("emails"), server.consumers("emails")) == (1, 0)
 
 
@@ -402,40 +402,40 @@ def test_many_threads_are_never_two_in_a_lock(server: MemoryServer) -> None:
 
 
 def test_a_sender_finds_that_all_have_heard(broker: MemoryBroker, server: MemoryServer) -> None:
-    heard: list[Event] = []
+    events: list[Event] = []
     with MemoryBroker(server) as other:
-        other.listen(heard.append)
+        other.listen(events.append)
         broker.broadcast(task_event())
-        assert heard[-1] == task_event()
+        assert events[-1] == task_event()
 
 
 def test_a_listener_may_answer_and_all_hear_the_answer_after_the_question(
     broker: MemoryBroker, server: MemoryServer
 ) -> None:
     question, answer = task_event("task_started"), task_event("task_completed")
-    heard: list[list[Event]] = [[], []]
+    lists: list[list[Event]] = [[], []]
 
     with MemoryBroker(server) as other:
 
         def hear_and_answer(event: Event) -> None:
-            heard[0].append(event)
+            lists[0].append(event)
             if event == question:
                 other.broadcast(answer)
 
         other.listen(hear_and_answer)
-        broker.listen(heard[1].append)
+        broker.listen(lists[1].append)
         broker.broadcast(question)
-    for one in heard:
-        assert [event for event in one if isinstance(event, TaskEvent)] == [question, answer]
+    for events in lists:
+        assert [event for event in events if isinstance(event, TaskEvent)] == [question, answer]
 
 
 def test_a_listener_is_never_called_twice_at_once_and_misses_nothing(server: MemoryServer) -> None:
-    inside, heard = threading.Lock(), list[str]()
+    inside, bodies = threading.Lock(), list[str]()
 
     def hear(event: Event) -> None:
         if isinstance(event, TaskEvent):
             assert inside.acquire(blocking=False)
-            heard.append(event.task_id)
+            bodies.append(event.task_id)
             inside.release()
 
     with MemoryBroker(server) as broker:
@@ -447,9 +447,9 @@ def test_a_listener_is_never_called_twice_at_once_and_misses_nothing(server: Mem
 
         with ThreadPoolExecutor(4, thread_name_prefix="tasktools-speak") as pool:
             list(pool.map(speak, range(4)))
-        assert len(heard) == 400
+        assert len(bodies) == 400
         for n in range(4):
-            assert [t for t in heard if t.startswith(f"{n}-")] == [f"{n}-{m}" for m in range(100)]
+            assert [t for t in bodies if t.startswith(f"{n}-")] == [f"{n}-{m}" for m in range(100)]
 
 
 def test_a_listener_hears_our_own_question_and_may_answer_it(server: MemoryServer) -> None:
@@ -464,30 +464,30 @@ def test_a_listener_hears_our_own_question_and_may_answer_it(server: MemoryServe
 
 
 def test_a_closed_client_hears_nothing_more(broker: MemoryBroker, server: MemoryServer) -> None:
-    heard: list[Event] = []
+    events: list[Event] = []
     with MemoryBroker(server) as other:
-        stop = other.listen(heard.append)
-        heard.clear()
+        stop = other.listen(events.append)
+        events.clear()
     broker.broadcast(task_event())
     stop()
-    assert not heard
+    assert not events
 
 
 def test_a_lock_that_is_taken_away_is_told_before_it_is_taken_again(
     broker: MemoryBroker, server: MemoryServer
 ) -> None:
-    heard: list[str] = []
+    names: list[str] = []
 
     def hear(event: Event) -> None:
         if isinstance(event, LockEvent):
-            heard.append(event.kind)
+            names.append(event.kind)
 
     broker.listen(hear)
     with MemoryBroker(server) as other:
         assert other.acquire_lock("nightly", "task-1")
         assert broker.force_release_lock("nightly")
         assert broker.acquire_lock("nightly")
-    assert heard == ["lock_acquired", "lock_released", "lock_acquired"]
+    assert names == ["lock_acquired", "lock_released", "lock_acquired"]
 
 
 def test_a_delivery_given_back_by_a_close_cannot_be_settled_by_another(

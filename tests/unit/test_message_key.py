@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
+from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.amqp import x_death
 from tasktools.core.amqp.message_key import Keys
+from tasktools.core.amqp.opened_message import OpenedMessage
 from tasktools.core.models import Death, Properties
 from tasktools.testing import PUBLISHED, death, properties
 
@@ -17,8 +19,12 @@ def died(*entries: tuple[str, int]) -> tuple[Death, ...]:
     return x_death.parse({"x-death": [death(queue, count=count) for queue, count in entries]})
 
 
-def key(told: Properties | None = None, body: bytes = b"body", dead: tuple[Death, ...] = ()) -> str:
-    return Keys().next(told or properties(), body, dead)
+def key(
+    message_properties: Properties | None = None,
+    body: bytes = b"body",
+    dead: tuple[Death, ...] = (),
+) -> str:
+    return Keys().next(message_properties or properties(), body, dead)
 
 
 def test_a_key_is_the_same_in_every_look() -> None:
@@ -60,9 +66,9 @@ def test_counters_of_deliveries_do_not_change_a_key(header: str) -> None:
 
 def test_the_nth_identical_message_is_numbered() -> None:
     keys = Keys()
-    found = [keys.next(properties(), body, ()) for body in (b"a", b"b", b"a", b"a", b"b")]
-    a, b = found[:2]
-    assert found == [a, b, f"{a}#2", f"{a}#3", f"{b}#2"]
+    named = [keys.next(properties(), body, ()) for body in (b"a", b"b", b"a", b"a", b"b")]
+    a, b = named[:2]
+    assert named == [a, b, f"{a}#2", f"{a}#3", f"{b}#2"]
 
 
 def test_what_belongs_to_one_field_is_not_taken_for_another() -> None:
@@ -73,3 +79,16 @@ def test_what_belongs_to_one_field_is_not_taken_for_another() -> None:
 
 def test_a_broken_id_has_a_key() -> None:
     assert key(properties(message_id="\udcff"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"headers": {"task": "shop.refund"}}, {"headers": {"id": 1}}, {"type": "paid"}]
+)
+def test_what_alone_tells_two_messages_apart_is_in_their_keys(change: dict[str, object]) -> None:
+    """Issue 11, "lost": tasks of Celery without arguments differ in their headers alone, and one
+    that was to be left where it lies was sent in the place of another."""
+    plain = properties(headers={"task": "shop.send", "id": 7})
+    other = structs.replace(plain, **change)
+    assert key(other) != key(plain)
+    for each in (plain, other):
+        assert OpenedMessage(amqp_properties.encode(each)).key(b"body") == key(each)

@@ -28,6 +28,10 @@ _RUNS = (
         'password="',
         "a=",
         "--a ",
+        "('password', '",
+        "('a', 'b'),",
+        "'name': 'password', 'value': '",
+        "<a ",
     ),
     *('\\"token\\": \\"', "<password>", "eyJa.", "sk-a", "4111 ", "-----BEGIN PRIVATE KEY-----"),
     *("Bearer a ", "Basic aA", '{"a":', "[", "\\", "x@", "ghp_", "/a", "?a=", "a:", "1.", "\u202e"),
@@ -48,19 +52,19 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def test_the_patterns_of_the_package_are_found() -> None:
     """Issue 11, row 18: no pattern escapes the next test."""
-    found = [one.where for one in patterns.patterns()]
-    assert len(found) > 30
+    pattern = [each.where for each in patterns.patterns()]
+    assert len(pattern) > 30
     for module in ("secret_text", "fingerprints", "edits", "topology", "pika_border"):
-        assert any(f"/{module}.py" in where for where in found), module
+        assert any(f"/{module}.py" in where for where in pattern), module
 
 
-@pytest.mark.parametrize("found", patterns.patterns(), ids=lambda found: found.where)
-def test_a_pattern_takes_time_in_proportion_to_its_text(found: Found) -> None:
+@pytest.mark.parametrize("pattern", patterns.patterns(), ids=lambda pattern: pattern.where)
+def test_a_pattern_takes_time_in_proportion_to_its_text(pattern: Found) -> None:
     """Issue 11, row 18: masking `'://' * 20000` was quadratic, and held up every look."""
-    for text in patterns.hostile_texts(found.pattern, _SIZE):
-        for method in found.methods:
-            seconds = _seconds(lambda: patterns.run(found, method, text))  # noqa: B023
-            assert seconds < _MAX_SECONDS, (found.where, method, text[:60])
+    for text in patterns.hostile_texts(pattern.pattern, _SIZE):
+        for method in pattern.methods:
+            seconds = _seconds(lambda: patterns.run(pattern, method, text))  # noqa: B023
+            assert seconds < _MAX_SECONDS, (pattern.where, method, text[:60])
 
 
 _READERS: dict[str, Callable[[str], object]] = {

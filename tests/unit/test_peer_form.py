@@ -1,4 +1,4 @@
-"""What a worker of fastpluggy can read, and what a plan may send it."""
+"""The messages that a worker of fastpluggy can read, and that a plan may send it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from tasktools.brokers.memory import MemoryBroker
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.clock import SystemClock
+from tasktools.core.dialects import peer_form
+from tasktools.core.dialects.fastpluggy import FASTPLUGGY
 from tasktools.core.errors import InvalidTask
 from tasktools.core.layout import FP
 from tasktools.core.models import Properties
-from tasktools.core.tasks import codec, peer_form
+from tasktools.core.tasks import codec
 from tasktools.core.tasks.compose import Composer, FunctionNames
 from tasktools.testing import celery_message, task_body
 from tasktools.testing.factories import document_body
@@ -54,6 +56,7 @@ def test_what_a_peer_writes_a_peer_can_read(body: bytes) -> None:
         (with_payload(priority="high"), "priority"),
         (b"\xef\xbb\xbf" + task_body(), "byte order mark"),
         (task_body().decode().encode("utf-16"), "UTF-8"),
+        (task_body().decode().encode("utf-16-le"), "UTF-8"),
         (task_body().replace(b'"unk"', b'"\xed\xa0\x80"'), "UTF-8"),
         (with_payload(task_origin="\ud800"), "surrogate"),
         (task_body().replace(b"[]", b"9" * 5000, 1), "JSON"),
@@ -75,13 +78,13 @@ def test_what_a_peer_cannot_read_is_told_with_what_is_wrong(body: bytes, word: s
     problem = peer_form.problem(body)
     assert problem is not None
     assert word in problem
-    told = codec.decode(body, Properties())
-    assert told.unreadable is not None or told.problem is not None
+    task = codec.decode(body, Properties())
+    assert task.unreadable is not None or task.problem is not None
 
 
 def test_publishing_has_the_same_check() -> None:
     """Issue 11, row 3: what a peer's recursion does not reach is not published."""
-    composer = Composer(FP, SystemClock(), FunctionNames())
+    composer = Composer(lambda _topic: FASTPLUGGY, SystemClock(), FunctionNames())
     deep: list[Any] = []
     for _ in range(120):
         deep = [deep]

@@ -36,8 +36,8 @@ def cluster() -> Iterator[Cluster]:
 
 def bury(cluster: Cluster, *kwargs: dict[str, Any], name: str = "shop:send") -> pd.DataFrame:
     """Put tasks with these arguments among the dead letters of ``emails``; returns them all."""
-    for n, told in enumerate(kwargs):
-        payload = {"task_name": name, "task_id": f"t{n}", "args": [n], "kwargs": told}
+    for n, arguments in enumerate(kwargs):
+        payload = {"task_name": name, "task_id": f"t{n}", "args": [n], "kwargs": arguments}
         cluster.broker.publish("emails", payload)
         reject(cluster)
     return cluster.dead_letters("emails")
@@ -183,9 +183,9 @@ def test_an_edit_that_has_no_place_skips_the_message(cluster: Cluster) -> None:
 def test_arguments_that_the_function_cannot_take_skip_the_message(
     cluster: Cluster, dead: pd.DataFrame, edits: dict[str, Any], why: str
 ) -> None:
-    (told,) = cluster.plan_replay(dead, edits=edits).skipped
-    assert told.startswith("does not suit shop:send: ")
-    assert why in told
+    (skipped,) = cluster.plan_replay(dead, edits=edits).skipped
+    assert skipped.startswith("does not suit shop:send: ")
+    assert why in skipped
 
 
 @pytest.mark.parametrize(
@@ -281,8 +281,8 @@ def test_long_values_are_shown_in_part(cluster: Cluster, dead: pd.DataFrame) -> 
 
 
 def test_arguments_of_celery_messages_can_be_edited(cluster: Cluster) -> None:
-    body, told = celery_message(kwargs={"to": "a"})
-    message = replace(outgoing("emails", body), properties=told)
+    body, message_properties = celery_message(kwargs={"to": "a"})
+    message = replace(outgoing("emails", body), properties=message_properties)
     cluster.broker.publish_many([message])
     reject(cluster)
     plan = cluster.plan_replay(cluster.dead_letters("emails"), edits={"kwargs.to": "b"})

@@ -19,7 +19,7 @@ from tasktools.core.plans import Change, Plan, Planned
 AT = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
 
 
-def planned(n: int = 0, **told: Any) -> Planned:
+def planned(n: int = 0, **fields: Any) -> Planned:
     usual: dict[str, Any] = {
         "key": f"k{n}",
         "task_id": f"t{n}",
@@ -27,17 +27,17 @@ def planned(n: int = 0, **told: Any) -> Planned:
         "to": "emails",
         "size": 100,
     }
-    return Planned(**(usual | told))
+    return Planned(**(usual | fields))
 
 
-def plan(*messages: Planned, **told: Any) -> Plan:
+def plan(*messages: Planned, **fields: Any) -> Plan:
     usual: dict[str, Any] = {
         "verb": "replay",
         "cluster": "memory://",
         "source": "emails.dead",
         "made_at": AT,
     }
-    return Plan.make(messages=messages or (planned(),), **usual | told)
+    return Plan.make(messages=messages or (planned(),), **usual | fields)
 
 
 EDITED = planned(1, edits={"set": {"kwargs.to": "b"}}, changes=(Change("kwargs.to", "'a'", "'b'"),))
@@ -108,6 +108,17 @@ def test_a_plan_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     made.save(tmp_path / "plan.json")
     assert tt.load_plan(tmp_path / "plan.json") == made
     assert tt.load_plan(str(tmp_path / "plan.json")).hash == made.hash
+
+
+def test_warnings_of_a_plan_from_a_file_are_those_of_when_it_was_made(tmp_path: Path) -> None:
+    """They speak of the present, and a worker may have come since."""
+    made = plan(warnings=("nobody consumes 'emails' now",))
+    made.save(tmp_path / "plan.json")
+    assert "  warning: nobody consumes 'emails' now" in repr(made).splitlines()
+    later = tt.load_plan(tmp_path / "plan.json")
+    for shown in (repr(later), later._repr_html_().replace("&#x27;", "'")):
+        assert "warning when it was made: nobody consumes 'emails' now" in shown
+        assert "warning: " not in shown
 
 
 @pytest.mark.parametrize("value", [20, 0.1, 10**30, -(2**63), 5e-324, None, ["é", {"a": 1.0}]])
@@ -195,11 +206,11 @@ def test_a_title_is_in_good_english(message: Planned, title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "words"),
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**6, "1 MB"), (3 * 10**9, "3 GB")],
 )
-def test_sizes_are_said_in_units(size: int, said: str) -> None:
-    assert f"{said} of bodies" in repr(plan(planned(size=size)))
+def test_sizes_are_said_in_units(size: int, words: str) -> None:
+    assert f"{words} of bodies" in repr(plan(planned(size=size)))
 
 
 def test_html_shows_markup_from_messages_as_text() -> None:

@@ -46,9 +46,9 @@ def test_a_time_to_live_is_in_milliseconds_on_the_wire(cluster: tt.Cluster) -> N
 def test_a_time_that_is_none_is_refused_and_nothing_is_published(
     cluster: tt.Cluster, times: dict[str, Any], why: str
 ) -> None:
-    with pytest.raises(tt.InvalidTask, match=why) as told:
+    with pytest.raises(tt.InvalidTask, match=why) as raised:
         cluster.publish("emails", TASK, **times)
-    assert "nothing was published" in str(told.value)
+    assert "nothing was published" in str(raised.value)
     assert expirations(cluster) == []
 
 

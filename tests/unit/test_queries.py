@@ -22,7 +22,7 @@ from tasktools.core.clock import ManualClock
 from tasktools.core.errors import PermissionDenied, QueueNotFound
 from tasktools.core.events import WorkerList
 from tasktools.core.models import ClusterState, Delivery
-from tasktools.core.peek import Cost, Verdict
+from tasktools.core.peek_verdict import Cost, Verdict
 from tasktools.testing import eventually, task_event, worker_event
 from tasktools.testing.factories import worker_report
 
@@ -174,10 +174,10 @@ class DocumentLimits(Document):
             assert (worker.worker_id, worker.topics, worker.capacity) == ("w", ("emails",), 4)
 
     def test_locks_are_not_kept_in_one_process(self, client: Client) -> None:
-        one, other = client(), client()
-        assert one.acquire_lock("nightly", "task-1", "w-1")
+        first_client, other = client(), client()
+        assert first_client.acquire_lock("nightly", "task-1", "w-1")
         assert other.acquire_lock("nightly", "task-2", "w-2") is None
-        one.close()
+        first_client.close()
         assert eventually(lambda: other.acquire_lock("nightly", "task-2", "w-2"))
 
     def test_the_wildcard_topic_can_be_claimed(self, broker: Broker) -> None:
@@ -248,8 +248,8 @@ class DocumentLimits(Document):
         assert take(broker, "emails.dead").payload == PAYLOAD
 
     def test_there_is_a_distributed_lock_with_a_fence(self, client: Client) -> None:
-        one, other = client(), client()
-        with eventually(lambda: one.acquire_lock("nightly")) as lock:
+        first_client, other = client(), client()
+        with eventually(lambda: first_client.acquire_lock("nightly")) as lock:
             assert lock.is_held
             first = lock.fence
         with eventually(lambda: other.acquire_lock("nightly")) as lock:
@@ -262,17 +262,17 @@ class DocumentLimits(Document):
         assert take(broker).task.attempts == 1
 
     def test_a_concurrency_limit_holds_for_the_whole_cluster(self, client: Client) -> None:
-        one, other = client(), client()
-        one.ensure_topic("emails")
+        first_client, other = client(), client()
+        first_client.ensure_topic("emails")
         received: list[Delivery] = []
         consumers = [
             broker.consume("emails", received.append, prefetch=4, limit=3)
-            for broker in (one, other)
+            for broker in (first_client, other)
         ]
         for _ in range(8):
-            one.publish(topic="emails", payload=PAYLOAD)
+            first_client.publish(topic="emails", payload=PAYLOAD)
         eventually(lambda: len(received) == 3)
-        (topic,) = (topic for topic in one.get_topics() if topic.topic == "emails")
+        (topic,) = (topic for topic in first_client.get_topics() if topic.topic == "emails")
         assert topic.queued == 5
         for consumer in consumers:
             consumer.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,11 @@ import pandas as pd
 import pytest
 
 import tasktools as tt
-from tasktools.brokers.memory import MemoryBroker
+from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cluster.cluster import Cluster
+from tasktools.core.dialects.dialect import Dialect
+from tasktools.core.dialects.dramatiq import DRAMATIQ
+from tasktools.core.models import Properties
 from tasktools.replay.timing import Timing
 from tasktools.testing import eventually
 from tests.workplace import TOPIC, Workplace
@@ -56,8 +60,10 @@ def dead_tasks(workplace: Workplace, cluster: Cluster, n: int, **kwargs: Any) ->
     return cluster.dead_letters(TOPIC)
 
 
-def climb(cluster: Cluster, dead: pd.DataFrame, ramp: tt.Ramp = QUICK, **told: Any) -> pd.DataFrame:
-    return cluster.run(cluster.plan_replay(dead), reason="x", ramp=ramp, progress=False, **told)
+def climb(
+    cluster: Cluster, dead: pd.DataFrame, ramp: tt.Ramp = QUICK, **options: Any
+) -> pd.DataFrame:
+    return cluster.run(cluster.plan_replay(dead), reason="x", ramp=ramp, progress=False, **options)
 
 
 def sent(frame: pd.DataFrame) -> int:
@@ -74,7 +80,7 @@ def test_steps_are_how_many_have_been_sent_in_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "options",
     [
         {"steps": ()},
         {"steps": (0, 1)},
@@ -87,9 +93,38 @@ def test_steps_are_how_many_have_been_sent_in_all() -> None:
     ],
     ids=str,
 )
-def test_a_ramp_that_is_none_is_refused(told: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(told))):
-        tt.Ramp(**told)
+def test_a_ramp_that_is_none_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        tt.Ramp(**options)
+
+
+class MuteShop(MemoryBroker):
+    """A broker whose workers send no events."""
+
+    def dialect_of(self, queue: str) -> Dialect:
+        return DRAMATIQ
+
+
+def test_where_no_worker_tells_the_end_of_a_task_a_ramp_is_refused() -> None:
+    server = MemoryServer()
+    message: dict[str, Any] = {
+        "queue_name": "mail",
+        "actor_name": "send",
+        "args": [7],
+        "kwargs": {},
+    }
+    message |= {"options": {}, "message_id": "m-1", "message_timestamp": 1_753_000_000_123}
+    with Cluster(MuteShop(server)) as mute:
+        mute.create_topic("mail")
+        server.put("mail.dead", json.dumps(message).encode(), Properties())
+        plan = mute.plan_replay(mute.dead_letters("mail"))
+        with pytest.raises(tt.InvalidPlan, match=r"Dramatiq send no events.*nothing was sent"):
+            mute.run(plan, reason="x", ramp=QUICK, progress=False)
+        assert len(mute.dead_letters("mail")) == 1
+        followed = mute.run(plan, reason="x", progress=False).follow(60)  # nobody consumes it
+    assert followed.attrs["summary"] == "1 replayed, 1 not known"
+    assert any("what failed is not known" in note for note in followed.attrs["notes"])
+    assert set(followed["state"]) == {"unknown"}
 
 
 # --- workers -------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_the_code_runs_on_the_demo(
     exec(block.text.replace(_PRODUCTION, f'"{INCIDENT}"'), names)  # noqa: S102 - it is ours
     assert names["cluster"].topics().notna().any(axis=None)
     if "plan" in names:
-        outcome = tt.ledger(1)
+        outcome = names["cluster"].ledger(1)
         assert set(outcome["outcome"]) == {"replayed"}
 
 

@@ -20,7 +20,8 @@ import tasktools as tt
 from tasktools.brokers.memory import MemoryBroker
 from tasktools.core.events import Command, SettingsUpdate
 from tasktools.core.models import Outgoing, Properties, TopicSettings
-from tasktools.history.recorder import until_next
+from tasktools.history.recorder import Recorder, until_next
+from tasktools.history.sessions import Session
 from tasktools.history.store import File, Memory
 from tasktools.history.writer import Writer
 from tasktools.testing import eventually
@@ -148,6 +149,21 @@ def test_a_tick_has_topics_workers_and_how_much_was_heard(scene: Scene) -> None:
     assert query(scene.path, "SELECT count(*) FROM worker_samples") == [(1,)]
 
 
+def test_of_a_topic_that_is_gone_one_sample_says_so_and_its_past_stays(scene: Scene) -> None:
+    scene.cluster.broker.publish("emails", {"task_name": "shop:send"})
+    scene.say(SettingsUpdate(sender_id="n", topic="emails", settings=TopicSettings()))
+    scene.tick()
+    scene.cluster.broker.delete_topic("emails", force=True)
+    for _ in range(3):
+        scene.tick()
+    samples = query(scene.path, "SELECT queued, is_there FROM topic_samples ORDER BY at")
+    assert samples == [(1, 1), (None, 0)]
+    history = scene.history()
+    assert history.topics().empty
+    assert history.topics(at="15s")["queued"].tolist() == [1]
+    assert history.queue_depth("emails")["queued"].tolist()[:1] == [1]
+
+
 def test_all_events_but_heartbeats_are_kept_as_they_came(scene: Scene) -> None:
     scene.say(
         worker_event("register", "worker-1"),
@@ -184,6 +200,21 @@ def test_of_ten_thousand_workers_500_are_sampled_at_a_tick_and_those_that_change
     seen = query(scene.path, later)
     assert seen == [(2_000,)]
     assert len(scene.history().workers()) == 2_000
+
+
+def test_more_tasks_between_two_ticks_than_events_are_kept_are_all_recorded(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Starts and ends are paired before the buffer is full."""
+    path = tmp_path / "small.db"
+    with Recorder(scene.cluster.broker, File(path), Session(every=60), max_events=10) as recorder:
+        for number in range(50):
+            scene.task("task_started", f"t{number}", topic="emails")
+            scene.task("task_failed", f"t{number}", topic="emails", error_type="E")
+        recorder.tick()
+
+    assert query(path, "SELECT count(*), count(ended) FROM tries") == [(50, 50)]
+    assert query(path, "SELECT why FROM gaps WHERE what = 'events'") == []
 
 
 def test_a_tick_that_is_not_due_does_not_come_and_nothing_drifts() -> None:

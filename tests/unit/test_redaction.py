@@ -1,4 +1,4 @@
-"""What is shown can be shared."""
+"""Redaction: what is shown can be shared."""
 
 from __future__ import annotations
 
@@ -111,6 +111,14 @@ SECRET = "hunter2-0f8Q"
         f"-----BEGIN OPENSSH PRIVATE KEY-----\\nb3Bl{SECRET}",
         f"b'token={SECRET}'",
         f"credentials: {{'a': {{'b': 1}}, 'c': '{SECRET}'}}",
+        f"[('user', 'ann'), ('password', '{SECRET}')]",
+        f"{{'headers': '[(b\\'x-api-key\\', b\\'{SECRET}\\')]'}}",
+        f"OrderedDict([['Cookie', 'sid={SECRET}']])",
+        f"cut off in [('password', '{SECRET}",
+        f"{{'env': [{{'name': 'DB_PASSWORD', 'value': '{SECRET}'}}]}}",
+        f'<user name="ann" password="{SECRET}">Ann</user>',
+        f"{{'text': '<Config password: \\'{SECRET}\\'>'}}",
+        f'password = """{SECRET}"""',
     ],
 )
 def test_a_secret_in_a_text_is_masked(text: str) -> None:
@@ -168,14 +176,29 @@ def test_ids_and_times_stay_readable() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "missing: ['password', 'email', 'x']", "('token', None)", "{'name': 'a', 'value': 'b'}",
         "KeyError: 'password'", "bearer of bad news", "basic understanding", "max_tokens=512",
         "amqp://ops@rabbit:5672/prod", "http://[::1]:8080/x", "https://shop.example/a@b",
         "http://shop.example:8080/users/ann@shop.example", "token=None", "a=1, b=2", "x: y",
         "POST https://pay.example/v1/charge: 5.02 s, try 2", "sk-learn-pipeline", "SG.1", "--help",
+        "GET http://rabbit:27402: HTTP 401", "(http://rabbit:15672), then amqp://rabbit:5672.",
     ],
 )  # fmt: skip
 def test_a_text_without_a_secret_comes_back_as_it_is(text: str) -> None:
     assert mask_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("amqp://ops:8080:geheim", "amqp://ops:•••"),
+        ("amqp://ops:123456: refused", "amqp://ops:••• refused"),
+        ("amqp://ops:8080:/x@rabbit", "amqp://ops:•••@rabbit"),
+        ("amqp://ops:8080:@rabbit", "amqp://ops:•••@rabbit"),
+    ],
+)
+def test_a_password_that_begins_as_a_port_is_masked(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
 
 
 def test_what_holds_secrets_in_any_shape_is_masked() -> None:

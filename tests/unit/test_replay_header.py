@@ -1,4 +1,4 @@
-"""What a replay changes in a message: exactly the documented list, and nothing else."""
+"""The changes of a replay to a message: exactly the documented list, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ from tasktools.testing import PUBLISHED, death, properties
 from tasktools.testing.factories import failure
 
 
-def sent(told: Properties, *, run: str = "ledger/1", user: str | None = None) -> Properties:
+def sent(
+    message_properties: Properties, *, run: str = "ledger/1", user: str | None = None
+) -> Properties:
     """Return the properties with which *told* is replayed."""
     return amqp_properties.decode(
-        OpenedMessage(amqp_properties.encode(told)).replayed(run=run, user=user)
+        OpenedMessage(amqp_properties.encode(message_properties)).replayed(run=run, user=user)
     )
 
 
-def put_back(told: Properties, *, user: str | None = None) -> Properties:
-    return amqp_properties.decode(OpenedMessage(amqp_properties.encode(told)).restored(user=user))
+def put_back(message_properties: Properties, *, user: str | None = None) -> Properties:
+    return amqp_properties.decode(
+        OpenedMessage(amqp_properties.encode(message_properties)).restored(user=user)
+    )
 
 
 OF_THE_BROKER: dict[str, Any] = {
@@ -66,7 +70,7 @@ def test_each_of_them_goes(name: str) -> None:
 
 def test_every_property_stays_but_for_the_expiration() -> None:
     """Issue 11, row 9: it says how long a dead letter is kept, not how long the task lives."""
-    told = properties(
+    message_properties = properties(
         content_type="application/json",
         content_encoding="utf-8",
         priority=7,
@@ -76,19 +80,22 @@ def test_every_property_stays_but_for_the_expiration() -> None:
         type="t",
         app_id="a",
     )
-    expected = structs.replace(told, headers={}, expiration=None)
-    assert structs.replace(sent(told), headers={}) == expected
+    expected = structs.replace(message_properties, headers={}, expiration=None)
+    assert structs.replace(sent(message_properties), headers={}) == expected
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "stays"),
+    ("theirs", "own_user", "stays"),
     [("ann", "bob", False), ("bob", "bob", True), (None, "bob", True), ("ann", None, True)],
 )
 def test_a_user_that_is_not_us_is_dropped_since_the_broker_would_refuse(
-    theirs: str | None, ours: str | None, *, stays: bool
+    theirs: str | None, own_user: str | None, *, stays: bool
 ) -> None:
-    told = properties(user_id=theirs)
-    for after in (sent(told, user=ours), put_back(told, user=ours)):
+    message_properties = properties(user_id=theirs)
+    for after in (
+        sent(message_properties, user=own_user),
+        put_back(message_properties, user=own_user),
+    ):
         assert after.user_id == (theirs if stays else None)
 
 
@@ -105,10 +112,10 @@ def test_the_story_tells_the_first_death_and_the_run() -> None:
 def test_a_second_replay_counts_on_and_keeps_the_first_death() -> None:
     once = sent(properties(headers={"x-death": [death("a")]}))
     again = structs.replace(once, headers={**once.headers, "x-death": [death("b")]})
-    told = story(sent(again, run="ledger/2").headers)
-    assert (told.count, told.run) == (2, "ledger/2")
-    assert told.first_death is not None
-    assert told.first_death["queue"] == "a"
+    message_properties = story(sent(again, run="ledger/2").headers)
+    assert (message_properties.count, message_properties.run) == (2, "ledger/2")
+    assert message_properties.first_death is not None
+    assert message_properties.first_death["queue"] == "a"
 
 
 def test_a_death_without_a_time_is_told_without_one() -> None:
@@ -144,8 +151,8 @@ def test_bytes_that_are_no_properties_are_an_error() -> None:
 
 
 def test_a_restored_message_keeps_its_deaths_but_no_counters_and_makes_no_copies() -> None:
-    told = properties(headers=OF_PEOPLE | OF_THE_BROKER)
-    gone = set(told.headers) - set(put_back(told).headers)
+    message_properties = properties(headers=OF_PEOPLE | OF_THE_BROKER)
+    gone = set(message_properties.headers) - set(put_back(message_properties).headers)
     assert gone == {"CC", "BCC", "x-delivery-count", "x-acquired-count", "x-stream-offset"}
     assert put_back(properties(headers=OF_PEOPLE)) == properties(headers=OF_PEOPLE)
 

@@ -1,4 +1,4 @@
-"""What a recording keeps for how long, and how large it becomes."""
+"""The retention of recordings: how long each kind of data is kept, and the size limit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""When a failed task is tried again; what messages say of tries and locks."""
+"""Retries of failed tasks: when, and what messages say of tries and locks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,9 +15,13 @@ NOTHING_SAID = TopicSettings()
 
 
 def next_try(
-    attempts: int = 0, settings: TopicSettings = NOTHING_SAID, *, said: Any = None, **task: Any
+    attempts: int = 0,
+    settings: TopicSettings = NOTHING_SAID,
+    *,
+    in_message: Mapping[str, Any] | None = None,
+    **task: Any,
 ) -> float | None:
-    message = TaskMessage(form="native", attempts=attempts, **said or {})
+    message = TaskMessage(dialect="fastpluggy", attempts=attempts, **in_message or {})
     return retry.next_try(message, settings, **task)
 
 
@@ -44,28 +49,30 @@ def test_the_message_goes_before_the_task_and_the_task_before_the_topic() -> Non
     assert next_try(1, topic) is None
     assert next_try(1, topic, max_retries=2) == 2.0
     assert next_try(0, topic, max_retries=0) is None
-    assert next_try(2, topic, max_retries=2, said={"max_retries": 3}) == 4.0
+    assert next_try(2, topic, max_retries=2, in_message={"max_retries": 3}) == 4.0
 
 
 @pytest.mark.parametrize(
-    ("said", "delay"), [(4.0, 4.0), (None, 2.0), (-1.0, 2.0), (float("nan"), 2.0)]
+    ("delay_asked", "delay"), [(4.0, 4.0), (None, 2.0), (-1.0, 2.0), (float("nan"), 2.0)]
 )
 def test_a_delay_that_the_message_says_counts_when_it_is_one(
-    said: float | None, delay: float
+    delay_asked: float | None, delay: float
 ) -> None:
-    assert next_try(max_retries=1, retry_delay=2.0, said={"retry_delay": said}) == delay
+    assert (
+        next_try(max_retries=1, retry_delay=2.0, in_message={"retry_delay": delay_asked}) == delay
+    )
 
 
 def test_a_message_of_celery_is_not_tried_again_since_nothing_counts_its_tries() -> None:
-    body, told = celery_message()
-    message = codec.decode(body, told)
+    body, message_properties = celery_message()
+    message = codec.decode(body, message_properties)
     assert message.problem is None
     assert codec.count_attempt(body) is None
     assert retry.next_try(message, NOTHING_SAID, max_retries=9) is None
 
 
 def test_a_message_without_attempts_is_at_its_first_try() -> None:
-    assert retry.next_try(TaskMessage(form="native"), NOTHING_SAID, max_retries=1) == 1.0
+    assert retry.next_try(TaskMessage(dialect="fastpluggy"), NOTHING_SAID, max_retries=1) == 1.0
 
 
 # --- what a message says --------------------------------------------------------------

@@ -18,8 +18,8 @@ from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.plans import Plan
 from tasktools.replay import archive
-from tasktools.replay.account import Account
 from tasktools.replay.ledger import Ledger, State
+from tasktools.replay.run_account import Account
 from tasktools.replay.timing import Timing
 from tasktools.testing import outgoing
 
@@ -178,9 +178,9 @@ def test_a_rate_is_kept(cluster: Cluster, dead: pd.DataFrame) -> None:
 
 
 def test_progress_tells_each_message_once(cluster: Cluster, dead: pd.DataFrame) -> None:
-    told: list[int] = []
-    run(cluster, cluster.plan_replay(dead), progress=told.append)
-    assert sum(told) == 6
+    counts: list[int] = []
+    run(cluster, cluster.plan_replay(dead), progress=counts.append)
+    assert sum(counts) == 6
 
 
 # --- what is refused -----------------------------------------------------------------
@@ -235,9 +235,9 @@ def test_a_ledger_that_cannot_be_written_is_nothing_done(
 
 
 def raw(cluster: Cluster, queue: str) -> list[tuple[Any, bytes]]:
-    found: list[tuple[Any, bytes]] = []
-    cluster.broker.peek(queue, receive=lambda m, body: found.append((m.properties, body)))
-    return found
+    messages: list[tuple[Any, bytes]] = []
+    cluster.broker.peek(queue, receive=lambda m, body: messages.append((m.properties, body)))
+    return messages
 
 
 def test_what_was_discarded_is_restored_as_it_was(cluster: Cluster, tmp_path: Path) -> None:
@@ -277,10 +277,10 @@ def test_what_is_missing_in_the_archive_is_gone(
     run(cluster, cluster.plan_discard(dead, archive=file))
     plan = cluster.plan_restore(file)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
-    told: list[int] = []
-    frame = run(cluster, plan, progress=told.append)
+    counts: list[int] = []
+    frame = run(cluster, plan, progress=counts.append)
     assert frame["outcome"].tolist() == ["restored"] * 4 + ["gone"] * 2
-    assert sum(told) == 6
+    assert sum(counts) == 6
 
 
 # --- runs that were interrupted ------------------------------------------------------

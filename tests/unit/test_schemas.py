@@ -10,7 +10,7 @@ import pytest
 
 from tasktools.core.frames import capacity_schemas, diagnosis_schemas, schemas
 from tasktools.core.frames.build import frame_from
-from tasktools.core.frames.markdown import as_markdown
+from tasktools.core.frames.frames_page import as_markdown
 from tasktools.core.frames.schema import DTYPES, Column, Kind, Schema
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,9 @@ VALUES: dict[Kind, Any] = {
 def test_a_frame_has_exactly_its_schema(schema: Schema, rows: str) -> None:
     full = [VALUES[column.kind] for column in schema.columns]
     missing = [None] * len(schema.columns)
-    given = {"none": [], "all missing": [missing], "full": [full], "mixed": [full, missing]}[rows]
-    frame = frame_from(schema, given)
-    assert len(frame) == len(given)
+    values = {"none": [], "all missing": [missing], "full": [full], "mixed": [full, missing]}[rows]
+    frame = frame_from(schema, values)
+    assert len(frame) == len(values)
     assert dict(frame.dtypes.astype(str)) == {c.name: DTYPES[c.kind] for c in schema.columns}
     if rows == "mixed":
         assert frame.iloc[1].isna().all()

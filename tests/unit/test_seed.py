@@ -105,8 +105,10 @@ def test_nothing_else_is_promised() -> None:
 
 
 def test_the_messages_of_the_factories_are_tasks() -> None:
-    celery, told = testing.celery_message()
+    celery, celery_properties = testing.celery_message()
     native = codec.decode(testing.task_body(), Properties())
     document = codec.decode(testing.document_body(), Properties())
-    forms = [(t.form, t.problem) for t in (native, document, codec.decode(celery, told))]
-    assert forms == [("native", None), ("document", None), ("celery", None)]
+    read = [
+        (t.dialect, t.problem) for t in (native, document, codec.decode(celery, celery_properties))
+    ]
+    assert read == [("fastpluggy", None), ("taskworker", None), ("celery", None)]

@@ -169,6 +169,7 @@ _OTHERS = {
     "worker_facts": ["facts"],
     "durations": ["count", "sum", "buckets", "at", "topic"],
     "tries": ["at", "started", "ended", "outcome", "duration", "error", "task", "topic", "name"],
+    "try_details": ["traceback", "args", "kwargs", "at"],
     "events": ["at", "event", "sender", "detail", "topic"],
     "messages": ["properties", "body", "at", "topic", "task", "published", "attempts", "size"],
 }
@@ -301,7 +302,7 @@ def test_what_is_no_file_is_not_opened(kind: str, suffix: str, file: Path) -> No
     assert mine.read_text() == "mine"
 
 
-@pytest.mark.parametrize("version", [0, -1, 4, 2**31 - 1])
+@pytest.mark.parametrize("version", [0, -1, 5, 2**31 - 1])
 def test_formats_that_are_not_known_are_refused(version: int, file: Path) -> None:
     """Issue 11, secrets: wrong schema versions."""
     change(file, f"PRAGMA user_version={version}")
@@ -309,21 +310,23 @@ def test_formats_that_are_not_known_are_refused(version: int, file: Path) -> Non
     assert f"has format {version}, which" in error
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_recording_of_a_format_before_answers_all_and_is_gone_on_with(
     version: int, file: Path
 ) -> None:
-    """Issue 11, row 14: the histograms of heartbeats came with format 2, marks with format 3."""
-    before = "DROP TABLE durations" if version == 1 else "SELECT 1"
-    older = ("DROP TABLE marks", "DROP TABLE server_facts")
-    change(file, *older, before, f"PRAGMA user_version={version}")
+    """Issue 11, row 14: the histograms of heartbeats came with format 2, marks with format 3,
+    details of failures with format 4."""
+    later = {"try_details": 4, "marks": 3, "server_facts": 3, "durations": 2}
+    older = [f"DROP TABLE {table}" for table, since in later.items() if version < since]
+    change(file, *older, f"PRAGMA user_version={version}")
     assert ask_all(file) == []
     with tt.connect("memory://") as cluster, cluster.record(file, every=60):
         pass
     assert ask_all(file) == []
     connection = sqlite3.connect(file)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
-    assert connection.execute("SELECT count(*) FROM marks").fetchone() == (0,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    if version < 3:
+        assert connection.execute("SELECT count(*) FROM marks").fetchone() == (0,)
     if version == 1:
         assert connection.execute("SELECT count(*) FROM durations").fetchone() == (0,)
     connection.close()

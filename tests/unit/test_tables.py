@@ -91,7 +91,10 @@ def test_a_new_recording_has_the_statements_of_format_2(tmp_path: Path) -> None:
         # A table that older versions do not have is no other format: they do not read it.
         added = statements(connection) - before
         assert before <= statements(connection)
-        assert {words.split()[2] for words in added} == {"marks", "server_facts"}
+        assert {words.split()[2] for words in added} == {
+            *("marks", "server_facts", "try_details", "topic_dialects"),
+            "try_details_by_time",
+        }
 
 
 def statements(connection: sqlite3.Connection) -> set[str]:

@@ -1,4 +1,4 @@
-"""What was published is shown again, from a tap or a recording, and can be replayed from either."""
+"""Published messages, shown again from a tap or a recording, and replayed from either."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def put(cluster: tt.Cluster, body: bytes, **properties: Any) -> None:
 
 
 def bodies(cluster: tt.Cluster, topic: str = "emails") -> list[bytes]:
-    found: list[bytes] = []
-    cluster.broker.peek(topic, receive=lambda _, body: found.append(body))
-    return found
+    bodies: list[bytes] = []
+    cluster.broker.peek(topic, receive=lambda _, body: bodies.append(body))
+    return bodies
 
 
-def kept(cluster: tt.Cluster, scene: Scene, source: str) -> pd.DataFrame:
+def published(cluster: tt.Cluster, scene: Scene, source: str) -> pd.DataFrame:
     """Return what the tap, or the recording, shows."""
     if source == "tap":
         return cluster.published()
@@ -72,11 +72,11 @@ def kept(cluster: tt.Cluster, scene: Scene, source: str) -> pd.DataFrame:
 def test_both_show_what_was_published_in_the_same_way(
     source: str, cluster: tt.Cluster, scene: Scene
 ) -> None:
-    assert kept(cluster, scene, source).empty
+    assert published(cluster, scene, source).empty
     send(cluster, 1, password="hunter2")
     cluster.broker.publish("images", {"task_name": "shop:draw", "args": [7]}, priority=5)
     put(cluster, b"\xff <script>")
-    frame = kept(cluster, scene, source)
+    frame = published(cluster, scene, source)
     expected = {c.name: DTYPES[c.kind] for c in schemas.PUBLISHED_MESSAGES.columns}
     assert dict(frame.dtypes.astype(str)) == expected
     assert frame["topic"].tolist() == ["emails", "images", "emails"]
@@ -212,10 +212,10 @@ def test_a_recording_can_be_neither_tapped_nor_untapped(cluster: tt.Cluster, sce
 
 
 @pytest.mark.parametrize(
-    ("age", "told"), [(604_800, "7D"), (7_200, "2h"), (90, "90s"), (120, "2m"), (90_000, "25h")]
+    ("age", "text"), [(604_800, "7D"), (7_200, "2h"), (90, "90s"), (120, "2m"), (90_000, "25h")]
 )
-def test_an_age_is_written_as_rabbitmq_does(age: int, told: str) -> None:
-    assert taps.arguments(taps.NAME, age, 10**9)["x-max-age"] == told
+def test_an_age_is_written_as_rabbitmq_does(age: int, text: str) -> None:
+    assert taps.arguments(taps.NAME, age, 10**9)["x-max-age"] == text
 
 
 def test_what_is_dropped_at_once_is_a_tenth_but_no_more_than_a_segment() -> None:
@@ -263,7 +263,7 @@ def test_what_was_published_is_sent_again_as_it_was(
     for number in range(3):
         send(cluster, number, "emails" if number else "images", password="hunter2")
     sent = bodies(cluster)
-    frame = kept(cluster, scene, source)
+    frame = published(cluster, scene, source)
     cluster.broker.purge("emails")
     plan = cluster.plan_replay(frame[frame["topic"] == "emails"])
     assert dict(plan.targets) == {"emails": 2}

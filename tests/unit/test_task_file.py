@@ -77,10 +77,10 @@ def test_a_file_without_tasks_has_none(text: str) -> None:
 def test_what_makes_no_task_is_told_with_its_line_and_nothing_is_published(
     text: str, why: str
 ) -> None:
-    with pytest.raises(InvalidTask, match=why) as told:
+    with pytest.raises(InvalidTask, match=why) as raised:
         task_file.read(text)
 
-    assert str(told.value).endswith("nothing was published.")
+    assert str(raised.value).endswith("nothing was published.")
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])

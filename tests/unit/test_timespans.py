@@ -14,11 +14,11 @@ NOW = 1_800_000_000.0
 
 
 @pytest.mark.parametrize(
-    ("span", "found"),
+    ("span", "total"),
     [(5, 5), (0.5, 0.5), ("5s", 5), ("2h", 7200), ("7D", 604_800), (timedelta(minutes=1), 60)],
 )
-def test_a_span_is_seconds(span: Any, found: float) -> None:
-    assert seconds(span) == found
+def test_a_span_is_seconds(span: Any, total: float) -> None:
+    assert seconds(span) == total
 
 
 @pytest.mark.parametrize(

@@ -25,21 +25,21 @@ ANYTHING: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("told", "read"), [(0, 0), (7, 7), (7.0, 7), (2**40, 2**40)])
-def test_a_whole_number_of_things_is_a_count(told: float, read: int) -> None:
-    assert untrusted.count(told) == read
+@pytest.mark.parametrize(("value", "read"), [(0, 0), (7, 7), (7.0, 7), (2**40, 2**40)])
+def test_a_whole_number_of_things_is_a_count(value: float, read: int) -> None:
+    assert untrusted.count(value) == read
 
 
 @pytest.mark.parametrize(
-    "told", [-1, 0.5, True, "7", None, math.nan, math.inf, 2**40 + 2, 10**400, [1]]
+    "value", [-1, 0.5, True, "7", None, math.nan, math.inf, 2**40 + 2, 10**400, [1]]
 )
-def test_anything_else_is_no_count(told: object) -> None:
-    assert untrusted.count(told) is None
+def test_anything_else_is_no_count(value: object) -> None:
+    assert untrusted.count(value) is None
 
 
-@pytest.mark.parametrize("told", [True, "1", None, math.nan, math.inf, -math.inf, 10**400])
-def test_what_is_not_finite_is_no_number(told: object) -> None:
-    assert untrusted.number(told) is None
+@pytest.mark.parametrize("value", [True, "1", None, math.nan, math.inf, -math.inf, 10**400])
+def test_what_is_not_finite_is_no_number(value: object) -> None:
+    assert untrusted.number(value) is None
 
 
 def test_a_number_may_be_negative() -> None:
@@ -47,15 +47,15 @@ def test_a_number_may_be_negative() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "read"), [(0, 0), (1.5, 1.5), (-0.1, None), (1e11, None), (True, None), ("2", None)]
+    ("value", "read"), [(0, 0), (1.5, 1.5), (-0.1, None), (1e11, None), (True, None), ("2", None)]
 )
-def test_a_span_is_no_longer_than_a_frame_can_hold(told: object, read: float | None) -> None:
-    assert untrusted.span(told) == read
+def test_a_span_is_no_longer_than_a_frame_can_hold(value: object, read: float | None) -> None:
+    assert untrusted.span(value) == read
 
 
-@pytest.mark.parametrize(("told", "read"), [("a", "a"), ("", None), (5, None), (None, None)])
-def test_only_a_string_with_something_in_it_is_text(told: object, read: str | None) -> None:
-    assert untrusted.text(told) == read
+@pytest.mark.parametrize(("value", "read"), [("a", "a"), ("", None), (5, None), (None, None)])
+def test_only_a_string_with_something_in_it_is_text(value: object, read: str | None) -> None:
+    assert untrusted.text(value) == read
 
 
 def test_names_are_the_texts_of_a_list() -> None:
@@ -80,10 +80,12 @@ def test_a_time_with_zone_is_turned_into_utc() -> None:
     )
 
 
-@pytest.mark.parametrize("told", ["", "yesterday", 5, None, "0001-01-01T00:00:00+23:59", "2026-13"])
-def test_what_is_no_time_is_none(told: object) -> None:
-    assert untrusted.time(told) is None
-    assert untrusted.epoch(told) is None
+@pytest.mark.parametrize(
+    "value", ["", "yesterday", 5, None, "0001-01-01T00:00:00+23:59", "2026-13"]
+)
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert untrusted.time(value) is None
+    assert untrusted.epoch(value) is None
 
 
 def test_the_end_of_time_is_no_epoch() -> None:
@@ -101,7 +103,7 @@ def test_every_epoch_is_a_moment_again(time: datetime) -> None:
 
 @FEW
 @given(ANYTHING)
-def test_no_reader_ever_raises(told: Any) -> None:
+def test_no_reader_ever_raises(value: Any) -> None:
     for read in (
         untrusted.text,
         untrusted.count,
@@ -110,5 +112,5 @@ def test_no_reader_ever_raises(told: Any) -> None:
         untrusted.mapping,
         untrusted.names,
     ):
-        read(told)
-    assert untrusted.epoch(told) is None or isinstance(told, str)
+        read(value)
+    assert untrusted.epoch(value) is None or isinstance(value, str)

@@ -18,16 +18,16 @@ import tasktools as tt
 from tasktools.capacity import scenario
 from tasktools.capacity.demand import Demand
 from tasktools.capacity.gather import gather
-from tasktools.capacity.loads import with_hours
 from tasktools.capacity.models import TraceModel
 from tasktools.capacity.question import Question
 from tasktools.capacity.solve import solutions
+from tasktools.capacity.topic_loads import with_hours
 from tasktools.cluster.cluster import Cluster
 from tasktools.demo import write_week
 from tasktools.testing import eventually
 from tasktools.widgets import CapacityWidget
+from tasktools.widgets.capacity import answer_text
 from tasktools.widgets.capacity import feed as feed_module
-from tasktools.widgets.capacity import words
 from tasktools.widgets.capacity.cost import Price
 from tasktools.widgets.capacity.facts import facts_of
 from tasktools.widgets.capacity.picture import drawn
@@ -316,7 +316,7 @@ def test_seconds_of_a_recording_are_no_hour_and_nothing_is_guessed() -> None:
     assert outlook.peak_load is None
     facts = facts_of(seconds)
     assert "the busiest hour it is not known" in " ".join(
-        words.outlook_lines(outlook, facts.topics["work"])
+        answer_text.outlook_lines(outlook, facts.topics["work"])
     )
 
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from traitlets import TraitError
 
 from tasktools.core.clock import ManualClock
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.core.models import Properties, SeenMessage, TaskMessage
-from tasktools.core.peek import Cost, Verdict
+from tasktools.core.peek_verdict import Cost, Verdict
 from tasktools.core.plans import Plan
 from tasktools.core.plans import Planned as PlannedMessage
 from tasktools.replay.ramp import Ramp
 from tasktools.widgets.dead_letters import DeadLettersState
+from tasktools.widgets.dead_letters.browse_state import COLUMNS
 from tasktools.widgets.dead_letters.plan_state import NO_REASON, READ_ONLY, STALE
 from tasktools.widgets.dead_letters.requests import (
     LookOrder,
@@ -38,7 +40,7 @@ from tasktools.widgets.table import Sort
 QUEUE = "emails.dead"
 CLOCK = ManualClock()
 DIED = datetime.fromtimestamp(CLOCK.time(), UTC)
-HARMLESS = Verdict(queue=QUEUE, cost=Cost.HARMLESS, why="marks the messages redelivered, no more")
+HARMLESS = Verdict(queue=QUEUE, cost=Cost.HARMLESS, why="only marks the messages redelivered")
 ERRORS = (("Timeout", "smtp did not answer"), ("KeyError", "'customer'"), (None, None))
 
 
@@ -59,7 +61,7 @@ def letters(count: int, **columns: Any) -> pd.DataFrame:
             "last_death": DIED - timedelta(minutes=n),
             "error_type": error_type,
             "error": error,
-            "fingerprint": f"{error_type}: {error}",
+            "fingerprint": f"{error_type}: {error}" if error_type else "failed in emails",
             "args": [],
             "kwargs": {"to": f"user{n}@example.com"},
             "size": 100,
@@ -76,7 +78,7 @@ def at(topic: str = "emails", **options: Any) -> DeadLettersState:
     return state
 
 
-def looked(count: int = 6, **options: Any) -> DeadLettersState:
+def looked_state(count: int = 6, **options: Any) -> DeadLettersState:
     """Return a state that has looked at *count* dead letters."""
     state = at(**options)
     look(state, letters(count))
@@ -109,7 +111,7 @@ def plan_of(state: DeadLettersState) -> Plan:
 
 def planned(count: int = 6, **options: Any) -> DeadLettersState:
     """Return a state with a plan for its first two dead letters that may be run."""
-    state = looked(count, **options)
+    state = looked_state(count, **options)
     state.table.select(["k0", "k1"])
     assert state.make_plan()
     plan_of(state)
@@ -156,7 +158,7 @@ def test_what_a_look_costs_is_said_before_it() -> None:
     state.judged = TopicVerdict("orders", HARMLESS)
     assert not state.can_look
     state.judged = TopicVerdict("emails", HARMLESS)
-    assert state.cost == "A look is harmless: it marks the messages redelivered, no more."
+    assert state.cost == "A look is harmless: it only marks the messages redelivered."
     assert state.can_look
     assert state.order is None
 
@@ -193,11 +195,11 @@ def test_one_order_is_done_at_a_time() -> None:
 
 
 def test_groups_are_the_largest_first_and_a_click_shows_one_alone() -> None:
-    state = looked(7)
+    state = looked_state(7)
     assert [(line.title, line.count) for line in state.groups.lines] == [
         ("Timeout: smtp did not answer", "3"),
         ("KeyError: 'customer'", "2"),
-        ("None: None", "2"),
+        ("failed in emails", "2"),
     ]
     state.choose("KeyError: 'customer'")
     state.table.select_all()
@@ -208,16 +210,37 @@ def test_groups_are_the_largest_first_and_a_click_shows_one_alone() -> None:
 
 
 def test_what_is_missing_is_a_group_as_well() -> None:
-    state = looked(7)
+    state = looked_state(7)
     state.group_by = "error_type"
-    assert [line.title for line in state.groups.lines] == ["Timeout", "KeyError", "nobody said"]
-    state.choose(None)
+    assert [line.title for line in state.groups.lines] == [
+        "Timeout",
+        "KeyError",
+        "failed in emails",
+    ]
+    state.choose("failed in emails")
     state.table.select_all()
     assert state.table.selected == ("k2", "k5")
 
 
+def test_a_path_into_arguments_or_headers_groups_where_some_have_a_value_in_common() -> None:
+    frame: Any = letters(6)
+    frame["kwargs"] = [{"customer": {"id": n % 2}, "to": f"{n}@b"} for n in range(6)]
+    frame["headers"] = [{"tenant": "acme" if n < 4 else "other", "lang": "py"} for n in range(6)]
+    state = looked_state(6)
+    look(state, frame)
+    offered = [name for _, name in state.group_choices if "." in name]
+    assert offered == ["kwargs.customer.id", "headers.tenant"]
+    state.group_by = "kwargs.customer.id"
+    assert [(line.title, line.count) for line in state.groups.lines] == [("0", "3"), ("1", "3")]
+    state.choose("1")
+    state.table.select_all()
+    assert state.table.selected == ("k1", "k3", "k5")
+    with pytest.raises(TraitError, match="not by 'kwargs'"):
+        state.group_by = "kwargs"
+
+
 def test_another_grouping_forgets_the_group() -> None:
-    state = looked()
+    state = looked_state()
     state.choose("KeyError: 'customer'")
     state.group_by = "task_name"
     assert state.group is None
@@ -225,7 +248,7 @@ def test_another_grouping_forgets_the_group() -> None:
 
 
 def test_another_look_keeps_filter_sort_group_and_selection() -> None:
-    state = looked(9)
+    state = looked_state(9)
     state.choose("Timeout: smtp did not answer")
     state.table.filter, state.table.sort = "example", Sort("last_death")
     state.table.select(["k0", "k3"])
@@ -237,7 +260,7 @@ def test_another_look_keeps_filter_sort_group_and_selection() -> None:
 
 
 def test_a_group_that_is_no_more_is_no_longer_chosen() -> None:
-    state = looked()
+    state = looked_state()
     state.choose("KeyError: 'customer'")
     look(state, letters(6).iloc[[0, 3]])
     assert state.group is None
@@ -245,7 +268,7 @@ def test_a_group_that_is_no_more_is_no_longer_chosen() -> None:
 
 
 def test_an_empty_queue_says_so() -> None:
-    state = looked(0)
+    state = looked_state(0)
     assert state.words == "emails.dead is empty."
     assert state.has_looked
     assert state.plan_blockers == ("Select messages in the table.",)
@@ -258,7 +281,7 @@ def whole(key: str) -> SeenMessage:
     return SeenMessage(
         key=key,
         position=0,
-        task=TaskMessage(form="native"),
+        task=TaskMessage(dialect="fastpluggy"),
         properties=Properties(),
         deaths=(),
         redelivered=False,
@@ -267,7 +290,7 @@ def whole(key: str) -> SeenMessage:
 
 
 def test_the_row_that_is_looked_at_is_shown_and_the_rest_is_fetched_when_asked_for() -> None:
-    state = looked()
+    state = looked_state()
     assert state.detail is None
     assert not state.show_whole()
     state.table.open("k2")
@@ -286,7 +309,7 @@ def test_the_row_that_is_looked_at_is_shown_and_the_rest_is_fetched_when_asked_f
 
 
 def test_an_answer_that_comes_late_is_not_shown_at_another_row() -> None:
-    state = looked()
+    state = looked_state()
     state.table.open("k2")
     state.show_whole()
     state.table.open("k3")
@@ -296,7 +319,7 @@ def test_an_answer_that_comes_late_is_not_shown_at_another_row() -> None:
 
 
 def test_a_refusal_to_fetch_is_shown_at_its_row_only() -> None:
-    state = looked()
+    state = looked_state()
     state.table.open("k2")
     state.message_refusal = "Looking was refused."
     assert state.detail is not None
@@ -309,7 +332,7 @@ def test_a_refusal_to_fetch_is_shown_at_its_row_only() -> None:
 
 
 def test_a_plan_is_ordered_for_exactly_the_selected_rows() -> None:
-    state = looked()
+    state = looked_state()
     assert state.chosen == "Nothing is selected."
     assert not state.make_plan()
     state.table.select(["k4", "k1"])
@@ -323,7 +346,7 @@ def test_a_plan_is_ordered_for_exactly_the_selected_rows() -> None:
 
 
 def test_edits_are_read_as_json_or_as_text_and_say_as_what() -> None:
-    state = looked()
+    state = looked_state()
     state.table.select(["k1"])
     assert state.paths == ("kwargs.to",)
     for path, value in (
@@ -363,7 +386,7 @@ def test_edits_are_read_as_json_or_as_text_and_say_as_what() -> None:
     ],
 )
 def test_an_edit_that_is_none_says_why(edits: list[tuple[str, str]], reason: str) -> None:
-    state = looked()
+    state = looked_state()
     state.table.select(["k1"])
     for path, value in edits:
         state.add_edit(path, value)
@@ -377,7 +400,7 @@ def test_an_edit_that_is_none_says_why(edits: list[tuple[str, str]], reason: str
 
 
 def test_a_rate_that_is_none_says_so() -> None:
-    state = looked()
+    state = looked_state()
     state.table.select(["k1"])
     for rate in ("fast", "0", "-1", "inf", "nan"):
         state.rate = rate
@@ -389,7 +412,7 @@ def test_a_rate_that_is_none_says_so() -> None:
 
 
 def test_discarding_keeps_them_in_a_file_unless_its_name_is_emptied() -> None:
-    state = looked()
+    state = looked_state()
     state.table.select(["k1"])
     state.verb = "discard"
     assert state.archive == "emails.dead-20270115-080000.archive"
@@ -402,14 +425,14 @@ def test_discarding_keeps_them_in_a_file_unless_its_name_is_emptied() -> None:
 
 
 def test_the_name_of_the_file_that_was_entered_stays() -> None:
-    state = looked()
+    state = looked_state()
     state.archive = "mine"
     look(state, letters(3))
     assert state.archive == "mine"
 
 
 def test_a_plan_says_what_keeps_it_from_being_run() -> None:
-    state = looked()
+    state = looked_state()
     assert state.blockers == ("Make a plan first.", NO_REASON)
     state = planned()
     assert state.blockers == ()
@@ -448,7 +471,7 @@ def test_what_is_as_it_was_when_the_plan_was_made_is_not_stale() -> None:
 
 
 def test_an_edit_from_1_to_true_makes_the_plan_stale() -> None:
-    state = looked()
+    state = looked_state()
     state.table.select(["k0"])
     state.add_edit("kwargs.n", "1")
     state.make_plan()
@@ -515,7 +538,7 @@ def test_a_ramp_has_a_limit_in_per_cent() -> None:
 
 
 def test_a_discard_has_no_ramp() -> None:
-    state = looked()
+    state = looked_state()
     state.verb, state.ramps = "discard", True
     assert state.ramp is None
 
@@ -548,7 +571,7 @@ def test_the_outcome_is_told_in_words_and_the_queue_is_looked_at_again() -> None
     run_to(state, outcome("replayed", "replayed", "gone", "returned", twice=1))
     assert state.summary == (
         "Run 3: 2 replayed, 1 gone, 1 returned (1 may have arrived twice). "
-        "In the ledger: tt.ledger(3)."
+        "In the ledger: cluster.ledger(3)."
     )
     assert isinstance(state.order, LookOrder)
     assert (state.running, state.plan, state.reason, state.edits) == (False, None, "", ())
@@ -577,6 +600,24 @@ def test_the_queue_that_was_looked_at_is_looked_at_again_whatever_topic_is_chose
     state.busy, state.ended = "", RunResult(state.plan, outcome("replayed"))
     assert isinstance(state.order, LookOrder)
     assert state.order.topic == "emails"
+
+
+def test_where_tasks_go_is_not_carried_over_to_another_topic_or_plan() -> None:
+    """A new user's next plan went to the queue of the plan before."""
+    state = planned()
+    state.to = "images"
+    state.add_edit("kwargs.to", "a@b")
+    state.topic = "orders"
+    assert (state.to, state.edits) == ("", ())
+    state = planned()
+    state.to = "images"
+    assert state.make_plan()
+    plan_of(state)
+    state.run()
+    assert state.confirm()
+    assert state.plan is not None
+    state.busy, state.ended = "", RunResult(state.plan, outcome("replayed", "replayed"))
+    assert state.to == ""
 
 
 def test_a_run_that_was_refused_keeps_its_plan() -> None:
@@ -641,3 +682,11 @@ def many(count: int) -> pd.DataFrame:
         fingerprint=pd.array([f"{name}: {text}" for name, text in errors_of_rows], dtype="string"),
         kwargs=pd.Series([{"to": f"user{n}@example.com"} for n in range(count)], dtype=object),
     )
+
+
+def test_the_columns_that_are_seen_have_room_beside_each_other_at_1280_px() -> None:
+    """JupyterLab leaves 1110 px, of which the boxes take 32 and a scrollbar 15."""
+    unseen = DeadLettersState().table.unseen
+    seen = [column for column in COLUMNS if not column.under and column.name not in unseen]
+    assert sum(column.width for column in seen) + 32 + 15 <= 1110
+    assert {"error", "size", "problem"} < {column.name for column in seen}

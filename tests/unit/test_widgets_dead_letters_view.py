@@ -297,7 +297,7 @@ def test_what_is_entered_is_in_the_state_and_the_other_way_round(show: Show) -> 
     for trait, description in (
         ("to", "To"),
         ("rate", "Rate"),
-        ("limit", "stops when more fail than, %"),
+        ("limit", "stop if more than this fail, %"),
         ("archive", "Archive"),
         ("reason", "Reason"),
     ):
@@ -306,7 +306,7 @@ def test_what_is_entered_is_in_the_state_and_the_other_way_round(show: Show) -> 
         assert getattr(screen.state, trait) == "7"
         setattr(screen.state, trait, "8")
         assert control.value == "8"
-    screen.labelled("Ramp: 1, 10, 100, 1,000, then the rest").value = True
+    screen.labelled("Ramp: 1 first, then up to 10, 100, 1,000, then the rest").value = True
     assert screen.state.ramps
 
 

@@ -98,6 +98,10 @@ def test_a_finding_leads_to_its_topic_and_to_its_dead_letters(show: Show) -> Non
     assert screen.state.looked_up is not None
     assert [title for title, _ in screen.state.looked_up.tables] == ["Topic orders", "Its state"]
     assert "dead_letter" in screen.html
+    assert '<span class="tt-quiet">exists</span> yes' in screen.html
+    before = screen.state.looked_up
+    screen.widget.feed.look_soon()  # what is shown of the topic is as new as the findings
+    screen.until(lambda: screen.state.looked_up is not before)
     screen.labelled("Dead letters of its topic").click()
     (opened,) = screen.all(DeadLettersWidget)
     assert opened.state.topic == "orders"

@@ -1,4 +1,4 @@
-"""What all widgets with a thread do alike: pause, end, and leave nothing behind."""
+"""The lifecycle of all widgets with a thread: pause, end, and nothing left behind."""
 
 from __future__ import annotations
 

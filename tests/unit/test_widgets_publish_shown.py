@@ -1,4 +1,4 @@
-"""What the publish widget shows of tasks: the table, the words and the bar."""
+"""Tasks as the publish widget shows them: the table, the words and the bar."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from tasktools.core.frames import schemas
 from tasktools.core.frames.build import frame_from
 from tasktools.widgets import html
-from tasktools.widgets.publish import figure
-from tasktools.widgets.publish.html import tasks_html
-from tasktools.widgets.publish.statuses import FATES, counted, fates, in_words
+from tasktools.widgets.publish.html import bar_html, tasks_html
+from tasktools.widgets.publish.statuses import COLOURS, FATES, counted, fates, in_words
 
 SCRIPT = "<script>window.pwned = 1</script>"
 
@@ -85,19 +84,23 @@ def test_the_summary_says_what_was_sent_and_how_far_it_is() -> None:
     assert in_words(outcome, counted(joined)) == "2 tasks: 1 confirmed, 1 refused · 1 running"
 
 
-# --- the figure ----------------------------------------------------------------------
+# --- the bar -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [{}, {"queued": 5}, {"failed": 2, "succeeded": 7}])
-@pytest.mark.parametrize("then", [{}, {"succeeded": 5}, dict.fromkeys(FATES, 1_000)])
-def test_a_figure_that_is_updated_is_the_same_as_a_new_one(
-    first: dict[str, int], then: dict[str, int]
-) -> None:
-    shown = figure.figure(first)
-    figure.update(shown, then)
-    assert shown == figure.figure(then)
+def test_the_bar_has_a_part_for_each_fate_as_wide_as_it_is_frequent() -> None:
+    made = bar_html({"succeeded": 1_200, "failed": 1})
+    assert re.findall(r'style="flex: (\d+); background: (#\w+)"', made) == [
+        ("1200", COLOURS["succeeded"]),
+        ("1", COLOURS["failed"]),
+    ]
+    assert re.findall(r">([^<]+)<", made) == ["1,200 succeeded", "1 failed"]
 
 
-def test_every_fate_has_a_colour_and_a_part_of_the_bar() -> None:
-    assert set(figure.COLOURS) == set(FATES)
-    assert [trace.name for trace in figure.figure({}).data] == list(FATES)
+@pytest.mark.parametrize("counts", [{}, {"queued": 1}])
+def test_a_single_task_has_no_bar(counts: dict[str, int]) -> None:
+    assert bar_html(counts) == ""
+
+
+def test_every_fate_has_a_colour_of_its_own() -> None:
+    assert set(COLOURS) == set(FATES)
+    assert len(set(COLOURS.values())) == len(FATES)

@@ -8,6 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tasktools.core.dialects.celery import CELERY
+from tasktools.core.dialects.plain import PLAIN
+from tasktools.core.errors import UnknownTask
 from tasktools.core.tasks.compose import FunctionNames
 from tasktools.widgets.publish.batch import Batch
 from tasktools.widgets.publish.state import PublishState
@@ -377,3 +380,38 @@ def test_the_frame_that_was_given_is_not_changed() -> None:
     state.publish()
     state.confirm()
     pd.testing.assert_frame_equal(frame, before)
+
+
+# --- topics of other workers ------------------------------------------------------------------
+
+
+def test_a_queue_of_celery_takes_any_task_and_warns_of_one_that_nobody_has_seen() -> None:
+    state = PublishState(resolve=refuse)
+    state.topic, state.task, state.ttl, state.delay = "mail.dead", "send", "60", "5"
+    assert state.wanted_topics == ("mail.dead",)
+    state.set_trait("topics", ("mail.dead",))
+    state.set_trait("dialects", {"mail.dead": CELERY})
+    assert (state.blockers, state.warnings) == ((), ())
+    state.set_trait("tasks", ("shop.send",))
+    (warning,) = state.warnings
+    assert "no task 'send' of Celery was seen here" in warning
+    assert state.publish()
+    assert state.order is not None
+    assert state.order.frame["task_name"].tolist() == ["send"]
+
+
+def test_a_plain_queue_takes_a_message_without_a_name() -> None:
+    state = PublishState()
+    state.topic = "bills"
+    state.set_trait("topics", ("bills",))
+    assert state.blockers == ("Choose a task.",)
+    state.set_trait("dialects", {"bills": PLAIN})
+    assert not state.blockers
+    state.create = True
+    (blocker,) = state.blockers
+    assert "'bills' is a queue of other programs, whose programs declare" in blocker
+
+
+def refuse(task: str) -> str:
+    """Know no function of any task."""
+    raise UnknownTask(task)

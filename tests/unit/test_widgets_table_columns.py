@@ -1,4 +1,4 @@
-"""How the values of a table are written: short, exact on request, and harmless."""
+"""The values of a table as texts: short, exact on request, and harmless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table shows and what is selected in it, without a widget."""
+"""The state of a table, shown rows and selection, without a widget."""
 
 from __future__ import annotations
 

@@ -80,19 +80,29 @@ def test_a_failed_task_is_tried_again_after_growing_delays(
         clock.advance(1.1)
         eventually(failing.has_been_tried(tries + 1))
     eventually(lambda: place.kinds(task_id)[-1] == "task_completed")
-    assert [one.attempts for one in failing.tries] == [1, 2, 3, 4]
-    assert {one.task_id for one in failing.tries} == {task_id}
+    assert [attempt.attempts for attempt in failing.tries] == [1, 2, 3, 4]
+    assert {attempt.task_id for attempt in failing.tries} == {task_id}
     assert place.is_done()
     assert place.dead() == []
 
 
-def test_after_its_last_try_it_is_dead_lettered(place: Workplace) -> None:
+def test_after_its_last_try_it_is_dead_lettered_and_the_log_tells(
+    place: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tasktools.worker")
     failing = Failing()
     failing.register(place, max_retries=2, retry_delay=0.0)
-    place.publish("fail")
+    task_id = place.publish("fail")
     place.run()
     failure = place.one_failure()
     assert (failure.attempts, failure.error) == (3, "try 3")
+    lines = [record.message for record in caplog.records if "failed" in record.message]
+    why = f"task {task_id} (fail) of topic 'work' failed: ConnectionResetError: try"
+    assert lines == [
+        f"{why} 1; it is tried again in 0 s",
+        f"{why} 2; it is tried again in 0 s",
+        f"{why} 3; it goes to the dead letters",
+    ]
     assert len(failing.tries) == 3
     assert place.is_done()
 

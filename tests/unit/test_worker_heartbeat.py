@@ -1,4 +1,4 @@
-"""How a worker is seen: registered, beating, answering, telling, gone."""
+"""The events of a worker: registration, heartbeats, answers, task events, goodbye."""
 
 from __future__ import annotations
 
@@ -164,9 +164,9 @@ def test_a_question_for_settings_is_answered_from_the_store(place: Workplace) ->
     place.heard.clear()
     place.broker.broadcast(Question(kind="config_request", sender_id="node-1"))
     eventually(lambda: len(of_kind(place, SettingsUpdate)) >= 2)
-    told = {event.topic: event.settings for event in of_kind(place, SettingsUpdate)}
-    assert told["work"].concurrency_limit == 2
-    assert told["emails"].max_retries == 3
+    settings = {event.topic: event.settings for event in of_kind(place, SettingsUpdate)}
+    assert settings["work"].concurrency_limit == 2
+    assert settings["emails"].max_retries == 3
     assert of_kind(place, SettingsReply) == []
 
 
@@ -218,7 +218,7 @@ def test_settings_of_what_is_no_topic_harm_nobody(
     place.run(intervals=Intervals(store_settings=0.0))
     place.broker.broadcast(peer_says("amq.x", LIMIT_2), peer_says("work", LIMIT_2))
     eventually(lambda: place.broker.topic_settings() == {"work": LIMIT_2})
-    assert "could not do as told" in caplog.text
+    assert "could not carry out the command" in caplog.text
 
 
 # --- telling, whatever the broker does ------------------------------------------------
@@ -247,7 +247,7 @@ def test_without_a_connection_events_wait_and_tasks_do_not(
     place.run(broker, intervals=SENDING_OFTEN)
     eventually(place.is_done)
     eventually(lambda: broker.tried > 3)
-    assert caplog.text.count("nobody hears of this worker") == 1
+    assert caplog.text.count("events of this worker cannot be sent") == 1
     broker.mute = False
     eventually(lambda: all(len(place.told(task_id)) == 2 for task_id in ids))
     for task_id in ids:
@@ -270,8 +270,8 @@ def test_of_too_many_events_the_oldest_are_dropped_and_heartbeats_never(
     broker.mute = False
     eventually(lambda: of_kind(place, TaskEvent))
     telling.stop()
-    told = [event.task_id for event in of_kind(place, TaskEvent)]
-    assert told == [f"task-{n}" for n in range(900, 1000)]
+    task_ids = [event.task_id for event in of_kind(place, TaskEvent)]
+    assert task_ids == [f"task-{n}" for n in range(900, 1000)]
     assert isinstance(of_kind(place, WorkerEvent, TaskEvent)[0], WorkerEvent)
     assert place.reports("heartbeat")
     assert place.reports("unregister")

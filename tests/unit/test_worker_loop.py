@@ -17,13 +17,13 @@ async def forever(begun: threading.Event) -> None:
 
 def test_what_runs_is_cancelled_when_it_is_closed() -> None:
     loop, begun = Loop(), threading.Event()
-    told: list[BaseException | None] = []
-    thread = threading.Thread(target=lambda: told.append(loop.run(forever(begun), None)))
+    errors: list[BaseException | None] = []
+    thread = threading.Thread(target=lambda: errors.append(loop.run(forever(begun), None)))
     thread.start()
     assert begun.wait(30)
     loop.close()
     thread.join(30)
-    assert [type(error) for error in told] == [asyncio.CancelledError]
+    assert [type(error) for error in errors] == [asyncio.CancelledError]
 
 
 def test_nothing_begins_once_it_is_closed() -> None:
@@ -38,10 +38,10 @@ def test_what_comes_while_it_is_closed_is_cancelled_and_nobody_waits(time: int) 
     """Whichever comes first: neither hangs, and no coroutine is left that was never awaited."""
     del time
     loop = Loop()
-    told: list[BaseException | None] = []
+    errors: list[BaseException | None] = []
 
     def run() -> None:
-        told.append(loop.run(forever(threading.Event()), None))
+        errors.append(loop.run(forever(threading.Event()), None))
 
     threads = [threading.Thread(target=run), threading.Thread(target=loop.close)]
     for thread in threads:
@@ -49,4 +49,4 @@ def test_what_comes_while_it_is_closed_is_cancelled_and_nobody_waits(time: int) 
     for thread in threads:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
-    assert [type(error) for error in told] == [asyncio.CancelledError]
+    assert [type(error) for error in errors] == [asyncio.CancelledError]

@@ -1,4 +1,4 @@
-"""Which function a message stands for."""
+"""The registered function that a message stands for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def fetch() -> None: ...
 
 
 def wants(task_name: str | None = None, func_name: str | None = None) -> TaskMessage:
-    return TaskMessage(form="native", task_name=task_name, func_name=func_name)
+    return TaskMessage(dialect="fastpluggy", task_name=task_name, func_name=func_name)
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_a_short_name_of_two_tasks_is_none_of_them(registry: tt.TaskRegistry) ->
     registry.task(send)
     registry.task(name="send")(fetch)
     assert registry.find(wants("send")) is None
-    found = registry.find(wants(f"{HERE}:fetch"))
-    assert found is not None
-    assert found.function is fetch
+    task = registry.find(wants(f"{HERE}:fetch"))
+    assert task is not None
+    assert task.function is fetch
 
 
 def test_registering_again_replaces_the_options(registry: tt.TaskRegistry) -> None:

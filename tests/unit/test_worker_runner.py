@@ -24,7 +24,7 @@ def place() -> Iterator[Workplace]:
         yield place
 
 
-def ours() -> set[str]:
+def runner_threads() -> set[str]:
     return {t.name for t in threading.enumerate() if t.name.startswith("tasktools-")}
 
 
@@ -74,10 +74,10 @@ def test_a_runner_starts_once(place: Workplace) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing_running(place: Workplace) -> None:
-    before = ours()
+    before = runner_threads()
     with pytest.raises(ReadOnly):
         place.run(MemoryBroker(place.server, read_only=True))
-    eventually(lambda: ours() == before)
+    eventually(lambda: runner_threads() == before)
     assert place.server.consumers("work") == 0
 
 
@@ -121,7 +121,7 @@ def test_the_capacity_grows_at_once_and_shrinks_as_tasks_end(place: Workplace) -
     eventually(lambda: slow.running == 1)
     slow.end(1)
     eventually(lambda: len(slow.ran) == 5 and slow.running == 1)
-    assert len([name for name in ours() if name.startswith("tasktools-worker-")]) == 1
+    assert len([name for name in runner_threads() if name.startswith("tasktools-worker-")]) == 1
     slow.end(100)
     eventually(place.is_done)
     assert sorted(slow.ran) == list(range(30))
@@ -209,8 +209,8 @@ def test_what_was_given_back_is_not_settled_by_who_had_it(place: Workplace) -> N
     eventually(lambda: slow.running == 2)
     slow.end(2)
     eventually(lambda: slow.running == 0 and place.is_done())
-    told = ["task_started", "task_failed", "task_started", "task_completed"]
-    eventually(lambda: place.kinds(task_id) == told)
+    kinds = ["task_started", "task_failed", "task_started", "task_completed"]
+    eventually(lambda: place.kinds(task_id) == kinds)
     assert "first" not in {event.worker_id for event in place.told(task_id)[2:]}
 
 
@@ -231,7 +231,9 @@ def test_coroutines_that_do_not_end_in_time_are_cancelled(place: Workplace) -> N
     assert runner.stop(0.0) == 1
     assert cancelled.is_set()
     assert place.depth() == 1
-    eventually(lambda: not [n for n in ours() if n.startswith(("tasktools-w", "tasktools-a"))])
+    eventually(
+        lambda: not [n for n in runner_threads() if n.startswith(("tasktools-w", "tasktools-a"))]
+    )
 
 
 def test_a_coroutine_of_a_worker_that_stops_before_its_first_step_never_begins(
@@ -256,21 +258,23 @@ def test_a_coroutine_of_a_worker_that_stops_before_its_first_step_never_begins(
     assert about_to_begin.wait(30)
     assert runner.stop(0.0) == 1
     stopped.set()
-    eventually(lambda: not [n for n in ours() if n.startswith(("tasktools-w", "tasktools-a"))])
+    eventually(
+        lambda: not [n for n in runner_threads() if n.startswith(("tasktools-w", "tasktools-a"))]
+    )
     assert not begun.is_set()
     assert place.depth() == 1
 
 
 def test_a_runner_that_was_stopped_has_no_threads_and_consumers(place: Workplace) -> None:
-    before = ours()
+    before = runner_threads()
     runner = place.run(time_limit=60)
     place.registry.task(name="go")(lambda: None)
     place.publish("go")
     eventually(place.is_done)
-    assert len(ours()) > len(before)
+    assert len(runner_threads()) > len(before)
     assert runner.stop() == 0
     assert runner.stop() == 0
-    eventually(lambda: ours() == before)
+    eventually(lambda: runner_threads() == before)
     assert place.server.consumers("work") == 0
 
 

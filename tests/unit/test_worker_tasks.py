@@ -1,4 +1,4 @@
-"""What becomes of a task: it is executed, told of, and settled when its result is there."""
+"""The life of a task: executed, announced, and settled when its result is there."""
 
 from __future__ import annotations
 

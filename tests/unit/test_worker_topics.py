@@ -1,4 +1,4 @@
-"""Which topics a runner consumes, and within which settings."""
+"""The topics that a runner consumes, and their settings."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def record(
 
 def test_deaths_are_read_in_their_order() -> None:
     headers = {"x-death": [death("b", "expired", count=2), death("a")]}
-    found = [(d.queue, d.reason, d.count) for d in x_death.parse(headers)]
-    assert found == [("b", "expired", 2), ("a", "rejected", 1)]
+    deaths = [(d.queue, d.reason, d.count) for d in x_death.parse(headers)]
+    assert deaths == [("b", "expired", 2), ("a", "rejected", 1)]
 
 
 def test_a_death_keeps_its_time_in_utc() -> None:
@@ -40,9 +40,18 @@ def test_a_hop_through_our_own_queues_is_no_death() -> None:
     assert [d.queue for d in x_death.parse(headers)] == ["emails"]
 
 
-@pytest.mark.parametrize("told", [None, 5, "x", {}, [5, "x", None, {}], [{"queue": "a"}]])
-def test_what_is_no_death_is_left_out(told: Any) -> None:
-    assert x_death.parse({"x-death": told}) == ()
+def test_a_death_in_a_topic_with_our_prefix_is_a_death() -> None:
+    """A task that expired in the topic `tasktools.replay` "did not die"."""
+    headers = {"x-death": [death("tasktools.replay", "expired")]}
+    assert [(d.queue, d.reason) for d in x_death.parse(headers)] == [
+        ("tasktools.replay", "expired")
+    ]
+    assert x_death.without_hops(headers) is headers
+
+
+@pytest.mark.parametrize("entry", [None, 5, "x", {}, [5, "x", None, {}], [{"queue": "a"}]])
+def test_what_is_no_death_is_left_out(entry: Any) -> None:
+    assert x_death.parse({"x-death": entry}) == ()
 
 
 @pytest.mark.parametrize("count", [None, "2", -1, 0.5])
@@ -72,8 +81,8 @@ def test_a_first_death_is_recorded_as_rabbitmq_does() -> None:
 
 def test_the_same_death_counts_up_and_keeps_its_first_time() -> None:
     twice = record(record({}, at=PUBLISHED), at=LATER)
-    (found,) = x_death.parse(twice)
-    assert (found.count, found.time) == (2, PUBLISHED)
+    (merged,) = x_death.parse(twice)
+    assert (merged.count, merged.time) == (2, PUBLISHED)
 
 
 def test_the_latest_death_is_in_front() -> None:
@@ -96,9 +105,9 @@ def test_recording_leaves_its_argument_alone() -> None:
     assert headers["x-death"][0]["count"] == 1
 
 
-@pytest.mark.parametrize("told", [None, 5, "x", [5, {}], [{"queue": "emails", "reason": 5}]])
-def test_a_death_is_recorded_upon_any_nonsense(told: Any) -> None:
-    assert x_death.parse(record({"x-death": told}))[0].queue == "emails"
+@pytest.mark.parametrize("headers", [None, 5, "x", [5, {}], [{"queue": "emails", "reason": 5}]])
+def test_a_death_is_recorded_upon_any_nonsense(headers: Any) -> None:
+    assert x_death.parse(record({"x-death": headers}))[0].queue == "emails"
 
 
 def test_a_forged_count_does_no_harm() -> None:
@@ -111,9 +120,9 @@ def test_counts_add_up_to_the_number_of_deaths(story: list[tuple[str, str]]) -> 
     headers: dict[str, Any] = {}
     for queue, reason in story:
         headers = record(headers, queue, reason)
-    found = x_death.parse(headers)
-    assert sum(d.count for d in found) == len(story)
-    assert len({(d.queue, d.reason) for d in found}) == len(found)
+    deaths = x_death.parse(headers)
+    assert sum(d.count for d in deaths) == len(story)
+    assert len({(d.queue, d.reason) for d in deaths}) == len(deaths)
     if story:
-        assert (found[0].queue, found[0].reason) == story[-1]
+        assert (deaths[0].queue, deaths[0].reason) == story[-1]
         assert headers["x-first-death-queue"] == story[0][0]

@@ -125,3 +125,65 @@ def own_replay(world: World) -> Story:
     yield
     world.once(lambda: cluster.run(plan, reason="a fault", progress=False, cancelled=over))
     yield lambda: world.ready("emails") > 50
+
+
+@fault("head_of_line", "head_of_line:emails", within=330, peer=0, ours=1)
+def head_of_line(world: World) -> Story:
+    """Tasks of hours have half of the places; the rest is not quite enough for the others."""
+    world.emails.task = {"delay": 5.0}
+    world.emails.rate = 0.5
+    yield
+    world.publish("emails", 2, delay=FOREVER)
+    yield lambda: world.ready("emails") > 5
+
+
+@fault("utilisation_high", "utilisation_high:bills", within=630, peer=0)
+def utilisation_high(world: World) -> Story:
+    """Work for all places of a worker, without a pause: what comes is what it can do."""
+    world.start_peer("bills")
+    world.wait_consumed(bills=1)
+    world.publish("bills", 24, delay=20.0)
+    world.traffic("bills", 0.2, delay=20.0)
+    yield
+    yield lambda: world.queue("bills").get("messages_unacknowledged", 0) > 4
+
+
+@fault("uneven", "uneven:bills", within=150)
+def uneven(world: World) -> Story:
+    """A peer has fetched all that waits; the next one that comes gets none of it."""
+    world.start_peer("bills", 1)
+    world.wait_consumed(bills=1)
+    yield
+    world.publish("bills", 32, delay=20.0)
+    eventually(lambda: world.ready("bills") == 0, timeout=60)
+    world.start_peer("bills", 1)
+    world.wait_consumed(bills=2)
+    yield lambda: world.queue("bills").get("messages_unacknowledged", 0) > 20
+
+
+def _long_tasks(world: World, seconds: float) -> None:
+    """Start a worker of ours of a quorum queue, with tasks that take so long, as usual there."""
+    world.start_ours("bills", 32)
+    world.wait_consumed(bills=1)
+    world.publish("bills", 12, task="report", delay=seconds)
+
+
+@fault("ack_timeout", "ack_timeout:bills", within=930, peer=0, ours=1)
+def ack_timeout(world: World) -> Story:
+    """A task of hours, among some of minutes: RabbitMQ will take it back after half an hour."""
+    world.declare("bills", x_queue_type="quorum")
+    _long_tasks(world, 190.0)
+    world.traffic("bills", 0.05, task="report", delay=190.0)
+    yield
+    world.publish("bills", task="report", delay=FOREVER)
+    yield lambda: world.queue("bills").get("messages_unacknowledged", 0) > 1
+
+
+@fault("ack_timeout_near", "ack_timeout:bills", within=45, peer=0, ours=1, since=(4, 3))
+def ack_timeout_near(world: World) -> Story:
+    """The same on a queue with a timeout of its own, of a minute."""
+    world.declare("bills", x_queue_type="quorum", x_consumer_timeout=60_000)
+    _long_tasks(world, 15.0)
+    yield
+    world.publish("bills", task="report", delay=FOREVER)
+    yield lambda: world.queue("bills").get("messages_unacknowledged", 0) == 1

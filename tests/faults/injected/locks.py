@@ -33,6 +33,25 @@ def token_lost(world: World) -> Story:
     yield lambda: world.token_is_out("nightly")
 
 
+@fault("lock_held_long", "lock_held_long:nightly", within=330, baseline=90, peer=0)
+def lock_held_long(world: World) -> Story:
+    """A lock that was held for moments is held for minutes, by a task that may take so long."""
+    world.start_ours("bills", 16)
+    world.wait_consumed(bills=1)
+    world.publish("bills", 12, task="report", delay=70.0)
+    is_usual = True
+
+    def lock_for_a_moment() -> None:
+        if is_usual:
+            world.publish("bills", payload=_LOCKED, delay=0.3)
+
+    world.repeat(5, lock_for_a_moment)
+    yield
+    is_usual = False
+    world.publish("bills", task="report", payload=_LOCKED, delay=10_000.0)
+    yield lambda: world.token_is_out("nightly")
+
+
 @fault("beat_missing", "beat_missing")
 def beat_missing(world: World) -> Story:
     """The scheduler is killed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.faults.clients import Publisher
 from tests.faults.registry import Story, fault
 from tests.faults.world import World
 
@@ -75,3 +76,34 @@ def full_idle(world: World) -> Story:
     yield
     world.traffic("bills", 5)
     yield lambda: world.ready("bills") == 20
+
+
+@fault("descriptors", "near", open_files=1000)
+def descriptors(world: World) -> Story:
+    """Clients keep open more and more connections."""
+
+    def open_more(count: int) -> None:
+        for _ in range(count):
+            world.heals(Publisher(world.dsn).close)
+
+    open_more(600)
+    yield
+    open_more(180)
+    yield lambda: world.node.request("GET", "/api/nodes")[0]["fd_used"] > 800
+
+
+@fault("churn", "churn", within=720, own_node=True)
+def churn(world: World) -> Story:
+    """A client connects anew all the time, beside many that keep their connections."""
+    for _ in range(100):
+        world.heals(Publisher(world.dsn).close)
+    yield
+
+    for _ in range(8):
+        world.repeat(0.4, lambda: Publisher(world.dsn).close())
+
+    def is_there() -> bool:
+        rates = world.node.request("GET", "/api/overview")["churn_rates"]
+        return bool(rates["connection_closed"] > 50)
+
+    yield is_there

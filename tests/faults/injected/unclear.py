@@ -47,7 +47,7 @@ def stale_backlog(world: World) -> Story:
     yield
 
 
-@unclear("loop_without_management", management=False)
+@unclear("loop_without_management", "redelivery_loop", "blind", management=False)
 def loop_without_management(world: World) -> Story:
     """A message is redelivered for ever, and AMQP does not tell."""
     world.declare("bills")
@@ -102,7 +102,7 @@ def clock_a_little_off(world: World) -> Story:
     world.made_worker("fast-worker", "maintenance", offset=1.0)
 
 
-@unclear("hidden_hoarder", management=False)
+@unclear("hidden_hoarder", "blind", management=False)
 def hidden_hoarder(world: World) -> Story:
     """A consumer holds messages that it works on, which AMQP does not tell."""
     world.declare("bills")

@@ -7,7 +7,7 @@ import pytest
 
 from tasktools.capacity.arrivals import weekly_rates
 from tasktools.capacity.demand import FloatArray
-from tasktools.capacity.weekly import HOUR, hour_of_week, is_weekend
+from tasktools.capacity.hour_of_week import HOUR, hour_of_week, is_weekend
 
 MONDAY = 1_794_787_200.0
 

@@ -187,5 +187,5 @@ def test_bands_hold_the_end_of_drains_of_ten_kinds() -> None:
     scored = list(drains.score(2, first_seed=900))
     assert {each.kind for each in scored} == set(drains.KINDS)
     assert 0.64 <= drains.covered(scored) <= 0.96  # 80 forecasts: their noise about 70 to 90 %
-    said = [each for each in scored if each.forecast.not_within >= 0.9]
-    assert sum(math.isinf(each.truth) for each in said) >= 0.9 * len(said) > 0
+    certain = [each for each in scored if each.forecast.not_within >= 0.9]
+    assert sum(math.isinf(each.truth) for each in certain) >= 0.9 * len(certain) > 0

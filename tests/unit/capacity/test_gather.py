@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,27 @@ def test_with_messages_all_is_as_it_was(path: Path) -> None:
     assert topic.waits is not None
     assert topic.waits == pytest.approx(np.full(len(topic.waits), 3.0), abs=0.002)
     assert len(topic.waits) > 400
+
+
+def test_a_retry_whose_message_came_late_is_no_first_wait(path: Path) -> None:
+    """Its start may be heard before its message; it did not wait since the task was new."""
+    arrivals = MONDAY + 60.0 * np.arange(40)
+    both = load({"emails": np.repeat(arrivals, 2)}, {"emails": np.full(80, 2.0)}, wait=3.0)
+    again = np.tile([0, 1], 40)
+    tries = dataclasses.replace(
+        both.tries,
+        task=np.repeat(np.arange(40), 2),
+        attempts=again,
+        published=both.tries.published + 5_600 * again,
+        started=both.tries.started + 2_500 * again,  # 0.1 s before its message
+        ended=both.tries.ended + 2_500 * again,
+        failed=1 - again,
+    )
+    record(path, dataclasses.replace(both, tries=tries), (0, 3_600))
+
+    waits = demand_of(path).topics["emails"].waits
+    assert waits is not None
+    assert waits == pytest.approx(np.full(40, 3.0), abs=0.002)
 
 
 @pytest.mark.parametrize("every", [5.0, 60.0])

@@ -11,7 +11,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.capacity.demand import Demand, WorkerSlots
-from tasktools.capacity.weekly import HOUR
+from tasktools.capacity.hour_of_week import HOUR
 from tasktools.core.frames.capacity_schemas import CURVES, HOURS, SOLUTIONS
 from tests.capacity.traffic import (
     SINCE,
@@ -52,7 +52,7 @@ def test_bursts_need_more_than_the_formula_has() -> None:
 def test_two_days_of_bursts_do_not_determine_the_need() -> None:
     row = solved(demand_of([topic_of(*traffic("batches", 3, days=2.0))], days=2.0))["work"]
     assert not row["determined"]
-    assert "not known to ±1 slot: about" in row["note"]
+    assert "not known to ±1 slot: a recording about" in row["note"]
     assert "some days of the week are unknown" in row["note"]
 
 

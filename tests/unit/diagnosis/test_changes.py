@@ -1,9 +1,11 @@
-"""What changed, from workers, topics and runs as they are known."""
+"""Changes of a cluster, from known workers, topics and runs."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import tasktools as tt
 from tasktools.core.models import Worker
 from tasktools.core.series import Series
 from tasktools.diagnosis import changes
@@ -65,6 +67,28 @@ def test_a_queue_that_appears_later_than_the_others_is_new() -> None:
     (change,) = changes.of_topics({"emails": old, "images": new})
     assert (change.subject, change.at) == ("images", NOW - 60)
     assert list(changes.of_topics({"emails": old, "orders": old})) == []
+
+
+def test_of_a_run_it_is_known_what_it_took_out_of_its_queue_and_when() -> None:
+    with tt.connect("memory://") as cluster:
+        cluster.create_topic("emails")
+        for _ in range(3):
+            cluster.broker.nack(claimed(cluster), requeue=False)
+        plan = cluster.plan_discard(cluster.dead_letters("emails").head(2), archive=None)
+        cluster.run(plan, reason="INC-42", progress=False)
+        (run,), why = changes.runs(cluster, cluster.broker.address, time.time() + 1)
+        assert why is None
+        assert (run.source, run.done, run.taken.last) == ("emails.dead", 2, 2)
+        assert 0 <= run.taken.times[-1] - run.started_at < 60
+        assert changes.runs(cluster, "memory://another", time.time() + 1) == ((), None)
+
+
+def claimed(cluster: tt.Cluster) -> str:
+    """Return the delivery of a task that was published and claimed."""
+    cluster.publish("emails", "send")
+    delivery = cluster.broker.claim("emails", "worker-1")
+    assert delivery is not None
+    return delivery.id
 
 
 def test_a_run_is_a_change() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ from tasktools.core.frames.frame import Frame
 from tasktools.core.models import ClusterState
 from tasktools.diagnosis.finding import Row
 from tasktools.diagnosis.findings_frame import Findings
-from tasktools.diagnosis.glance import glance
 from tasktools.diagnosis.rules import RULES
 from tasktools.diagnosis.summary import folded, headline
+from tasktools.diagnosis.worst_finding import glance
 from tests.recorded import START, Scene
 
 
@@ -48,6 +49,12 @@ def verdict(findings: pd.DataFrame, check: str) -> str:
     return str(findings.set_index("check").loc[check, "verdict"])
 
 
+def test_why_a_check_cannot_tell_ends_with_a_whole_word() -> None:
+    why = " ".join(f"word{number:02}" for number in range(30))
+    line = folded([Row(verdict="cannot tell", check="clock_off", finding=f"Cannot tell: {why}.")])
+    assert re.fullmatch(r"0 checks ruled out, 1 cannot tell: clock_off \((word\d\d )+…\)", line)
+
+
 # --- looks ------------------------------------------------------------------------------
 
 
@@ -57,6 +64,16 @@ def test_every_check_is_answered(scene: Scene) -> None:
     assert findings.attrs["cluster"] == repr(scene.cluster)
     assert findings.attrs["sources"]["events"]["ok"]
     assert any("events were received from" in note for note in findings.attrs["notes"])
+
+
+def test_what_lies_there_is_told_where_nothing_is_found(scene: Scene) -> None:
+    scene.server.put("emails.dead", b"broken")
+    findings = tt.diagnose(scene.cluster)
+    text = "1 dead letter lies in 'emails'"
+    assert findings.attrs["left_behind"] == text
+    assert findings.attrs["headline"].startswith(f"Nothing found, but {text};")
+    assert f"Nothing found, but {text}." in repr(findings)
+    assert "Nothing found, but 1 dead letter lies" in glance(scene.cluster)
 
 
 def test_what_must_last_is_looked_at_twice(scene: Scene) -> None:
@@ -150,9 +167,9 @@ def test_nothing_is_changed_and_no_queue_is_looked_into(scene: Scene) -> None:
     advertise(scene)
     tt.diagnose(scene.cluster)
     tt.topic_states(scene.cluster)
-    looked = scene.cluster.broker.peek("emails", 100)
-    assert len(looked.messages) == 12
-    assert not any(message.redelivered for message in looked.messages)
+    peeked = scene.cluster.broker.peek("emails", 100)
+    assert len(peeked.messages) == 12
+    assert not any(message.redelivered for message in peeked.messages)
 
 
 def test_a_broker_that_does_not_answer_is_diagnosed_all_the_same(
@@ -213,7 +230,7 @@ def test_the_headline_is_the_worst_finding() -> None:
     assert headline(ROWS) == text
     assert headline(ROWS[1:]).startswith("suspected, worker_late")
     assert headline(ROWS[2:]).startswith(
-        "Nothing found, but most cannot be told; 1 check ruled out, 5 cannot tell"
+        "Nothing found, but most checks cannot tell; 1 check ruled out, 5 cannot tell"
     )
 
 

@@ -119,6 +119,15 @@ def test_a_goodbye_is_known_from_one_that_another_says(scene: Scene) -> None:
         assert stopped == {"worker-1": START + 5, "worker-2": None}
 
 
+def test_each_process_of_a_name_was_there(scene: Scene) -> None:
+    live(scene)
+    for pid in (1, 2, 3):
+        scene.say(worker_event("register", "w0@shop", pid=pid))
+        scene.tick()
+    begins = [each.first_beat for each in live(scene).presence]
+    assert begins == [START, START + 5, START + 10]
+
+
 def heartbeat_of(count: int) -> bytes:
     """Return a peer's heartbeat after *count* tasks of 0.1 s."""
     histogram = {"count": count, "sum": 0.1 * count, "buckets": [[0.5, count]]}

@@ -92,6 +92,18 @@ def test_what_is_only_suspected_explains_nothing() -> None:
     ]
 
 
+def test_an_empty_cluster_whose_queues_are_listed_is_judged() -> None:
+    """`status` found nothing in it, `diagnose` could tell nothing: its statistics came later."""
+    empty = replace(make.facts(), topics={}, missing={"management": "samples: not there yet"})
+    listed = replace(empty, server=make.server([]))
+    unlisted = replace(empty, server=replace(make.server([]), queues=None))
+    quiet = rule("queue_full", 2)
+    assert [row.verdict for row in rows(quiet, facts=listed)] == ["ruled out"]
+    (row,) = rows(quiet, facts=unlisted)
+    assert row.verdict == "cannot tell"
+    assert "no topic is known" in row.finding
+
+
 def test_a_chain_of_causes_is_in_order() -> None:
     ranked = rows(
         rule("lock_orphaned", 7, finding("lock_orphaned", "warning", subject="l", workers=("w",))),
@@ -201,11 +213,16 @@ def test_a_row_says_how_old_its_sources_are_and_how_long_a_new_task_waits() -> N
 def test_a_row_names_what_changed_within_15_minutes_before_it_began() -> None:
     changes = tuple(
         Change(at=make.NOW - ago, kind="worker", subject="w", text=text)
-        for ago, text in [(1200, "long ago"), (400, "w started"), (130, "w stopped"), (5, "later")]
+        for ago, text in [
+            *((1200, "long ago"), (400, "w started"), (130, "w stopped")),
+            *((98, "v started"), (5, "later")),
+        ]
     )
     facts = make.facts(changes=changes)
     (row,) = rows(rule("a", 1, finding("a", since=make.NOW - 100)), facts=facts)
-    assert row.changed == ("w started (5 min before)", "w stopped (30 s before)")
+    # Its own sample was the last without it: what came until the next one counts.
+    expected = ("w started (5 min before)", "w stopped (30 s before)", "v started (2 s after)")
+    assert row.changed == expected
     (row,) = rows(rule("a", 1, finding("a")), facts=facts)
     assert row.changed[-1] == "later (5 s before)"
 

@@ -43,7 +43,7 @@ def test_why_something_is_missing_is_said_with_what_would_show_it() -> None:
         f"redeliveries: {make.NO_TAG}"
     )
     nothing = replace(facts, server=None, missing={})
-    assert readings.why_missing(nothing, "nodes") == "the broker does not tell it"
+    assert readings.why_missing(nothing, "nodes") == "the broker does not report it"
     assert readings.why_missing(replace(nothing, is_recorded=True), "nodes") == (
         "a recording does not hold it"
     )

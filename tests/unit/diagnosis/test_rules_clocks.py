@@ -125,9 +125,9 @@ def test_a_clock_that_is_off_names_its_worker() -> None:
 
 
 def test_if_all_are_off_alike_this_machine_is() -> None:
-    ours = finding("clock_off", with_offsets(6.4, 6.1, 6.9))
-    assert ours.subject == "this machine"
-    assert "6.9 s behind all others" in ours.finding
+    own_finding = finding("clock_off", with_offsets(6.4, 6.1, 6.9))
+    assert own_finding.subject == "this machine"
+    assert "6.9 s behind all others" in own_finding.finding
     assert len(judged("clock_off", with_offsets(6.4, -6.1))) == 2
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from tasktools.core.series import Series
 from tasktools.diagnosis.facts import Facts, OwnRun, TopicFacts
 from tasktools.diagnosis.finding import Finding
 from tasktools.diagnosis.rules import dead_letters
@@ -75,6 +77,37 @@ def test_a_few_dead_letters_among_many_tasks_are_suspected() -> None:
     assert finding("dead_growing", deaf).severity == "suspect"
 
 
+@pytest.mark.parametrize("lag", [0.0, 8.0])
+def test_what_a_run_took_out_does_not_make_fewer_of_those_that_came(lag: float) -> None:
+    """A new user replayed some, and a critical finding became a warning."""
+    came = make.growing(1.5, start=5)
+    taken_at = make.NOW - 20 - lag
+    left = Series(
+        came.times,
+        tuple(
+            value - 50 * (at >= make.NOW - 20)
+            for at, value in zip(came.times, came.values, strict=True)
+        ),
+    )
+    run = OwnRun(
+        run=3,
+        started_at=taken_at - 1,
+        ended_at=taken_at,
+        verb="replay",
+        to="emails",
+        done=50,
+        source="emails.dead",
+        taken=Series((taken_at,), (50.0,)),
+    )
+    topic = dying(0, dead_ready=left, dead_queue=make.dead_queue(ready_series=left))
+    facts = replace(make.facts(topic), runs=(run,))
+    if not lag:
+        facts = replace(facts, sources=())
+    assert "grew by 90 in 1 min" in finding("dead_growing", facts).finding
+    assert finding("dead_growing", facts).severity == "critical"
+    assert finding("dead_growing", replace(facts, runs=())).severity == "warning"
+
+
 def test_they_began_to_grow_when_they_were_fewest() -> None:
     series = make.samples(*[4] * 10, 10, 16, 22)
     topic = dying(0, dead_ready=series, dead_queue=make.dead_queue(ready_series=series))
@@ -99,7 +132,7 @@ def test_few_more_or_fewer_are_no_finding(per_second: float) -> None:
 def test_peers_acknowledge_what_fails() -> None:
     failing = finding("failing", make.facts(ends=make.ends(40, failed=12, **REFUSED)))
     assert failing.severity == "warning"
-    assert "12 of 40 tasks of 'emails' failed in 60 s" in failing.finding
+    assert "12 of 40 attempts of 'emails' failed in 60 s" in failing.finding
     assert failing.since == make.NOW - 11
     assert finding("failing", make.amqp_only(make.facts(ends=make.ends(40, failed=12)))) is not None
 

@@ -167,6 +167,8 @@ def test_without_samples_acknowledgements_are_not_known() -> None:
     without = make.amqp_only(make.facts(held()))
     assert make.NO_TAG in why_unknown("nothing_acknowledged", without)
     assert judged("nothing_acknowledged", make.amqp_only(make.facts())) == []
+    runs = make.facts(make.topic(unacked=1), running=[make.running("long", age=40)])
+    assert make.NO_TAG in why_unknown("nothing_acknowledged", make.amqp_only(runs))
 
 
 # --- task_stuck -------------------------------------------------------------------------
@@ -266,8 +268,12 @@ def test_a_delivery_is_taken_back_after_the_timeout() -> None:
 
 
 def test_over_amqp_alone_a_timeout_is_only_suspected() -> None:
-    facts = make.amqp_only(make.facts(running=[make.running("long", age=1900)]))
-    assert finding("ack_timeout", facts).severity == "suspect"
+    def at_age(age: float) -> Facts:
+        return make.amqp_only(make.facts(running=[make.running("long", age=age)]))
+
+    assert finding("ack_timeout", at_age(1900)).severity == "suspect"
+    assert "the consumer timeout of 'emails'" in why_unknown("ack_timeout", at_age(40))
+    assert judged("ack_timeout", at_age(20)) == []
 
 
 # --- a source taken away ----------------------------------------------------------------

@@ -147,6 +147,15 @@ def test_full_workers_and_a_queue_that_grows_are_too_few() -> None:
     assert few.effect == pytest.approx(180 / 3)
 
 
+def test_a_queue_grows_to_the_length_of_the_same_samples() -> None:
+    """A newcomer read that it grew by 220 to 213 messages: the count was of a later moment."""
+    ready = make.samples(*[0] * 10, 80, 150, 220)
+    growing = make.topic(queued=213, ready=ready, queue=make.queue(ready_series=ready))
+    few = finding("too_few_workers", make.facts(growing, workers=[BUSY]))
+    assert "its queue grew by 220 in 15 s to 220 messages" in few.finding
+    assert (few.evidence["grew in 15 s"], few.evidence["queued"]) == (220, 220)
+
+
 @pytest.mark.parametrize(
     ("rates", "worker", "fields", "why"),
     [
@@ -194,11 +203,24 @@ def test_workers_without_reserve_are_suspected() -> None:
     assert "4 of 4 places" in busy.finding
 
 
+def test_a_sample_between_two_tasks_is_no_pause() -> None:
+    """As seen on real nodes: in one of ten samples a task has ended and the next not begun."""
+    values = [2.0 if number % 10 == 5 else 4.0 for number in range(121)]
+    between = make.topic(running=make.samples(*values))
+    busy = finding("utilisation_high", make.facts(between, workers=[BUSY]))
+    assert "3.8 of 4 places" in busy.finding
+    ending = make.topic(running=make.samples(*values, 4.0))
+    now = make.facts(ending, workers=[replace(BUSY, running=3)])
+    assert finding("utilisation_high", now).check == "utilisation_high"
+
+
 @pytest.mark.parametrize(
     ("topics", "workers"),
     [
         ([busy_for(600, 3)], [BUSY]),
-        ([busy_for(600)], [make.worker(running=1)]),
+        ([make.topic(running=make.samples(*[4.0] * 60, 3.0, 3.0, *[4.0] * 60))], [BUSY]),
+        ([make.topic(running=make.samples(*[4.0, 2.0] * 60, 4.0))], [BUSY]),
+        ([make.topic(running=make.samples(*[4.0] * 119, 1.0, 1.0))], [make.worker(running=1)]),
         ([busy_for(600)], [BUSY, make.worker("other", topics=("emails", "orders"), running=4)]),
     ],
 )

@@ -51,6 +51,16 @@ def test_a_queue_that_loses_what_is_rejected_is_critical() -> None:
     )
 
 
+def test_what_a_consumer_fetched_just_now_is_not_lost() -> None:
+    """The newest sample counts deliveries that the lengths do not show yet."""
+    burst = make.samples(*[0.0] * 12, 10.0)
+    queue = make.queue(
+        facts=without_exchange(), published=burst, delivered=burst, acked=make.level()
+    )
+    topic = make.topic(queue=queue, dead_queue=None, dead_lettering=False, dialect="plain")
+    assert says_nothing(no_dead_lettering, make.facts(topic))
+
+
 def test_a_queue_that_could_lose_what_is_rejected_is_suspected() -> None:
     finding = only(no_dead_lettering, make.facts(rejecting(0.0)))
     assert finding.severity == "suspect"
@@ -181,8 +191,13 @@ def test_a_purge_is_suspected_at_most() -> None:
         make.queue(acked=make.growing(0.9), delivered=make.growing(0.9)),
         make.queue(published=make.growing(4.0), acked=make.growing(3.5)),
         expiring(published=make.growing(1.0, seconds=25.0)),
+        make.queue(
+            published=make.samples(*(300 * (n >= 10) for n in range(13))),
+            acked=make.samples(*(300 * (n >= 11) for n in range(13))),
+            delivered=make.samples(*(300 * (n >= 11) for n in range(13))),
+        ),
     ],
-    ids=["healthy", "rejected", "few", "a small share", "a new queue"],
+    ids=["healthy", "rejected", "few", "a small share", "a new queue", "a burst acked later"],
 )
 def test_nothing_vanishes(queue: ServerQueue) -> None:
     assert says_nothing(vanishing, make.facts(make.topic(queue=queue)))

@@ -42,8 +42,10 @@ def test_a_publisher_whose_messages_no_queue_takes_is_found() -> None:
 
 @pytest.mark.parametrize("client", ["tasktools events publishing h:1", "tasktools main h:2"])
 def test_what_tasktools_publishes_is_told_to_its_publishers(client: str) -> None:
-    ours = make.connection("e", client=client, unroutable=make.growing(1.0))
-    assert says_nothing(unroutable, with_server(unroutable=make.growing(1.0), connections=(ours,)))
+    own_connection = make.connection("e", client=client, unroutable=make.growing(1.0))
+    assert says_nothing(
+        unroutable, with_server(unroutable=make.growing(1.0), connections=(own_connection,))
+    )
 
 
 def test_few_messages_are_no_finding() -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tasktools.core.duration_histogram import Histogram
 from tasktools.core.models import DurationReading, TopicSettings
 from tasktools.core.server_facts import ServerConsumer
-from tasktools.diagnosis.facts import Facts
+from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.diagnosis.finding import Finding
 from tasktools.diagnosis.rules import sharing
 from tests.unit.diagnosis import facts_factory as make
@@ -137,7 +137,7 @@ def test_what_consumers_hold_takes_the_tag_monitoring() -> None:
 # --- uneven -----------------------------------------------------------------------------
 
 
-def two_workers(busy: float, idle: float, **fields: Any) -> Facts:
+def two_workers(busy: float, idle: float, topic: TopicFacts | None = None, **fields: Any) -> Facts:
     """Return two workers of 4 places, which have used these shares of them for 2 min."""
     readings = {
         (name, "send"): (
@@ -147,7 +147,7 @@ def two_workers(busy: float, idle: float, **fields: Any) -> Facts:
     }
     workers = [make.worker(), make.worker("worker-2")]
     known = {"workers": workers, "durations": readings} | fields
-    return make.facts(make.topic(queued=5, consumers=2), **known)
+    return make.facts(topic or make.topic(queued=5, consumers=2), **known)
 
 
 def test_a_worker_that_idles_beside_a_busy_one_is_suspected() -> None:
@@ -190,10 +190,27 @@ def test_the_busy_time_is_also_of_ends_and_of_what_runs() -> None:
             ),
             "it has just started",
         ),
+        (
+            two_workers(
+                0.97,
+                0.2,
+                make.topic(unacked=1, consumers=2),
+                running=[make.running("long", age=300)],
+            ),
+            "nothing waits, one task just takes long",
+        ),
     ],
 )
 def test_what_is_even_enough(facts: Facts, why: str) -> None:
     assert judged("uneven", facts) == [], why
+
+
+def test_what_waits_at_a_busy_worker_is_not_known_over_amqp_alone() -> None:
+    """Seen on a real node: a peer held 30 messages, and the check said that it was clear."""
+    running = [make.running("t", age=5)]
+    held = two_workers(0.97, 0.2, make.topic(unacked=30, consumers=2), running=running)
+    assert finding("uneven", held).subject == "emails"
+    assert "wait at the busy one of its workers" in why_unknown("uneven", make.amqp_only(held))
 
 
 def test_without_events_nobody_is_known_to_idle() -> None:

@@ -51,8 +51,29 @@ def test_without_samples_of_consumers_a_frozen_worker_needs_a_second_look() -> N
 
 
 def test_a_consumer_that_has_just_come_may_be_of_a_new_worker() -> None:
-    topic = make.topic(consumers=1, consumer_series=make.samples(1, 1, 0, 0, 1))
-    assert only(worker_frozen, with_workers(silent(12), topic=topic)).needs_second_look
+    topic = make.topic(consumers=2, consumer_series=make.samples(1, 1, 1, 1, 2))
+    facts = with_workers(silent(12), make.worker("w2"), topic=topic)
+    assert only(worker_frozen, facts).needs_second_look
+
+
+def test_a_single_sample_after_a_pause_does_not_show_that_a_consumer_stays() -> None:
+    """Issue 13, healthy days: on a busy machine the looks were 6 to 9 s apart, and a new worker
+    consumed before it spoke."""
+    counts = make.samples(2, 2, 2, 2, 3, step=9.0)
+    topic = make.topic(consumers=3, consumer_series=counts)
+    facts = with_workers(silent(140), make.worker("w2"), make.worker("w3"), topic=topic)
+    assert only(worker_frozen, facts).needs_second_look
+
+
+def test_who_has_just_said_goodbye_had_one_of_the_consumers_before() -> None:
+    """Issue 13, healthy days: the worker that takes its place consumes, and has not spoken yet."""
+    gone = make.worker("w3", state="stopped", stopped_at=make.moment(1))
+    workers = [silent(15), make.worker("w2"), gone]
+    facts = with_workers(*workers, topic=make.topic(consumers=2))
+    assert only(worker_frozen, facts).needs_second_look
+    workers[2] = replace(gone, stopped_at=make.moment(30))
+    later = with_workers(*workers, topic=make.topic(consumers=2))
+    assert not only(worker_frozen, later).needs_second_look
 
 
 def test_the_open_connection_of_a_worker_of_tasktools_shows_that_it_is_frozen() -> None:
@@ -102,6 +123,7 @@ def test_a_worker_that_only_others_speak_of_is_frozen_if_it_stays_silent() -> No
             [silent(12), make.worker("w2")],
             make.topic(consumers=2, consumer_series=make.samples(3, 3, 3, 3, 2, 2)),
         ),
+        ([silent(12)], make.topic(consumer_series=make.samples(1, 1, 0, 0, 1))),
     ],
     ids=[
         "healthy",
@@ -111,10 +133,34 @@ def test_a_worker_that_only_others_speak_of_is_frozen_if_it_stays_silent() -> No
         "long ago",
         "said goodbye",
         "killed beside a foreign consumer",
+        "killed before another came",
     ],
 )
 def test_no_worker_is_frozen(workers: list[Worker], topic: TopicFacts) -> None:
     assert says_nothing(worker_frozen, with_workers(*workers, topic=topic))
+
+
+@pytest.mark.parametrize("silence", [56.0, 318.0])
+def test_a_worker_that_was_stopped_is_not_frozen_when_another_takes_its_place(
+    silence: float,
+) -> None:
+    """Issue 13, healthy days: a peer says no goodbye when it is told to stop. Minutes later a new
+    worker consumed before it spoke, as the machine was busy: the stopped one seemed to be back."""
+    fell = round(silence / 5)
+    counts = (*(2 for _ in range(5)), 2, *(1 for _ in range(fell - 3)), 2, 2, 2)
+    topic = make.topic(consumers=2, consumer_series=make.samples(*counts))
+    assert says_nothing(
+        worker_frozen, with_workers(silent(silence), make.worker("w2"), topic=topic)
+    )
+
+
+def test_a_worker_is_frozen_though_others_have_said_goodbye_since() -> None:
+    topic = make.topic(consumers=2, consumer_series=make.samples(3, 3, 3, 3, 2, 2, 2))
+    gone = make.worker("w3", state="stopped", stopped_at=make.moment(4))
+    facts = with_workers(silent(25, "w1"), make.worker("w2"), gone, topic=topic)
+    assert [finding.subject for finding in findings(worker_frozen, facts)] == ["w1"]
+    without = with_workers(silent(25, "w1"), make.worker("w2"), topic=topic)
+    assert says_nothing(worker_frozen, without)
 
 
 def test_a_frozen_worker_cannot_be_named_by_who_has_just_connected() -> None:

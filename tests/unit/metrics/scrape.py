@@ -1,4 +1,4 @@
-"""What an exporter serves, read by prometheus-client's own parser."""
+"""The metrics that an exporter serves, read by prometheus-client's own parser."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ _SPAN = re.compile(r"\b(absent|rate|delta|increase)\((tasktools_\w+)")
 
 def example(key: str) -> Any:
     """Return the example that has *key*."""
-    (found,) = [each for each in EXAMPLES if key in each]
-    return found
+    (example,) = [each for each in EXAMPLES if key in each]
+    return example
 
 
 def rules() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is served, of the demo and of clusters in memory that cannot be asked."""
+"""The served metrics, of the demo and of clusters in memory that cannot be asked."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ wait_seconds_max 1
 # TYPE wait_minutes_gauge gauge
 wait_minutes_gauge 1
 """
-    found = lint({each.name: each for each in families(bad)})
-    assert found == [
+    problems = lint({each.name: each for each in families(bad)})
+    assert problems == [
         "queue_wait_ms: no help text",
         "queue_wait_ms: an abbreviated unit",
         "queue_wait_ms: a reserved label",

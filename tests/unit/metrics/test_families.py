@@ -19,8 +19,9 @@ from tasktools.metrics.families import (
     Samples,
     samples_of,
     samples_of_counts,
+    topics_told,
 )
-from tasktools.metrics.needs import samples_of_needs
+from tasktools.metrics.needed_workers import samples_of_needs
 from tests.unit.diagnosis import facts_factory as make
 
 COUNTS = ("succeeded", "failed", "dead_lettered")
@@ -84,8 +85,8 @@ def test_findings_are_counted_by_check_and_severity_and_what_cannot_be_told_is_a
         row("cannot tell", "ack_timeout"),
         row("ruled out", "clock_off"),
     )
-    found = dict(read(make.facts(), *rows)["tasktools_findings"])
-    assert found == {
+    counts = dict(read(make.facts(), *rows)["tasktools_findings"])
+    assert counts == {
         ("failing", "critical"): 2,
         ("failing", "warning"): 0,
         ("failing", "suspect"): 1,
@@ -111,6 +112,21 @@ def test_a_topic_of_which_nothing_was_heard_has_counted_0() -> None:
         "tasktools_topic_failed_total": [(("emails",), 3), (("images",), 0)],
         "tasktools_topic_succeeded_total": [(("emails",), 0), (("images",), 0)],
     }
+
+
+def test_workers_that_send_nothing_are_not_none_and_have_not_failed_0_times() -> None:
+    silent = make.facts(
+        make.topic("orders", dialect="dramatiq"),
+        workers=[],
+        heard_since=None,
+        missing={"events": ""},
+    )
+    samples = read(silent)
+    unknown = ("workers", "running_tasks", "topic_running_tasks", "topic_capacity_tasks")
+    assert [samples.get(f"tasktools_{name}", []) for name in unknown] == [[]] * len(unknown)
+    assert samples["tasktools_topic_queued_messages"] == [(("orders",), 0)]
+    both = make.facts(make.topic(), make.topic("orders", dialect="dramatiq"))
+    assert topics_told(both) == {"emails"}
 
 
 def test_a_broker_that_did_not_answer_is_not_up() -> None:

@@ -6,6 +6,7 @@ import base64
 import re
 import struct
 import zlib
+from importlib import resources
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -136,18 +137,45 @@ def test_a_heat_map_is_a_picture_for_each_theme_whose_missing_values_are_not_dra
         True,
     ) * 2
     assert light.get("href") != dark.get("href")
-    levels = pixels(light)
-    assert levels.shape == (20, 20)
-    assert (levels[:, 0] == 0).all()
+    levels = levels_at(light, AXIS, *range(100))
+    assert levels.shape == (20, 100)
+    assert (levels[:, :5] == 0).all()
     names = list(figure.data[0].y)
-    assert (levels[names.index("worker-3"), 1:] == 101).all()
-    assert set(levels[names.index("worker-4"), 1:].tolist()) == {51}
+    assert (levels[names.index("worker-3"), 5:] == 101).all()
+    assert set(levels[names.index("worker-4"), 5:].tolist()) == {51}
 
 
-def test_names_of_rows_that_are_too_long_are_whole_at_the_pointer() -> None:
-    names = [f"a-very-long-name-of-a-worker-{n}" for n in range(9)]
+def levels_at(image: ET.Element, axis: TimeAxis, *seconds: float) -> np.ndarray[Any, Any]:
+    """Return the levels that a picture shows a moment after the places of *seconds* on *axis*."""
+    levels = pixels(image)
+    x, width = (float(image.get(name) or 0) for name in ("x", "width"))
+    places = np.array([axis.place(moment) for moment in moments(*seconds)]) + 1
+    return levels[:, ((places - x) / width * levels.shape[1]).astype(int)]
+
+
+def test_cells_of_a_heat_map_are_at_their_times_where_the_axis_begins_later() -> None:
+    """The samples of a window before a recording began are missing, and off the axis."""
+    frame = loads([f"worker-{n}" for n in range(9)], moments(*range(0, 3600, 30)))
+    frame["utilisation"] = frame["utilisation"].mask(frame["at"] < moments(3300)[0])
+    frame.loc[frame["at"] == moments(3480)[0], "utilisation"] = 1.0
+    axis = TimeAxis(moments(3310)[0], moments(3610)[0])
+    root = drawn(figures.utilisation(frame), Backdrop(axis))
+    image = next(root.iter("image"))
+    assert float(image.get("x") or 0) == LEFT
+    end = float(image.get("x") or 0) + float(image.get("width") or 0)
+    assert end == pytest.approx(axis.place(moments(3600)[0]), abs=0.1)
+    shown = levels_at(image, axis, 3310, 3325, 3450, 3475, 3480, 3505, 3510, 3590)
+    assert shown[0].tolist() == [51, 51, 51, 51, 101, 101, 51, 51]
+    labels = {label.text: float(label.get("x") or 0) for label in of_class(root, "time")}
+    assert labels["08:58"] == pytest.approx(axis.place(moments(3480)[0]), abs=0.1)
+
+
+def test_names_of_rows_that_are_too_long_show_both_ends_and_are_whole_at_the_pointer() -> None:
+    names = ["mail-1-11011-f2a74de4", *(f"a-very-long-name-of-a-worker-{n}" for n in range(8))]
     root = drawn(figures.utilisation(loads(names, moments(0, 5))))
-    assert [title.text for title in root.iter("title")] == names
+    assert [title.text for title in root.iter("title")] == sorted(names)
+    assert [title.tail for title in root.iter("title")][-1] == "mail-1…f2a74de4"
+    assert len({title.tail for title in root.iter("title")}) == len(names)
 
 
 # --- the timeline -----------------------------------------------------------------------
@@ -201,6 +229,11 @@ def test_a_label_that_does_not_fit_is_left_out_and_a_late_mark_is_written_to_its
 
 
 # --- axes -------------------------------------------------------------------------------
+
+
+def test_the_readout_of_the_page_is_on_the_same_axis() -> None:
+    script = resources.files("tasktools.reports").joinpath("report.js").read_text(encoding="utf-8")
+    assert f"WIDTH = {WIDTH}, LEFT = {LEFT}, RIGHT = {RIGHT}," in script
 
 
 @pytest.mark.parametrize(

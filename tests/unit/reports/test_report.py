@@ -19,6 +19,7 @@ import pytest
 
 import tasktools as tt
 from tests import incident
+from tests.recorded import Scene
 from tests.recorded_day import record_day
 from tests.unit.reports.page import Page
 
@@ -237,6 +238,22 @@ def test_a_live_cluster_of_which_nothing_is_known_yet_has_a_report(tmp_path: Pat
     assert "layout taskworker what this process has heard of a live cluster" in page.text
     assert "No cause was found" in page.by_section["cause"]
     assert "Nothing in this time." in page.by_section["figures"]
+
+
+def test_of_a_live_cluster_it_says_of_which_time_its_numbers_are(tmp_path: Path) -> None:
+    """A new user read that no task is known to have failed, beside a worker with 8 failed."""
+    scene = Scene(tmp_path / "ops.db")
+    tt.diagnose(scene.cluster, settle=0)
+    scene.clock.advance(30)
+    scene.beat(failed=8, succeeded=5)
+    page = Page(tt.report(scene.cluster, tmp_path / "r.html"))
+    failures = page.by_section["failures"]
+    assert "No failure was received in the time that is known." in failures
+    assert "The 8 that workers count are of all the time since they started." in failures
+    assert "failed since start" in page.by_section["cluster"]
+    assert "nobody looked at the cluster" in page.by_section["gaps"]
+    assert "held up" not in page.text
+    scene.close()
 
 
 def test_the_demo_says_that_it_is_one(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tasktools.capacity.demand import BoolArray
-from tasktools.capacity.interval import (
+from tasktools.capacity.need import LateShares, OutOfReach
+from tasktools.capacity.share_interval import (
     Share,
     blocks_of,
     student_quantile,
     wait_interval,
 )
-from tasktools.capacity.need import LateShares, OutOfReach
 from tests.capacity.traffic import DAY, SINCE
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,11 @@ from click.testing import CliRunner, Result
 import tasktools
 from tasktools.brokers.memory import MemoryBroker, MemoryServer
 from tasktools.cli import filters, main
+from tasktools.cluster import plans
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.redaction import MASKED
+from tasktools.replay.progress import in_background
+from tasktools.testing import eventually, worker_event
 
 GO = ("--yes", "--reason", "INC-42")
 DEMO = ("--dsn", "demo://")
@@ -30,7 +36,7 @@ def run(*args: str) -> Result:
     return result
 
 
-def told(*args: str) -> Any:
+def as_json(*args: str) -> Any:
     return json.loads(run(*args, "--json").stdout)
 
 
@@ -38,7 +44,7 @@ def test_own_names_are_masked_by_every_command_that_shows_messages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def masked(*options: str) -> list[set[str]]:
-        rows = told("dead", "orders", *options, *DEMO)["rows"]
+        rows = as_json("dead", "orders", *options, *DEMO)["rows"]
         shown = [row["kwargs"] for row in rows if row["kwargs"]]
         return [{name for name, value in kwargs.items() if value == "•••"} for kwargs in shown]
 
@@ -91,7 +97,7 @@ def kwargs_in(broker: MemoryBroker, queue: str) -> list[dict[str, Any] | None]:
 
 
 def keys(*options: str) -> list[str]:
-    return [row["key"] for row in told("dead", "emails", *options)["rows"]]
+    return [row["key"] for row in as_json("dead", "emails", *options)["rows"]]
 
 
 # --- looking -------------------------------------------------------------------------
@@ -112,13 +118,15 @@ def test_dead_letters_are_shown_in_groups_and_then_one_by_one() -> None:
 
 @pytest.mark.usefixtures("broker")
 def test_json_has_all_rows_groups_and_what_the_look_cost() -> None:
-    found = told("dead", "emails", "--by", "reason", "--by", "task_name")
-    assert [row["task_id"] for row in found["rows"]] == [f"task-{n}" for n in range(6)]
-    assert [(g["group"], g["count"]) for g in found["groups"]] == [
+    by_path = as_json("dead", "emails", "--by", "kwargs.to")
+    assert by_path["groups"][0]["group"].endswith("@shop")
+    document = as_json("dead", "emails", "--by", "reason", "--by", "task_name")
+    assert [row["task_id"] for row in document["rows"]] == [f"task-{n}" for n in range(6)]
+    assert [(g["group"], g["count"]) for g in document["groups"]] == [
         ("rejected · send", 4),
         ("rejected · report", 2),
     ]
-    assert found["looks"][0]["cost"] == "harmless"
+    assert document["looks"][0]["cost"] == "harmless"
 
 
 def test_looking_changes_nothing(broker: MemoryBroker) -> None:
@@ -137,6 +145,28 @@ def test_a_topic_without_dead_letters_says_so(server: MemoryServer) -> None:
     assert (result.exit_code, "There are no dead letters" in result.stderr) == (0, True)
 
 
+@pytest.mark.parametrize("args", [("dead",), ("dead", "emails")])
+def test_what_failed_without_a_dead_letter_is_not_kept_quiet(
+    server: MemoryServer, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    """A worker of fastpluggy acknowledges what fails: "There are no dead letters" was all."""
+    with MemoryBroker(server) as broker:
+        broker.ensure_topic("emails")
+        cluster = Cluster(MemoryBroker(server))
+        cluster.workers()
+        counts: dict[str, Any] = {
+            "finished_per_topic": {"emails": 3},
+            "failed_per_topic": {"emails": 2},
+        }
+        broker.broadcast(worker_event("heartbeat", topics=("emails",), **counts))
+        eventually(lambda: cluster.topics()["failed"].tolist() == [2])
+        monkeypatch.setattr(tasktools, "connect", lambda *_, **__: cluster)
+        result = run(*args)
+    assert "There are no dead letters" in result.stderr
+    assert "2 attempts failed since the workers started, and left no dead letter" in result.stderr
+    assert "tasktools failures --watch 60s" in result.stderr
+
+
 @pytest.mark.usefixtures("server")
 def test_an_unknown_topic_is_one_sentence() -> None:
     for command in ("dead", "replay"):
@@ -148,7 +178,7 @@ def test_an_unknown_topic_is_one_sentence() -> None:
 def test_the_demo_says_that_it_is_one() -> None:
     assert run("dead", "orders", *DEMO).stdout.startswith("DEMO")
     assert run("replay", "orders", *DEMO).stdout.startswith("DEMO")
-    assert told("replay", "orders", *DEMO)["demo"] is True
+    assert as_json("replay", "orders", *DEMO)["demo"] is True
 
 
 # --- choosing ------------------------------------------------------------------------
@@ -176,8 +206,18 @@ def test_the_demo_says_that_it_is_one() -> None:
 )
 @pytest.mark.usefixtures("broker")
 def test_dead_letters_are_chosen(options: tuple[str, ...], chosen: list[int]) -> None:
-    rows = told("dead", "emails", *options)["rows"]
+    rows = as_json("dead", "emails", *options)["rows"]
     assert [row["task_id"] for row in rows] == [f"task-{n}" for n in chosen]
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_value_that_no_dead_letter_has_is_told_with_those_that_are_like_it() -> None:
+    """A new user read an empty table after a typing error."""
+    result = run("dead", "emails", "--where", "task_name=reprot")
+    assert "No task_name is 'reprot': did you mean 'report'?" in result.stderr
+    assert result.exit_code == 0
+    others = run("dead", "emails", "--where", "task_name=report", "--where", "kwargs.to=nobody")
+    assert "did you mean" not in others.stderr
 
 
 @pytest.mark.usefixtures("broker")
@@ -220,7 +260,7 @@ def test_a_plan_is_shown_and_nothing_happens(broker: MemoryBroker) -> None:
 
 
 def test_a_replay_does_what_was_planned_and_leaves_the_rest(broker: MemoryBroker) -> None:
-    edits = ("--set", 'kwargs.to="x@y"', "--set", "kwargs.n=5", "--remove", "kwargs.token")
+    edits = ("--set", "kwargs.to=x@y", "--set", "kwargs.n=5", "--remove", "kwargs.token")
     result = run("replay", "emails", "--where", "task_name=report", *edits, *GO)
     assert result.exit_code == 0
     assert result.stdout.endswith("outcome   messages\nreplayed         2\n")
@@ -231,10 +271,10 @@ def test_a_replay_does_what_was_planned_and_leaves_the_rest(broker: MemoryBroker
 
 
 def test_a_replay_to_another_queue_in_json(broker: MemoryBroker) -> None:
-    found = told("replay", "emails", "--to", "elsewhere", "--rate", "1000", *GO)
-    assert found["outcomes"] == {"replayed": 6}
-    assert (found["run"], found["ended"], found["reason"]) == (1, "finished", "INC-42")
-    assert {row["to"] for row in found["rows"]} == {"elsewhere"}
+    document = as_json("replay", "emails", "--to", "elsewhere", "--rate", "1000", *GO)
+    assert document["outcomes"] == {"replayed": 6}
+    assert (document["run"], document["ended"], document["reason"]) == (1, "finished", "INC-42")
+    assert {row["to"] for row in document["rows"]} == {"elsewhere"}
     assert len(kwargs_in(broker, "elsewhere")) == 6
 
 
@@ -245,13 +285,13 @@ def test_what_was_not_done_is_listed_and_exit_code_1(
     result = run("replay", "emails", "--set", 'kwargs.address.city="y"', *GO)
     assert result.exit_code == 1
     assert "skipped          6" in result.stdout
-    assert result.stderr.count("skipped: ") == 6
+    assert "skipped: 6 messages, like " in result.stderr
     assert "kwargs.address.city has no place in it" in result.stderr
     assert server.depth("emails") == 1
 
 
 def test_a_plan_that_was_saved_means_the_same_messages_later(
-    broker: MemoryBroker, tmp_path: Path
+    broker: MemoryBroker, server: MemoryServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "the plan.json"
     saved = run("replay", "emails", "--where", "task_name=send", "--save", str(file))
@@ -259,7 +299,12 @@ def test_a_plan_that_was_saved_means_the_same_messages_later(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     bury(broker, 7)
     shown = run("replay", "--plan", str(file))
-    assert shown.stdout == saved.stdout
+    now, then = "  warning: nobody consumes", "  warning when it was made: nobody consumes"
+    assert now in saved.stdout
+    assert shown.stdout == saved.stdout.replace(now, then)
+    assert "warning: nobody consumes 'emails' now" in shown.stderr
+    server.set_consumers("emails", 1)
+    assert "nobody consumes" not in run("replay", "--plan", str(file)).stderr
     assert run("replay", "--plan", str(file), *GO).exit_code == 0
     assert len(kwargs_in(broker, "emails")) == 4
     again = run("replay", "--plan", str(file), *GO)
@@ -320,7 +365,6 @@ def test_nothing_that_is_chosen_is_nothing_done() -> None:
         ("replay", "--plan", "p", "--rate", "3"),
         ("replay", "--plan", "p", "--where", "reason=x"),
         ("replay", "--plan", "p", "--save", "q"),
-        ("replay", "emails", "--set", "kwargs.to=x@y"),
         ("replay", "emails", "--set", "kwargs.to"),
         ("replay", "emails", "--rate", "0"),
         ("replay", "emails", "--rate", "fast"),
@@ -359,9 +403,35 @@ def test_a_ramp_stops_where_nobody_works(
     assert "no worker has ended one" in result.stderr
     assert len(kwargs_in(broker, "emails")) == 1
     assert "not sent         5" in result.stdout
-    assert "the same command goes on" in result.stderr
+    assert "the same command continues the run" in result.stderr
     again = run("replay", "emails", *GO)
     assert (again.exit_code, len(kwargs_in(broker, "emails"))) == (0, 6)
+
+
+@pytest.mark.parametrize("ends_by", ["ramp", "Ctrl-C"])
+def test_what_a_run_left_is_told_in_a_few_lines(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, ends_by: str
+) -> None:
+    """There was a line for each of 20 messages."""
+    for n in range(6, 40):
+        bury(broker, n)
+    if ends_by == "ramp":
+        monkeypatch.setattr("tasktools.cli.replay.Ramp", lambda: tasktools.Ramp(patience=0.3))
+        result = run("replay", "emails", "--ramp", *GO)
+    else:
+
+        def interrupted(work: Any, cancelled: threading.Event, _meanwhile: Any) -> Any:
+            return in_background(work, cancelled, cancelled.set)
+
+        monkeypatch.setattr(plans, "in_background", interrupted)
+        result = run("replay", "emails", "--rate", "1", "--follow", "0", *GO)
+        assert "The run was cancelled before its end." in result.stderr
+    assert result.exit_code == 1
+    sent = len(kwargs_in(broker, "emails"))
+    assert sent < 40
+    assert f"not sent: {40 - sent} messages, like " in result.stderr
+    assert "are where they were; the same command continues the run" in result.stderr
+    assert len(result.stderr.splitlines()) <= 6
 
 
 # --- discarding and restoring --------------------------------------------------------
@@ -375,7 +445,7 @@ def test_what_was_discarded_into_an_archive_is_restored(
     assert run("discard", "emails", "--archive", file, *GO).exit_code == 0
     assert not kwargs_in(broker, "emails.dead")
     assert run("restore", file).stdout.startswith("restore 6 messages of ")
-    assert told("restore", file, *GO)["outcomes"] == {"restored": 6}
+    assert as_json("restore", file, *GO)["outcomes"] == {"restored": 6}
     assert kwargs_in(broker, "emails.dead") == before
 
 
@@ -385,6 +455,14 @@ def test_what_is_discarded_without_an_archive_is_said_to_be_gone(broker: MemoryB
     assert len(kwargs_in(broker, "emails.dead")) == 4
 
 
+@pytest.mark.usefixtures("broker")
+def test_a_topic_without_dead_letters_has_none_to_replay() -> None:
+    for command in (("replay",), ("discard", "--no-archive")):
+        result = run(*command, "elsewhere")
+        assert result.exit_code == 1
+        assert "There are no dead letters in 'elsewhere'; nothing was done." in result.stderr
+
+
 # --- the ledger ----------------------------------------------------------------------
 
 
@@ -392,13 +470,37 @@ def test_what_is_discarded_without_an_archive_is_said_to_be_gone(broker: MemoryB
 def test_the_ledger_tells_the_runs_and_what_became_of_each_message(ledger_file: Path) -> None:
     run("replay", "emails", "--limit", "1", *GO)
     run("replay", "emails", "--yes", "--reason", "INC-43\x1b[2J")
-    (latest, first) = told("ledger")["rows"]
+    (latest, first) = as_json("ledger")["rows"]
     assert (latest["run"], latest["done"], latest["outcomes"]) == (2, 5, {"replayed": 5})
     assert first["reason"] == "INC-42"
     assert "INC-42" in run("ledger").stdout
     assert "INC-42" not in run("ledger", "--last", "1").stdout
-    assert [row["outcome"] for row in told("ledger", "2")["rows"]] == ["replayed"] * 5
+    assert [row["outcome"] for row in as_json("ledger", "2")["rows"]] == ["replayed"] * 5
     assert stat.S_IMODE(ledger_file.stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("broker")
+def test_the_ledger_has_the_runs_of_the_cluster_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, ledger_file: Path
+) -> None:
+    run("replay", "emails", "--limit", "1", *GO)
+    run("replay", "emails", "--limit", "1", *GO)
+    with contextlib.closing(sqlite3.connect(ledger_file)) as file, file:
+        file.execute("UPDATE runs SET cluster = 'amqp://ops@rabbit:5672/shop' WHERE run = 1")
+
+    def numbers(*options: str) -> list[int]:
+        return [row["run"] for row in as_json("ledger", *options)["rows"]]
+
+    assert numbers() == [2, 1]
+    assert "amqp://ops@rabbit:5672/shop" in run("ledger").stdout
+    assert numbers("--dsn", "amqp://ops:geheim@rabbit/shop") == [1]
+    assert numbers("--dsn", "demo://") == []
+    monkeypatch.setenv("BROKER_DSN", "amqp://ops:geheim@rabbit/shop")
+    assert numbers() == [1]
+    shown = run("ledger")
+    assert "note: runs on amqp://ops@rabbit:5672/shop; unset BROKER_DSN" in shown.stderr
+    assert "amqp" not in shown.stdout
+    assert len(as_json("ledger", "2")["rows"]) == 1
 
 
 @pytest.mark.usefixtures("broker")

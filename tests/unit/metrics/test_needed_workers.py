@@ -13,7 +13,7 @@ import tasktools as tt
 from tasktools.core.errors import RecordingError
 from tasktools.demo import write_week
 from tasktools.metrics.exporter import Exporter, served
-from tasktools.metrics.needs import Needs
+from tasktools.metrics.needed_workers import Needs
 from tasktools.testing import eventually
 from tests.unit.metrics.scrape import scrape, value, values
 

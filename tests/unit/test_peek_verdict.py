@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasktools.core import peek
+from tasktools.core import peek_verdict
 from tasktools.core.errors import LookRefused
-from tasktools.core.peek import Cost, Verdict
+from tasktools.core.peek_verdict import Cost, Verdict
 from tasktools.core.queue_facts import UNLIMITED, QueueFacts
 
 OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
@@ -27,7 +27,7 @@ def facts(server: tuple[int, int], queue_type: Any, **more: Any) -> QueueFacts:
 
 
 def judge(server: tuple[int, int], queue_type: Any, **more: Any) -> Verdict:
-    return peek.judge(facts(server, queue_type, **more))
+    return peek_verdict.judge(facts(server, queue_type, **more))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_the_words_say_how_many_looks_are_left() -> None:
 def test_the_lower_limit_wins(
     server: tuple[int, int], argument: int | None, policy: int | None, limit: int
 ) -> None:
-    told = facts(server, "quorum", limit_argument=argument, policy_limit=policy)
-    assert told.delivery_limit == limit
+    queue_facts = facts(server, "quorum", limit_argument=argument, policy_limit=policy)
+    assert queue_facts.delivery_limit == limit
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_a_message_is_dropped_after_so_many_deliveries(
 
 
 def test_a_policy_is_not_proposed_against_an_argument_that_wins() -> None:
-    told = judge(NEW, "quorum", dead_letters=True, limit_argument=5)
-    assert "without x-delivery-limit" in (told.remedy or "")
+    queue_facts = judge(NEW, "quorum", dead_letters=True, limit_argument=5)
+    assert "without x-delivery-limit" in (queue_facts.remedy or "")
 
 
 @pytest.mark.parametrize("server", [MIDDLE, NEW])
 def test_the_remedy_is_one_line_with_the_queue_named_exactly(server: tuple[int, int]) -> None:
-    told = facts(server, "quorum", dead_letters=True, policy_limit=1)
-    remedy = peek.judge(replace(told, queue="a.b")).remedy or ""
+    queue_facts = facts(server, "quorum", dead_letters=True, policy_limit=1)
+    remedy = peek_verdict.judge(replace(queue_facts, queue="a.b")).remedy or ""
     assert r"'^a\.b$'" in remedy
     assert '"delivery-limit": -1' in remedy
     assert "\n" not in remedy
@@ -178,20 +178,20 @@ HARMLESS = judge(NEW, "classic")
 
 def test_a_look_that_could_drop_is_refused_unless_forced() -> None:
     with pytest.raises(LookRefused, match="not touched"):
-        peek.check(COULD_DROP, read_only=False, force=False)
-    peek.check(COULD_DROP, read_only=False, force=True)
+        peek_verdict.check(COULD_DROP, read_only=False, force=False)
+    peek_verdict.check(COULD_DROP, read_only=False, force=True)
 
 
 @pytest.mark.parametrize("verdict", [COULD_DROP, REORDERS])
 @pytest.mark.parametrize("force", [True, False])
 def test_a_read_only_cluster_is_only_looked_at_harmlessly(verdict: Verdict, force: bool) -> None:  # noqa: FBT001
     with pytest.raises(LookRefused):
-        peek.check(verdict, read_only=True, force=force)
-    peek.check(HARMLESS, read_only=True, force=force)
+        peek_verdict.check(verdict, read_only=True, force=force)
+    peek_verdict.check(HARMLESS, read_only=True, force=force)
 
 
 def test_a_look_that_reorders_is_allowed() -> None:
-    peek.check(REORDERS, read_only=False, force=False)
+    peek_verdict.check(REORDERS, read_only=False, force=False)
 
 
 def queue(ready: int = 5, **more: Any) -> Verdict:
@@ -254,7 +254,7 @@ def test_all_reasons_to_refuse_a_look_are_named_and_nothing_else() -> None:
     verdict = queue(auto_delete=True, policy={"message-ttl": 5_000, "max-length": 10})
     for words in ("auto-delete", "5 s (TTL)", "beyond 10 messages"):
         assert words in verdict.why
-    assert "no more" not in verdict.why
+    assert "only marks" not in verdict.why
 
 
 def test_a_run_is_refused_where_nobody_else_may_consume() -> None:
@@ -262,8 +262,8 @@ def test_a_run_is_refused_where_nobody_else_may_consume() -> None:
     for more in ({"arguments": {"x-single-active-consumer": True}}, {"exclusive_consumer": True}):
         known = facts(NEW, "classic", consumers=1, **more)
         with pytest.raises(LookRefused, match="not touched"):
-            peek.check_run(peek.judge(known), known, force=False)
-        peek.check_run(peek.judge(known), known, force=True)
+            peek_verdict.check_run(peek_verdict.judge(known), known, force=False)
+        peek_verdict.check_run(peek_verdict.judge(known), known, force=True)
 
 
 @pytest.mark.parametrize(
@@ -284,5 +284,5 @@ def test_a_consumer_timeout_counts_where_rabbitmq_keeps_it(
         arguments={"x-consumer-timeout": 9_000, "x-delivery-limit": 100},
         policy={"consumer-timeout": 5_000},
     )
-    verdict = peek.judge(known)
+    verdict = peek_verdict.judge(known)
     assert known.consumer_timeout == verdict.consumer_timeout == timeout

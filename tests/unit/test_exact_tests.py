@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tasktools.diagnosis import tail_tests
-from tasktools.diagnosis.tail_tests import HypergeometricTail
+from tasktools.diagnosis import exact_tests
+from tasktools.diagnosis.exact_tests import HypergeometricTail
 
 
 def exact(hits: int, rows: int, failed: int, total: int) -> float:
@@ -59,15 +59,15 @@ def test_a_tail_far_below_the_smallest_number_is_finite() -> None:
 def test_values_that_cannot_pass_are_no_tests() -> None:
     possible = np.log([1e-9, 1e-9, 1e-9])
     hopeless = np.log(np.full(1_000, 0.3))
-    assert tail_tests.tarone(np.concatenate([possible, hopeless]), 0.01) == 3
-    assert tail_tests.tarone(possible, 0.01) == 3
-    assert tail_tests.tarone(np.array([]), 0.01) == 1
+    assert exact_tests.tarone(np.concatenate([possible, hopeless]), 0.01) == 3
+    assert exact_tests.tarone(possible, 0.01) == 3
+    assert exact_tests.tarone(np.array([]), 0.01) == 1
 
 
 def test_tarone_takes_the_least_factor() -> None:
     # At 0.01 / 1 two can pass, at 0.01 / 2 only one of them: the factor is 2.
-    assert tail_tests.tarone(np.log([0.001, 0.008]), 0.01) == 2
-    assert tail_tests.tarone(np.log([0.001, 0.02]), 0.01) == 1
+    assert exact_tests.tarone(np.log([0.001, 0.008]), 0.01) == 2
+    assert exact_tests.tarone(np.log([0.001, 0.02]), 0.01) == 1
 
 
 def test_g2_is_twice_the_likelihood_ratio_with_a_sign() -> None:
@@ -76,21 +76,21 @@ def test_g2_is_twice_the_likelihood_ratio_with_a_sign() -> None:
     table = np.array([[30, 70], [20, 280]])
     expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / total
     by_hand = 2 * float((table * np.log(table / expected)).sum())
-    (g2,) = tail_tests.signed_g2(np.array([hits]), np.array([rows]), failed, total)
+    (g2,) = exact_tests.signed_g2(np.array([hits]), np.array([rows]), failed, total)
     assert g2 == pytest.approx(by_hand)
-    (less,) = tail_tests.signed_g2(np.array([0]), np.array([rows]), failed, total)
+    (less,) = exact_tests.signed_g2(np.array([0]), np.array([rows]), failed, total)
     assert less < 0
 
 
 def test_the_risk_ratio_has_an_interval_even_with_an_empty_cell() -> None:
-    ratio, low, high = tail_tests.risk_ratio(10, 20, 10, 100)
+    ratio, low, high = exact_tests.risk_ratio(10, 20, 10, 100)
     assert ratio == pytest.approx((10.5 / 21) / (0.5 / 81))
     assert 1 < low < ratio < high < math.inf
 
 
 def test_the_interval_of_a_difference_is_that_of_newcombe() -> None:
     """Newcombe 1998, table II, example (a): 56/70 against 48/80, method 10."""
-    difference, low, high = tail_tests.risk_difference(56, 70, 104, 150)
+    difference, low, high = exact_tests.risk_difference(56, 70, 104, 150)
     assert difference == pytest.approx(0.2)
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
@@ -100,12 +100,12 @@ def test_mantel_haenszel_of_strata() -> None:
     rows, total = np.array([80, 20]), np.array([100, 100])
     failed = np.array([50, 5])
     hits = np.array([40, 1])
-    assert tail_tests.mantel_haenszel(hits, rows, failed, total) == 0
-    assert tail_tests.mantel_haenszel(np.array([48, 4]), rows, failed, total) < math.log(1e-4)
-    assert tail_tests.mantel_haenszel(*(np.array([n]) for n in (1, 1, 1, 1))) == 0
+    assert exact_tests.mantel_haenszel(hits, rows, failed, total) == 0
+    assert exact_tests.mantel_haenszel(np.array([48, 4]), rows, failed, total) < math.log(1e-4)
+    assert exact_tests.mantel_haenszel(*(np.array([n]) for n in (1, 1, 1, 1))) == 0
 
 
 def test_a_normal_tail_far_out_goes_on() -> None:
-    assert tail_tests.ln_normal_tail(1.6448536269514722) == pytest.approx(math.log(0.05))
-    near, far = tail_tests.ln_normal_tail(37.0), tail_tests.ln_normal_tail(39.0)
+    assert exact_tests.ln_normal_tail(1.6448536269514722) == pytest.approx(math.log(0.05))
+    near, far = exact_tests.ln_normal_tail(37.0), exact_tests.ln_normal_tail(39.0)
     assert far == pytest.approx(near + (37**2 - 39**2) / 2, rel=1e-3)

@@ -11,11 +11,11 @@ from tasktools.core.duration_histogram import Histogram
 from tasktools.core.models import DurationReading
 from tasktools.diagnosis.facts import Facts, TaskEnd
 from tasktools.diagnosis.finding import CannotTell, Finding
-from tasktools.diagnosis.rules import service
+from tasktools.diagnosis.rules import service_times
 from tests.unit.diagnosis import facts_factory as make
 from tests.unit.diagnosis import judging
 
-(RULE,) = service.RULES
+(RULE,) = service_times.RULES
 
 
 def judged(facts: Facts) -> list[Any]:
@@ -170,13 +170,25 @@ def test_a_task_name_that_rose_is_put_with_the_topic_on_which_it_is_seen() -> No
     assert alone.subject == "emails"
 
 
+def test_a_name_of_which_little_is_known_does_not_outweigh_its_topic_that_has_no_other() -> None:
+    """Issue 13, healthy days: some usual tasks of 3 s came together where one worker ran them."""
+    usual = [0.1, 0.3, 3.0]
+    together = [*usual * 4, *[3.0] * 5, *[0.1, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]]
+    topic = make.topic(durations=readings(*usual * 30, *together))
+    little = {("worker-1", "send"): readings(*[0.1] * 12, *[3.0] * 8)}
+    running = [make.running("t"), replace(make.running("u"), task_name=None)]
+    assert judged(make.facts(topic, durations=little, running=running)) == []
+    others = [*running, replace(make.running("v"), task_name="report")]
+    assert finding(make.facts(topic, durations=little, running=others)).subject == "emails"
+
+
 def test_all_topics_of_a_host_rising_alike_is_its_processor() -> None:
     workers = [make.worker(), make.worker("worker-2", topics=("orders",))]
     topics = [make.topic(), make.topic("orders")]
     both = (*ends(0.1, 0.8), *ends(0.2, 1.0, topic="orders"))
-    found = judged(make.facts(*topics, workers=workers, ends=both))
-    assert [each.subject for each in found] == ["emails", "orders"]
-    assert "'orders' on the same hosts" in found[0].finding
+    rows = judged(make.facts(*topics, workers=workers, ends=both))
+    assert [each.subject for each in rows] == ["emails", "orders"]
+    assert "'orders' on the same hosts" in rows[0].finding
     steady = (*ends(0.1, 0.8), *ends(0.2, 0.2, topic="orders"))
     assert "same hosts" not in finding(make.facts(*topics, workers=workers, ends=steady)).finding
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tasktools.diagnosis.facts import Facts
-from tasktools.diagnosis.rules import reserves
+from tasktools.diagnosis.rules import node_resources
 from tests.unit.diagnosis import facts_factory as make
 from tests.unit.diagnosis import judging
 
-RULES = {rule.check: rule.judge for rule in reserves.RULES}
+RULES = {rule.check: rule.judge for rule in node_resources.RULES}
 GB = 1e9
 
 
