@@ -113,8 +113,8 @@ class Watcher:
         when another one ends.
         """
         self.heap()  # garbage is no growth
-        found = self.browser.send("SystemInfo.getProcessInfo")["processInfo"]
-        return sum(_share(int(process["id"])) for process in found)
+        processes = self.browser.send("SystemInfo.getProcessInfo")["processInfo"]
+        return sum(_share(int(process["id"])) for process in processes)
 
 
 def _share(pid: int) -> float:
@@ -138,8 +138,8 @@ def watch(minutes: float) -> Iterator[Measure]:
         page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
         page.set_default_timeout(60_000)
         outside = Outside()
-        outside.watch(page)
-        yield from _watched(Watcher(browser, page, lab), minutes)
+        with outside.watching(page):
+            yield from _watched(Watcher(browser, page, lab), minutes)
         yield Measure("requests that leave the machine", len(outside.urls), 0, "")
         yield Measure("errors on the page", len(errors_of(page)), 0, "")
         browser.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 import pika
@@ -17,9 +17,10 @@ from benchmarks.measure import (
     at_least,
     at_most,
     in_turns,
+    median_seconds,
     processor_seconds_of_children,
 )
-from tasktools.testing import RabbitMQNode
+from tasktools.testing import RabbitMQNode, eventually
 
 _BODY = 650
 _COLUMNS = (
@@ -44,10 +45,12 @@ def publish_many(node: RabbitMQNode, *, tasks: int, one_by_one: int) -> Result:
         ).body
         body = body.ljust(_BODY)
 
-        def ours() -> None:
+        def publish_pipelined() -> None:
             assert set(cluster.publish_many(frame)["outcome"]) == {"confirmed"}
 
-        mine, theirs = in_turns(ours, lambda: _one_by_one(node.dsn, body, one_by_one), rounds=3)
+        mine, theirs = in_turns(
+            publish_pipelined, lambda: _one_by_one(node.dsn, body, one_by_one), rounds=3
+        )
         cluster.broker.purge("bench")
     rate, loop_rate = tasks / mine, one_by_one / theirs
     return at_least(
@@ -74,23 +77,25 @@ def topics(node: RabbitMQNode, *, count: int, rounds: int) -> Iterator[Result]:
     with tt.connect(node.dsn, management_url=node.management_url) as cluster:
         for name in names:
             cluster.broker.ensure_topic(name)
-        time.sleep(8)  # until the management API's statistics know them
 
-        def plain_request() -> None:
+        def plain_request() -> list[dict[str, Any]]:
             answer = requests.get(
                 f"{node.management_url}/api/queues/%2F",
                 params={"columns": _COLUMNS},
                 auth=("guest", "guest"),
                 timeout=60,
             )
-            assert len(answer.json()) >= 2 * count
+            queues: list[dict[str, Any]] = answer.json()
+            assert len(queues) >= 2 * count
+            return queues
 
-        ours, other = in_turns(_shows(cluster, count), plain_request, rounds)
+        eventually(lambda: all("messages_ready" in queue for queue in plain_request()))  # known
+        own, other = in_turns(_shows(cluster, count), plain_request, rounds)
         yield at_most(
             f"topics() of {count:,} topics, against one plain management request",
-            ours / other,
+            own / other,
             2,
-            f"{ours:.3f} s against {other:.3f} s",
+            f"{own:.3f} s against {other:.3f} s",
         )
     with tt.connect(node.dsn, management_url=False, topics=names) as cluster:
         queues = [*names, *(f"{name}.dead" for name in names)]
@@ -101,13 +106,13 @@ def topics(node: RabbitMQNode, *, count: int, rounds: int) -> Iterator[Result]:
             for queue in queues:
                 channel.queue_declare(queue, passive=True)
 
-        ours, other = in_turns(_shows(cluster, count), raw, rounds)
+        own, other = in_turns(_shows(cluster, count), raw, rounds)
         connection.close()
         yield at_most(
             f"topics() of {count:,} topics without it, against the raw passive declares",
-            ours / other,
+            own / other,
             1.5,
-            f"{ours:.3f} s against {other:.3f} s",
+            f"{own:.3f} s against {other:.3f} s",
         )
 
 
@@ -134,15 +139,15 @@ def import_time(*, rounds: int) -> Iterator[Result]:
         ("import tasktools and open memory://", _OPEN_MEMORY),
     ):
         _running(code)()  # compiled and in the file cache from here on
-        ours, other = in_turns(_running(code), pandas, rounds, processor_seconds_of_children)
+        own, other = in_turns(_running(code), pandas, rounds, processor_seconds_of_children)
         yield at_most(
             f"{what}, against import pandas",
-            ours / other,
+            own / other,
             1.1,
-            f"{ours:.2f} s against {other:.2f} s",
+            f"{own:.2f} s against {other:.2f} s",
         )
     for command, bound in (("--help", 0.3), ("topics --dsn memory://", 0.5)):
-        seconds, _ = in_turns(_command(command), pandas, rounds, processor_seconds_of_children)
+        seconds = median_seconds(_command(command), rounds, processor_seconds_of_children)
         yield at_most(
             f"processor seconds of tasktools {command}",
             seconds,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 import tasktools as tt
-from benchmarks.measure import Result, at_least, at_most, in_turns
+from benchmarks.measure import Result, at_least, at_most, in_turns, processor_seconds
 from tasktools.history.store import File
 from tasktools.testing import RabbitMQNode
 
@@ -98,23 +98,23 @@ def hearing(node: RabbitMQNode, *, workers: int, events: int, seconds: int) -> I
         file = Path(folder) / "ops.db"
         recorder = _recorder(node, file)
         command = [sys.executable, str(_SPEAKER), node.dsn, str(workers), str(events), str(seconds)]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         time.sleep(2)
-        cpu = _cpu_seconds(recorder.pid)
+        cpu = processor_seconds(recorder.pid)
         recorder.send_signal(signal.SIGINT)
         recorder.wait()
         connection = sqlite3.connect(file)
-        (heard,) = connection.execute("SELECT sum(heard) FROM ticks").fetchone()
+        (event_count,) = connection.execute("SELECT sum(heard) FROM ticks").fetchone()
         (ended,) = connection.execute("SELECT count(*) FROM tries WHERE outcome = 0").fetchone()
         connection.close()
-        beats, tasks, took = int(said[0]), int(said[1]), float(said[2])
+        beats, tasks, took = int(printed[0]), int(printed[1]), float(printed[2])
         size = file.stat().st_size
     what = f"{workers:,} workers, {tasks / took:,.0f} task events a second, for {took:.0f} s"
     yield at_least(
         f"events recorded of those sent: {what}",
-        min(heard / (beats + tasks), 2 * ended / tasks),
+        min(event_count / (beats + tasks), 2 * ended / tasks),
         1,
-        f"{heard / took:,.0f} a second",
+        f"{event_count / took:,.0f} a second",
     )
     yield at_most(f"share of a core that recording takes: {what}", cpu / took, 1, f"{cpu:.1f} s")
     allowed = _size_in_readme(workers=workers, tasks=tasks // 2, seconds=took)
@@ -143,8 +143,3 @@ def _recorder(node: RabbitMQNode, file: Path) -> subprocess.Popen[str]:
     assert recorder.stderr is not None
     recorder.stderr.readline()
     return recorder
-
-
-def _cpu_seconds(pid: int) -> float:
-    told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")

@@ -41,7 +41,7 @@ def replaying(
     The node has the plugin rabbitmq_shovel. The bounds hold for many messages; of few, where the
     beginning and the end count more, only a *share* of them is asked.
     """
-    ours, shovel = [], []
+    own, shovel = [], []
     with _ledger(), tt.connect(node.dsn, management_url=node.management_url) as cluster:
         cluster.create_topic(_TOPIC)
         for _ in range(rounds):
@@ -49,7 +49,7 @@ def replaying(
             plan = cluster.plan_replay(cluster.dead_letters(_TOPIC))
             began = time.perf_counter()
             outcome = cluster.run(plan, reason="bench", progress=False)
-            ours.append(time.perf_counter() - began)
+            own.append(time.perf_counter() - began)
             assert (outcome["outcome"] == "replayed").all()
             assert len(outcome) == messages
             cluster.broker.purge(_TOPIC)
@@ -59,7 +59,7 @@ def replaying(
         fill(node.dsn, _DEAD, one_by_one)
         loop = _one_by_one(node.dsn, one_by_one)
         cluster.broker.purge(_TOPIC)
-    rate, theirs = messages / median(ours), messages / median(shovel)
+    rate, theirs = messages / median(own), messages / median(shovel)
     yield at_least(
         f"replay of {messages:,} messages with its ledger, against a dynamic shovel",
         rate / theirs,
@@ -111,7 +111,7 @@ def _body(n: int) -> bytes:
         "kwargs": {"to": f"user{n % 5000}@shop.example", "order": n, "text": ""},
         "created_at": "2026-11-24 02:49:03.395753",
     }
-    told = {
+    row = {
         "id": f"bench-{n}",
         "topic": _TOPIC,
         "payload": payload,
@@ -119,8 +119,8 @@ def _body(n: int) -> bytes:
         "attempts": 0,
         "created_at": "2026-11-24T02:49:03.408958+00:00",
     }
-    payload["kwargs"]["text"] = "x" * (_BODY - len(json.dumps(told)))
-    return json.dumps(told).encode()
+    payload["kwargs"]["text"] = "x" * (_BODY - len(json.dumps(row)))
+    return json.dumps(row).encode()
 
 
 def _shovelled(node: RabbitMQNode, source: str, target: str, count: int) -> float:

@@ -14,7 +14,7 @@ from tests.recorded_day import record_day
 
 _BOUND_SECONDS: Final = 5.0
 _READING_SECONDS: Final = 1.84
-"""What reading all samples of queues takes on the machine for which the bound was set."""
+"""The time that reading all samples of queues takes on the machine for which the bound was set."""
 
 
 def reporting(*, rounds: int) -> Result:
