@@ -91,7 +91,7 @@ class Shell(SphinxDirective):
             "TERM": "xterm",
             "TZ": "UTC",
         }
-        ours, its = pty.openpty()
+        terminal, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, _COLUMNS, 0, 0))
         process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}" if "seconds" in self.options else command],
@@ -102,12 +102,12 @@ class Shell(SphinxDirective):
             stderr=its,
         )
         os.close(its)
-        output = _read(ours, _ENDS_WITHIN, only_first="seconds" in self.options)
+        output = _read(terminal, _ENDS_WITHIN, only_first="seconds" in self.options)
         if "seconds" in self.options:  # from its first words on: how long it starts is no matter
-            output += _read(ours, self.options["seconds"])
+            output += _read(terminal, self.options["seconds"])
             process.send_signal(signal.SIGINT)
-            output += _read(ours, _ENDS_WITHIN)
-        os.close(ours)
+            output += _read(terminal, _ENDS_WITHIN)
+        os.close(terminal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_ENDS_WITHIN)
         if process.poll() is None:
