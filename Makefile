@@ -1,7 +1,8 @@
 # `make help` lists the targets. Environments are made when needed: .venv for the demo, .venv-dist
-# for the wheel, .venv-docs for the docs, .venv-test for everything else.
+# for the wheel, .venv-docs for the docs, .venv-front-ends for those, .venv-test for everything else.
 .PHONY: help demo test lint types unit integration servers conformance peer chaos-sample notebooks \
-	browser faults capacity bench-sample bench chaos coverage test-versions dist docs clean
+	browser front-ends faults capacity bench-sample bench-by-processor bench-by-clock bench chaos coverage \
+	test-versions dist docs clean
 .SILENT:
 .DELETE_ON_ERROR:
 # Tests start hundreds of processes, and pytest rewrites each module of the tests in each of its
@@ -11,26 +12,25 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
 # These mostly wait; each process has a node of its own (`Scheduling` in tests/conftest.py).
-BESIDE := -n 4 --dist loadscope --no-loadscope-reorder
+BESIDE := -n 6 --dist loadscope --no-loadscope-reorder
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 CHAOS := $(addprefix tests/rabbitmq/,chaos.py chaos_runner.py chaos_replay.py)
 # Beside their folder pytest 9 drops the names of files that it would not find there itself.
 AND_CHAOS := -o "python_files=test_*.py chaos*.py"
-LAB := --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help: ## Show this
 	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: .venv/ready ## Open JupyterLab on the notebooks, over the demo cluster (or BROKER_DSN)
+demo: .venv/notebooks.ready ## Open JupyterLab on copies of the notebooks, over the demo cluster (or BROKER_DSN)
 	mkdir -p .venv/share/jupyter/lab/settings
 	echo '$(QUIET)' > .venv/share/jupyter/lab/settings/overrides.json # no news pop-up
-	cd notebooks && ../.venv/bin/jupyter lab $(LAB) 00_home.ipynb
+	.venv/bin/tasktools lab --folder .venv/notebooks -- --LabApp.extension_manager=readonly
 
 test: .venv-test/ready ## Everything, on a private RabbitMQ and a real browser
 	scripts/system-deps
 	$(MAKE) lint
-	$(MAKE) -j 3 types unit integration # the last mostly waits
-	$(MAKE) bench-sample # with both cores for itself
+	$(MAKE) -j 3 types unit integration bench-by-processor # which mostly wait
+	$(MAKE) bench-by-clock # with both cores for itself
 
 lint: .venv-test/ready ## Style, layers, and notebooks without outputs
 	$(BIN)/ruff check .
@@ -57,7 +57,7 @@ conformance: .venv-test/ready ## Both backends, on a private node
 coverage: .venv-test/ready .venv-test/arrow/ready ## Those two again, with what they cover
 	$(PYTEST) tests/unit tests/conformance tests/rabbitmq --cov --cov-report=term:skip-covered
 
-peer: .venv-test/ready ## Against real fastpluggy-tasks-worker processes
+peer: .venv-test/ready ## Against real workers: fastpluggy-tasks-worker, Celery, Dramatiq
 	$(PYTEST) $(BESIDE) tests/peer
 
 notebooks: .venv-test/ready ## Every notebook, by nbval, on the demo and on a private node
@@ -65,6 +65,9 @@ notebooks: .venv-test/ready ## Every notebook, by nbval, on the demo and on a pr
 
 browser: .venv-test/ready ## The stories of the notebooks in JupyterLab, in Chromium
 	$(PYTEST) tests/browser
+
+front-ends: .venv-front-ends/ready ## Each notebook in JupyterLab, Notebook 7 and Voilà; pictures in .front-ends (an hour)
+	.venv-front-ends/bin/python -m tests.browser.front_ends .front-ends
 
 chaos-sample: .venv-test/ready
 	$(PYTEST) $(CHAOS)
@@ -82,6 +85,9 @@ capacity: .venv-test/ready ## Accuracy of capacity planning, many seeds; writes 
 bench-sample: .venv-test/ready
 	$(BIN)/python -m benchmarks --small
 
+bench-by-processor bench-by-clock: bench-by-%: .venv-test/ready
+	$(BIN)/python -m benchmarks --small --by-$*
+
 bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md and EXPLAIN.md
 	TASKTOOLS_MANY=100000 TASKTOOLS_HEALTHY=5000 $(PYTEST) --timeout 1200 \
 	  tests/rabbitmq/test_replay.py tests/rabbitmq/test_ramp.py -k "of_many or all_is_well"
@@ -91,22 +97,27 @@ bench: .venv-test/ready ## The benchmarks in full; writes benchmarks/RESULTS.md 
 test-versions: .venv-test/ready ## The tests with a server, on RabbitMQ 4.0 and 4.3 (needs root)
 	for version in 4.0 4.3; do \
 	  root=$$(scripts/rabbitmq-root $$version) && echo "RabbitMQ $$version" && \
-	  TASKTOOLS_RABBITMQ_ROOT=$$root $(PYTEST) tests/conformance tests/rabbitmq tests/peer || exit 1; \
+	  TASKTOOLS_RABBITMQ_ROOT=$$root $(MAKE) servers || exit 1; \
 	done
 
 dist: .venv-dist/ready ## Build and check the wheel; its tests outside the tree (PYTHONS="python3.12 …", LOWEST=1)
 	LOWEST=$(LOWEST) scripts/dist $(PYTHONS)
 
 docs: .venv-docs/ready ## Build the docs into docs/_build/html, and run what is in them (3 min)
-	.venv-docs/bin/python -c 'from tasktools.core.frames.markdown import as_markdown; print(as_markdown(), end="")' > docs/frames.md
+	.venv-docs/bin/python -c 'from tasktools.core.frames.frames_page import as_markdown; print(as_markdown(), end="")' > docs/frames.md
 	rm -rf docs/reference/api/generated
 	.venv-docs/bin/sphinx-build --quiet --fresh-env --fail-on-warning --jobs 4 docs docs/_build/html
 
 clean: ## Remove the environments and what tools left
-	rm -rf .venv .venv-test .venv-dist .venv-docs dist docs/_build docs/reference/api/generated .peer .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	rm -rf .venv .venv-test .venv-dist .venv-docs .venv-front-ends .front-ends dist docs/_build docs/reference/api/generated .peer .celery .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
 .venv/ready: pyproject.toml
 	scripts/venv .venv notebooks
+
+# What is run in a copy is in no commit; it lasts until the notebooks of the clone are others.
+.venv/notebooks.ready: .venv/ready $(wildcard notebooks/*.ipynb)
+	.venv/bin/tasktools notebooks .venv/notebooks --overwrite > /dev/null
+	touch $@
 
 .venv-test/ready: pyproject.toml
 	scripts/venv .venv-test dev
@@ -116,6 +127,9 @@ clean: ## Remove the environments and what tools left
 
 .venv-docs/ready: pyproject.toml
 	scripts/venv .venv-docs docs
+
+.venv-front-ends/ready: pyproject.toml
+	scripts/venv .venv-front-ends front-ends
 
 # Beside the others: where pyarrow is installed, pandas keeps texts in another way, and few have it.
 .venv-test/arrow/ready: .venv-test/ready
