@@ -13,6 +13,10 @@ BIN := .venv-test/bin
 PYTEST := $(BIN)/python -m pytest -q
 # These mostly wait; each process has a node of its own (`Scheduling` in tests/conftest.py).
 BESIDE := -n 6 --dist loadscope --no-loadscope-reorder
+# Hundreds of tests share two cores: what failed among them is named, and is run once more by
+# itself. What fails twice fails.
+TWICE = -o cache_dir=.pytest_cache/$@ $(1) || { test $$? = 1 && echo "Once more, by themselves:" && \
+	$(PYTEST) -o cache_dir=.pytest_cache/$@ --last-failed --last-failed-no-failures none -x $(1); }
 QUIET := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 CHAOS := $(addprefix tests/rabbitmq/,chaos.py chaos_runner.py chaos_replay.py)
 # Beside their folder pytest 9 drops the names of files that it would not find there itself.
@@ -43,13 +47,13 @@ types: .venv-test/ready ## mypy --strict
 	$(BIN)/mypy
 
 unit: .venv-test/ready .venv-test/arrow/ready ## Without any server
-	$(PYTEST) -n 2 tests/unit tasktools --doctest-modules
+	$(PYTEST) -n 2 $(call TWICE,tests/unit tasktools --doctest-modules)
 
 integration: .venv-test/ready # browser, notebooks and servers in one go; what takes longest starts first
-	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/browser tests/notebooks tests/faults tests/peer tests/conformance tests/rabbitmq
+	$(PYTEST) $(BESIDE) $(call TWICE,$(AND_CHAOS) tests/browser tests/notebooks tests/faults tests/peer tests/conformance tests/rabbitmq)
 
 servers: .venv-test/ready # conformance, peer, faults and chaos-sample in one go
-	$(PYTEST) $(BESIDE) $(AND_CHAOS) tests/faults tests/peer tests/conformance tests/rabbitmq
+	$(PYTEST) $(BESIDE) $(call TWICE,$(AND_CHAOS) tests/faults tests/peer tests/conformance tests/rabbitmq)
 
 conformance: .venv-test/ready ## Both backends, on a private node
 	$(PYTEST) $(BESIDE) tests/conformance tests/rabbitmq
