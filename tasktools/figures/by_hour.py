@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from tasktools.core.frames.capacity_schemas import HOURS
 from tasktools.core.plurals import counted
 from tasktools.core.timespans import Span, in_words, seconds
-from tasktools.figures.figure_parts import LIMIT, Theme, figure, text_of
-from tasktools.figures.palette import OTHER, styles
+from tasktools.figures.figure_parts import Theme, figure, text_of
+from tasktools.figures.palette import LIMIT, OTHER, styles
 from tasktools.figures.series import MAX_LINES, busiest, expect, named
 from tasktools.figures.spans import left_out, unit_of
 
@@ -42,7 +42,7 @@ def by_hour(
     frame
         The frame of `tasktools.capacity.by_hour`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     wait_below
         The target of the wait: seconds, or a span as ``"30s"``; drawn as a line across.
     quantile

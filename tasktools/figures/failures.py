@@ -33,7 +33,7 @@ def failures(frame: pd.DataFrame, *, by: str = "fingerprint", theme: Theme = "li
     by
         The column whose values are the kinds.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
 
     Returns
     -------

@@ -11,16 +11,12 @@ import plotly.graph_objects as go
 
 from tasktools.core.escaping import harmless
 from tasktools.core.redaction import mask_text
-from tasktools.figures.palette import Style, styles
+from tasktools.figures.page_theme import PageFigure
+from tasktools.figures.palette import GRID, LIMIT, PAPER, QUIET, TEXT, Style, styles
 from tasktools.figures.series import isolated, named, thinned
 
 Theme = Literal["light", "dark"]
 
-_PAPER: Final = {"light": "#ffffff", "dark": "#111111"}
-_TEXT: Final = {"light": "#24292f", "dark": "#e4e6e8"}
-_QUIET: Final = {"light": "#5f6770", "dark": "#a5abb2"}
-_GRID: Final = {"light": "#e3e6e9", "dark": "#2f3337"}
-LIMIT: Final = {"light": "#c4291c", "dark": "#ff7b6b"}
 _NO_TIMES: Final = pd.Series(dtype="datetime64[us, UTC]")
 _REMARK_CHARS: Final = 110
 """Characters per line of a remark."""
@@ -76,12 +72,12 @@ def figure(
     time: str = "at",
 ) -> go.Figure:
     """Return a figure of *traces* over time, with *axis* as its vertical axis."""
-    if theme not in _PAPER:
+    if theme not in PAPER:
         raise ValueError(f"There is no theme {theme!r}; it is light or dark. Nothing was drawn.")
     notes = [*_where(frame, time), *_notes(frame), *(remarks or [])]
     below = [part for remark in notes for part in textwrap.wrap(remark, _REMARK_CHARS)]
     demo = " · DEMO" if frame.attrs.get("demo") else ""
-    made = go.Figure(traces, _layout(f"{title}{demo}", below, axis, theme))
+    made = PageFigure(traces, _layout(f"{title}{demo}", below, axis, theme))
     made.layout.meta = {"remarks": remarks or []}  # without those that any figure has
     if not traces:
         _say_nothing(made, theme)
@@ -92,13 +88,13 @@ def figure(
 
 def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) -> dict[str, Any]:
     """Return a layout as plotly takes it: a `go.Layout` would copy its template once more."""
-    grid = {"gridcolor": _GRID[theme], "linecolor": _GRID[theme], "zeroline": False}
+    grid = {"gridcolor": GRID[theme], "linecolor": GRID[theme], "zeroline": False}
     above = 56 + 16 * len(remarks)
     return {
         "template": "plotly_white" if theme == "light" else "plotly_dark",
-        "paper_bgcolor": _PAPER[theme],
-        "plot_bgcolor": _PAPER[theme],
-        "font": {"color": _TEXT[theme], "size": 13},
+        "paper_bgcolor": PAPER[theme],
+        "plot_bgcolor": PAPER[theme],
+        "font": {"color": TEXT[theme], "size": 13},
         "title": {
             "text": title,
             "font": {"size": 17},
@@ -110,7 +106,7 @@ def _layout(title: str, remarks: list[str], axis: dict[str, Any], theme: Theme) 
             "pad": {"t": 14, "l": 12},
             "subtitle": {
                 "text": "<br>".join(escape(remark, quote=False) for remark in remarks),
-                "font": {"size": 12, "color": _QUIET[theme]},
+                "font": {"size": 12, "color": QUIET[theme]},
             },
         },
         "height": 340 + above,
@@ -158,5 +154,5 @@ def _say_nothing(made: go.Figure, theme: Theme) -> None:
         y=0.5,
         xref="paper",
         yref="paper",
-        font={"size": 15, "color": _QUIET[theme]},
+        font={"size": 15, "color": QUIET[theme]},
     )

@@ -1,4 +1,4 @@
-"""Colours and dashes of lines, shared by the live board and the figures."""
+"""Colours of the figures, and colours and dashes of lines, which the live board shares."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ among muted colours, the set whose least difference, over all kinds of vision, i
 DASHES: Final = ("solid", "dash", "dot")
 OTHER: Final = "#8d949c"
 """The colour of topics that are added up as "other"."""
+
+PAPER: Final = {"light": "#ffffff", "dark": "#111111"}
+TEXT: Final = {"light": "#24292f", "dark": "#e4e6e8"}
+QUIET: Final = {"light": "#5f6770", "dark": "#a5abb2"}
+GRID: Final = {"light": "#e3e6e9", "dark": "#2f3337"}
+LIMIT: Final = {"light": "#c4291c", "dark": "#ff7b6b"}
+HATCH: Final = {"light": "#8d949c", "dark": "#6b737b"}
+BARS: Final = {
+    "light": ("#d6402f", "#fb921a", "#d9c06a", "#a8d3b4", "#d5d9dd"),
+    "dark": ("#d6402f", "#d97b14", "#96803a", "#2f6b46", "#4a5056"),
+}
+"""Of a timeline: critical, warning, suspect, no trouble, not known."""
+INK_ON_BAR: Final = {
+    theme: ("#ffffff", "#111111", "#111111", ink, ink) for theme, ink in TEXT.items()
+}
+"""Each with a contrast of 4.5 to its bar."""
 
 
 class Style(NamedTuple):

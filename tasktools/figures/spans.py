@@ -39,7 +39,7 @@ def service_time(
     frame
         The frame of `Cluster.service_time`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         Seconds, or a text as ``"30s"``; drawn as a line across.
 
@@ -78,7 +78,7 @@ def waiting_time(
     frame
         The frame of `Cluster.waiting_time`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         Seconds, or a text as ``"30s"``; drawn as a line across.
 

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from tasktools.core.frames.diagnosis_schemas import TIMELINE
 from tasktools.core.plurals import counted
 from tasktools.figures.figure_parts import Theme, escaped, figure, text_of
+from tasktools.figures.palette import BARS, HATCH, INK_ON_BAR, TEXT
 from tasktools.figures.series import expect
 
 _LANE_PIXELS: Final = 30
@@ -35,16 +36,6 @@ _CALM: Final = "no trouble"
 _UNKNOWN: Final = "not known"
 _STYLES: Final = ("critical", "warning", "suspect", _CALM, _UNKNOWN)
 """Those of bars, the worst first."""
-_COLOURS: Final = {
-    "light": ("#d6402f", "#fb921a", "#d9c06a", "#a8d3b4", "#d5d9dd"),
-    "dark": ("#e0503f", "#d97b14", "#96803a", "#2f6b46", "#4a5056"),
-}
-_INK_ON_BAR: Final = {
-    "light": ("#1c1f23",) * 5,
-    "dark": ("#111111", "#111111", "#111111", "#ffffff", "#ffffff"),
-}
-_INK: Final = {"light": "#24292f", "dark": "#e4e6e8"}
-_HATCH: Final = {"light": "#8d949c", "dark": "#6b737b"}
 _SYMBOLS: Final = {
     "mark": "star",
     "settings": "diamond",
@@ -108,7 +99,7 @@ def timeline(frame: pd.DataFrame, *, theme: Theme = "light") -> go.Figure:
     frame
         The frame of `tasktools.timeline`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
 
     Returns
     -------
@@ -151,7 +142,7 @@ def timeline(frame: pd.DataFrame, *, theme: Theme = "light") -> go.Figure:
     if not traces:
         return made
     for item in [item for item in shown if item.style == "mark"][:_MAX_MARK_TEXTS]:
-        made.add_vline(item.begin, line={"color": _INK[theme], "dash": "dot", "width": 1})
+        made.add_vline(item.begin, line={"color": TEXT[theme], "dash": "dot", "width": 1})
     return made.update_layout(
         barmode="overlay",
         hovermode="closest",
@@ -285,8 +276,8 @@ def _lanes(items: Iterable[_Item]) -> tuple[list[_Lane], list[str]]:
 def _bars(
     items: Sequence[_Item], place: Mapping[_Lane, int], theme: Theme, labelled: pd.Timedelta
 ) -> Iterator[go.Bar]:
-    colours = _COLOURS.get(theme, _COLOURS["light"])
-    inks = _INK_ON_BAR.get(theme, _INK_ON_BAR["light"])
+    colours = BARS.get(theme, BARS["light"])
+    inks = INK_ON_BAR.get(theme, INK_ON_BAR["light"])
     for style, colour, ink in zip(_STYLES, colours, inks, strict=True):
         bars = [item for item in items if item.style == style]
         if not bars:
@@ -302,7 +293,7 @@ def _bars(
             marker={
                 "color": colour,
                 "line": {"width": 0},
-                "pattern": {"shape": shape, "fgcolor": _HATCH.get(theme), "size": 6},
+                "pattern": {"shape": shape, "fgcolor": HATCH.get(theme), "size": 6},
             },
             text=[item.label if item.end - item.begin >= labelled else "" for item in bars],
             textposition="inside",
@@ -327,7 +318,7 @@ def _symbols(
             y=[place[item.lane] for item in moments],
             mode="markers+text" if has_text else "markers",
             name=style,
-            marker={"symbol": symbol, "size": 12, "color": _INK.get(theme)},
+            marker={"symbol": symbol, "size": 12, "color": TEXT.get(theme)},
             text=[f" {item.label} " for item in moments] if has_text else None,
             textposition=[f"middle {'left' if item.begin > late else 'right'}" for item in moments],
             customdata=[item.hover for item in moments],
@@ -344,7 +335,7 @@ def _hatches(items: Sequence[_Item], lanes: int, theme: Theme) -> Iterator[go.Sc
             mode="none",
             fill="toself",
             fillcolor="rgba(128, 128, 128, 0.12)",
-            fillpattern={"shape": "/", "fgcolor": _HATCH.get(theme), "size": 9, "solidity": 0.15},
+            fillpattern={"shape": "/", "fgcolor": HATCH.get(theme), "size": 9, "solidity": 0.15},
             name="nothing recorded",
             legendgroup="nothing recorded",
             showlegend=n == 0,

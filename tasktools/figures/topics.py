@@ -22,7 +22,7 @@ def queue_depth(
     frame
         The frame of `Cluster.queue_depth`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         Number of messages; drawn as a line across.
 
@@ -59,7 +59,7 @@ def dead_letters(
     frame
         The frame of `Cluster.queue_depth`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         Number of messages; drawn as a line across.
 
@@ -96,7 +96,7 @@ def throughput(
     frame
         The frame of `Cluster.throughput`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         Tasks per second; drawn as a line across.
 

@@ -34,7 +34,7 @@ def utilisation(
     frame
         The frame of `Cluster.utilisation`.
     theme
-        ``light`` or ``dark``.
+        ``light``, which a dark page of Jupyter shows in dark colours, or ``dark``.
     threshold
         A share: 0.9 is 90 %; drawn as a line across.
 

@@ -26,8 +26,9 @@ from tests.browser.lab import (
 )
 
 NOTEBOOK: Final = "07_capacity_planning.ipynb"
+LIGHT_PAPER, DARK_PAPER = "rgb(255, 255, 255)", "rgb(17, 17, 17)"
 _DARK_WIDGET: Final = """dark_cluster = tt.connect(f"sqlite:///{week}")
-dark = tt.widgets.capacity(dark_cluster, "newsletters", price="$2", theme="dark")
+dark = tt.widgets.capacity(dark_cluster, "newsletters", price="$2")
 dark"""
 
 pytestmark = pytest.mark.slow
@@ -102,10 +103,18 @@ def test_the_plan_of_a_week_and_what_if(
     run_code(page, _DARK_WIDGET)
     dark = Capacity(page)
     expect(dark.status("NOT enough for newsletters")).to_be_visible()
-    expect(dark.figure.locator(".js-plotly-plot")).to_be_visible()
+    drawn = dark.figure.locator(".js-plotly-plot")
+    expect(drawn).to_be_visible()
+    in_a_cell = page.locator(".js-plotly-plot:not(.tasktools-capacity *)")
+    for figure_in_dark in (in_a_cell.first, drawn):
+        expect(figure_in_dark.locator(".main-svg").first).to_have_css(
+            "background-color", DARK_PAPER
+        )
     screenshot(page, "capacity-dark", tmp_path)
     assert_accessible(dark.all)
     use_theme(page, LIGHT)
+    for in_light in (in_a_cell.first, drawn):
+        expect(in_light.locator(".main-svg").first).to_have_css("background-color", LIGHT_PAPER)
     assert printed(page, "dark.close()") == "None"
     assert errors(page) == []
     assert outside.urls == []

@@ -98,6 +98,8 @@ def test_the_cause_is_found_explained_and_its_dead_letters_are_planned(
     expect(incident.all.locator(".ti-folded[open] li").first).to_be_visible()
     expect(incident.all.locator(".tt-timeline .js-plotly-plot").first).to_be_visible()
     use_theme(page, DARK)
+    paper = incident.all.locator(".tt-timeline .main-svg").first
+    expect(paper).to_have_css("background-color", "rgb(17, 17, 17)")
     screenshot(page, "incident-dark", tmp_path)
     assert_accessible(incident.all)
     use_theme(page, LIGHT)

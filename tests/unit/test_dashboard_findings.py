@@ -152,12 +152,12 @@ def test_a_click_opens_the_incident_below_the_board_and_another_one_closes_it(
 ) -> None:
     screen = show(incident)
     assert screen.incidents == []
-    screen.ask("investigate", topic="", dark=True)
+    screen.ask("investigate", topic="")
     (opened,) = screen.incidents
     screen.until(lambda: not opened.state.at_work)
     assert opened.state.findings is not None
     assert opened.state.chosen == ""
-    screen.ask("investigate", topic="", dark=True)
+    screen.ask("investigate", topic="")
     assert screen.incidents == []
     assert not opened.feed.alive
     assert screen.state.problem == ""
@@ -167,12 +167,12 @@ def test_the_mark_of_a_topic_opens_its_finding_and_the_board_closes_it(
     show: Show, incident: Cluster
 ) -> None:
     screen = show(incident)
-    screen.ask("investigate", topic="orders", dark=False)
+    screen.ask("investigate", topic="orders")
     (opened,) = screen.incidents
     screen.until(lambda: opened.state.line)
     assert opened.state.line is not None
     assert opened.state.line.check == "dead_growing"
-    screen.ask("investigate", topic="orders", dark=False)  # it stays
+    screen.ask("investigate", topic="orders")  # it stays
     assert screen.incidents == [opened]
     screen.widget.close()
     assert not opened.feed.alive
@@ -182,15 +182,15 @@ def test_the_menu_of_a_topic_opens_what_belongs_to_it_one_at_a_time(
     show: Show, incident: Cluster
 ) -> None:
     screen = show(incident)
-    screen.ask("open", part="dead letters", topic="orders", dark=False)
+    screen.ask("open", part="dead letters", topic="orders")
     (letters,) = screen.all(DeadLettersWidget)
     assert letters.state.topic == "orders"
-    screen.ask("open", part="publish", topic="emails", dark=False)
+    screen.ask("open", part="publish", topic="emails")
     assert screen.all(DeadLettersWidget) == []
     assert not letters.feed.alive
     (publish,) = screen.all(PublishWidget)
     assert publish.state.topic == "emails"
-    screen.ask("open", part="tasks", topic="exports", dark=False)
+    screen.ask("open", part="tasks", topic="exports")
     assert not publish.feed.alive
     screen.until(lambda: "active tasks" in screen.html)
     assert "exports" in screen.state.tasks
@@ -204,7 +204,7 @@ def test_a_topic_that_is_gone_has_no_tasks_and_the_finding_stays(
     show: Show, incident: Cluster
 ) -> None:
     screen = show(incident)
-    screen.ask("open", part="tasks", topic="no-such", dark=False)
+    screen.ask("open", part="tasks", topic="no-such")
     screen.until(lambda: screen.state.tasks)
     assert 'role="alert"' in screen.state.tasks
     assert screen.state.finding.text != "?"

@@ -11,6 +11,7 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.core.redaction import mask_text
 from tasktools.core.timespans import Moment, in_words
 from tasktools.figures.figure_parts import Theme
+from tasktools.figures.page_theme import STYLE
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row, text
@@ -58,7 +59,7 @@ def capacity(
     price
         Of an hour of a worker, in any currency: ``"0.12 €"``.
     theme
-        ``light`` or ``dark``: the colours of the figure.
+        The colours of the figure: ``light``, which is dark on a dark page, or ``dark``.
 
     Returns
     -------
@@ -109,7 +110,7 @@ class CapacityWidget(LiveWidget[CapacityState, CapacityFeed]):
         self._notes = ipywidgets.HTML(layout=WIDE)
         self._show(
             [
-                ipywidgets.HTML(self._heading),
+                ipywidgets.HTML(self._heading + STYLE),
                 html_of(state, "problem", html.alert),
                 self._controls(),
                 self._answer,

@@ -166,14 +166,14 @@ class Board {
   // Without a topic: open the incident below the board, or close it.
   investigate(topic = "") {
     const opens = topic || !this.shown.investigating;
-    this.ask("investigate", { topic, dark: isDark(this.root) });
+    this.ask("investigate", { topic });
     this.reveal(opens && ".tt-investigated", 100);
   }
 
   // What belongs to a topic, below the board.
   open(part, topic) {
     if (part === "findings") return this.investigate(topic);
-    this.ask("open", { part, topic, dark: isDark(this.root) });
+    this.ask("open", { part, topic });
     return this.reveal(".tt-opened", 40);
   }
 

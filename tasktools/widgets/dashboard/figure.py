@@ -112,11 +112,9 @@ class BoardFigure(anywidget.AnyWidget):
                 state.hide(topic)
             case {"do": "isolate", "topic": str(topic)}:
                 state.isolate(topic)
-            case {"do": "investigate", "topic": str(topic), "dark": bool(is_dark)}:
-                state.is_dark = is_dark
+            case {"do": "investigate", "topic": str(topic)}:
                 state.investigate(topic)
-            case {"do": "open", "part": str(part), "topic": str(topic), "dark": bool(is_dark)}:
-                state.is_dark = is_dark
+            case {"do": "open", "part": str(part), "topic": str(topic)}:
                 state.open(part, topic)
             case {"do": "picture"} if buffers:
                 self.picture = bytes(buffers[0])

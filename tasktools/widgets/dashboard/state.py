@@ -48,9 +48,6 @@ class BoardState(SharedState):
     forecast: traitlets.Dict[str, Any] = traitlets.Dict()  # of the longest queue: `Shown`, or empty
     tasks = traitlets.Unicode()  # running tasks of `opened_topic` as HTML, else empty
 
-    # set by the page
-    is_dark = traitlets.Bool(default_value=False)  # the incident's figure is then dark, too
-
     # derived
     status = traitlets.Tuple()  # remarks on the reliability of the numbers
 

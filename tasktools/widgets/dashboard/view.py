@@ -8,7 +8,6 @@ from typing import Any
 
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.timespans import Span, seconds
-from tasktools.figures.figure_parts import Theme
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import button, column, html_of, row
@@ -194,9 +193,7 @@ class Dashboard(LiveWidget[BoardState, BoardFeed]):
     def _investigate(self, _change: Any) -> None:
         state = self.state
         if state.investigating and not self._incident.children:
-            theme: Theme = "dark" if state.is_dark else "light"
-            shown = IncidentWidget(self._cluster, theme=theme, post=self._post)
-            self._incident.children = [shown]
+            self._incident.children = [IncidentWidget(self._cluster, post=self._post)]
         for opened in self._incident.children:
             if not state.investigating:
                 self._incident.children = []

@@ -9,6 +9,7 @@ import ipywidgets
 
 from tasktools.cluster.cluster import Cluster
 from tasktools.figures.figure_parts import Theme
+from tasktools.figures.page_theme import STYLE
 from tasktools.widgets import html
 from tasktools.widgets.base import LiveWidget
 from tasktools.widgets.bindings import WIDE, bound, button, column, html_of, row, shown_while
@@ -38,7 +39,7 @@ def incident(cluster: Cluster, *, theme: Theme = "light") -> IncidentWidget:
     cluster
         The cluster, live or a recording.
     theme
-        ``light`` or ``dark``: the colours of the timeline.
+        The colours of the timeline: ``light``, which is dark on a dark page, or ``dark``.
 
     Returns
     -------
@@ -81,7 +82,7 @@ class IncidentWidget(LiveWidget[IncidentState, IncidentFeed]):
         self._dead_letters = column(name="opened")
         self._show(
             [
-                ipywidgets.HTML(self._heading),
+                ipywidgets.HTML(self._heading + STYLE),
                 html_of(state, "findings", _summary),
                 html_of(state, "problem", html.alert),
                 FindingList(state),
