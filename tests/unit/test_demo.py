@@ -9,7 +9,7 @@ import pytest
 
 import tasktools as tt
 from tasktools.cluster.cluster import Cluster
-from tasktools.core.clock import ManualClock
+from tasktools.core.clock import ManualClock, moment
 from tasktools.core.errors import MalformedDSN, ReadOnly
 from tasktools.core.events import Question
 from tasktools.demo import DemoBroker, signatures, world
@@ -323,6 +323,26 @@ def test_an_incident_is_found_first(incident: str) -> None:
     assert first["subject"] in subjects
     if incident == "bad_deploy":
         assert "2 workers started on pay-1, pay-2" in str(first["changed"])
+
+
+def test_slow_tasks_are_found_for_as_long_as_the_time_before_is_known() -> None:
+    """Issue 13: not from the fifth minute on, when slow tasks were half of those known."""
+    clock = ManualClock()
+    broker = DemoBroker(clock=clock, incident="slow_tasks", opened=False)
+    cluster = Cluster(broker, clock=broker.clock)
+
+    def sample() -> None:
+        with cluster.observed():
+            pass
+
+    broker.open(sample)
+    began = moment(clock.time() - 45)
+    for _ in range(12):
+        live(broker, clock, 60)
+        first = tt.diagnose(cluster, settle=0).iloc[0]
+        assert (first["verdict"], first["check"]) == ("found", "service_time_risen")
+        assert abs(first["since"] - began) < pd.Timedelta("30s")
+    broker.close()
 
 
 def test_a_bad_deploy_goes_on_until_it_is_mended() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from bisect import insort
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -46,8 +47,25 @@ _MIN_RECENT: Final = 8
 _MIN_READ_BEFORE: Final = 15
 _MIN_ENDED_BEFORE: Final = 20
 """Least number of tasks that ended recently, and before: from heartbeats, and from single ends."""
+_MIN_SLOTS: Final = 8
+_MIN_SHARE: Final = 0.1
+"""Least number of slots of the time before, and their least share of those since: a batch of short
+tasks is not what is usual."""
+_SAME_SHARE: Final = 0.5
+"""Part of its share of the tasks now that a task name must have had before the rise."""
 _MIN_HEARD_SECONDS: Final = 45.0
 """Least seconds of received events: fewer contain no time before the recent one."""
+
+
+class _Slot(NamedTuple):
+    """A span of time from *at* on, in which *tasks* ended: how long they took.
+
+    Spans are compared, not tasks, so that a batch of short tasks does not make others look long.
+    """
+
+    at: float
+    seconds: float
+    tasks: int
 
 
 class _Risen(msgspec.Struct, frozen=True):
@@ -123,9 +141,30 @@ def _begins_earlier(facts: Facts, topic: str, name: str) -> bool:
 def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) -> _Risen | None:
     by_ends = _by_ends(facts.ends_by_topic.get(topic.topic, ()), facts.at)
     by_readings = _by_readings(topic.durations, facts.at)
-    if by_readings is not None and names and not any(names.values()):
-        by_readings = None  # no task takes longer: other tasks came, which always took longer
+    if by_readings is not None and _is_another_mix(facts, topic, by_readings, names):
+        by_readings = None
     return by_ends or by_readings
+
+
+def _is_another_mix(
+    facts: Facts, topic: TopicFacts, risen: _Risen, names: dict[str, _Risen | None]
+) -> bool:
+    """Whether no task takes longer: other tasks came, which always took longer.
+
+    Readings by name are of the last two minutes. Of a rise that began before them, the names of the
+    tasks that ended tell.
+    """
+    if not names or any(names.values()):
+        return False
+    if risen.since >= min(facts.durations_by_name[name][0].at for name in names):
+        return True
+    ends = [end for end in facts.ends_by_topic.get(topic.topic, ()) if end.task_name is not None]
+    after = Counter(end.task_name for end in ends if end.at >= risen.since)
+    before = Counter(end.task_name for end in ends if end.at < risen.since)
+    if not after or not before:
+        return True
+    name, count = after.most_common(1)[0]
+    return before[name] / before.total() < _SAME_SHARE * count / after.total()
 
 
 def _by_ends(ends: Sequence[TaskEnd], now: float) -> _Risen | None:
@@ -135,24 +174,23 @@ def _by_ends(ends: Sequence[TaskEnd], now: float) -> _Risen | None:
         if end.duration is not None:
             by_name[end.task_name].append((end.at, end.duration))
     for name, timed in by_name.items():
-        recent = [(at, duration) for at, duration in timed if at > now - _RECENT_ENDS]
-        before = [(at, duration) for at, duration in timed if at <= now - _RECENT_ENDS]
-        if len(recent) < _MIN_RECENT or len(before) < _MIN_ENDED_BEFORE:
-            continue
-        usual = _in_slots(before)
-        new = median(_in_slots(recent))
-        if _has_risen(usual, new):
-            slow = [at for at, duration in recent if duration > 2 * median(usual)]
-            return _Risen(median(usual), new, len(recent), min(slow), name)
+        recent = _in_slots((at, duration) for at, duration in timed if at > now - _RECENT_ENDS)
+        before = _in_slots((at, duration) for at, duration in timed if at <= now - _RECENT_ENDS)
+        risen = _compared(before, recent, _MIN_ENDED_BEFORE, name)
+        if risen is not None:
+            return risen
     return None
 
 
-def _in_slots(timed: Iterable[tuple[float, float]]) -> list[float]:
-    """Return the median duration of each slot of time that has any."""
-    slots: defaultdict[int, list[float]] = defaultdict(list)
+def _in_slots(timed: Iterable[tuple[float, float]]) -> list[_Slot]:
+    """Return the slots of time in which tasks ended, with the median of their durations."""
+    slots: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for at, duration in timed:
-        slots[int(at // _SLOT_SECONDS)].append(duration)
-    return [median(durations) for _, durations in sorted(slots.items())]
+        slots[int(at // _SLOT_SECONDS)].append((at, duration))
+    return [
+        _Slot(min(at for at, _ in each), median(duration for _, duration in each), len(each))
+        for _, each in sorted(slots.items())
+    ]
 
 
 def _by_readings(
@@ -162,39 +200,72 @@ def _by_readings(
     filled = sorted(
         (reading for reading in readings if reading.durations.count), key=lambda each: each.at
     )
-    recent = [reading for reading in filled if reading.at > now - _RECENT_READINGS]
-    before = [reading for reading in filled if reading.at <= now - _RECENT_READINGS]
-    count = _count(recent)
-    if count < _MIN_RECENT or _count(before) < _MIN_READ_BEFORE:
-        return None
-    usual, new = [_mean(reading) for reading in before], median(map(_mean, recent))
-    if not _has_risen(usual, new):
-        return None
-    slow = [reading for reading in recent if _mean(reading) > 2 * median(usual)]
-    began = min(reading.at - reading.span for reading in slow)
-    return _Risen(median(usual), new, count, began, task_name)
+    recent = [_slot_of(reading) for reading in filled if reading.at > now - _RECENT_READINGS]
+    before = [_slot_of(reading) for reading in filled if reading.at <= now - _RECENT_READINGS]
+    return _compared(before, recent, _MIN_READ_BEFORE, task_name)
 
 
-def _mean(reading: DurationReading) -> float:
-    return reading.durations.sum / reading.durations.count
+def _slot_of(reading: DurationReading) -> _Slot:
+    durations = reading.durations
+    return _Slot(reading.at - reading.span, durations.sum / durations.count, durations.count)
 
 
 def _count(readings: Iterable[DurationReading]) -> int:
     return sum(reading.durations.count for reading in readings)
 
 
-def _has_risen(before: Sequence[float], recent: float) -> bool:
-    """Whether *recent* is far more than the median of *before*, and than nearly all of it.
+def _compared(
+    before: Sequence[_Slot], recent: Sequence[_Slot], min_before: int, task_name: str | None
+) -> _Risen | None:
+    """Return the rise of *recent* over the time before it, in which *min_before* tasks ended."""
+    count = sum(slot.tasks for slot in recent)
+    if count < _MIN_RECENT or sum(slot.tasks for slot in before) < min_before:
+        return None
+    new = median(slot.seconds for slot in recent)
+    earlier = _time_before(before, new, min_before)
+    if earlier is None:
+        return None
+    usual = median(slot.seconds for slot in before[:earlier])
+    far = _far(usual)
+    while before[earlier - 1].seconds > far:  # the rise has begun
+        earlier -= 1
+    since = min(slot.at for slot in (*before[earlier:], *recent) if slot.seconds > far)
+    return _Risen(usual, new, count, since, task_name)
 
-    Both lists have a value for each span of time, not for each task, so that a batch of short tasks
-    does not make other tasks look long. Spans just before *recent* that were mostly as long belong
-    to the rise."""
-    far = _far(median(before))
-    earlier = list(before)
-    while earlier[-1] > far or median(earlier[-_SPANS:]) > far:
-        earlier.pop()
-    high = sorted(earlier)[math.ceil(_HIGH_SHARE * len(earlier)) - 1]
-    return recent > max(_far(median(earlier)), _HIGHER_TIMES * high)
+
+def _time_before(before: Sequence[_Slot], recent: float, min_count: int) -> int | None:
+    """Return how many slots of *before* are of the time before a rise to *recent* seconds; `None`:
+    there is no rise.
+
+    *recent* is far more than the median of these slots, and than nearly all of them. A rise that
+    began earlier goes on in the other slots of *before*, however many there are: it never ended, as
+    in any few neighbours of them most are far more, too.
+    """
+    least_after = _least_median_after([slot.seconds for slot in before])
+    ascending: list[float] = []
+    count = 0
+    boundary = None
+    for place, slot in enumerate(before):
+        insort(ascending, slot.seconds)
+        count += slot.tasks
+        middle = len(ascending) // 2
+        far = _far((ascending[middle] + ascending[~middle]) / 2)
+        high = ascending[math.ceil(_HIGH_SHARE * len(ascending)) - 1]
+        has_risen = recent > max(far, _HIGHER_TIMES * high) and least_after[place + 1] > far
+        slots, later = place + 1, len(before) - place - 1
+        if has_risen and count >= min_count and slots >= max(_MIN_SLOTS, _MIN_SHARE * later):
+            boundary = slots
+    return boundary
+
+
+def _least_median_after(values: Sequence[float]) -> list[float]:
+    """Return for each place the least median of neighbours from there on; none: infinity."""
+    least = [math.inf] * (len(values) + 1)
+    for place in reversed(range(len(values))):
+        near = median(values[place : place + _SPANS])
+        has_next = place + _SPANS < len(values)
+        least[place] = min(near, least[place + 1]) if has_next else near
+    return least
 
 
 def _far(usual: float) -> float:

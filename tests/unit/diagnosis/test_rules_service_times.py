@@ -132,6 +132,58 @@ def test_a_rise_is_still_one_after_a_while_in_which_some_were_as_short_as_before
     assert finding(make.facts(make.topic(durations=lasting))).evidence["before"] == 0.1
 
 
+def test_a_rise_is_still_one_when_it_has_lasted_longer_than_what_is_known_before() -> None:
+    """Issue 13: `demo://?incident=slow_tasks` was not found from its fifth minute on."""
+    topic = make.topic(durations=readings(*[0.1, 0.2] * 20, *[0.8, 1.4, 0.9] * 60))
+    risen = finding(make.facts(topic))
+    assert risen.evidence["before"] == 0.2
+    assert risen.since == make.NOW - 180 * 3
+    ended = ends(0.1, 0.8, count=60)
+    lasting = make.ends(300, duration=0.8, until=make.NOW - 30)
+    earlier = [replace(end, at=end.at - 300) for end in ended if end.at <= make.NOW - 30]
+    risen = finding(make.facts(ends=(*earlier, *lasting, *ended[-10:])))
+    assert risen.evidence["before"] == 0.1
+    assert risen.since == pytest.approx(make.NOW - 329)
+
+
+def test_a_rise_that_ended_in_between_is_none() -> None:
+    twice = readings(*[0.1] * 20, *[0.8] * 30, *[0.1] * 10, *[0.8] * 30)
+    assert judged(make.facts(make.topic(durations=twice))) == []
+
+
+def test_a_batch_of_short_tasks_long_ago_is_not_what_was_usual() -> None:
+    batch = readings(*[0.02] * 7, *[0.3] * 60, count=50)
+    assert judged(make.facts(make.topic(durations=batch))) == []
+    short = readings(*[0.02] * 10, *[0.3] * 150, count=50)
+    assert judged(make.facts(make.topic(durations=short))) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_risen"),
+    [
+        ({"send": 60}, {"send": 60}, True),
+        ({"send": 60, "report": 10}, {"send": 60, "report": 20}, True),
+        ({"send": 60}, {"report": 60}, False),
+        ({"send": 60, "report": 5}, {"send": 20, "report": 40}, False),
+        ({"send": 60}, {}, False),
+    ],
+)
+def test_readings_by_name_that_begin_after_a_rise_do_not_refute_it(
+    before: dict[str, int], after: dict[str, int], *, is_risen: bool
+) -> None:
+    """Of names the last two minutes are known, in which all tasks of a lasting rise are long."""
+    topic = make.topic(durations=readings(*[0.1] * 60, *[0.8] * 60))
+    names = {("worker-1", name): readings(*[0.8] * 40) for name in after or ("send",)}
+    ended: list[TaskEnd] = []
+    for counts, until in ((before, 200), (after, 1)):
+        for name, count in counts.items():
+            ended += make.ends(
+                count, duration=None, task_name=name, until=make.NOW - until, topic="emails"
+            )
+    rows = judged(make.facts(topic, durations=names, ends=tuple(ended)))
+    assert [row.subject for row in rows] == ["emails"] * is_risen
+
+
 def test_long_tasks_that_are_usual_are_no_rise_when_some_come_together() -> None:
     mixed = readings(*[0.1, 0.3, 3.0] * 4, *[3.0] * 5, *[0.1] * 3)
     assert judged(make.facts(make.topic(durations=mixed))) == []
