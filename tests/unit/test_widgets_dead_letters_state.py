@@ -163,6 +163,50 @@ def test_what_a_look_costs_is_said_before_it() -> None:
     assert state.order is None
 
 
+def test_a_look_that_is_ordered_before_its_cost_is_known_follows_if_it_is_harmless() -> None:
+    """Issue 15: such a click did nothing, and said nothing."""
+    state = DeadLettersState(topic="emails")
+    assert not state.look()
+    assert state.look_blockers == ("Finding out what a look would cost … A harmless look follows.",)
+    state.judged = TopicVerdict("orders", HARMLESS)
+    assert state.order is None
+    state.judged = TopicVerdict("emails", HARMLESS)
+    assert isinstance(state.order, LookOrder)
+    assert state.order.topic == "emails"
+    assert state.look_blockers == ("Looking at the dead letters of emails …",)
+
+
+def test_a_look_that_costs_something_is_not_done_before_that_was_said() -> None:
+    state = DeadLettersState(topic="emails")
+    assert not state.look()
+    reorders = Verdict(queue=QUEUE, cost=Cost.REORDERS, why="a consumer is active")
+    state.judged = TopicVerdict("emails", reorders)
+    assert state.order is None
+    assert "a consumer is active" in state.cost
+    assert "Nothing was looked at" in state.look_refusal
+    assert "press Look again" in state.look_refusal
+    assert state.look()
+    assert state.look_refusal == ""
+
+
+def test_a_look_that_was_ordered_early_is_forgotten_with_its_topic() -> None:
+    state = DeadLettersState(topic="emails")
+    assert not state.look()
+    state.topic = "orders"
+    assert state.look_blockers == ("Finding out what a look would cost …",)
+    state.topic = "emails"
+    state.judged = TopicVerdict("emails", HARMLESS)
+    assert state.order is None
+    assert state.can_look
+
+
+def test_what_was_refused_of_a_topic_is_not_said_of_another() -> None:
+    state = at()
+    state.look_refusal = "Looking at 'emails.dead' was refused."
+    state.topic = "orders"
+    assert state.look_refusal == ""
+
+
 def test_a_look_that_would_be_refused_says_so_with_the_remedy() -> None:
     state = at()
     why, remedy = "the first look can delete a message", "lift the limit: set_policy …"

@@ -50,6 +50,7 @@ COLUMNS: Final = (
     Column("task_id", "Task id", "id", 230),
 )
 
+_ASKING: Final = "Finding out what a look would cost …"
 _COSTS_IN_WORDS: Final = {
     Cost.HARMLESS: "is harmless: it",
     Cost.EXPIRES: "may let messages expire:",
@@ -97,6 +98,7 @@ class BrowseState(SharedState):
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._early_look = ""  # the topic of a look that was ordered before its cost was known
         self.table = TableState(COLUMNS, clock=self._clock)
         self.table.unseen = ("published_at", "task_id")  # the detail of a row has them
         self.__dict__["_lock"] = self.table.lock  # its changes change this state, too
@@ -119,13 +121,17 @@ class BrowseState(SharedState):
     def look(self) -> bool:
         """Ask the feed for a look; return whether that was possible.
 
-        If not, `look_blockers` say why.
+        If not, `look_blockers` say why. A look whose cost is not known yet follows as soon as it
+        is, if it is harmless; otherwise `look_refusal` asks for another call.
         """
         with self.lock:
             if self.can_look:
                 self.look_refusal = ""
                 self._give(LookOrder(self.topic), f"Looking at the dead letters of {self.topic} …")
                 return True
+            if self.look_blockers == (_ASKING,):
+                self._early_look = self.topic
+                self._derive_look()
         return False
 
     def choose(self, name: str | None) -> None:
@@ -162,12 +168,33 @@ class BrowseState(SharedState):
 
     @traitlets.observe("topic", "judged", "busy")
     def _derive_look(self, _change: Any = None) -> None:
+        if self._early_look != self.topic:
+            self._early_look = ""
         judged = self.judged if self.judged and self.judged.topic == self.topic else None
         refusal = "" if judged is None else self._refusal(judged)
         self.cost = "" if judged is None or refusal else _cost(judged)
         self.look_blockers = tuple(self._look_blockers(judged, refusal))
         self.can_look = not self.look_blockers
         self._derive_whole()
+        if self._early_look and judged is not None:
+            self._early_look = ""
+            self._look_late(judged)
+
+    def _look_late(self, judged: TopicVerdict) -> None:
+        """Do the look that was ordered before its cost was known, if it is harmless."""
+        if judged.verdict is None or not self.can_look:
+            return  # the blockers say why
+        if judged.verdict.cost is Cost.HARMLESS:
+            self.look()
+        else:
+            self.look_refusal = (
+                "Nothing was looked at: what a look costs was not known yet. "
+                "Read it above, and press Look again."
+            )
+
+    @traitlets.observe("topic")
+    def _forget_refusal(self, _change: Any) -> None:
+        self.look_refusal = ""
 
     def _refusal(self, judged: TopicVerdict) -> str:
         if judged.verdict is None:
@@ -184,7 +211,7 @@ class BrowseState(SharedState):
         elif refusal:
             yield refusal
         elif judged is None:
-            yield "Finding out what a look would cost …"
+            yield f"{_ASKING} A harmless look follows." if self._early_look else _ASKING
         if self.busy:
             yield self.busy
 
