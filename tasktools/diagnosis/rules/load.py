@@ -48,7 +48,11 @@ _SURGE_PER_SECOND: Final = 5.0
 """Least factor and least difference by which each of the newest samples exceeds those before; a
 batch that is published at once makes a single high sample."""
 _BUSY_SHARE: Final = 0.9
-"""Shares of a topic's places that are taken where workers are too few, or have no reserve."""
+"""Share of a topic's places that are taken where workers are too few, or have no reserve."""
+_MEAN_SHARE: Final = 0.75
+_MEAN_SHARE_HELD: Final = 0.5
+"""The same on average over the growth of the queue: a look may fall between the end of a task and
+the begin of the next. The second is that of workers that hold a message for each place."""
 _FULL_SHARE: Final = 0.95
 _FULL_SECONDS: Final = 600.0
 """Share of the places that are taken all the time where nothing is in reserve, and that time."""
@@ -194,7 +198,7 @@ def _too_few_workers(facts: Facts) -> Iterator[Judgement]:
     growing = [
         topic
         for topic in judged_topics(facts)
-        if _grew(topic) > _MIN_GROWTH and (topic.queued or 0) > _MIN_QUEUED
+        if _grew(topic) > _MIN_GROWTH and (topic.queued or 0) > _MIN_QUEUED and _is_growing(topic)
     ]
     if not growing:
         return
@@ -206,10 +210,34 @@ def _too_few_workers(facts: Facts) -> Iterator[Judgement]:
     for topic in growing:
         workers = subscribers_to(subscribers, topic.topic)
         places, running = places_of(workers), _running_on(workers)
-        if not places or running is None or running < _BUSY_SHARE * places:
+        if not places or running is None:
             continue
-        if not _is_limited(facts, topic):
-            yield _too_few(topic, len(workers), places, running)
+        mean = _mean_running(facts, topic)
+        least = _MEAN_SHARE_HELD if (topic.unacked or 0) >= places else _MEAN_SHARE
+        is_full = running >= _BUSY_SHARE * places
+        if (is_full or mean >= least * places) and not _is_limited(facts, topic):
+            taken = f"{running}" if is_full else f"On average {mean:.3g}"
+            yield _too_few(topic, len(workers), places, taken, max(running, mean))
+
+
+def _is_growing(topic: TopicFacts) -> bool:
+    """Whether the queue grew in both halves of 15 s: a batch that is published at once makes it
+    long in one of them."""
+    ready = ready_of(topic)
+    window = ready.window(_GROWTH_SECONDS) if ready else Series()
+    middle = window.before(window.times[-1] - _GROWTH_SECONDS / 2) if window else None
+    return middle is not None and window.values[0] < middle < window.values[-1]
+
+
+def _mean_running(facts: Facts, topic: TopicFacts) -> float:
+    """Return how many tasks of *topic* ran on average while its queue grew; 0 if not known."""
+    values = _recently_running(facts, topic)
+    return fmean(values) if values else 0.0
+
+
+def _recently_running(facts: Facts, topic: TopicFacts) -> tuple[float, ...]:
+    series = topic.running or Series()
+    return series.between(facts.at - _GROWTH_SECONDS, facts.at).values
 
 
 def _running_on(workers: list[Worker]) -> int | None:
@@ -221,24 +249,26 @@ def _running_on(workers: list[Worker]) -> int | None:
 def _is_limited(facts: Facts, topic: TopicFacts) -> bool:
     """Whether a limit, and not the number of workers, holds the topic back."""
     limit = limit_of(topic)
-    return limit is not None and len(facts.running_by_topic.get(topic.topic, ())) >= limit
+    now = len(facts.running_by_topic.get(topic.topic, ()))
+    return limit is not None and max((now, *_recently_running(facts, topic))) >= limit
 
 
-def _too_few(topic: TopicFacts, workers: int, places: int, running: int) -> Finding:
+def _too_few(topic: TopicFacts, workers: int, places: int, taken: str, running: float) -> Finding:
     return Finding(
         check="too_few_workers",
         severity="warning",
         subject_kind="topic",
         subject=topic.topic,
         finding=(
-            f"{running} of {counted(places, 'place')} on {counted(workers, 'worker')} of "
-            f"{topic.topic!r} {agreeing(running, 'are')} taken, and its queue grew by "
+            f"{taken} of {counted(places, 'place')} on {counted(workers, 'worker')} of "
+            f"{topic.topic!r} {agreeing(round(running), 'are')} taken, and its queue grew by "
             f"{_grew(topic):.0f} in 15 s to {counted(_length(topic), 'message')}."
         ),
         evidence={
-            "running": running,
+            "running": round(running, 2),
             "places": places,
             "workers": workers,
+            "held": topic.unacked,
             "queued": _length(topic),
             "grew in 15 s": _grew(topic),
         },

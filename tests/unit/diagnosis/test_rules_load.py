@@ -179,6 +179,42 @@ def test_what_looks_like_too_few(
     assert judged("too_few_workers", facts) == [], why
 
 
+@pytest.mark.parametrize(
+    ("running", "held", "is_found"),
+    [
+        ((3, 2, 4, 3), 32, True),
+        ((2, 2, 3, 2), 32, True),
+        ((1, 1, 2, 1), 32, False),
+        ((3, 4, 4, 3), 3, True),
+        ((2, 2, 3, 2), 3, False),
+        ((3, 4, 4, 3), None, True),
+        ((2, 2, 3, 2), None, False),
+        ((0, 0, 0, 0), 32, False),
+    ],
+)
+def test_a_look_between_two_tasks_does_not_hide_that_they_are_too_few(
+    running: tuple[int, ...], held: int | None, *, is_found: bool
+) -> None:
+    """Issue 13: of a worker that held 32 messages 3 of 4 places were taken in most looks."""
+    busy = make.samples(*[0] * 8, *running)
+    few = topic(*[6] * 12, running=busy, unacked=held)
+    rows = judged("too_few_workers", make.facts(few, workers=[make.worker(running=running[-1])]))
+    assert [row.subject for row in rows] == ["emails"] * is_found
+    if is_found:
+        assert "On average" in rows[0].finding
+        limit = replace(few, settings=TopicSettings(concurrency_limit=max(running)))
+        limited = make.facts(limit, workers=[make.worker(running=running[-1])])
+        assert judged("too_few_workers", limited) == []
+
+
+@pytest.mark.parametrize("lengths", [(0, 0, 0, 280), (0, 280, 230, 180), (0, 0, 280, 260)])
+def test_a_batch_that_is_published_at_once_is_no_lack_of_workers(lengths: tuple[int, ...]) -> None:
+    """As publishers do every day: the queue grows in one moment, and then becomes shorter."""
+    ready = make.samples(*[0] * 9, *lengths)
+    batch = make.topic(queued=lengths[-1], ready=ready, queue=make.queue(ready_series=ready))
+    assert judged("too_few_workers", make.facts(batch, workers=[BUSY])) == []
+
+
 def test_over_amqp_alone_they_are_too_few_as_well() -> None:
     facts = make.amqp_only(make.facts(topic(*[6] * 12), workers=[BUSY]))
     assert finding("too_few_workers", facts).subject == "emails"
