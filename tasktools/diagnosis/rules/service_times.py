@@ -156,7 +156,7 @@ def _is_another_mix(
     """
     if not names or any(names.values()):
         return False
-    if risen.since >= min(facts.durations_by_name[name][0].at for name in names):
+    if all(_is_known_before(facts.durations_by_name[name], risen.since) for name in names):
         return True
     ends = [end for end in facts.ends_by_topic.get(topic.topic, ()) if end.task_name is not None]
     after = Counter(end.task_name for end in ends if end.at >= risen.since)
@@ -165,6 +165,11 @@ def _is_another_mix(
         return True
     name, count = after.most_common(1)[0]
     return before[name] / before.total() < _SAME_SHARE * count / after.total()
+
+
+def _is_known_before(readings: Iterable[DurationReading], since: float) -> bool:
+    filled = [each for each in readings if each.durations.count and each.at <= since]
+    return len(filled) >= _MIN_SLOTS and _count(filled) >= _MIN_READ_BEFORE
 
 
 def _by_ends(ends: Sequence[TaskEnd], now: float) -> _Risen | None:

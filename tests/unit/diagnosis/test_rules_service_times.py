@@ -184,6 +184,15 @@ def test_readings_by_name_that_begin_after_a_rise_do_not_refute_it(
     assert [row.subject for row in rows] == ["emails"] * is_risen
 
 
+@pytest.mark.parametrize("slots", [4, 20])
+def test_readings_by_name_of_a_moment_before_a_rise_do_not_refute_it(slots: int) -> None:
+    """A real peer, 100 s after its tasks became slower: they were known for 12 s before that."""
+    topic = make.topic(durations=readings(*[0.1] * 60, *[0.8] * 30))
+    names = {("worker-1", "send"): readings(*[0.1] * slots, *[0.8] * 30)}
+    same = (*make.ends(60, duration=None, until=make.NOW - 100), *make.ends(80, duration=None))
+    assert finding(make.facts(topic, durations=names, ends=same)).subject == "emails"
+
+
 def test_long_tasks_that_are_usual_are_no_rise_when_some_come_together() -> None:
     mixed = readings(*[0.1, 0.3, 3.0] * 4, *[3.0] * 5, *[0.1] * 3)
     assert judged(make.facts(make.topic(durations=mixed))) == []
