@@ -14,9 +14,9 @@ from tasktools.brokers.common import CommonBroker
 from tasktools.brokers.peeked import PeekedMessages
 from tasktools.brokers.rabbitmq.connection import pika_border
 from tasktools.brokers.rabbitmq.connection.alarms import Alarms, Blocked
-from tasktools.brokers.rabbitmq.connection.connection import Connection, Session
+from tasktools.brokers.rabbitmq.connection.connection import Session
+from tasktools.brokers.rabbitmq.connection.connections import Connections
 from tasktools.brokers.rabbitmq.connection.dsn import DSN
-from tasktools.brokers.rabbitmq.connection.management import Management
 from tasktools.brokers.rabbitmq.connection.pika_border import Refused
 from tasktools.brokers.rabbitmq.connection.raw_properties import RawProperties
 from tasktools.brokers.rabbitmq.messages import (
@@ -50,7 +50,6 @@ from tasktools.core.errors import (
     ConnectionLost,
     PermissionDenied,
     QueueUnavailable,
-    WouldBeLost,
 )
 from tasktools.core.events import Event
 from tasktools.core.layout import Layout
@@ -102,11 +101,9 @@ class RabbitMQBroker(CommonBroker):
         self._dsn = DSN.parse(dsn)
         self._choice = DialectChoice(dialects, layout, dead)
         self._timeout = timeout
-        self._management = management = Management(self._dsn, management_url, timeout)
-        self._main = Connection(self._dsn, purpose="main", timeout=timeout)
-        self._events_connection = Connection(self._dsn, purpose="events", timeout=timeout)
-        # A long look has all answers on its connection wait behind what it is shown.
-        self._peek_connection = Connection(self._dsn, purpose="looks", timeout=timeout)
+        self._connections = Connections(self._dsn, management_url, timeout=timeout)
+        self._main, self._events_connection = self._connections.main, self._connections.events
+        self._management = management = self._connections.management
         self._subscription = EventSubscription(
             self._events_connection, self._clock, declare=not read_only
         )
@@ -129,11 +126,7 @@ class RabbitMQBroker(CommonBroker):
         self._server_version: str | None = None
         self._cluster_name: str | None = None
         # A broker that is simply dropped (a notebook cell run again) leaves no thread behind.
-        self._extra_connections: list[Connection] = []
-        connections = (self._peek_connection, self._events_connection, self._main)
-        self._release = weakref.finalize(
-            self, _release, connections, self._extra_connections, management
-        )
+        self._release = weakref.finalize(self, self._connections.close)
 
     @property
     def address(self) -> str:
@@ -249,7 +242,8 @@ class RabbitMQBroker(CommonBroker):
         count_attempt: bool = True,
     ) -> bool:
         if not requeue:
-            self._check_kept(delivery_id)
+            topic = self._deliveries.topic_of(delivery_id)
+            self._inspector.check_dead_letters_arrive(self.layout, topic)
         if requeue and (delay or count_attempt):
             layout = self.layout
             published = self._main.run(
@@ -282,19 +276,6 @@ class RabbitMQBroker(CommonBroker):
     def forget_begins(self, topic: str, task: str) -> None:
         self._main.run(lambda session: begin_counts.forget(session, topic, task))
 
-    def _check_kept(self, delivery_id: str) -> None:
-        topic = self._deliveries.topic_of(delivery_id)
-        try:
-            is_kept, because = self._inspector.dead_letters_arrive(self.layout, topic), ""
-        except QueueUnavailable as error:
-            is_kept, because = False, f" ({error.why})"
-        if not is_kept:
-            raise WouldBeLost(
-                f"The queue {topic!r} is not known to dead-letter into a queue that takes it"
-                f"{because}, so RabbitMQ would drop the message; it is still ours. Requeue it, or "
-                "mend its dead-letter exchange, binding and queue."
-            )
-
     @changes
     def purge(self, queue: str) -> int:
         return self._main.run(lambda session: deletion.purge(session, queue), again=False)
@@ -322,7 +303,7 @@ class RabbitMQBroker(CommonBroker):
         def show(raw: RawProperties, body: bytes, redelivered: bool) -> bool:  # noqa: FBT001
             return seen.show(pika_border.properties_in(raw), body, redelivered=redelivered)
 
-        taken = self._peek_connection.run(
+        taken = self._connections.looks.run(
             lambda session: look.look(session, verdict, limit, show, expired_to),
             timeout=look.TIMEOUT_SECONDS + _GIVE_BACK_SECONDS,
             again=False,
@@ -345,16 +326,15 @@ class RabbitMQBroker(CommonBroker):
     def overhear(
         self, receive: Overhear, missed: Callable[[], object] = lambda: None
     ) -> Callable[[], None]:
-        connection = Connection(self._dsn, purpose="overhearing", timeout=self._timeout)
+        connection = self._connections.another("overhearing")
         try:
             connection.run(
                 published_copies.PublishedCopies(connection, self.layout, receive, missed).begin
             )
         except BaseException:
-            connection.close()
+            self._connections.release(connection)
             raise
-        self._extra_connections.append(connection)
-        return connection.close
+        return functools.partial(self._connections.release, connection)
 
     @changes
     def tap(self, name: str, *, max_age: float, max_bytes: int) -> bool:
@@ -381,8 +361,7 @@ class RabbitMQBroker(CommonBroker):
         taps.check_name(name)
         self._main.check_open()
         # What is read fills its connection, and others may read meanwhile.
-        connection = Connection(self._dsn, purpose="tap", timeout=self._timeout)
-        self._extra_connections.append(connection)
+        connection = self._connections.another("tap")
         try:
             connection.run(
                 lambda _session: stream_reader.read(
@@ -392,8 +371,7 @@ class RabbitMQBroker(CommonBroker):
                 again=False,
             )
         finally:
-            self._extra_connections.remove(connection)
-            connection.close()
+            self._connections.release(connection)
 
     @changes
     def mover(self, queue: str, *, force: bool = False) -> RabbitMQMover:
@@ -550,11 +528,3 @@ class RabbitMQBroker(CommonBroker):
     @changes
     def force_release_lock(self, name: str) -> bool:
         return self._locks.force_release(self.layout, name)
-
-
-def _release(
-    connections: Iterable[Connection], extra: Iterable[Connection], management: Management
-) -> None:
-    for connection in (*extra, *connections):
-        connection.close()
-    management.close()

@@ -20,7 +20,12 @@ from tasktools.core import untrusted
 from tasktools.core.dialects.choice import DialectChoice
 from tasktools.core.dialects.topic_map import TopicMap
 from tasktools.core.dialects.vhost import Vhost
-from tasktools.core.errors import PermissionDenied, QueueNotFound, QueueUnavailable
+from tasktools.core.errors import (
+    PermissionDenied,
+    QueueNotFound,
+    QueueUnavailable,
+    WouldBeLost,
+)
 from tasktools.core.layout import Layout
 from tasktools.core.models import TopicReport
 from tasktools.core.queue_facts import QueueFacts
@@ -201,12 +206,24 @@ class QueueInspector:
             return self._management.stopped_nodes()
         return None
 
-    def dead_letters_arrive(self, layout: Layout, topic: str) -> bool:
-        """Return whether messages rejected from *topic* now are known to reach a queue.
+    def check_dead_letters_arrive(self, layout: Layout, topic: str) -> None:
+        """Raise `WouldBeLost` unless messages rejected from *topic* now are known to reach a queue.
 
         If *topic* dead-letters in the way of the layout, missing exchanges, queues and bindings are
-        declared again. The answer is remembered for a second.
+        declared again. A positive answer is remembered for a second.
         """
+        try:
+            is_kept, because = self._dead_letters_arrive(layout, topic), ""
+        except QueueUnavailable as error:
+            is_kept, because = False, f" ({error.why})"
+        if not is_kept:
+            raise WouldBeLost(
+                f"The queue {topic!r} is not known to dead-letter into a queue that takes it"
+                f"{because}, so RabbitMQ would drop the message; this client still holds it. "
+                "Requeue it, or repair the queue's dead-letter exchange, binding and queue."
+            )
+
+    def _dead_letters_arrive(self, layout: Layout, topic: str) -> bool:
         if time.monotonic() - self._arrives_at.get(topic, float("-inf")) < _ARRIVES_SECONDS:
             return True
         is_kept = self._repairs_dead_letters(layout, topic) or (
