@@ -147,7 +147,7 @@ def _queued(broker: _Observed, topic: str, limit: int) -> Sequence[ActiveTask]:
             return [_waiting(topic, seen) for seen in broker.peek(topic, limit).messages]
     except (LookRefused, PermissionDenied) as refusal:
         why = str(refusal)
-    _log.warning("the queued tasks of %r are not told, only running ones: %s", topic, why)
+    _log.warning("the queued tasks of %r are not listed, only running ones: %s", topic, why)
     return []
 
 

@@ -72,7 +72,7 @@ def unknown_tap(name: str) -> UnknownTap:
     """Return the error for a tap that does not exist."""
     return UnknownTap(
         f"There is no tap {name!r}, so what was published is not kept; nothing was changed. Make "
-        "one with cluster.tap(), which has its price."
+        "one with cluster.tap(), which costs throughput and disk."
     )
 
 

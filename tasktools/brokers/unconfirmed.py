@@ -19,7 +19,7 @@ def raise_unless_confirmed(result: PublishResult, topic: str, reason: str | None
             raise Unroutable(
                 f"No queue takes messages for {topic!r}: it is missing, or not bound to the task "
                 f"exchange{because}; nothing was queued. Publish with create=True (on the command "
-                "line --create) to mend that."
+                "line --create) to create and bind it."
             )
         case "refused":
             raise PublishRefused(

@@ -74,11 +74,11 @@ class PoolAnswer:
     answers: tuple[Answer, ...]
     units: int | None
     one_queue: int | None = None
-    """Units that a single queue for all workers would need for the wait."""
+    """Units that would meet the target for waits if a single queue fed all workers."""
     by_wait: int | None = None
-    """Units that the wait needs."""
+    """Units that the target for waits takes."""
     limits: tuple[int | None, int | None] = (None, None)
-    """Units by the interval limits of all needs, and by the other targets."""
+    """Units that all targets take at the lower and the upper limits of the needs' intervals."""
     out_of_reach: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -193,7 +193,7 @@ def _needs(solver: PoolSolver, model: Model, guess: int) -> tuple[dict[str, Need
         tasks, least = len(model.times(name)), math.ceil(_MIN_LATE / (1 - question.quantile))
         if tasks < least:
             out_of_reach[name] = (
-                f"{counted(tasks, 'task', 'are')} too few, {least:,} would tell something"
+                f"{counted(tasks, 'task', 'are')} too few; an estimate takes {least:,}"
             )
             continue
         limit = solver.demand.topics[name].limit

@@ -130,8 +130,8 @@ def _durations(
 ) -> tuple[FloatArray, float]:
     """Return the durations (s) of ended tries, and the share measured by our clock alone.
 
-    Where workers keep histograms instead of reporting each duration, the tries get the durations
-    of the histogram, in the order in which our clock has them.
+    Where workers keep histograms instead of reporting each duration, the tries get the durations of
+    the histogram, in the order of the durations by our clock.
     """
     durations = tries.durations[is_ended]
     is_unknown = np.isnan(durations)
@@ -174,8 +174,9 @@ def _spread(histogram: Histogram, count: int) -> FloatArray:
 
 
 def _last_seen(tries: Tries, is_ended: BoolArray, recorded: Spans) -> FloatArray:
-    """Return the end of each try (s since the epoch); of others, until when it surely ran: the end
-    of the recording, the begin of the next gap, or when its worker was missed."""
+    """Return the end of each try (s since the epoch). For a try without a known end it is the time
+    up to which it surely ran: the end of the recording, the begin of the next gap, or the time at
+    which its loss was noticed."""
     until = np.array([end / 1000 for _, end in recorded])
     if not len(until):
         return tries.ends

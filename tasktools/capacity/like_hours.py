@@ -86,7 +86,7 @@ class LikeHours:
     def waits(self, window: Window, rate: float | None) -> LiveWaits:
         """Return the waits of live tasks while messages are replayed at *rate* (messages a second).
 
-        `None`: nothing is, for an hour.
+        With `None` nothing is replayed, and the waits are those of an hour.
         """
         count = len(window.replayed.times) if rate is not None else 0
         sent = count / rate if rate else WARM_UP

@@ -105,7 +105,8 @@ class LateShares:
         return place, before + share * (after - before)
 
     def _step(self, part: int, before: int, now: int, target: float) -> int:
-        """Return the step to take: slightly beyond the crossing of the line through both points."""
+        """Return the step to the next position: just beyond the point where the line through both
+        shares (as logarithms) meets *target*."""
         above, below = (
             math.log(max(self.at(self._number(place))[part], _LEAST_SHARE))
             for place in (before, now)

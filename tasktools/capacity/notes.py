@@ -58,7 +58,7 @@ def _of_need(answer: Answer, pool: PoolAnswer, solver: PoolSolver) -> Iterator[s
         elif solver.model is not None and solver.model.is_sampled:
             yield text + "of so many tasks only sampled hours are simulated"
         else:
-            yield f"{text}a recording {_longer((need.width / 2) ** 2)} would tell"
+            yield f"{text}a recording {_longer((need.width / 2) ** 2)} would be enough"
     if answer.fit is not None and not 1 / _FIT <= answer.fit <= _FIT:
         which, ratio = ("longer", 1 / answer.fit) if answer.fit < 1 else ("shorter", answer.fit)
         yield (
@@ -97,7 +97,7 @@ def _of_sharing(answer: Answer, pool: PoolAnswer, shared: str | None) -> Iterato
     if holders < consumers:
         yield (
             f"all permits of its limit of {limit} stay with the first {counted(holders, 'worker')} "
-            f"of {consumers}, whoever is idle: prefetch 1 for this topic spreads them"
+            f"of {consumers}, even if others idle: prefetch 1 for this topic spreads them"
         )
 
 

@@ -90,7 +90,7 @@ def _span(subject: _Subject) -> Iterator[_Checked]:
     note = None
     if days < 1:
         note = (
-            f"{in_words(days * DAY)} recorded: what is said holds for these hours only, and its "
+            f"{in_words(days * DAY)} recorded: the results hold for these hours only, and their "
             "intervals are too narrow"
         )
     elif days < 2:
@@ -191,7 +191,7 @@ def _services(subject: _Subject) -> Iterator[_Checked]:
     if not ok:
         note = (
             f"the longest span without a gap is {value:.1f} mean service times: tasks take longer "
-            "than it says (by 18 % and more), since long ones did not end in it"
+            "than estimated (by 18 % and more), since long ones did not end within it"
         )
     yield "recorded mean service times", value, MIN_SERVICES, ok, note
 
@@ -213,8 +213,8 @@ def _evidence(subject: _Subject) -> Iterator[_Checked]:
     note = None
     if not ok:
         note = (
-            f"of {evidence.by_clock:.0%} of the tries only the arrival of events tells how long "
-            "they took; each may come half a second late"
+            f"the durations of {evidence.by_clock:.0%} of the tries are known only from the "
+            "arrival of events, which may come half a second late"
         )
     yield "share of durations by our clock", evidence.by_clock, _MAX_BY_CLOCK, ok, note
     yield from _waiting(topic, evidence)
@@ -235,7 +235,7 @@ def _waiting(topic: TopicDemand, evidence: Evidence) -> Iterator[_Checked]:
     ok = None if held is None else held <= _MAX_HELD
     note = None
     if held is None:
-        note = "how many messages workers held was not recorded: the management API tells it"
+        note = "how many messages workers held was not recorded: that takes the management API"
     elif not ok:
         note = (
             f"{held:.0%} of the waiting messages were held by workers that were busy: a lower "

@@ -52,10 +52,10 @@ class Outlook:
     hours: pd.DataFrame = field(repr=False)
     """By hour of the week (schema `HOURS`), of all topics of the pool."""
     wait: Share | None
-    """Seconds, with its interval: the quantile of the waits of the topic; `None`: of too few
-    tasks, or without end."""
+    """Seconds, with its interval: the quantile of the waits of the topic; `None`: the tasks are too
+    few, or the wait is endless."""
     late: Share | None
-    """Share of its tasks that wait longer than the target; `None`: of too few tasks."""
+    """Share of its tasks that wait longer than the target; `None`: the tasks are too few."""
     load: float
     """Mean offered load of the pool, in erlang."""
     peak_load: float | None

@@ -88,8 +88,8 @@ def _hourly(topic: TopicDemand) -> FloatArray:
 
 
 def retries_of(topic: TopicDemand) -> int:
-    """Return how often a failed task comes again: as recorded, else as the numbers of tries and of
-    arrivals have it."""
+    """Return how often a failed task is retried: as recorded, else estimated from the numbers of
+    tries and of arrivals."""
     if topic.max_retries is not None:
         return topic.max_retries
     tries = len(topic.service_times)

@@ -94,7 +94,7 @@ def create(
     "--max-retries",
     callback=setting,
     metavar="N",
-    help="Tries after the first, for tasks that do not say it themselves.",
+    help="Retries, for tasks that do not set their number themselves.",
 )
 @click.option(
     "--dead-letter/--no-dead-letter",

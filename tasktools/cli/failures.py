@@ -42,7 +42,7 @@ _SAMPLE_SECONDS: Final = 1.0  # seconds
     callback=time_options.span,
     metavar="SPAN",
     help="Listen to a live cluster for so long, at most an hour, and show what fails meanwhile; "
-    "Ctrl-C shows what was heard up to then.",
+    "Ctrl-C shows the failures up to then.",
 )
 @with_display(FAILURES, watch=False)
 @with_access
@@ -72,8 +72,8 @@ def failures(
             table = _failures(cluster, topic, since, until)
         if watch is None and not cluster.is_recorded:
             raise NotRecorded(
-                "A live cluster does not tell what failed before; nothing was changed. Listen from "
-                "now on with --watch 60s; or record it with 'tasktools record FILE', and ask the "
+                "A live cluster keeps no past failures; nothing was changed. Watch for new ones "
+                "with --watch 60s; or record it with 'tasktools record FILE', and read the "
                 "recording: --dsn sqlite:///FILE."
             )
     if display.as_csv:
@@ -94,8 +94,8 @@ def _watched(cluster: Cluster, topic: str | None, length: float) -> Table:
     """Listen for *length* seconds, or until a signal comes; return the failures of that time."""
     if cluster.is_recorded:
         raise NotRecorded(
-            "A recording tells what failed before, and nothing fails in it from now on; nothing "
-            "was changed. Ask it without --watch."
+            "A recording has past failures only, so there are no new ones to watch for; nothing "
+            "was changed. Leave out --watch."
         )
     with end_signals() as end_signal:
         with cluster.sampled() as sample:
@@ -105,11 +105,11 @@ def _watched(cluster: Cluster, topic: str | None, length: float) -> Table:
         while (left := end - time.monotonic()) > 0 and not end_signal.wait(
             min(left, _SAMPLE_SECONDS)
         ):
-            with cluster.sampled():  # takes in what was heard
+            with cluster.sampled():  # processes the received events
                 pass
         table = cluster.failures_table(topic, since=since)
-    extent = f"heard from {since:%Y-%m-%d %H:%M:%S} to {datetime.now(UTC):%H:%M:%S} UTC"
-    table.attrs["recorded"] = f"{extent}; what failed before is not known"
+    extent = f"events received from {since:%Y-%m-%d %H:%M:%S} to {datetime.now(UTC):%H:%M:%S} UTC"
+    table.attrs["recorded"] = f"{extent}; earlier failures are not known"
     table.attrs["notes"].insert(0, table.attrs["recorded"])
     return table
 

@@ -1,7 +1,8 @@
 """Conditions that choose dead letters by their shown values.
 
 ``COL=VALUE`` is equal, ``COL!=VALUE`` is not, ``COL~TEXT`` contains, in either case of letters;
-``COL=`` is not there. COL is a column, or a path into args, kwargs or headers, like kwargs.to.
+``COL=`` is a missing value. COL is a column, or a path into args, kwargs or headers, like
+kwargs.to.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _listen(cluster: Cluster, length: float) -> None:
     end = time.monotonic() + length
     with end_signals() as end_signal:
         while (left := end - time.monotonic()) > 0:
-            with cluster.sampled():  # takes in what was heard
+            with cluster.sampled():  # processes the received events
                 pass
             if end_signal.wait(min(left, _SAMPLE_SECONDS)):
                 return

@@ -113,4 +113,4 @@ def _until_ended(exporter: Exporter, needs: Needs | None, end_signal: EndSignal)
         problem = exporter.problem or (None if needs is None else needs.problem)
         if problem != last_shown:
             last_shown = problem
-            output.remark([render.harmless(last_shown or "It goes on.")])
+            output.remark([render.harmless(last_shown or "It continues.")])

@@ -174,7 +174,7 @@ def _followed(outcome: Outcome, seconds: float) -> pd.DataFrame | None:
 
 def _remark_notice(text: str) -> None:
     """Print why a run is held up, and when it continues."""
-    output.remark([f"note: {render.harmless(text) or 'the run goes on'}"])
+    output.remark([f"note: {render.harmless(text) or 'the run continues'}"])
 
 
 def _missed(outcome: pd.DataFrame, verb: Verb) -> Iterator[str]:

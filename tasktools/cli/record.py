@@ -45,13 +45,13 @@ _MEGABYTE: Final = 1024**2
     "--messages",
     is_flag=True,
     help="Note what is published: from a copy of every message, which costs throughput, "
-    "and publishers are not told of unroutable ones meanwhile.",
+    "and meanwhile publishers get no error for unroutable ones.",
 )
 @click.option(
     "--bodies",
     is_flag=True,
     help="Keep published messages as they are, so that failed tasks can be replayed; of Celery, "
-    "the arguments of all tasks that its workers tell.",
+    "the arguments of all tasks that its workers report.",
 )
 @click.option(
     "--keep",
@@ -153,7 +153,7 @@ def _until_told(
         if recorder.problem != last_shown:
             last_shown = recorder.problem
             output.refresh("")
-            output.remark([render.harmless(last_shown or "It goes on.")])
+            output.remark([render.harmless(last_shown or "It continues.")])
         lasted = in_words(time.monotonic() - began)
         output.refresh(f"{recorder.ticks:,} ticks in {lasted}{_size(file)}")
         if end is not None and time.monotonic() >= end:

@@ -13,8 +13,8 @@ from tasktools.cli.connection_options import Access, with_access
 from tasktools.cli.time_options import with_window
 
 _LIVE: Final = (
-    "a live cluster tells what this command has heard of it, for some seconds; a recording tells "
-    "the whole time: tasktools record ops.db, then --dsn sqlite:///ops.db"
+    "of a live cluster only the events of some seconds are known, which this command receives; a "
+    "recording has the whole time: tasktools record ops.db, then --dsn sqlite:///ops.db"
 )
 
 

@@ -483,8 +483,9 @@ class Commands(Overview):
                     return
             if self._clock.monotonic() >= deadline:
                 raise BrokerTimeout(
-                    f"Worker {before.worker_id!r} did not say within {self.timing.obeyed:g} s that "
-                    f"it obeyed {action}; whether it will is not known. Look at workers()."
+                    f"Worker {before.worker_id!r} did not confirm {action} within "
+                    f"{self.timing.obeyed:g} s; whether it will obey is not known. Look at "
+                    "workers()."
                 )
             self._clock.sleep(_POLL_SECONDS)
 

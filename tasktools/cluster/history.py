@@ -31,11 +31,11 @@ _INTERVAL_COUNT: Final = 120
 _MAX_FAILURES: Final = 100_000
 _NO_ESTIMATE: Final = (
     "estimate is missing: how many messages workers have fetched and not begun was not recorded "
-    "(the management API tells it), or no task was begun"
+    "(that takes the management API), or no task was begun"
 )
 _NAMED_IF_LONG: Final = (
     "mostly of those that took long: do not judge by it how long tasks of a name take. A recorder "
-    "with messages=True knows the names of all"
+    "with messages=True records the names of all"
 )
 
 

@@ -98,7 +98,7 @@ class LiveHistory:
         return snapshot, recorder.recording
 
     def hear(self, event: Event) -> None:
-        """Record an event of this process's own."""
+        """Record an event that this process has sent."""
         self._started().hear(event)
 
     def end(self) -> float:

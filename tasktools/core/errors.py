@@ -31,7 +31,7 @@ class MalformedDSN(TaskToolsError, ValueError):
 
 
 class InvalidDialect(TaskToolsError):
-    """A dialect that another package brings cannot be used. Mend or uninstall that package."""
+    """A dialect that another package brings cannot be used. Fix or uninstall that package."""
 
 
 class BrokerError(TaskToolsError):

@@ -21,8 +21,8 @@ _DELETE: Final = b"\x7f"
 def harmless(text: str) -> str:
     r"""Return *text* with invisible characters escaped, as ``\n`` or ``\u202e``.
 
-    A terminal obeys control characters, marks of direction change how a neighbour reads, and lone
-    surrogates cannot be sent.
+    A terminal obeys control characters, direction marks change how neighbouring text is displayed,
+    and lone surrogates cannot be sent.
 
     >>> harmless("emails\u202e")
     'emails\\u202e'

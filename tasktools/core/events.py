@@ -42,8 +42,8 @@ class TaskOnWorker(MaskedStruct, frozen=True, kw_only=True):
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's report about itself. Times are by the worker's own clock.
 
-    `running` is the truth of `running_hint` or the telemetry (the peer's own `running` is
-    always 0); `running_tasks` is `None` when the report carries no telemetry.
+    `running` is read from `running_hint` or the telemetry (the field `running` of a peer is always
+    0); `running_tasks` is `None` when the report carries no telemetry.
     """
 
     worker_id: str

@@ -110,7 +110,7 @@ def _why(name: str, text: str) -> str:
 def _place(traceback: str | None) -> tuple[str | None, str]:
     """Return the place where an error was raised, and in words how it was determined."""
     if not traceback:
-        return None, "the type alone, as no traceback was told"
+        return None, "the type alone, as no traceback was reported"
     text = traceback[-_MAX_TRACEBACK_CHARS:]
     start, last = max(text.rfind(_TRACEBACK), 0), text.rfind('File "')
     # Failures share their frames, not the message that follows.

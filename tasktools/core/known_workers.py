@@ -152,8 +152,8 @@ def note_of_clocks(workers: Sequence[Worker]) -> str | None:
     ]
     more = ", …" if len(offsets) > _MAX_NAMED_WORKERS else ""
     return (
-        f"clocks of workers that differ from ours: {', '.join(words)}{more}; what started_at says "
-        "is by their own"
+        f"clocks of workers that differ from ours: {', '.join(words)}{more}; their `started_at` "
+        "is by their own clocks"
     )
 
 
@@ -164,7 +164,7 @@ def note_of_unheard(workers: Sequence[Worker], *, is_settled: bool) -> str | Non
     if unheard:
         more = ", …" if len(unheard) > _MAX_NAMED_WORKERS else ""
         return (
-            f"what {len(unheard)} of {len(live)} workers run is not known, since no heartbeat of "
-            f"theirs has arrived yet: {', '.join(unheard[:_MAX_NAMED_WORKERS])}{more}"
+            f"the running tasks of {len(unheard)} of {len(live)} workers are not known, since no "
+            f"heartbeat of theirs has arrived yet: {', '.join(unheard[:_MAX_NAMED_WORKERS])}{more}"
         )
     return None if is_settled else "the workers were asked just now, and not all have answered"

@@ -56,7 +56,7 @@ def risks(facts: QueueFacts) -> Iterator[Risk]:
         yield Risk(
             cost=Cost.HARMLESS,
             why=f"RabbitMQ takes back what is held for {in_words(timeout)} (consumer timeout), "
-            "so that a longer look shows less; a run gives back before that, and goes on",
+            "so that a longer look shows less; a run gives back before that, and continues",
         )
     if facts.queue_type == "classic" and facts.policy is None:
         yield Risk(
@@ -152,7 +152,7 @@ def _others(facts: QueueFacts) -> Iterator[Risk]:
     if facts.exclusive_consumer:
         yield Risk(
             cost=Cost.REORDERS,
-            why="its consumer is an exclusive one, beside which RabbitMQ lets nobody look",
+            why="its consumer is an exclusive one: RabbitMQ allows no other consumer, so no look",
         )
     if facts.single_active_consumer:
         if facts.consumers:

@@ -231,7 +231,7 @@ class PrefetchedTask(MaskedStruct, frozen=True, kw_only=True):
     """A task that a worker has fetched and not begun, where workers tell it.
 
     With *eta* it is scheduled: the worker begins it at that time, by the publisher's clock.
-    Arguments are as of `RunningTask`.
+    Arguments are as in `RunningTask`.
     """
 
     task_id: str
@@ -321,7 +321,7 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a topic; `None` means: no limit, or not set.
 
     *concurrency_limit*: tasks that run at once, in the whole cluster. *max_retries*: tries after
-    the first, for tasks that do not say it themselves. *dead_letter_enabled*: false drops what
+    the first, for tasks that do not set it themselves. *dead_letter_enabled*: false drops what
     failed for good, after its `task_failed` event. *retention_seconds*: for how long dead letters
     are kept.
     """

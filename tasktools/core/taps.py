@@ -18,8 +18,8 @@ OFFSET: Final = "x-stream-offset"
 COSTS: Final = (
     "every message is routed and stored once more, on the disk of the broker, where secrets in it "
     "are not masked",
-    "publishers are no longer told of messages that no topic takes: the task exchange confirms "
-    "them, since the tap takes them (publishers of tasktools are told all the same)",
+    "publishers no longer get an error for messages that no topic takes: the task exchange "
+    "confirms them, since the tap takes them (publishers of tasktools still get it)",
     "a stream keeps bodies and properties, but of the headers none that is a table or a list; that "
     "of RabbitMQ 3.10 misses what was published with a delay, or within a second of a restart",
 )

@@ -49,7 +49,7 @@ def why_silent(state: ClusterState, report: TopicReport) -> str | None:
     if state.workers or not names or any(map(registry.has_heartbeats, names)):
         return None
     workers = registry.workers_of(filter(None, names))
-    return f"{workers} send no heartbeats and no events (their own logs and metrics tell)"
+    return f"{workers} send no heartbeats and no events (see their own logs and metrics)"
 
 
 class TopicLoad(NamedTuple):

@@ -86,7 +86,7 @@ def of_versions(workers: Iterable[Worker], at: float) -> Iterator[Change]:
 
 
 def _grouped(events: Iterable[tuple[float, Worker]]) -> Iterator[list[tuple[float, Worker]]]:
-    """Yield the *events* that came shortly one after the other."""
+    """Yield groups of *events* that follow each other within seconds."""
     group: list[tuple[float, Worker]] = []
     for event in events:
         if group and event[0] - group[-1][0] > _DEPLOY_SECONDS:

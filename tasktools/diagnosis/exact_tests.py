@@ -39,7 +39,8 @@ class HypergeometricTail:
     def ln_p(
         self, hits: Counts, rows: Counts, failed: int | Counts, total: int | Counts | None = None
     ) -> Floats:
-        """Return ln p of each table; *total* may be less than that of the class."""
+        """Return ln p of each table. *total* replaces the number of all rows, for tests within a
+        part of them."""
         total = self._total if total is None else total
         first = self._ln_chance(hits, rows, failed, total)
         last = np.minimum(rows, failed)

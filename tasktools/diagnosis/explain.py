@@ -192,7 +192,7 @@ def _notes(
     others = len(tasks.is_failed) - failures
     if failures < _MIN_FAILURES or not others:
         yield (
-            f"{counted(failures, 'failed task')} and {others:,} others tell nothing: it takes "
+            f"{counted(failures, 'failed task')} and {others:,} others are too few: it takes "
             f"{_MIN_FAILURES} failed ones, and others to compare them with"
         )
     elif not answers:
@@ -223,7 +223,8 @@ class _Search:
     # --- what is tested -------------------------------------------------------------------
 
     def answers(self) -> Iterator[_Answer]:
-        """Yield the rows of the answer: each cause, its copies, and the values that it explains."""
+        """Yield the rows of the answer: each cause with its copies, then the values that causes
+        explain."""
         if not 0 < self._failed < self._total:
             return
         singles = self._tested()
@@ -302,7 +303,8 @@ class _Search:
                 yield _Value(parts, int(both_hits[at]), int(both_rows[at]), float(g2[at]), p)
 
     def _strongest(self, singles: _Singles) -> tuple[Counts, Mask]:
-        """Return the positions of the strongest values, one of each set of rows, and these rows."""
+        """Return the positions of the strongest values, and the rows of each. Of values with nearly
+        the same rows, only the strongest is returned."""
         order = np.argsort(-singles.g2, kind="stable")[:_SINGLES_COMPARED]
         order = order[(singles.g2[order] > 0) & (singles.hits[order] >= _MIN_FAILURES)]
         chosen: list[int] = []
@@ -319,8 +321,8 @@ class _Search:
     # --- how they depend on each other ------------------------------------------------------
 
     def _downwards(self, values: Sequence[_Value]) -> tuple[list[list[_Answer]], list[_Answer]]:
-        """Return each cause, with values of the same rows as its copies, and the values that causes
-        explain."""
+        """Go through *values*, the strongest first. Return each cause, with values of the same rows
+        as its copies; and the values that causes explain."""
         causes: list[list[_Answer]] = []
         masks: list[Mask] = []
         explained: list[_Answer] = []

@@ -148,7 +148,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     changes: tuple[Change, ...] = ()
     runs: tuple[OwnRun, ...] = ()
     permits: Mapping[str, tuple[str | None, ...]] = {}
-    """Connections that own the permits of each topic with a limit (`None`: owner not told)."""
+    """Connections that own the permits of each topic with a limit (`None`: owner not reported)."""
     locks_of_peers: Mapping[str, tuple[int | None, int | None]] = {}
     """Ready and unacknowledged tokens of each lock queue of the peer."""
     lock_holds: Mapping[str, tuple[float, ...]] = {}

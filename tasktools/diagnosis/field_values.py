@@ -49,7 +49,7 @@ class Field(NamedTuple):
 
 
 def with_not_known(field: Field, is_unknown: np.ndarray[Any, np.dtype[np.bool_]]) -> Field:
-    """Return *field*, in which what is missing in the rows *is_unknown* is not known."""
+    """Return *field* with missing values changed to "not known" in the rows *is_unknown*."""
     is_missing = field.codes == field.labels.index(MISSING)
     codes = np.where(is_missing & is_unknown, np.int32(len(field.labels)), field.codes)
     return Field(field.name, codes.astype(np.int32), [*field.labels, NOT_KNOWN])

@@ -130,7 +130,7 @@ def _answers(facts: Facts, rules: Iterable[Rule]) -> _Answers:
 
 
 def _blind(facts: Facts) -> CannotTell | None:
-    """Return why nothing can be ruled out, where no topic is known that might be concerned."""
+    """Return why no check can be ruled out: the topics are not known. `None`: they are known."""
     if "broker" in facts.missing:
         return CannotTell(why=f"topics: {facts.missing['broker']}", needs=("broker",))
     is_listed = facts.server is not None and facts.server.queues is not None

@@ -155,7 +155,7 @@ def begin_rising(series: Series | None) -> float | None:
 
 
 def begin_growing(series: Series | None) -> float | None:
-    """Return when a length was lowest last; `None`: before its first sample.
+    """Return when a length was last at its lowest; `None`: not since its first sample.
 
     >>> begin_growing(Series((0.0, 5.0, 10.0, 15.0), (7.0, 2.0, 2.0, 9.0)))
     10.0
@@ -231,18 +231,19 @@ def why_missing(facts: Facts, part: ServerPart) -> str:
 
 
 def needs_broker(facts: Facts, what: str) -> CannotTell:
-    """Return that *what* is unknown, since the broker reports nothing of its queues."""
+    """Return `CannotTell`: *what* is unknown, since the broker reports nothing of its queues."""
     why = facts.missing.get("broker", "the broker does not report it")
     return CannotTell(why=f"{what}: {why}", needs=("broker",))
 
 
 def needs_server(facts: Facts, part: ServerPart, what: str) -> CannotTell:
-    """Return that *what* is unknown, since the broker does not report *part*."""
+    """Return `CannotTell`: *what* is unknown, since the broker does not report *part*."""
     return CannotTell(why=f"{what}: {why_missing(facts, part)}", needs=("management",))
 
 
 def needs_events(facts: Facts, what: str) -> CannotTell:
-    """Return that *what* is unknown, since no events are received, or not for long enough."""
+    """Return `CannotTell`: *what* is unknown, since no events are received, or not for long
+    enough."""
     if facts.heard_since is None:
         why = facts.missing.get("events", "no events are received")
     else:

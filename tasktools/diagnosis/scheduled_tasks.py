@@ -22,7 +22,7 @@ def scheduled_of(facts: Facts, topic: TopicFacts) -> int | None:
 
 
 def needs_scheduled(facts: Facts, topic: TopicFacts) -> CannotTell:
-    """Return that the number of scheduled messages of *topic* at workers is not known."""
+    """Return `CannotTell`: the number of scheduled messages of *topic* at workers is not known."""
     what = f"whether consumers of {topic.topic} hold tasks of later"
     if facts.is_recorded:
         return CannotTell(why=f"{what}: a recording does not hold it", needs=("events",))

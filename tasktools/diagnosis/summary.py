@@ -52,7 +52,7 @@ def nothing_found(verdicts: Iterable[str], left_behind: str | None = None) -> st
     >>> nothing_found(["ruled out"], "7 dead letters lie in 'orders'")
     "nothing found, but 7 dead letters lie in 'orders'"
     >>> nothing_found(["cannot tell", "cannot tell"])
-    'nothing can be told'
+    'no check has a verdict'
     """
     text = _nothing_found(Counter(verdicts))
     if not left_behind:
@@ -62,7 +62,7 @@ def nothing_found(verdicts: Iterable[str], left_behind: str | None = None) -> st
 
 def _nothing_found(counts: Counter[str]) -> str:
     if not counts["ruled out"]:
-        return "nothing can be told" if counts["cannot tell"] else "nothing was judged"
+        return "no check has a verdict" if counts["cannot tell"] else "nothing was judged"
     if counts["cannot tell"] >= counts["ruled out"]:
         return "nothing found, but most checks cannot tell"
     return "nothing found"
@@ -72,10 +72,10 @@ def folded(rows: Sequence[Row]) -> str:
     """Return in one line the number of checks ruled out, and the checks without a verdict with
     their reasons.
 
-    >>> why = "Cannot tell of a beat that is gone: no beat was heard."
+    >>> why = "Cannot tell of a beat that is gone: no event of a beat came."
     >>> unknown = Row(verdict="cannot tell", check="beat_missing", finding=why)
     >>> folded([unknown])
-    '0 checks ruled out, 1 cannot tell: beat_missing (no beat was heard)'
+    '0 checks ruled out, 1 cannot tell: beat_missing (no event of a beat came)'
     """
     ruled_out = sum(row.verdict == "ruled out" for row in rows)
     unknown = [row for row in rows if row.verdict == "cannot tell"]

@@ -47,8 +47,8 @@ class TaskRows(MaskedRepr):
     notes: list[str]
 
     def unknown(self, name: str) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Return the tasks of which nobody observed the column *name*; `None`: of no task, or a
-        missing value there is one like others."""
+        """Return a mask of the tasks for which the column *name* was not observed. `None`: it was
+        for all, or a missing value in this column is a value like others."""
         if name not in _OBSERVED:
             return None
         is_unknown = self.columns[name].isna().to_numpy(dtype=bool)

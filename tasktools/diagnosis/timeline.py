@@ -134,14 +134,14 @@ def _notes(cluster: Cluster, changes: Changes, left_out: int, why_no_runs: str |
     if changes.heard_from is not None and not cluster.is_recorded and not changes.was_recorded:
         notes.append(
             f"this process has listened since {clock(changes.heard_from)} UTC; what happened "
-            "before is not known, but a recording tells it"
+            "before is not known; a recording would have it"
         )
     if left_out:
         kinds = f"{counted(left_out, 'kind')} of failures {agreeing(left_out, 'are')}"
         notes.append(f"{kinds} left out, with fewer failures")
     if changes.has_more_failures:
         shown = counted(len(changes.failures), "failure", "are")
-        notes.append(f"only the latest {shown} told; ask for a shorter time to see the others")
+        notes.append(f"only the latest {shown} listed; ask for a shorter time to see the others")
     if changes.brief_holds:
         times = counted(changes.brief_holds, "time")
         notes.append(f"{times} a lock was held for under {BRIEF_HOLD:g} s, which is not shown")

@@ -70,7 +70,7 @@ def _episode(
     count = counted(len(within), "failure")
     begin = "from before " if began_before else "" if len(within) == 1 else "from "
     until = "" if len(within) == 1 and not began_before else f" to {clock(last)}"
-    more = ", and may go on" if lasts else ""
+    more = ", and may continue" if lasts else ""
     yield Entry(
         at=first,
         until=None if lasts else last,

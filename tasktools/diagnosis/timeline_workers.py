@@ -36,7 +36,7 @@ def worker_entries(changes: Changes) -> Iterator[Entry]:
 
 @dataclass
 class _Story:
-    """The facts known of one worker, moment by moment."""
+    """The history of one worker: samples and events are taken in order, and become entries."""
 
     worker_id: str
     changes: Changes
@@ -48,7 +48,7 @@ class _Story:
     silent_since: float | None = None
     is_gone: bool = False
     is_unregistered: bool = False
-    """Another node said goodbye for it while it was silent."""
+    """Another node unregistered it while it was silent."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def know(self, samples: Iterable[StateChange]) -> None:
@@ -114,7 +114,7 @@ class _Story:
         self.is_gone |= change.state == "gone"
 
     def _speak(self, at: float, since: float) -> None:
-        """End the silence that began at *since*."""
+        """Add an entry for a silence that began at *since* and ends now."""
         if at >= self.changes.since:
             sentence = f"worker {self.worker_id} was silent for {in_words(max(at - since, 0.0))}"
             self._add_silence(sentence, since, until=at)
@@ -144,14 +144,15 @@ class _Story:
         )
 
     def _end_unheard(self) -> None:
-        """Add that a worker was in no sample any more: it went while nothing was recorded."""
+        """Add an entry for a worker that is missing from the last samples: it ended while nothing
+        was recorded."""
         last_sample = self.changes.last_samples.get(self.worker_id)
         last = self.changes.last
         margin = self.changes.turn + 2 * self.changes.every
         if last_sample is not None and last is not None and last - last_sample > margin:
             sentence = (
-                f"worker {self.worker_id} was not heard of after {clock(last_sample)}; when it "
-                "went was not recorded"
+                f"worker {self.worker_id} was not seen after {clock(last_sample)}; the time of "
+                "its end was not recorded"
             )
             self._add(last_sample, "lost sight of", sentence, "samples", severity="suspect")
 

@@ -256,7 +256,7 @@ def _moving(samples: TopicSamples, queued: Series, growth: Trend | None, at: flo
 
 
 def _turn(queued: Series, length: float) -> float | None:
-    """Return when the queue had that *length* last; `None`: before the window."""
+    """Return when the queue last had *length* messages; `None`: not since its first sample."""
     newest_first = zip(reversed(queued.times), reversed(queued.values), strict=True)
     last = next(at for at, each in newest_first if each == length)
     return None if last == queued.times[0] else last

@@ -1,4 +1,4 @@
-"""Readings of what the workers of each dialect report, and what becomes of their tasks."""
+"""The reports of workers by dialect: which events they send, and the fate of their tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def after_death(facts: Facts, topic: str | None) -> str:
 
 
 def how_to_look(facts: Facts, topic: str | None) -> str:
-    """Return how to see what a task of *topic* does, as part of a sentence."""
+    """Return the command that shows what a task of *topic* does, as part of a sentence."""
     process = dialect_of(facts, facts.topics.get(topic or "")).processes
     return f"py-spy dump --pid PID on its host, with that of {process}"
 
@@ -60,14 +60,14 @@ def why_untold(facts: Facts, topic: TopicFacts) -> str | None:
 
 
 def needs_heartbeats(facts: Facts, topics: Iterable[TopicFacts], what: str) -> Iterator[CannotTell]:
-    """Yield for each of *topics* without heartbeats that *what* is unknown."""
+    """Yield `CannotTell` for each of *topics* without heartbeats: *what* is unknown."""
     return _needed(facts, topics, what, why_silent)
 
 
 def needs_task_events(
     facts: Facts, topics: Iterable[TopicFacts], what: str
 ) -> Iterator[CannotTell]:
-    """Yield for each of *topics* without task events that *what* is unknown."""
+    """Yield `CannotTell` for each of *topics* without task events: *what* is unknown."""
     return _needed(facts, topics, what, why_untold)
 
 

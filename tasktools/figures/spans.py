@@ -109,7 +109,7 @@ def waiting_time(
     unit, length = unit_of(shown)
     traces = lines(shown / length, every, hovertemplate=f"%{{y:.3~g}} {unit}")
     short = (frame["count"] > 0).any()
-    why = "waits are too short for events to tell" if short else "no messages were recorded"
+    why = "waits are too short to be measured by events" if short else "no messages were recorded"
     remarks = [f"estimated by Little's law: {why}", *left_out(wide)]
     return _page(traces, frame, "Waiting time", (unit, length), theme, threshold, remarks)
 

@@ -43,12 +43,12 @@ _SYMBOLS: Final = {
     "run": "hexagon",
     "worker came": "triangle-up",
     "worker said goodbye": "triangle-down",
-    "worker not heard of again": "x",
+    "worker not seen again": "x",
 }
 _WORKER_SYMBOLS: Final = {
     "came": "worker came",
     "stopped": "worker said goodbye",
-    "lost sight of": "worker not heard of again",
+    "lost sight of": "worker not seen again",
 }
 _OPERATORS: Final = ("mark", "settings", "command", "run")
 _WHOLE_GAPS: Final = ("all", "events")

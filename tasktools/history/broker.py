@@ -321,7 +321,7 @@ class HistoryBroker(TopicsByDialect, DocumentNames):
         return TopicMap(self._dialects(facts), vhost, named=named)
 
     def known_topics(self) -> frozenset[str]:
-        """Return the topics that were known."""
+        """Return the topics known at that moment."""
         return frozenset(stats.topic for stats in self.topic_report().topics)
 
     def topic_exists(self, topic: str) -> bool:

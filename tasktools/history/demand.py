@@ -84,7 +84,7 @@ class Tries:
     durations: Floats
     """Durations (s) as the workers reported them."""
     outcomes: Ints
-    """Places in `OUTCOMES`; the number after the last: it runs."""
+    """Index into `OUTCOMES`; the index after its last: the try runs."""
 
     @property
     def is_ended(self) -> npt.NDArray[np.bool_]:

@@ -36,10 +36,10 @@ _HELD_UP: Final = "the recorder was held up"
 _UNSAMPLED: Final = "nobody looked at the cluster"
 """The reason for gaps in a recording in memory, which is sampled only on request."""
 _WILL_CONTINUE: Final = (
-    ": events stay in memory, samples are missing. It continues by itself once that is mended."
+    ": events stay in memory, samples are missing. It continues by itself once that is fixed."
 )
 _NO_MESSAGES: Final = (
-    "messages are not recorded: {}; begins and ends of tasks are, as far as events tell them"
+    "messages are not recorded: {}; begins and ends of tasks are, as far as events report them"
 )
 _MIN_SHARE_OF_INTERVAL: Final = 0.1  # a shorter wait than this skips a tick
 
@@ -178,7 +178,7 @@ class Recorder:
         return self._stopping.is_set()
 
     def hear(self, event: Event) -> None:
-        """Record an event of this process's own, whether or not the broker brings it."""
+        """Record an event that this process has sent; the broker need not deliver it back."""
         self._buffer.hear(event)
 
     def _pair_attempts(self) -> None:
@@ -264,7 +264,8 @@ class Recorder:
         )
 
     def _present(self, report: TopicReport, state: ClusterState) -> TopicReport:
-        """Return *report* without the topics that are gone; of each, one sample says that it is."""
+        """Return *report* without the topics that are gone, except that a topic is kept once after
+        it went: that sample records it as gone."""
         existed = self._existing
         self._existing = frozenset(
             stats.topic for stats in report.topics if stats.exists is not False

@@ -187,7 +187,7 @@ class File:
 class Memory:
     """A recording in memory, which lives as long as this object. Thread-safe."""
 
-    name = "what this process has heard"
+    name = "the events that this process received"
     outlives_its_recorder = False
 
     def __init__(self) -> None:

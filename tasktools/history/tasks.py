@@ -60,7 +60,7 @@ class _LastTry(MaskedStruct, frozen=True, array_like=True):
     outcome: Annotated[int, msgspec.Meta(ge=0, lt=len(OUTCOMES))] | None
     duration: Real | None
     is_prompt: Flag
-    """Its worker says itself how long a task took, so it sends events at once."""
+    """Its worker reports durations, so it sends events at once."""
     error_type: str | None
     error: str | None
 
@@ -69,16 +69,16 @@ class _Tries(msgspec.Struct, frozen=True, array_like=True):
     task: str
     count: Count
     started: Time | None
-    """Start of the first of them."""
+    """Start of the first try."""
     durations: str | None
-    """Numbers and durations of several tries, as JSON; of a single one its last try has it."""
+    """Numbers and durations of the tries as JSON, if there are several; else `_LastTry` has it."""
 
 
 class _Messages(MaskedStruct, frozen=True, array_like=True):
     task: str
     count: Count
     at: Time
-    """Arrival of the first of them; what follows is of that one."""
+    """Arrival of the first message; the fields below are those of the first message."""
     n: Count
     attempts: Count | None
     name: str | None
@@ -152,7 +152,7 @@ def _bodies(
 
 
 class _Rows:
-    """The facts of tasks apart from their last tries, and the rows made of both."""
+    """Makes the rows, from the last try of each task and from facts loaded for all tasks."""
 
     tries: dict[str, _Tries]
     messages: dict[str, _Messages]

@@ -88,8 +88,8 @@ class Check:
             )
         if not self.is_sealed:
             yield (
-                "the archive is of an earlier version, without digests: whether it was changed "
-                "since it was written cannot be told"
+                "the archive is of an earlier version, without digests: a later change of it "
+                "cannot be detected"
             )
         if self.unreadable:
             yield (
@@ -144,7 +144,7 @@ class ArchiveWriter:
     def add(self, messages: Sequence[Archived]) -> None:
         """Add messages; once this returns they are on disk. Raises `FileError`."""
         so = (
-            "messages that are not in it stay in their queue. Make room or mend that, and run the "
+            "messages that are not in it stay in their queue. Make room or fix that, and run the "
             "same plan again."
         )
         with files.errors_of(self._path, "could not be written", so):

@@ -35,7 +35,7 @@ class RateQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChosenRate(msgspec.Struct, frozen=True):
-    """A rate (messages a second), and why it was chosen; `None`: it was given."""
+    """A rate (messages a second), and why it was chosen; `None`: the caller set it."""
 
     rate: float
     why: str | None = None

@@ -90,7 +90,7 @@ class Run:
 
     def _check_reason(self) -> None:
         if not self.reason.strip():
-            raise InvalidPlan("Say why: reason= is what the ledger is for; nothing was done.")
+            raise InvalidPlan("reason= is required, for the ledger: say why; nothing was done.")
 
     def _check_not_restored(self, connection: sqlite3.Connection) -> None:
         """Refuse an archive that was restored already: it still has its messages."""
@@ -108,7 +108,7 @@ class Run:
         except sqlite3.Error as error:
             raise LedgerError(
                 f"The ledger {self.ledger.path} could not be written ({error}), so the run ended: "
-                "nothing was acknowledged that is not in it. Mend that and run the same plan again."
+                "nothing was acknowledged that is not in it. Fix that and run the same plan again."
             ) from error
 
     @contextlib.contextmanager

@@ -230,9 +230,7 @@ class PlanTransfer:
         for item in unfinished:
             if item.sends >= _MAX_SENDS:
                 because = f" ({item.why})" if item.why else ""
-                why = (
-                    f"it was sent {item.sends} times, and RabbitMQ did not say what of it{because}"
-                )
+                why = f"it was sent {item.sends} times without an answer from RabbitMQ{because}"
                 self.give_up(item, "in doubt", why)
         return [item for item in unfinished if item.sends < _MAX_SENDS]
 

@@ -90,7 +90,9 @@ def gather(cluster: Cluster, since: Moment, until: Moment | None) -> Contents:
     examples = frames["failures"].drop_duplicates("fingerprint", keep="last")
     frames["failures"] = frames["failures"][list(_FAILURE_COLUMNS)]
     mask = Mask(cluster.redaction, str(load.attrs["recording"]))
-    extent = str(load.attrs.get("recorded", "what this process has heard of a live cluster"))
+    extent = str(
+        load.attrs.get("recorded", "the events that this process received from a live cluster")
+    )
     return Contents(
         since=pd.Timestamp(begin),
         until=pd.Timestamp(end),

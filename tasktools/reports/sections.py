@@ -242,7 +242,7 @@ def _example(row: dict[str, object]) -> Html:
         for name in ("args", "kwargs")
         if isinstance(row[name], list | dict) and row[name]
     ]
-    error = "nobody said why" if export.is_missing(row["error"]) else str(row["error"])
+    error = "no error was reported" if export.is_missing(row["error"]) else str(row["error"])
     return fragment(facts(known), tag("pre", lines(shortened(error, _MAX_EXAMPLE_CHARS))))
 
 

@@ -65,7 +65,7 @@ def verdicts(findings: pd.DataFrame, until: pd.Timestamp) -> Html:
         (_card(cause, until) for cause in every[:_OPEN_CAUSES]),
         (_folded_card(cause, until) for cause in every[_OPEN_CAUSES:]),
         _checks(findings, "ruled out", "ruled out"),
-        _checks(findings, "cannot tell", "cannot be told"),
+        _checks(findings, "cannot tell", "without a verdict"),
     )
 
 

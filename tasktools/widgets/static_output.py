@@ -56,7 +56,7 @@ class StaticOutput:
 
     @property
     def has_picture(self) -> bool:
-        """Whether a page has drawn it."""
+        """Whether a page has drawn the picture."""
         return "image/png" in self._picture
 
     def _take(self, mime: str, content: str) -> None:

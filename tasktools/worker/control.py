@@ -169,7 +169,7 @@ class ControlThread:
 
     def _obey(self, order: Command) -> None:
         topic = order.params.get("topic")
-        _log.info("told to %s %s", order.action, topic or "")
+        _log.info("command received: %s %s", order.action, topic or "")
         match order.action, topic, order.params.get("prefetch"):
             case "drain", _, _:
                 self._subscriptions.drain()

@@ -128,7 +128,7 @@ def _in_words(
     if delay is not None:
         then = f"it is tried again in {delay:g} s"
     elif settings.dead_letter_enabled is False:
-        then = "it is dropped, as the settings of its topic say"
+        then = "it is dropped, by the settings of its topic"
     else:
         then = "it goes to the dead letters"
     task = delivery.task

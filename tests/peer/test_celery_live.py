@@ -290,7 +290,7 @@ def test_without_rights_a_note_says_what_cannot_be_known(
     dsn = celery.vhost.dsn.replace("//guest:guest@", "//deaf:pw@")
     with tt.connect(dsn, read_only=True, management_url=False) as deaf:
         shown = notes(deaf.workers())
-    assert "Celery is here, but its events cannot be heard" in shown
+    assert "Celery is here, but its events cannot be received" in shown
     assert "workers of Celery cannot be asked" in shown
     assert "`read` on the exchange 'reply.celery.pidbox'" in shown
     assert "pw" not in shown

@@ -147,7 +147,7 @@ def test_a_broker_that_is_away_is_named_and_nothing_is_found_of_what_it_had(
         try:
             answer = drain.forecast()
             assert answer.forecast is None
-            assert answer.note.startswith("cannot be told: the broker did not answer: ")
+            assert answer.note.startswith("not known: the broker did not answer: ")
             with within(2 * TIMEOUT, "the plan"), pytest.raises(BrokerError):
                 drain.cluster.dead_letters(TOPIC)
             findings = tt.diagnose(drain.cluster)

@@ -165,7 +165,7 @@ def test_over_amqp_alone_a_quorum_queue_without_its_leader_is_not_called_empty(
     row = row_of(frame, broken.leaderless)
     assert bool(row["exists"])
     assert row["queued"] is pd.NA
-    assert f"{broken.leaderless}: RabbitMQ says 0, which it also does" in notes_of(frame)
+    assert f"{broken.leaderless}: RabbitMQ reports 0, as it also does" in notes_of(frame)
 
 
 @pytest.mark.parametrize("which", ["leaderless", "minority"])
@@ -223,7 +223,7 @@ def test_a_dead_letter_queue_that_takes_nothing_loses_no_delivery(broken: Broken
     """Issue 11, rows 7 and 12: RabbitMQ would drop what is rejected; it stays ours."""
     with broken.connect() as cluster:
         delivery = eventually(lambda: cluster.broker.claim("alive", "w"))
-        with pytest.raises(tt.WouldBeLost, match="still ours"):
+        with pytest.raises(tt.WouldBeLost, match="still holds it"):
             cluster.broker.nack(delivery.id, requeue=False)
         cluster.broker.nack(delivery.id, count_attempt=False)
         assert row_of(cluster.topics(), "alive")["dead_lettering"] is not True

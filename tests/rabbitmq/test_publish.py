@@ -100,7 +100,7 @@ def test_a_queue_without_dead_letter_arguments_is_used_and_told(cluster: Any, ra
     topics = cluster.topics().set_index("topic")
     assert topics.loc["old", "dead_lettering"] is False or not topics.loc["old", "dead_lettering"]
     delivery = cluster.broker.claim("old", "w")
-    with pytest.raises(tt.WouldBeLost, match="still ours"):
+    with pytest.raises(tt.WouldBeLost, match="still holds it"):
         cluster.broker.nack(delivery.id, requeue=False)
     cluster.broker.ack(delivery.id)
 

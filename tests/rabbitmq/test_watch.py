@@ -71,15 +71,15 @@ def test_it_shows_groups_of_what_fails_while_it_listens(
         f"no customer {n}" for n in range(11, -1, -1)
     ]
     assert [group["count"] for group in printed["groups"]] == [12]
-    assert printed["notes"][0].startswith("heard from 20")
+    assert printed["notes"][0].startswith("events received from 20")
     assert document.returncode == 0
     # By now the other has heard them, too: Ctrl-C shows what was heard up to now.
     table.send_signal(signal.SIGINT)
     stdout, stderr = table.communicate(timeout=60)
     assert (table.returncode, "Traceback" in stderr) == (0, False)
     first, _, rest = stdout.partition("\n")
-    assert first.startswith("heard from 20")
-    assert "what failed before is not known" in first
+    assert first.startswith("events received from 20")
+    assert "earlier failures are not known" in first
     assert "no customer <n>" in rest
     assert "12" in rest.splitlines()[1]
 
@@ -91,7 +91,7 @@ def test_nothing_that_fails_is_an_answer_too(
     child = watch("--watch", "0.5")
     stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 0
-    assert stdout.startswith("heard from 20")
+    assert stdout.startswith("events received from 20")
     assert "There are no failures." in stderr
 
 

@@ -202,7 +202,7 @@ def test_a_live_cluster_cannot_be_looked_at_in_the_past() -> None:
     [
         (("--watch", "2h"), "keeps an hour at most"),
         (("--watch", "5s", "--since", "1h"), "give it without --since"),
-        (("--watch", "5s"), "Ask it without --watch"),
+        (("--watch", "5s"), "Leave out --watch"),
     ],
 )
 def test_what_cannot_be_watched_is_refused(args: tuple[str, ...], why: str, scene: Scene) -> None:

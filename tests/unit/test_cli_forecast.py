@@ -45,7 +45,7 @@ def test_a_live_cluster_is_listened_to() -> None:
 def test_what_is_unknown_is_no_zero() -> None:
     with tasktools.connect("demo://", topics=("nowhere",)) as cluster:
         (row,) = tasktools.drain_forecast(cluster, "nowhere").to_dict("records")
-    assert row["note"].startswith("cannot be told: ")
+    assert row["note"].startswith("not known: ")
     assert "did you mean 'nowhere'" not in row["note"]  # itself, as it is asked for
     assert pd.isna(row["not_within"])
 

@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_and_it_goes_on_once_there_is_room(tmp_path: Path) -
         assert any("Nothing can be written into" in line for line in lines)
         time.sleep(1)  # so that some ticks are missing, on the busiest machine
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
-        assert any("It goes on." in line for line in lines)
+        assert any("It continues." in line for line in lines)
         child.send_signal(signal.SIGINT)
         assert child.wait(30) == 0
     finally:

@@ -294,7 +294,7 @@ def test_a_live_cluster_tells_what_it_heard_since_it_was_looked_at(scene: Scene)
     assert "before" not in scene.cluster.task_events()["task_id"].tolist()
     scene.clock.advance(5)
     assert scene.cluster.queue_depth("emails")["queued"].tolist() == [1, 1]
-    assert scene.cluster.failures().attrs["recording"] == "what this process has heard"
+    assert scene.cluster.failures().attrs["recording"] == "the events that this process received"
 
 
 # --- questions that cannot be answered --------------------------------------------------

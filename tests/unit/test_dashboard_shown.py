@@ -178,7 +178,11 @@ def test_where_workers_cannot_be_heard_none_of_them_is_0() -> None:
     tiles = tiles_of(buffer)
     for name in ("utilisation", "oldest", "failures", "workers"):
         tile = tiles[name]
-        assert (tile.text, tile.value, tile.note) == ("?", None, "workers cannot be heard")
+        assert (tile.text, tile.value, tile.note) == (
+            "?",
+            None,
+            "no events of workers are received",
+        )
     buffer.is_heard = True
     assert (tiles_of(buffer)["workers"].text, tiles_of(buffer)["oldest"].text) == ("0", "none")
 
@@ -189,7 +193,7 @@ def test_what_ran_before_workers_could_not_be_heard_is_not_told_as_running_now()
     assert tiles_of(buffer)["utilisation"].text == "0 / 4"
     buffer.is_heard = False
     tile = tiles_of(buffer)["utilisation"]
-    assert (tile.text, tile.note) == ("?", "workers cannot be heard")
+    assert (tile.text, tile.note) == ("?", "no events of workers are received")
 
 
 def test_a_map_without_workers_says_whether_they_can_be_heard() -> None:
@@ -208,7 +212,7 @@ def test_what_is_not_known_is_no_zero() -> None:
     buffer = buffer_of({"orders": float("nan")})
     tiles = tiles_of(buffer, queued=0)
     assert (tiles["queued"].text, tiles["queued"].value, tiles["queued"].alarm) == ("?", None, "")
-    assert (tiles["utilisation"].text, tiles["utilisation"].note) == ("?", "no worker is heard of")
+    assert (tiles["utilisation"].text, tiles["utilisation"].note) == ("?", "no worker is known")
     assert tiles["oldest"].text == "none"
 
 

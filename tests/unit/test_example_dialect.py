@@ -134,5 +134,5 @@ def test_a_dialect_that_fails_hides_no_message(install: Callable[[object], None]
         task = codec.decode(body, Properties(), failing)
         assert task.problem == "its dialect failed at it (RuntimeError: boom)"
     assert codec.decode(JOB, Properties()).problem != task.problem
-    with pytest.raises(tt.InvalidDialect, match="'failing' of another package failed to tell"):
+    with pytest.raises(tt.InvalidDialect, match="'failing' of another package failed to list"):
         TopicMap([failing], Vhost(queues={}))

@@ -93,7 +93,7 @@ def test_without_failures_or_others_nothing_is_claimed() -> None:
         rows = tt.explain(failed, succeeded)
         assert rows.empty
         assert list(rows.columns) == list(EXPLANATIONS.names)
-        assert "tell nothing" in rows.attrs["notes"][-1]
+        assert "are too few" in rows.attrs["notes"][-1]
 
 
 def test_where_nothing_passes_a_note_says_what_was_tried() -> None:

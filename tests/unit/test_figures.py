@@ -268,7 +268,7 @@ def test_waiting_times_are_estimates_where_events_do_not_tell_short_ones() -> No
     made = figures.waiting_time(
         frame_of(history.WAITING_TIME, topic=["emails"], at=moments(0), count=[3], estimate=[0.4])
     )
-    assert "waits are too short for events to tell" in f"{made.to_dict()}"
+    assert "waits are too short to be measured by events" in f"{made.to_dict()}"
     assert "no messages" not in f"{made.to_dict()}"
 
 

@@ -181,7 +181,7 @@ def test_of_nothing_there_are_no_levels() -> None:
     assert fingerprints("Timeout", None) == (
         "Timeout",
         "Timeout",
-        "kind: the type alone, as no traceback was told; fingerprint: type",
+        "kind: the type alone, as no traceback was reported; fingerprint: type",
     )
     assert fingerprints(None, "late")[:2] == ("error", "late")
 

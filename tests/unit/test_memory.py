@@ -239,7 +239,7 @@ def test_a_full_queue_refuses_to_take_a_message_back(
     delivery = broker.claim("q", "w")
     assert delivery is not None
     server.put("q", task_body())
-    with pytest.raises(PublishRefused, match="still ours"):
+    with pytest.raises(PublishRefused, match="still holds it"):
         broker.nack(delivery.id)
     broker.ack(delivery.id)
 

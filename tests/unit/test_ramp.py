@@ -123,7 +123,7 @@ def test_where_no_worker_tells_the_end_of_a_task_a_ramp_is_refused() -> None:
         assert len(mute.dead_letters("mail")) == 1
         followed = mute.run(plan, reason="x", progress=False).follow(60)  # nobody consumes it
     assert followed.attrs["summary"] == "1 replayed, 1 not known"
-    assert any("what failed is not known" in note for note in followed.attrs["notes"])
+    assert any("their failures are not known" in note for note in followed.attrs["notes"])
     assert set(followed["state"]) == {"unknown"}
 
 

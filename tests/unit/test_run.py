@@ -188,7 +188,7 @@ def test_progress_tells_each_message_once(cluster: Cluster, dead: pd.DataFrame) 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
 def test_a_reason_is_asked_for(cluster: Cluster, dead: pd.DataFrame, reason: str) -> None:
-    with pytest.raises(tt.InvalidPlan, match=r"Say why.*nothing was done"):
+    with pytest.raises(tt.InvalidPlan, match=r"reason= is required.*nothing was done"):
         cluster.run(cluster.plan_replay(dead), reason=reason, progress=False)
 
 

@@ -156,8 +156,8 @@ def test_where_nothing_can_be_told_it_says_why() -> None:
     with MemoryBroker() as broker:
         screen = Screen(Cluster(broker))
         screen.state.findings = finding_lines(frame, Redaction())
-        assert screen.shown.empty == "Nothing can be told: queues not used: No RabbitMQ answers"
-        assert "nothing can be told, 0 checks ruled out, 1 cannot tell" in screen.html
+        assert screen.shown.empty == "No check has a verdict: queues not used: No RabbitMQ answers"
+        assert "no check has a verdict, 0 checks ruled out, 1 cannot tell" in screen.html
         screen.widget.close()
 
 

@@ -71,8 +71,8 @@ class Deliveries:
         return None if taken is None else self._delivery(*taken)
 
     def take(self, queue: str) -> tuple[str, Message, bool] | None:
-        """Take the next message of *queue*: its delivery id, itself, and whether it was delivered
-        before."""
+        """Take the next message of *queue*; return its delivery id, the message, and whether it was
+        delivered before."""
         with self._server.now():
             self._check_open()
             taken = self._next(self._server.exchanges.queue(queue))
@@ -184,7 +184,7 @@ class Deliveries:
             if to is None or not exchanges.route(to.exchange, to.key):
                 raise WouldBeLost(
                     f"The queue {held.queue.name!r} does not dead-letter, so the message would be "
-                    "dropped; it is still ours. Requeue it."
+                    "dropped; this client still holds it. Requeue it."
                 )
             self._settle(delivery_id)
             exchanges.dead_letter(held.queue, held.message, "rejected", now)
@@ -218,7 +218,8 @@ class Deliveries:
             return self._held[delivery_id]
         except KeyError:
             raise UnknownDelivery(
-                f"Delivery {delivery_id!r} is not (or no longer) ours; nothing was changed."
+                f"This client does not hold delivery {delivery_id!r} (any more); nothing was "
+                "changed."
             ) from None
 
     def _settle(self, delivery_id: str) -> _Held:
@@ -242,5 +243,5 @@ class Deliveries:
 def _check(outcome: PublishResult, queue: str) -> None:
     if outcome != "confirmed":
         raise PublishRefused(
-            f"The queue {queue!r} did not take the message ({outcome}); it is still ours."
+            f"The queue {queue!r} did not take the message ({outcome}); this client still holds it."
         )

@@ -94,12 +94,12 @@ class MemoryServer:
     # The oldest consumer keeps the time for all: it sleeps until something happens by itself.
 
     def add_consumer(self, consumer: MemoryConsumer) -> None:
-        """Tell *consumer* of messages from now on (under `now`)."""
+        """Wake *consumer* for new messages from now on (call it within `now`)."""
         self._consumers.append(consumer)
         consumer.source.consumers.append(consumer)
 
     def remove_consumer(self, consumer: MemoryConsumer) -> None:
-        """Stop telling *consumer* of messages (under `now`)."""
+        """Stop waking *consumer* for new messages (call it within `now`)."""
         self._consumers.remove(consumer)
         consumer.source.consumers.remove(consumer)
         self._awaited = math.inf

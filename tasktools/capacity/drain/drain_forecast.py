@@ -183,7 +183,7 @@ def _note(made: Forecast | None, reading: Reading, level: float, at: float) -> s
     if reading.depth is not None and reading.depth <= level:
         return f"at {reading.depth:,.0f} now, no more than {level:,.0f}"
     if made is None:
-        return f"cannot be told: {reading.why or 'how fast tasks come and end is not known'}"
+        return f"not known: {reading.why or 'the rates of arrivals and completions are not known'}"
     words = made.words(at, has_date=made.horizon > _MAX_HORIZON / 2)
     return f"{words}; if workers stay as they are"
 
@@ -237,8 +237,8 @@ def _notes(answer: Answer) -> list[str]:
         notes.append("no earlier forecast of this cluster is scored yet: the band is untested")
     if answer.forecast is not None and not answer.reading.knows_hours:
         notes.append(
-            "arrivals are expected to go on as in the last minutes: it takes a recording of 2 days "
-            "to know the hours of the day"
+            "arrivals are expected to continue as in the last minutes: it takes a recording of "
+            "2 days to know the daily pattern"
         )
     if answer.forecast is not None and answer.reading.slots is None:
         notes.append("how many tasks its workers can run at once is not known")

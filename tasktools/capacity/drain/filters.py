@@ -1,4 +1,4 @@
-"""The rate of a topic's arrivals or completions, as a Kalman filter sees it.
+"""The rate of a topic's arrivals or completions, estimated by Kalman filters.
 
 The log of a count over what was expected is m + u + noise: m an unknown constant, u an AR(1)
 process. The variance of u and its correlation time are not known either, so there is a filter for

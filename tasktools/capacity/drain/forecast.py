@@ -76,8 +76,8 @@ class Forecast:
         return f"{goal} between {early} and {late} UTC, 80 %"
 
     def band(self) -> list[tuple[float, float, float, float]]:
-        """Return the depth to come, the near future in finer steps: spans from now (s), each with
-        the lower end, the middle and the upper end of the band, until that is at the level."""
+        """Return the future depth: seconds from now, each with the lower end, the middle and the
+        upper end of the band, until the upper end is at the level; steps grow with time."""
         now = (0.0, self.depth, self.depth, self.depth)
         if self.paths is None:
             return [now]
@@ -101,8 +101,8 @@ def forecast(
 ) -> Forecast | None:
     """Return when the queue of *bins* is down to *level*; `None`: its rates are not known.
 
-    *ranks* are those of the truth among the paths of earlier forecasts: the band is that which
-    would have held 80 % of them.
+    *ranks* are the ranks of the true times among the simulated paths of earlier forecasts: the band
+    is the one that would have held 80 % of those times.
     """
     paths = futures.simulate(bins, level, timing, rng, slot_changes=slot_changes)
     if paths is None:

@@ -58,7 +58,7 @@ def rank(times: FloatArray, truth: float, chance: float) -> float:
 
 
 def is_covered(earliest: float, latest: float, truth: float) -> bool:
-    """Whether the *truth* is in the band; one beyond the horizon is infinite, as are its ends."""
+    """Whether the *truth* is in the band; times beyond the horizon are infinite."""
     return earliest <= truth <= latest
 
 

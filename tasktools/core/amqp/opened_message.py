@@ -77,7 +77,7 @@ class OpenedMessage:
 
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _in_key(part: bytes) -> bytes:
-    """Return the bytes by which these headers count in a key."""
+    """Return what these headers contribute to a message's key."""
     headers = properties.decoded("headers", part)
     return message_key.of_headers(headers, x_death.parse(headers))
 

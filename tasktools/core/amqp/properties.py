@@ -96,7 +96,8 @@ def edited(
 def edited_headers(
     part: bytes, without: Callable[[str], bool], added: Mapping[str, object]
 ) -> bytes:
-    """Return the part of the headers as `edited` has it. Raises one of `field_tables.BROKEN`."""
+    """Return the bytes of the headers after the edits of `edited`. Raises one of
+    `field_tables.BROKEN`."""
     remaining = [
         entry
         for name, entry in field_tables.entries(part[4:])

@@ -15,13 +15,13 @@ _MAX_NAMED: Final = 3
 
 
 def unheard(exchange: str, why: Exception) -> str:
-    """Return in words that the events of Celery cannot be heard."""
+    """Return in words that the events of Celery cannot be received."""
     grant = (
         f" Grant this user `read` on the exchange {exchange!r} and `write` on queues that begin "
         "with tasktools."
     )
     advice = grant if isinstance(why, PermissionDenied) else ""
-    return f"Celery is here, but its events cannot be heard ({why}){advice}"
+    return f"Celery is here, but its events cannot be received ({why}){advice}"
 
 
 def no_events(exchange: str) -> str:
@@ -70,7 +70,7 @@ def notes(
     if silent := [name for name in live if name in connected]:
         yield (
             f"silent, and yet connected to RabbitMQ: {_named(silent)}; a worker of Celery with a "
-            "solo pool says nothing while it runs a task"
+            "solo pool sends no events while it runs a task"
         )
     if unanswered := [worker.worker_id for worker in known if not worker.has_answered]:
         yield (

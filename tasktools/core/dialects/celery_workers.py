@@ -290,8 +290,9 @@ class CeleryWorkers:
         return task
 
     def next_try(self, task_id: str) -> CeleryTask:
-        """Return the task of a try that began without being received: an answer of its worker may
-        have described the try before it, which ended late. What is known of that one is kept."""
+        """Return the task of a try that began although no event reported its receipt: an answer of
+        its worker may have described the try before, which ended late. Name, topic and arguments
+        are taken from that one."""
         ended = self.ended.get(task_id)
         if ended is None:
             return CeleryTask(task_id)

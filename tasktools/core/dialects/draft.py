@@ -61,12 +61,12 @@ class Draft(MaskedStruct, frozen=True, kw_only=True):
 
     @property
     def due(self) -> datetime | None:
-        """The time at which it is to be run, if not at once."""
+        """The time at which the task is to be run; `None`: at once."""
         return self.now + timedelta(seconds=self.delay) if self.delay else None
 
     @property
     def expires_at(self) -> datetime | None:
-        """The time from which it is not to be run any more."""
+        """The time after which the task is not to be run; `None`: it does not expire."""
         return None if self.ttl is None else self.now + timedelta(seconds=self.ttl)
 
     @property

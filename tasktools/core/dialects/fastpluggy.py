@@ -46,7 +46,7 @@ class Fastpluggy(Dialect):
     has_beats: ClassVar[bool] = True
     rejects_failures: ClassVar[bool] = True
     consuming: ClassVar[str] = (
-        "Name the topic, not `*`: a worker of fastpluggy consumes only what it is told by name."
+        "Name the topic, not `*`: a worker of fastpluggy consumes only the topics that are named."
     )
     at_a_stop: ClassVar[str] = (
         "looks the same: a worker of fastpluggy says no goodbye when it is terminated"

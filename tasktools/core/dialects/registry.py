@@ -53,7 +53,7 @@ def _loaded(entry: metadata.EntryPoint, names: Collection[str]) -> Dialect:
 def _unusable(entry: metadata.EntryPoint, why: str) -> InvalidDialect:
     return InvalidDialect(
         f"The dialect {entry.name!r}, at {entry.value!r} in another package, cannot be used "
-        f"({why}); nothing was contacted. Mend that package, or uninstall it."
+        f"({why}); nothing was contacted. Fix that package, or uninstall it."
     )
 
 
@@ -101,8 +101,8 @@ def notes_of_silent(names: Iterable[str | None]) -> list[str]:
     if not silent:
         return []
     return [
-        f"{workers_of(silent)} send no heartbeats and no events: how many there are, what they "
-        "run and what failed is not known; `consumers` is what the broker counts"
+        f"{workers_of(silent)} send no heartbeats and no events: their number, their running "
+        "tasks and their failures are not known; `consumers` is the broker's count"
     ]
 
 

@@ -113,8 +113,8 @@ def _topics(dialect: Dialect, vhost: Vhost, queues: set[str], ends: frozenset[st
         if type(dialect).__module__.startswith(f"{__package__}."):
             raise
         raise InvalidDialect(
-            f"The dialect {dialect.name!r} of another package failed to tell its topics "
-            f"({type(error).__name__}: {error}); nothing was changed. Mend that package, or "
+            f"The dialect {dialect.name!r} of another package failed to list its topics "
+            f"({type(error).__name__}: {error}); nothing was changed. Fix that package, or "
             "uninstall it."
         ) from error
 

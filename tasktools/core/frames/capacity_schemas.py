@@ -40,7 +40,7 @@ SERVICES: Final = Schema(
         Column(
             "task_name",
             "name",
-            "name of the task, where messages tell it; missing: all tasks of the topic",
+            "name of the task, where messages name it; missing: all tasks of the topic",
             "messages",
         ),
         Column("tries", "count", "tries that began, failed ones included", "events"),

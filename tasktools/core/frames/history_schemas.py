@@ -82,8 +82,7 @@ WAITING_TIME: Final = Schema(
             "mean",
             "span",
             "from publication to its start, both by our clock; like the next three, missing below "
-            "2 s where workers do not say how long their tasks took: those may send events half a "
-            "second late",
+            "2 s where workers do not report durations: those may send events half a second late",
             "messages",
         ),
         Column("p50", "span", "half of them waited less", "messages"),
@@ -92,9 +91,9 @@ WAITING_TIME: Final = Schema(
         Column(
             "estimate",
             "span",
-            "what Little's law says: messages queued, or fetched by workers and not begun, on "
+            "by Little's law: messages queued, or fetched by workers and not begun, on "
             "average / tasks begun in a second that was recorded; missing where the management "
-            "API does not tell how many were fetched",
+            "API does not report how many were fetched",
             "samples",
         ),
     ),
@@ -110,7 +109,7 @@ SERVICE_TIME: Final = Schema(
         Column(
             "mean",
             "span",
-            "how long they took, as workers say in events or heartbeats; by our clock from 2 s on",
+            "how long they took, as workers report it; without a report by our clock, from 2 s on",
             "events",
         ),
         Column("p50", "span", "half of them took less; not known from heartbeats", "events"),
@@ -137,8 +136,8 @@ TASK_EVENTS: Final = Schema(
         Column(
             "task_name",
             "name",
-            "name of the task, where its message was recorded, or else a heartbeat told it: it "
-            "names the tasks that are just running, so of short tasks only the few that took "
+            "name of the task, where its message was recorded or a heartbeat named it. A heartbeat "
+            "names only the tasks that are just running: of short tasks the few that took "
             "longest; do not judge by it how long tasks of a name take",
             "messages, events",
         ),
@@ -179,7 +178,7 @@ TASKS: Final = Schema(
             "first_wait",
             "span",
             "from its first publication to its first start, both by our clock; missing below 2 s "
-            "where workers do not say how long their tasks took: those may send events late",
+            "where workers do not report durations: those may send events late",
             "messages",
         ),
         Column("duration", "span", "how long the try took", "events"),
@@ -191,9 +190,12 @@ TASKS: Final = Schema(
             "events",
         ),
         Column("worker_id", "id", "worker that executed it", "events"),
-        Column("host", "name", "host of that worker, as it says", "events"),
+        Column("host", "name", "host of that worker, as it reports", "events"),
         Column(
-            "version", "name", "version of tasktools of that worker; peers do not tell", "events"
+            "version",
+            "name",
+            "version of tasktools of that worker; peers do not report it",
+            "events",
         ),
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
         Column("started_at", "time", "arrival of the event, by our clock", "events"),
@@ -227,7 +229,7 @@ CLUSTER_EVENTS: Final = Schema(
         Column("worker_id", "id", "worker that it is of, or for", "events"),
         Column("topic", "name", "topic that it is about", "events"),
         Column("task_id", "id", "task that it is about", "events"),
-        Column("detail", "object", "dict of all that it says", "events"),
+        Column("detail", "object", "dict of all that it contains", "events"),
     ),
 )
 
@@ -250,14 +252,14 @@ FAILURES: Final = Schema(
             "error_kind",
             "text",
             "type of the error, and where in the task's own code it was raised, if its text or its "
-            "traceback says: coarser than the fingerprint",
+            "traceback shows it: coarser than the fingerprint",
             "events",
         ),
         Column("fingerprint", "text", "the error without what varies; what to group by", "events"),
         Column("fingerprint_why", "text", "what both of them are made of", "events"),
         Column("traceback", "text", "the whole traceback; missing: not reported", "events"),
         Column("published_at", "time", "publication, by the publisher's clock", "messages"),
-        Column("attempts", "count", "earlier attempts, as the message says", "messages"),
+        Column("attempts", "count", "earlier attempts, by the message", "messages"),
         Column(
             "args",
             "object",
@@ -326,7 +328,7 @@ MARKS: Final = Schema(
     (
         Column("at", "time", "when it was noted; of another process: its arrival", "events"),
         Column("text", "text", "what happened, in the operator's words", "events"),
-        Column("who", "name", "user, host and process; as it says", "events"),
+        Column("who", "name", "user, host and process, as its event has them", "events"),
     ),
 )
 
@@ -340,8 +342,8 @@ GAPS: Final = Schema(
             "what",
             "name",
             "`all`: nothing was recorded; `samples`: the events were, samples were not; `topics`: "
-            "the broker could not be asked; `events`: the workers could not be heard, or not all "
-            "of it could be kept; `messages`: not all that was published was heard",
+            "the broker could not be asked; `events`: events of workers could not be "
+            "received, or not all be kept; `messages`: not all published messages were received",
             "-",
         ),
         Column("why", "text", "in words", "-"),

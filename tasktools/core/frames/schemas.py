@@ -16,8 +16,8 @@ WORKERS: Final = Schema(
     "one worker process",
     (
         Column("worker_id", "id", "the worker's own name", "events"),
-        Column("role", "name", "what it says it is, mostly `worker`", "events"),
-        Column("host", "name", "host name, as it says", "events"),
+        Column("role", "name", "the role that it reports, mostly `worker`", "events"),
+        Column("host", "name", "host name, as it reports", "events"),
         Column("pid", "count", "process id on that host", "events"),
         Column(
             "state",
@@ -76,13 +76,13 @@ TOPICS: Final = Schema(
         Column("running", "count", "tasks that workers are executing", "events"),
         Column("dead_letter", "count", "messages ready in the dead-letter queue", "broker"),
         Column("consumers", "count", "consumers of the queue, by the broker", "broker"),
-        Column("subscribers", "count", "live workers that say they consume it", "events"),
+        Column("subscribers", "count", "live workers that report that they consume it", "events"),
         Column("publish_rate", "rate", "messages published a second", "management"),
         Column("ack_rate", "rate", "messages acknowledged a second", "management"),
         Column(
             "concurrency_limit",
             "count",
-            "limit of running tasks; missing: none. What the broker keeps, else what workers say",
+            "limit of running tasks; missing: none. As stored by the broker, else by workers",
             "broker, events",
         ),
         Column("succeeded", "count", "tasks succeeded since the known workers started", "events"),
@@ -93,9 +93,9 @@ TOPICS: Final = Schema(
         Column(
             "dead_lettering",
             "flag",
-            "whether rejected messages are kept: an argument or policy says where they go, and "
+            "whether rejected messages are kept: an argument or policy sets where they go, and "
             "exchange, binding and queue are there. False: what workers reject is lost; missing: "
-            "not known, as without the management API, which alone tells bindings",
+            "not known, as without the management API, which alone lists bindings",
             "broker, management",
         ),
         Column("exists", "flag", "whether the queue exists", "broker"),
@@ -142,7 +142,7 @@ SETTINGS: Final = Schema(
         Column(
             "max_retries",
             "count",
-            "tries after the first, for tasks that do not say it themselves; missing: not set",
+            "tries after the first, for tasks that do not set it themselves; missing: not set",
             "broker",
         ),
         Column(
@@ -167,9 +167,9 @@ ACTIVE_TASKS: Final = Schema(
         Column(
             "state",
             "name",
-            "`running`; `prefetched`: its worker has it in hand and has not begun it; `scheduled`: "
-            "its worker waits for its `eta`; `queued`: its message waits in the queue. Which tasks "
-            "are prefetched, only workers of Celery tell",
+            "`running`; `prefetched`: its worker has fetched it and not begun it; `scheduled`: "
+            "its worker waits for its `eta`; `queued`: its message waits in the queue. Only "
+            "workers of Celery report which tasks are prefetched",
             "events, look",
         ),
         Column("worker_id", "id", "worker that is executing it, or has prefetched it", "events"),
@@ -245,7 +245,7 @@ PUBLISHED: Final = Schema(
             "`not sent`: it went before this one",
             "broker",
         ),
-        Column("why", "text", "what the broker said to it, in its own words", "broker"),
+        Column("why", "text", "the broker's reason, in its own words", "broker"),
     ),
     alarms=(
         Alarm("outcome", "critical", ("unroutable", "refused")),
@@ -323,7 +323,7 @@ DEAD_LETTERS: Final = Schema(
             "worker of tasktools: `failed`, `timed out`, `invalid`, `unknown task`, `poison`",
             "look",
         ),
-        Column("deaths", "count", "how often it died, as far as it still says", "look"),
+        Column("deaths", "count", "how often it died, as far as its headers still show", "look"),
         Column("first_death", "time", "its first death; by the broker's or worker's clock", "look"),
         Column(
             "last_death",
@@ -341,7 +341,7 @@ DEAD_LETTERS: Final = Schema(
             "error_kind",
             "text",
             "type of the error, and where in the task's own code it was raised, if a traceback "
-            "says: coarser than the fingerprint",
+            "shows it: coarser than the fingerprint",
             "look, events",
         ),
         Column("fingerprint", "text", "the error without what varies; what to group by", "look"),
@@ -443,7 +443,7 @@ EXPLANATIONS: Final = Schema(
             "explained_by",
             "text",
             "among tasks alike in this row above it is not too frequent; missing: a cause of its "
-            "own, as far as the fields tell",
+            "own, as far as the fields show",
             "-",
         ),
         Column(

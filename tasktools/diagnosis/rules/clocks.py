@@ -49,7 +49,7 @@ def _beat_missing(facts: Facts) -> Iterator[Judgement]:
         yield CannotTell(why=why, needs=("events",))
         return
     if not silence:
-        why = f"no beat was heard in the {in_words(heard_for(facts))} for which events are known; "
+        why = f"no event of a beat came in the {in_words(heard_for(facts))} with known events; "
         yield CannotTell(why=why + "whether there should be one is not known", needs=("events",))
         return
     last = min(silence, key=lambda name: silence[name])
@@ -62,7 +62,7 @@ def _beat_missing(facts: Facts) -> Iterator[Judgement]:
         subject_kind="cluster",
         subject="beat",
         finding=(
-            f"No process starts periodic tasks: the last beat, {last!r}, was heard "
+            f"No process starts periodic tasks: the last event of a beat, {last!r}, came "
             f"{in_words(silence[last])} ago."
         ),
         evidence={"last beat": last, "silence": round(silence[last], 1), "beats": len(silence)},
@@ -108,7 +108,8 @@ def _beat_double(facts: Facts) -> Iterator[Judgement]:
 
 
 def _why_no_beat(facts: Facts) -> str | None:
-    """Return why a beat process would not be heard even if it runs; `None` if it would be."""
+    """Return why no events of a beat process could be received even if it runs; `None` if they
+    could."""
     dialects = {dialect_of(facts, topic) for topic in judged_topics(facts)}
     if not dialects or any(dialect.has_beats for dialect in dialects):
         return None

@@ -49,7 +49,7 @@ def advertised_not_consumed(facts: Facts) -> Iterator[Judgement]:
     consumed = {each.topic: each.consumers for each in judged_topics(facts) if each.consumers}
     for topic in _unconsumed(facts):
         if facts.heard_since is None:
-            yield needs_events(facts, f"who says that it consumes {topic.topic}")
+            yield needs_events(facts, f"which workers report that they consume {topic.topic}")
             continue
         speaking = [
             worker
@@ -139,7 +139,7 @@ def no_consumer(facts: Facts) -> Iterator[Judgement]:
                 f"{_growth(grew, published) if is_fed else ', a stale backlog'}."
             ),
             evidence=evidence,
-            against={"workers that say they consume it": 0 if is_heard else "not known"},
+            against={"workers that report consuming it": 0 if is_heard else "not known"},
             since=_begin(topic),
             remedy="Start a worker of this topic"
             + (", or let a running one join it." if obedient else "."),
@@ -170,7 +170,7 @@ def _begin(topic: TopicFacts) -> float | None:
 
 
 def _obedient(facts: Facts, topic: TopicFacts) -> str | None:
-    """Return a live worker that reads the messages of *topic* and joins it if it is told to."""
+    """Return a live worker that can read the messages of *topic* and obeys `join_topic`."""
     dialect = dialect_of(facts, topic)
     obedient = [
         worker.worker_id
@@ -211,7 +211,7 @@ def unknown_topic(facts: Facts) -> Iterator[Judgement]:
                 "consumers of it before": "not known" if topic.had_consumer is None else "none"
             },
             since=begin_above(topic.ready),
-            remedy=f"Mend the publisher, and send what waits to {similar[0]}.",
+            remedy=f"Fix the publisher, and send what waits to {similar[0]}.",
             call=f"cluster.plan_replay(cluster.peek({topic.topic!r}), to={similar[0]!r})",
             needs=("broker", "events"),
             needs_second_look=not stays_at_most(topic.consumer_series, 0.0),
@@ -267,7 +267,7 @@ def limit_orphaned(facts: Facts) -> Iterator[Judgement]:
                 "limit": limit,
                 "permits taken": len(owners),
                 "running": running,
-                "owners": [owner or "not told" for owner in owners],
+                "owners": [owner or "not reported" for owner in owners],
                 "owners without a live worker": suspects,
             },
             against={"acknowledged in 15 s": acked, "consumers": topic.consumers},
@@ -329,7 +329,7 @@ RULES: Final = (
         "advertised_not_consumed",
         4,
         advertised_not_consumed,
-        "a topic that a worker says it consumes, and does not",
+        "a topic that a worker reports as consumed, and does not consume",
     ),
     Rule("topic_paused", 4, topic_paused, "a topic whose limit is 0"),
     Rule("unknown_topic", 5, unknown_topic, "a topic with a mistaken name"),

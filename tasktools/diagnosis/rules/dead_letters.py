@@ -81,9 +81,9 @@ def _in_words(
     if error is not None and share is not None:
         return f"{share:.0%} of the failures are {error!r}"
     if (why := why_untold(facts, topic)) is not None:
-        return f"what failed is not known, as {why}"
+        return f"its failures are not known, as {why}"
     if facts.heard_since is None:
-        return "what failed is not known, as no events are received"
+        return "its failures are not known, as no events are received"
     if is_dead and heard_for(facts) < _SECONDS:
         return f"no worker reported an error in the {in_words(heard_for(facts))} since we listen"
     if is_dead:
@@ -133,7 +133,7 @@ def _dead_growing(facts: Facts) -> Iterator[Judgement]:
             },
             against={"succeeded or acknowledged": others},
             since=begin_growing(series),
-            remedy="See what the failures have in common, and mend it before they are replayed.",
+            remedy="See what the failures have in common, and fix the cause before a replay.",
             call=f"tt.failure_groups(cluster.dead_letters({topic.topic!r}))",
             needs=("management", "broker"),
             topics=(topic.topic,),
@@ -239,8 +239,8 @@ def _storm(
         evidence={"retries": retries, "starts": starts, "new before": new[0], "new": new[1]},
         against={"runs of this user's ledger in that time": replays},
         remedy=(
-            "See why they fail; raise the delay of retries or lower their number until that is "
-            "mended."
+            "See why they fail; raise the delay of retries or lower their number until the cause "
+            "is fixed."
         ),
         call=f"tt.failure_groups(cluster.failures({topic!r}, since='10min'))",
         needs=("events",),
@@ -273,7 +273,7 @@ def _ageing(topic: TopicFacts, lifetime: float) -> Iterator[Judgement]:
         text += f"{in_words((1 - _AGED_SHARE) * lifetime)}: they are kept for {in_words(lifetime)}."
         yield _expiring(topic, text, {"at least old": at_least, "kept for": lifetime})
     elif at_most is None or at_most >= _AGED_SHARE * lifetime:
-        why = f"how old the oldest dead letters of {topic.topic!r} are, only a look into it tells"
+        why = f"only a look shows how old the oldest dead letters of {topic.topic!r} are"
         yield CannotTell(why=why, needs=("look",))
 
 

@@ -69,8 +69,8 @@ def _held_back(facts: Facts) -> Iterator[Judgement]:
 
 
 def _lowest(topic: TopicFacts) -> float | None:
-    """Return the fewest messages that were held while others waited; 0 where none waited once, and
-    `None` where it is not known."""
+    """Return the least number of messages held by workers; 0 if the queue was empty at some time,
+    `None` if it is not known."""
     queue = topic.queue
     if queue is None or not queue.ready_series or not queue.unacked_series:
         return None

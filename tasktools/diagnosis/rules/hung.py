@@ -238,11 +238,11 @@ def _unacknowledged(facts: Facts, topic: TopicFacts, span: float, usual: UsualTi
             "consumers": topic.consumers,
             "usual p95": usual.p95,
         },
-        against={"ends heard in that time": ended},
+        against={"ends received in that time": ended},
         since=facts.at - span,
         remedy=(
-            f"See what the workers do ({how_to_look(facts, topic.topic)}); if they do not go on, "
-            f"restart them. {after_death(facts, topic.topic)}"
+            f"See what the workers do ({how_to_look(facts, topic.topic)}); if these make no "
+            f"progress, restart them. {after_death(facts, topic.topic)}"
         ),
         call=(
             f"cluster.active_tasks({topic.topic!r}, queued=False)"

@@ -184,7 +184,7 @@ def _replay(run: OwnRun, topics: list[TopicFacts], sent: float, published: float
         ),
         evidence={"run": run.run, "sent in 60 s": round(sent), "published in 60 s": published},
         since=run.started_at,
-        remedy="Wait for it, or interrupt it and go on with a lower rate.",
+        remedy="Wait for it, or interrupt it and continue with a lower rate.",
         call="cluster.ledger()",
         needs=("management",),
         topics=names,

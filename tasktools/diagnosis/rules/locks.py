@@ -187,7 +187,7 @@ def _long(facts: Facts, lock: Lock, duration: float, usual: float, holds: int) -
             "task": lock.task_id,
         },
         since=facts.at - duration + max(_TIMES_USUAL * usual, _LONG_SECONDS),
-        remedy="See whether the task that holds it goes on; release it only if that does not run.",
+        remedy="See whether the task that holds it still runs; release it only if it does not.",
         call="cluster.locks()",
         needs=("events",),
         needs_second_look=True,

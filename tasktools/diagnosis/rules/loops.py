@@ -155,7 +155,7 @@ def republish_loop(facts: Facts) -> Iterator[Judgement]:
                 "queued": topic.queued,
             },
             against={
-                "workers that say they consume it": len(workers),
+                "workers that report consuming it": len(workers),
                 "a consumer that sends no events": "none" if workers else "not excluded",
                 "locks that are taken": locks[:_MAX_NAMED],
             },
@@ -234,8 +234,8 @@ def delivery_limit_near(facts: Facts) -> Iterator[Judgement]:
             against={"acknowledged in 60 s": acked},
             since=begin_rising(queue.redelivered),
             remedy=(
-                "Stop the worker that gives them back and mend it; the header `x-delivery-count` "
-                "of a message says how near it is."
+                "Stop the worker that gives them back and fix it; the header `x-delivery-count` "
+                "of a message shows how near it is."
             ),
             call=f"cluster.peek({topic.topic!r}, limit=20)",
             needs=("management",),

@@ -124,7 +124,7 @@ def dead_letters_unbound(facts: Facts) -> Iterator[Judgement]:
     if unknown:
         why = why_missing(facts, "routes")
         if routes is not None:
-            why = "their exchange routes by headers, by a plugin, or to what a policy says"
+            why = "their exchange routes by headers, by a plugin, or by a policy"
         what = f"where the dead letters of {named(unknown)} go"
         yield CannotTell(why=f"{what}: {why}", needs=("management",))
 
@@ -238,7 +238,7 @@ def _vanished(topic: TopicFacts, queue: ServerQueue, balances: Balances) -> Find
         },
         against={
             "rejected": balances.rejected,
-            "a purge": "it was at once" if was_once else "it goes on",
+            "a purge": "it was at once" if was_once else "it continues",
         },
         remedy=(
             f"Messages live {in_words(ttl)} in this queue: add workers, or raise the TTL."

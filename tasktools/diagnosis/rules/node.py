@@ -33,7 +33,7 @@ def node_alarm(facts: Facts) -> Iterator[Judgement]:
 def _alarms(server: ServerFacts) -> dict[str, list[str]]:
     """Return the resources that each node is short of.
 
-    The list of nodes is some seconds old, so it counts only where the broker tells no alarms.
+    The list of nodes is some seconds old, so it is used only if the alarms are not known.
     """
     pairs = {(each.node or _UNKNOWN_NODE, each.resource) for each in server.alarms or ()}
     for node in (server.nodes or ()) if server.alarms is None else ():
@@ -73,7 +73,7 @@ def _finding(facts: Facts, name: str, resources: list[str], blocked: int) -> Fin
         against={"a connection in flow": "is normal under load, and not counted"},
         remedy=(
             f"{'Free disk on' if 'disk' in resources else 'Give more memory to'} the node, or "
-            "drain the deepest queue (add workers, or archive messages); publishers go on by "
+            "drain the deepest queue (add workers, or archive messages); publishers continue by "
             "themselves when the alarm ends."
         ),
         call='cluster.topics().nlargest(5, "queued")',

@@ -47,8 +47,8 @@ def _near(facts: Facts) -> Iterator[Judgement]:
             yield _short_of(
                 node,
                 f"has {_gigabytes(node.disk_free or 0)} of free disk and reaches its limit of "
-                f"{_gigabytes(node.disk_limit or 0)} in {in_words(left)} at the latest, if it goes "
-                "on so; then all publishers are blocked.",
+                f"{_gigabytes(node.disk_limit or 0)} in {in_words(left)} at the latest, at the "
+                "present rate; then all publishers are blocked.",
                 {"disk free": node.disk_free, "limit": node.disk_limit, "seconds left": left},
                 "Free disk space, or drain the deepest queues.",
             )

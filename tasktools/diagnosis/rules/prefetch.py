@@ -42,7 +42,7 @@ class _BusyWorker(msgspec.Struct, frozen=True):
 
     @property
     def is_age_known(self) -> bool:
-        """Whether an event told the begin of each task."""
+        """Whether the begin of each task is known from an event."""
         return all(task.started_at is not None for task in self.tasks)
 
 

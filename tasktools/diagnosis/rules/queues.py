@@ -26,7 +26,7 @@ _COUNTER_SECONDS: Final = 60.0
 def queue_down(facts: Facts) -> Iterator[Judgement]:
     """Find queues that the broker lists but cannot use.
 
-    The management API goes on saying `running` for about a minute, so the queues are asked.
+    The management API reports such a queue as `running` for about a minute, so the queue is asked.
     """
     topics = list(judged_topics(facts))
     answering = sum(topic.trouble is None and topic.queued is not None for topic in topics)

@@ -181,7 +181,7 @@ def _frozen(
         },
         against={
             "acknowledged in 10 s": moves,
-            "other workers speak": len(others),
+            "other workers that send events": len(others),
         },
         since=facts.at - silence,
         remedy=(
@@ -234,7 +234,7 @@ def workers_gone(facts: Facts) -> Iterator[Judgement]:
                 "workers": list(workers),
                 "tasks that they were running": lost,
             },
-            against={"workers that speak and say they consume it": 0},
+            against={"workers that send events and report consuming it": 0},
             since=facts.at - silence,
             remedy=(
                 "Start workers of this topic again, and see why they ended (their log, the "
@@ -283,7 +283,7 @@ def _absent(facts: Facts, check: str, after: float, until: float) -> Iterator[Ju
             continue
         alone = [topic for topic in worker.topics if not live[topic]]
         lost = _lost_tasks(facts, (worker.worker_id,))
-        rest = f"nobody else consumes {', '.join(alone)}" if alone else "others go on"
+        rest = f"nobody else consumes {', '.join(alone)}" if alone else "others consume its topics"
         yield Finding(
             check=check,
             severity="warning" if alone and not worker.uncertain else "suspect",

@@ -111,8 +111,8 @@ def need_lines(need: Needed, facts: TopicFacts) -> Iterator[str]:
 
 def _by_formula(row: pd.Series[Any]) -> str:
     if pd.isna(row["erlang_c"]):
-        return "What Erlang C says is not known."
-    return f"Erlang C, which knows no bursts, says {counted(int(row['erlang_c']), 'slot')}."
+        return "The result of Erlang C is not known."
+    return f"Erlang C, which assumes no bursts, gives {counted(int(row['erlang_c']), 'slot')}."
 
 
 def cost_line(state: CapacityState) -> str:
@@ -129,7 +129,7 @@ def cost_line(state: CapacityState) -> str:
     if state.need is None:
         return f"{text}."
     if pd.isna(state.need.row["workers"]):
-        return f"{text}; what is needed is not known."
+        return f"{text}; the need is not known."
     needed = int(state.need.row["workers"])
     cost = money.written(money.amount * needed * hours)
     return f"{text}; the {counted(needed, 'worker')} needed: {cost}."

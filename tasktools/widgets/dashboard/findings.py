@@ -57,7 +57,8 @@ class FindingsFeed(Feed):
         self._judged_end: int | None = None
 
     def want(self, *, paused: bool, hidden: Iterable[str]) -> None:
-        """Tell nothing while *paused*; forecast no queue of a topic that is *hidden*."""
+        """Send nothing to the state while *paused*; forecast no queue of a topic that is
+        *hidden*."""
         was, self._paused = self._paused, paused
         before, self._hidden = self._hidden, frozenset(hidden)
         if self._hidden != before:

@@ -23,7 +23,7 @@ from tasktools.widgets.dashboard.column_buffer import (
 
 UNKNOWN: Final = "?"
 _NO_TOPIC: Final = "of no known topic"
-_UNHEARD: Final = "workers cannot be heard"
+_NO_EVENTS: Final = "no events of workers are received"
 MIN_WATCHED_SECONDS: Final = 55.0
 _LIVE: Final = (STATES.index("alive"), STATES.index("late"))
 
@@ -104,7 +104,7 @@ class Now:
     def _oldest(self) -> Tile:
         ages = self._row(OLDEST)
         if not ages and not (self._is_told and self._is_heard):
-            why = "no heartbeat has come yet" if self._is_heard else _UNHEARD
+            why = "no heartbeat has come yet" if self._is_heard else _NO_EVENTS
             return Tile("oldest", "Oldest running task", UNKNOWN, why)
         if not ages:
             return Tile("oldest", "Oldest running task", "none", value=0.0)
@@ -124,7 +124,9 @@ class Now:
         }
         title = "Failures in a minute"
         if self._watched < MIN_WATCHED_SECONDS and not failed:
-            why = f"none in {self._watched:.0f} s" if self._watched or self._is_heard else _UNHEARD
+            why = (
+                f"none in {self._watched:.0f} s" if self._watched or self._is_heard else _NO_EVENTS
+            )
             return Tile("failures", title, UNKNOWN, why)
         return self._sum("failures", title, failed or dict.fromkeys(mine, 0.0))
 
@@ -136,9 +138,9 @@ class Now:
         running = float(np.nansum(self._workers[W_RUNNING][known]))
         title = "Running / capacity"
         if not self._is_heard:  # what is known is of the time before
-            return Tile("utilisation", title, UNKNOWN, _UNHEARD)
+            return Tile("utilisation", title, UNKNOWN, _NO_EVENTS)
         if not live.any():
-            return Tile("utilisation", title, UNKNOWN, "no worker is heard of")
+            return Tile("utilisation", title, UNKNOWN, "no worker is known")
         if not known.any():
             return Tile("utilisation", title, UNKNOWN, "no heartbeat has come yet")
         load = running / capacity if capacity else 0.0
@@ -151,7 +153,7 @@ class Now:
     def _alive(self) -> Tile:
         state = self._workers[W_STATE]
         if not self._is_heard and np.isnan(state).all():
-            return Tile("workers", "Workers alive", UNKNOWN, _UNHEARD)
+            return Tile("workers", "Workers alive", UNKNOWN, _NO_EVENTS)
         count = {name: int((state == at).sum()) for at, name in enumerate(STATES)}
         note = " · ".join(f"{count[name]} {name}" for name in ("late", "gone") if count[name])
         most = self._thresholds.get(GONE)

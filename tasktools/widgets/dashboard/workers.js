@@ -195,7 +195,7 @@ class WorkerMap {
     if (w === undefined) return say(this.says, time === null ? "" : timeText(time));
     const [running, capacity, state] = this.cell(w, time === null ? this.last(w) : this.board.place());
     const busy = `${valueText(running || 0, "rate")} of ${valueText(capacity || 0, "count")} running`;
-    const seen = Number.isNaN(state) ? "not heard of" : `${busy}, ${STATES[state]}`;
+    const seen = Number.isNaN(state) ? "no data" : `${busy}, ${STATES[state]}`;
     return say(this.says, `${this.names[w]} · ${time === null ? "now" : timeText(time)} · ${seen}`);
   }
 

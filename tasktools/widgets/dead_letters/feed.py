@@ -158,7 +158,7 @@ class DeadLettersFeed(Feed):
         return max(self._learn_at - time.monotonic(), 0.0)
 
     def _follow(self, outcome: Outcome) -> bool:
-        """Tell the states of the replayed tasks; return whether to ask again."""
+        """Send the states of the replayed tasks to the widget; return whether to ask again."""
         frame = outcome.following()
         if frame is None or frame.empty:
             self._outcome = None

@@ -29,7 +29,7 @@ _MAX_READ: Final = 1_000  # dead letters, of which paths are offered
 _MAX_DEPTH: Final = 2  # names below a column
 _MAX_PATHS: Final = 12
 _MAX_TEXT_CHARS: Final = 160
-_MISSING_NAMES: Final = {"error_type": "nobody said", "task_name": "no task"}
+_MISSING_NAMES: Final = {"error_type": "not reported", "task_name": "no task"}
 
 
 class Group(NamedTuple):

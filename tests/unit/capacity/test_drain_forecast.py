@@ -83,7 +83,7 @@ def test_nothing_known_is_missing_with_a_note(
     with opened(tmp_path / "r.db", samples) as cluster:
         made = row(cluster)
         assert made[["earliest", "expected", "latest", "not_within", "net"]].isna().all()
-        assert made["note"].startswith("cannot be told: ")
+        assert made["note"].startswith("not known: ")
         assert why in made["note"]
         unknown = tt.drain_forecast(cluster, "emials").iloc[0]
     assert unknown["note"].endswith("did you mean 'emails'?")
@@ -186,7 +186,7 @@ def test_the_hour_of_the_day_is_known_from_a_recording_of_days(tmp_path: Path) -
         notes = tt.drain_forecast(cluster, TOPIC, level=10).attrs["notes"]
     left = made["expected"] - made["at"]
     assert left < 0.75 * pd.Timedelta(seconds=made["depth"] / (8 - 6))
-    assert not any("hours of the day" in note for note in notes)
+    assert not any("daily pattern" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -330,5 +330,5 @@ def test_a_live_cluster_is_forecast_from_what_was_sampled(tmp_path: Path) -> Non
     with tt.connect("memory://") as cluster:
         answer = answer_of(cluster, TOPIC, 0, timing)
         assert answer.forecast is None
-        assert answer.note.startswith("cannot be told: ")
+        assert answer.note.startswith("not known: ")
         assert answer.past.covered is None

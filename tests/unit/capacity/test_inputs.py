@@ -105,7 +105,7 @@ def test_retries_of_the_week_are_no_arrivals(week: Inputs) -> None:
 @pytest.mark.parametrize(
     ("days", "words"),
     [
-        (0.1, "holds for these hours only"),
+        (0.1, "hold for these hours only"),
         (1.5, "intervals are too narrow"),
         (3.0, "some days of the week are unknown"),
         (7.0, None),

@@ -86,7 +86,7 @@ def test_a_healthy_topic_is_consumed_as_advertised() -> None:
 
 def test_who_advertises_cannot_be_told_without_events() -> None:
     assert unknown(advertised_not_consumed, make.deaf(make.facts(unconsumed()))) == [
-        "who says that it consumes bills: the exchange of events cannot be bound"
+        "which workers report that they consume bills: the exchange of events cannot be bound"
     ]
     assert says_nothing(advertised_not_consumed, make.deaf(make.facts()))
 
@@ -126,7 +126,7 @@ def test_nobody_is_found_by_amqp_as_soon_as_samples_differ() -> None:
 
 def test_nobody_is_found_without_events_and_says_so() -> None:
     finding = only(no_consumer, make.deaf(make.facts(unconsumed())))
-    assert finding.against == {"workers that say they consume it": "not known"}
+    assert finding.against == {"workers that report consuming it": "not known"}
 
 
 def test_it_began_when_the_last_consumer_went_or_messages_came() -> None:

@@ -168,7 +168,7 @@ def test_dead_letters_of_workers_that_send_no_events_have_no_known_error() -> No
     dead = make.dead_queue("mail", ready=60, ready_series=growing)
     mail = topic("mail", "dramatiq", dead_letters=60, dead_queue=dead, dead_ready=growing)
     finding = only(OF_CHECK["dead_growing"], make.facts(mail))
-    assert finding.finding.endswith(f"what failed is not known, as {NO_EVENTS['dramatiq']}.")
+    assert finding.finding.endswith(f"its failures are not known, as {NO_EVENTS['dramatiq']}.")
     assert finding.evidence["failed"] is None
 
 
@@ -193,5 +193,5 @@ def test_nobody_is_missed_where_no_worker_is_heard() -> None:
     orders = topic("orders", "dramatiq", queued=3, consumers=0, queue=queue("orders", consumers=0))
     facts = make.facts(orders, workers=[])
     finding = only(OF_CHECK["no_consumer"], facts)
-    assert finding.against["workers that say they consume it"] == "not known"
+    assert finding.against["workers that report consuming it"] == "not known"
     assert NO_EVENTS["dramatiq"] in unknown(OF_CHECK["workers_gone"], facts)[0]

@@ -130,7 +130,7 @@ def test_nothing_acknowledged_is_critical_while_messages_wait() -> None:
     stuck = finding("nothing_acknowledged", facts)
     assert stuck.severity == "critical"
     assert stuck.since == make.NOW - 60
-    assert stuck.against == {"ends heard in that time": 36}
+    assert stuck.against == {"ends received in that time": 36}
     assert finding("nothing_acknowledged", make.facts(held(0), ends=QUIET)).severity == "warning"
 
 

@@ -139,7 +139,7 @@ def test_bindings_cannot_be_told_without_management() -> None:
     ]
     by_policy = Routes([Exchange(name="fp.dlx", type="direct", has_policy=True)], [])
     (why,) = unknown(dead_letters_unbound, unbound(routes=by_policy))
-    assert "by headers, by a plugin, or to what a policy says" in why
+    assert "by headers, by a plugin, or by a policy" in why
 
 
 # --- expired or dropped -------------------------------------------------------------------

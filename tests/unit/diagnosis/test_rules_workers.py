@@ -252,7 +252,7 @@ def test_a_worker_is_late_before_it_is_gone() -> None:
 def test_a_worker_with_a_substitute_may_have_been_deployed_away() -> None:
     finding = only(worker_gone, with_workers(silent(40), make.worker("w2")))
     assert finding.severity == "suspect"
-    assert finding.finding.endswith("without a goodbye; others go on.")
+    assert finding.finding.endswith("without a goodbye; others consume its topics.")
 
 
 @pytest.mark.parametrize("silence", [1.0, 9.0, 601.0])

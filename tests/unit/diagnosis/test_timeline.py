@@ -160,7 +160,7 @@ def test_of_a_part_what_began_before_says_so(incident: Path) -> None:
     (failing,) = frame[frame["kind"] == "failures"].to_dict("records")
     assert failing["at"] == since
     assert failing["details"]["began_before"] is True
-    assert "from before 08:13:00 to 08:15:55, and may go on" in failing["sentence"]
+    assert "from before 08:13:00 to 08:15:55, and may continue" in failing["sentence"]
     assert minutes(frame, "worker") == []  # it was gone before
     assert minutes(frame, "lock") == [("nightly", "orphaned", 9, 20)]
     assert minutes(frame, "mark") == minutes(frame, "settings") == minutes(frame, "gap") == []
@@ -269,7 +269,7 @@ def test_a_worker_that_went_in_a_gap_is_lost_sight_of(scene: Incident) -> None:
         scene.recorder.close()
     frame = of(scene.path)
     assert minutes(frame, "worker")[2:] == [("worker-2", "lost sight of", 1, None)]
-    assert "when it went was not recorded" in frame["sentence"].iloc[-2]
+    assert "the time of its end was not recorded" in frame["sentence"].iloc[-2]
 
 
 # --- failures, locks, settings -----------------------------------------------------------

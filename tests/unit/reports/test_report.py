@@ -235,7 +235,9 @@ def test_a_time_that_ends_before_it_begins_is_refused(recording: Path, tmp_path:
 def test_a_live_cluster_of_which_nothing_is_known_yet_has_a_report(tmp_path: Path) -> None:
     with tt.connect("memory://") as cluster:
         page = Page(tt.report(cluster, tmp_path / "r.html"))
-    assert "layout taskworker what this process has heard of a live cluster" in page.text
+    assert (
+        "layout taskworker the events that this process received from a live cluster" in page.text
+    )
     assert "No cause was found" in page.by_section["cause"]
     assert "Nothing in this time." in page.by_section["figures"]
 

@@ -156,7 +156,7 @@ class Session:
         return await self._outgoing()
 
     def has_name(self, name: str) -> bool:
-        """Whether *name* was taken, by us and on this connection."""
+        """Whether this connection has taken *name*."""
         return name in self._names
 
     async def take_name(self, name: str) -> bool:

@@ -57,7 +57,7 @@ _CLOSED: Final = re.compile(
 
 
 def connect_error(error: BaseException, dsn: DSN) -> BrokerError:
-    """Return why no connection came about."""
+    """Return why a connection could not be opened, as an error of tasktools."""
     chain = _chain(error)
     reply = next(filter(None, (_CLOSED.search(str(cause)) for cause in chain)), None)
     if reply is not None:
@@ -71,9 +71,9 @@ def connect_error(error: BaseException, dsn: DSN) -> BrokerError:
                 )
             case amqp.IncompatibleProtocolError():
                 return Unreachable(
-                    f"What answers at {dsn.place} ended the connection before it spoke AMQP "
-                    "0-9-1; nothing was changed. Check the port, whether it wants amqps://, and "
-                    "whether the broker is only starting or stopping."
+                    f"The server at {dsn.place} closed the connection before the AMQP 0-9-1 "
+                    "handshake; nothing was changed. Check the port, whether it expects amqps://, "
+                    "and whether the broker is starting or stopping."
                 )
     reason = next((_os_reason(cause) for cause in chain if isinstance(cause, OSError)), None)
     return Unreachable(
@@ -133,8 +133,8 @@ def channel_error(error: BaseException, dsn: DSN) -> BrokerError:
             )
         case amqp.ShortStringTooLong() | UnicodeError():
             return InvalidName(
-                "A name is longer than 255 bytes or is no valid Unicode, and RabbitMQ knows no "
-                "such names; nothing was changed."
+                "A name is longer than 255 bytes or is no valid Unicode, which RabbitMQ does not "
+                "allow; nothing was changed."
             )
     why = _loss(error)
     return ConnectionLost(

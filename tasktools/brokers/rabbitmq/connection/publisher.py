@@ -106,8 +106,8 @@ class Publisher:
 
     @classmethod
     async def on(cls, channel: Channel, proven: AcceptedPublishes) -> Publisher:
-        """Put *channel* into confirm mode and publish on it; *proven* has the accepted publishes of
-        the connection."""
+        """Put *channel* into confirm mode, and return a publisher on it; *proven* has the accepted
+        publishes of the connection."""
         self = cls(channel, proven)
         channel.on_close = self._lost
         channel.raw.add_on_return_callback(self._came_back)

@@ -244,7 +244,7 @@ class CelerySubscription:
                 self._take(report)
 
     def count_anew(self) -> None:
-        """Count from now on, since the ends of some tasks were not heard."""
+        """Restart the counts of ended tasks, since some events were not received."""
         self._events.workers.count_anew()
 
     def shift(self, seconds: float) -> None:

@@ -244,7 +244,7 @@ class RabbitMQConsumer:
         return layouts.permit_queue(self.topic, index)
 
     async def _take_permit(self, session: Session) -> int | None:
-        """Take a free permit, if messages wait or this is the first try."""
+        """Take a free permit, if messages wait or none was requested before."""
         ok = await topology.queue_ok(session, self.topic)
         if ok is None:
             raise QueueNotFound(f"There is no queue {self.topic!r}; nothing is consumed.")

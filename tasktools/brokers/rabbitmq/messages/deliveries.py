@@ -263,7 +263,7 @@ def _settle(held: _Held, settle: Callable[[], object]) -> None:
 
 def _unknown(delivery_id: str) -> NoReturn:
     raise UnknownDelivery(
-        f"Delivery {delivery_id!r} is not (or no longer) ours: it was settled before, or "
+        f"This client does not hold delivery {delivery_id!r} (any more): it was settled before, or "
         "the connection was lost and RabbitMQ delivers it again; nothing was changed."
     )
 
@@ -272,9 +272,11 @@ def _raise(outcome: str, topic: str, reason: str | None) -> NoReturn:
     if outcome == "in doubt":
         raise ConnectionLost(
             f"The connection was lost while a message of {topic!r} was published again"
-            f"{f' ({reason})' if reason else ''}; the original is still ours or comes again, "
-            "and the copy may be there as well."
+            f"{f' ({reason})' if reason else ''}; the original is still held or is delivered "
+            "again, and the copy may be queued as well."
         )
     error = Unrouted if outcome == "unroutable" else PublishRefused
     because = reason or outcome
-    raise error(f"RabbitMQ did not take the message of {topic!r} ({because}); it is still ours.")
+    raise error(
+        f"RabbitMQ did not take the message of {topic!r} ({because}); this client still holds it."
+    )

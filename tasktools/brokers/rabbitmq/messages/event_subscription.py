@@ -259,7 +259,7 @@ class EventSubscription:
         )
 
     def _recent_notes(self) -> Iterator[str]:
-        """Yield what happened to us in the last minutes, and changes what is known."""
+        """Yield notes on a clock that was set, and on missed events, within the last minutes."""
         now = self._clock.time()
         if self._clock_was_set is not None:
             at, words = self._clock_was_set
@@ -349,7 +349,7 @@ class EventSubscription:
         exchange: str,
         refused: PermissionDenied | None,
     ) -> None:
-        """Consume our queue of all events that this user may hear."""
+        """Declare, bind and consume our queue, for all events that this user may receive."""
         await channel.queue(
             self._queue,
             exclusive=True,

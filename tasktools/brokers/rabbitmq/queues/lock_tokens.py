@@ -65,9 +65,10 @@ class LockToken:
     async def take(
         cls, session: Session, name: str, *, make: bool, lost: Callable[[], None]
     ) -> LockToken | None:
-        """Take the token of lock *name*; `None` when it is not there, unless to *make* one.
+        """Take the token of lock *name*; `None` when the queue has none, unless *make* is true:
+        then a missing one is made.
 
-        Should we lose it, *lost* is called: then the lock is not ours any more.
+        *lost* is called if the channel closes or the consumer is cancelled: the lock is lost then.
         """
         self = cls(session, name)
         try:

@@ -46,7 +46,8 @@ def samples(details: object) -> Series | None:
 
 
 def zeros(like: Series) -> Series:
-    """Return 0 at the times of *like*: RabbitMQ leaves out a counter that never counted."""
+    """Return a series of 0 with the times of *like*, for a counter that RabbitMQ leaves out as it
+    never counted."""
     return Series(like.times, (0.0,) * len(like))
 
 
@@ -144,7 +145,7 @@ def connections(
 ) -> tuple[ServerConnection, ...]:
     """Return the connections as *listed*, with the unroutable messages of their *channels*.
 
-    A connection without any has 0 at the times of *like*.
+    For a connection without unroutable messages it is a series of 0 with the times of *like*.
     """
     unroutable: defaultdict[str | None, list[Series]] = defaultdict(list)
     for channel in channels or ():
@@ -169,8 +170,8 @@ def connections(
 
 
 def all_unroutable(channels: Iterable[Entry], like: Series) -> Series:
-    """Return the unroutable messages of all *channels*; 0 at the times of *like* if there are
-    none."""
+    """Return the unroutable messages of all *channels*; without any, a series of 0 with the times
+    of *like*."""
     counted = [series for channel in channels for series in _unroutable(channel)]
     return total(*counted) if counted else zeros(like)
 
@@ -220,7 +221,8 @@ def _since_start(series: Series | None) -> Series | None:
 
 
 def published_to(exchanges: Iterable[Entry], like: Series) -> dict[str, Series]:
-    """Return the messages published to each exchange; 0 at the times of *like* where none were."""
+    """Return the messages published to each exchange; without any, a series of 0 with the times of
+    *like*."""
     published: dict[str, Series] = {}
     for entry in exchanges:
         name = entry.get("name")

@@ -25,8 +25,8 @@ EXACT_UP_TO: Final = 200
 management API."""
 _MAX_CHANNELS: Final = 4
 _DOUBT: Final = (
-    "RabbitMQ says 0, which it also does of a quorum queue without a leader; only the management "
-    "API tells whether it has one"
+    "RabbitMQ reports 0, as it also does for a quorum queue without a leader; only the "
+    "management API shows whether it has one"
 )
 _MAX_NOTED_QUEUES: Final = 20
 

@@ -298,7 +298,8 @@ async def _conflict(
 
 
 def _value(value: str | None, refusal: str) -> Any:
-    """Return the current *value* of an argument as the type that a *refusal* names."""
+    """Return *value*, the text of an argument's current value, converted to the type that the
+    *refusal* names."""
     named = _OF_TYPE.search(refusal)
     if value is None or named is None or named["type"] == "longstr":
         return value
