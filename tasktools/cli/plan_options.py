@@ -109,7 +109,7 @@ class Order:
     def _show(self, plan: Plan, cluster: str, *, demo: bool) -> None:
         if self.as_json:
             frame = plan.frame()
-            frame.attrs.update({"cluster": cluster} | ({"demo": "DEMO"} if demo else {}))
+            frame.attrs["cluster"] = cluster
             heading = {"verb": plan.verb, "plan": plan.hash, "summary": [plan.title, *plan.lines()]}
             output.write(render.document(frame, **heading))
             return

@@ -30,6 +30,7 @@ RECORDING_DSN: Final = "sqlite:///"
 """Prefix of the name of a recording."""
 EXPIRED: Final = "it has expired, so its worker would drop it unrun"
 """Why a message is skipped whose worker is told not to run it any more."""
+_DEMO_SCHEME: Final = "demo:"
 _SAMPLE: Final = 5
 _FORMAT: Final = "tasktools plan 1"
 _MAX_PLAN_BYTES: Final = 256_000_000
@@ -218,7 +219,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def frame(self) -> pd.DataFrame:
         """Return one row a message and edit (schema `PLANNED`)."""
         rows = [row for message in self.messages for row in _rows(message)]
-        return build.frame_from(schemas.PLANNED, rows, plan=self.hash)
+        mark = {"demo": "DEMO"} if self.cluster.startswith(_DEMO_SCHEME) else {}
+        return build.frame_from(schemas.PLANNED, rows, plan=self.hash, cluster=self.place, **mark)
 
     # --- keeping it -----------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import tasktools as tt
 from tasktools.core.frames.schema import DTYPES
 from tasktools.core.frames.schemas import PLANNED
 from tasktools.core.plans import Change, Plan, Planned
+from tasktools.testing import eventually
 
 AT = datetime(2026, 11, 24, 2, 49, 3, tzinfo=UTC)
 
@@ -239,6 +240,19 @@ def test_a_frame_has_a_row_for_each_message_and_edit() -> None:
     assert frame["to"].tolist() == ["emails"] * 3 + [pd.NA]
     assert frame["skipped"].tolist() == [pd.NA] * 3 + ["it is no task"]
     assert frame.attrs["plan"] == made.hash
+    assert frame.attrs["cluster"] == made.place
+    assert "demo" not in frame.attrs
+
+
+def test_a_plan_of_the_demo_is_marked_as_such_in_its_frame_too() -> None:
+    """Issue 15: it had no DEMO, so that it was as good as one of production."""
+    with tt.connect("demo://?incident=bad_deploy") as demo:
+        eventually(lambda: demo.topics()["dead_letter"].sum() > 0)
+        topics = demo.topics().sort_values("dead_letter", ascending=False)
+        made = demo.plan_discard(demo.dead_letters(topics["topic"].iloc[0]), archive=None)
+    frame: Any = made.frame()
+    assert "DEMO" in frame._repr_html_()
+    assert "demo://?incident=bad_deploy" in frame._repr_html_()
 
 
 def test_edits_show_all_values_there_are_with_their_counts() -> None:
