@@ -40,16 +40,24 @@ class NotebookLinks:
 
     def _repr_html_(self) -> str:
         links = [
-            f'<a href="{quote(path.as_posix())}{_theme()}">{escape(title)}</a>'
+            f'<a href="{quote(path.as_posix())}">{escape(title)}</a>'
             for title, path in self.paths.items()
         ]
-        return f"<b>{escape(harmless(self.topic))}</b>: {' · '.join(links) or _NONE}"
+        shown = f"<b>{escape(harmless(self.topic))}</b>: {' · '.join(links) or _NONE}"
+        return f"{shown}{_keep_theme()}"
 
 
-def _theme() -> str:
-    """Return the end of a link that keeps the theme which the page of Voilà was asked for."""
+def _keep_theme() -> str:
+    """Return a script that gives all links to notebooks, also those in Markdown cells, the theme
+    which the page of Voilà was asked for."""
     themes = parse_qs(os.environ.get("QUERY_STRING", "")).get("theme")
-    return f"?{urlencode({'theme': themes[0]})}" if themes else ""
+    if not themes:
+        return ""
+    query = urlencode({"theme": themes[0]})  # in which nothing is left that could end the script
+    return (
+        "<script>document.querySelectorAll('a[href$=\".ipynb\"]')"
+        f".forEach(link => {{ link.search = '{query}'; }})</script>"
+    )
 
 
 _NONE: Final = "no notebook in this folder takes a topic"

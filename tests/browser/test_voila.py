@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,18 @@ NOTEBOOK: Final = NOTEBOOKS / "05_live_dashboard.ipynb"
 FIGURES: Final = 6
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[str]:
+    """The address of the page of notebook 00, in a folder of its own."""
+    shutil.copy(NOTEBOOKS / "00_home.ipynb", tmp_path)
+    (port,) = free_ports(1)
+    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "voila", str(tmp_path), "--no-browser", f"--port={port}"]
+    command += ["--Voila.ip=127.0.0.1", "--Voila.port_retries=0"]
+    with running_server(command, tmp_path, f"{base}/voila/static/voila.js"):
+        yield f"{base}/voila/render/00_home.ipynb"
 
 
 @pytest.fixture
@@ -79,3 +92,16 @@ def test_the_board_moves_and_figures_are_shown_without_any_code(
     assert page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
     # Voilà itself asks for icons, which its pages do without.
     assert [url for url in outside.urls if "fontawesome" not in url] == []
+
+
+def test_links_to_notebooks_keep_the_theme_that_the_page_was_asked_for(
+    home: str, page: Page
+) -> None:
+    """Issue 15: those in Markdown cells lost it, so that one page was dark and the next light."""
+    page.goto(f"{home}?theme=dark", timeout=180_000)
+    links = page.locator('a[href*=".ipynb"]')
+    for name in ("06_incident_investigation", "05_live_dashboard", "01_quickstart"):
+        link = links.and_(page.get_by_role("link", name=name)).first
+        expect(link).to_have_attribute("href", re.compile(r"\.ipynb\?theme=dark$"))
+    page.goto(home, timeout=180_000)
+    expect(links.first).to_have_attribute("href", re.compile(r"\.ipynb$"))
