@@ -203,7 +203,7 @@ def mark(access: Access, *, text: str) -> None:
 def locks(access: Access, *, at: str | None, display: Display) -> None:
     """Show the locks that are held, their holders, and whether a holder is gone."""
     with access.cluster() as cluster:
-        cluster.workers_table()  # wait until the workers were heard: they say who is gone
+        cluster.workers_table()  # wait for events of the workers, which show who is gone
         display.show(lambda: cluster.locks_table(at=at))
 
 

@@ -51,11 +51,11 @@ def worker_names(
 ) -> list[CompletionItem]:
     """Return the live workers whose names begin with *begun*, as far as they answer at once."""
 
-    def heard(cluster: Cluster) -> Iterable[str]:
+    def reported(cluster: Cluster) -> Iterable[str]:
         state = cluster.broker.cluster_state(settle=_TIMEOUT_SECONDS)
         return (worker.worker_id for worker in live_workers(state.workers))
 
-    return _completed(context, begun, heard)
+    return _completed(context, begun, reported)
 
 
 def _completed(

@@ -55,7 +55,7 @@ def section(frame: Answer, schema: Schema, *, render: Render = show.table) -> No
     if not len(frame):
         what = schema.name.replace("_", " ")
         sources = frame.attrs.get("sources", {}).values()
-        # A worker that was killed before this command began is heard of by nobody.
+        # No event names a worker that was killed before this command began.
         is_unheard = schema.name in _TOLD_BY_WORKERS and "unheard" in frame.attrs
         is_certain = (
             schema.name != "workers" and not is_unheard and all(source["ok"] for source in sources)

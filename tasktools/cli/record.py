@@ -116,7 +116,7 @@ def record(  # noqa: PLR0913 - one an option
         with recorder:
             where = render.harmless(f"{cluster.broker.address} into {file}")
             output.remark([f"Recording {where} every {in_words(every)}; Ctrl-C ends it."])
-            _until_told(recorder, end_signal, length, file)
+            _until_end_signal(recorder, end_signal, length, file)
             output.refresh("")
     output.write(f"{recorder.ticks:,} ticks{_size(file)}")
     output.remark(_gaps(recorder, began))
@@ -142,7 +142,7 @@ def _gaps(recorder: Recorder, began: float) -> list[str]:
     return [] if gaps == extent.WITHOUT_GAPS else [f"note: {render.harmless(gaps)}"]
 
 
-def _until_told(
+def _until_end_signal(
     recorder: Recorder, end_signal: EndSignal, length: float | None, file: Path
 ) -> None:
     """Wait for the end signal; meanwhile print problems and, on a terminal, the progress."""

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any, Final
 
-_LISTENING: Final = "60s"  # what failed is heard while one listens; nothing else keeps it
+_LISTENING: Final = "60s"  # a live cluster shows only failures of this time
 
 
 def next_step(call: str, *, is_recorded: bool) -> str:

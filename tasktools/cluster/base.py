@@ -198,7 +198,7 @@ class ClusterBase:
         """Begin to listen for errors of tasks; a worker that uses our broker does not need it."""
         if not self._is_listening:
             with contextlib.suppress(BrokerError):  # the next look tries again
-                self.broker.listen(self._errors.hear)
+                self.broker.listen(self._errors.handle_event)
                 self._is_listening = True
                 self._history.start()
 
@@ -247,7 +247,9 @@ class ClusterBase:
         notes = (f"{source.name}: {source.note}" for source in all_sources if source.note)
         attrs["notes"] = [*attrs.get("notes", []), *notes]
 
-    def _note_unheard(self, attrs: dict[Any, Any], dialects: Iterable[str | None]) -> None:
+    def _note_dialects_without_events(
+        self, attrs: dict[Any, Any], dialects: Iterable[str | None]
+    ) -> None:
         """Note in *attrs* which dialects' workers send no events: for them, missing rows mean
         nothing."""
         notes = registry.notes_of_silent(dialects)

@@ -555,5 +555,5 @@ class Analysis(ClusterBase):
             answer.attrs["notes"][0] = answer.attrs["recorded"] = note
         elif note is not None:
             answer.attrs["notes"].append(note)
-        self._note_unheard(answer.attrs, (each.dialect for each in topics))
+        self._note_dialects_without_events(answer.attrs, (each.dialect for each in topics))
         return answer

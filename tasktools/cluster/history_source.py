@@ -97,9 +97,9 @@ class LiveHistory:
             raise Closed
         return snapshot, recorder.recording
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Record an event that this process has sent."""
-        self._started().hear(event)
+        self._started().handle_event(event)
 
     def end(self) -> float:
         """Return the present (s since the epoch)."""
@@ -161,7 +161,7 @@ class RecordedHistory:
         )
         return snapshot, self._broker.recording
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Do nothing: nothing happens in a recording."""
 
     def end(self) -> float:

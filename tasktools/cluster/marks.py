@@ -76,8 +76,8 @@ class Marks(Analysis):
         self._listen()
         at = moment(self._clock.time())
         for recorder in self._recorders:
-            recorder.hear(mark)
-        self._history.hear(mark)
+            recorder.handle_event(mark)
+        self._history.handle_event(mark)
         why = self._send_mark(mark)
         row = (at, self._redaction.text(text), mark.who)
         note = None if why is None else _LOCAL_ONLY.format(why)

@@ -297,7 +297,7 @@ class Overview(ClusterBase):
         if not (running or prefetched):
             report = report or self.broker.topic_report(state.topics | self._named)
             chosen = (stats for stats in report.topics if topic in (None, stats.topic))
-            self._note_unheard(table.attrs, (stats.dialect for stats in chosen))
+            self._note_dialects_without_events(table.attrs, (stats.dialect for stats in chosen))
         return table
 
     def locks(self, *, at: Moment | None = None) -> pd.DataFrame:
@@ -410,7 +410,7 @@ class Overview(ClusterBase):
             "queued": [stats.queued for stats in report.topics],
             "dead_letter": [stats.dead_letter for stats in report.topics],
         }
-        # No topic is known where nobody can be heard and queues cannot be listed: that is not none.
+        # Without events and without a list of queues no topic is known: that is not none.
         is_told = bool(report.topics) or all(source.ok for source in sources)
         row = (
             *(by_events if is_heard else [None] * len(by_events)),

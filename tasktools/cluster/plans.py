@@ -363,13 +363,13 @@ class Plans(Publishing):
             "was done. Make a new plan here: what an earlier run has begun is settled first."
         )
 
-    def _check_ends_are_heard(self, plan: Plan) -> None:
+    def _check_ends_are_reported(self, plan: Plan) -> None:
         """Raise `InvalidPlan` where no worker reports the ends of tasks, which a ramp waits for."""
-        unheard = consumption.unheard(self.broker, plan.targets)
-        if unheard:
+        mute = consumption.topics_without_events(self.broker, plan.targets)
+        if mute:
             raise InvalidPlan(
-                f"A replay to {', '.join(sorted(unheard))} cannot be ramped: "
-                f"{registry.workers_of(set(unheard.values()))} send no events, so that no end of a "
+                f"A replay to {', '.join(sorted(mute))} cannot be ramped: "
+                f"{registry.workers_of(set(mute.values()))} send no events, so that no end of a "
                 "task would be known; nothing was sent. Run it without a ramp, with a rate limit: "
                 "plan_replay(…, rate=5) or --rate 5."
             )
@@ -456,7 +456,7 @@ class Plans(Publishing):
 
         self._check_made_here(plan)
         if ramp is not None:
-            self._check_ends_are_heard(plan)
+            self._check_ends_are_reported(plan)
         ledger = self.ledger_file
         aftermath = self._aftermath_of(plan)
         with Progress(plan, show=progress, notice=notice) as bar:

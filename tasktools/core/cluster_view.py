@@ -41,7 +41,7 @@ from tasktools.core.events import (
 from tasktools.core.known_workers import (
     GONE_AFTER,
     KnownWorker,
-    note_of_unheard,
+    note_of_unknown_tasks,
 )
 from tasktools.core.marks import Mark
 from tasktools.core.models import (
@@ -259,7 +259,7 @@ class ClusterView:
         if known.sender in (None, sender_id):
             known.goodbye = arrived
             self._drop_tasks(worker_id)
-        else:  # another says it of a worker that it has not heard of for long
+        else:  # another node sent it for a worker that was silent for long
             self._orphan_tasks(worker_id, known.beat or known.heard_at)
         known.stopped = known.heard_at = arrived
 
@@ -379,7 +379,7 @@ class ClusterView:
 
     # --- locks and topics -----------------------------------------------------------
 
-    def lock_heard(self, name: str) -> float | None:
+    def last_lock_event(self, name: str) -> float | None:
         """Return when the last event of the lock *name* arrived (our clock)."""
         return self._lock_heard.get(name)
 
@@ -426,7 +426,10 @@ class ClusterView:
         is_settled = (
             self.is_settled or now - self._listening_since >= known_workers.ONE_HEARTBEAT - _EARLY
         )
-        notes = (events.note, note_of_unheard(workers, is_settled=is_settled or not events.ok))
+        notes = (
+            events.note,
+            note_of_unknown_tasks(workers, is_settled=is_settled or not events.ok),
+        )
         return ClusterState(
             at=moment(now),
             events=replace(events, note="; ".join(filter(None, notes)) or None),

@@ -170,7 +170,7 @@ class Command(MaskedStruct, frozen=True, kw_only=True):
     """An order: to a worker (`drain`, `join_topic`, `leave_topic`, `update_prefetch`), or to
     whoever holds a lock (`release_lock`, which has no target).
 
-    Every peer that has *heard* of the target of a `worker_command` obeys it, at the cost of
+    Every peer that *knows* the target of a `worker_command` obeys it, at the cost of
     running tasks twice; so our workers are commanded by a `tasktools_command`, which peers do
     not know. Our workers obey both.
     """

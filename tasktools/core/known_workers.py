@@ -157,14 +157,14 @@ def note_of_clocks(workers: Sequence[Worker]) -> str | None:
     )
 
 
-def note_of_unheard(workers: Sequence[Worker], *, is_settled: bool) -> str | None:
+def note_of_unknown_tasks(workers: Sequence[Worker], *, is_settled: bool) -> str | None:
     """Return in words that the running tasks of some live *workers* are unknown."""
     live = live_workers(workers)
-    unheard = [worker.worker_id for worker in live if worker.running is None]
-    if unheard:
-        more = ", …" if len(unheard) > _MAX_NAMED_WORKERS else ""
+    unknown = [worker.worker_id for worker in live if worker.running is None]
+    if unknown:
+        more = ", …" if len(unknown) > _MAX_NAMED_WORKERS else ""
         return (
-            f"the running tasks of {len(unheard)} of {len(live)} workers are not known, since no "
-            f"heartbeat of theirs has arrived yet: {', '.join(unheard[:_MAX_NAMED_WORKERS])}{more}"
+            f"the running tasks of {len(unknown)} of {len(live)} workers are not known, since no "
+            f"heartbeat of theirs has arrived yet: {', '.join(unknown[:_MAX_NAMED_WORKERS])}{more}"
         )
     return None if is_settled else "the workers were asked just now, and not all have answered"

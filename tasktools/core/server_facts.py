@@ -133,6 +133,6 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Why a part is missing, by part."""
 
 
-def nothing_told(at: float, why: str) -> ServerFacts:
+def all_missing(at: float, why: str) -> ServerFacts:
     """Return the facts of a moment at which nothing could be asked: every part is missing."""
     return ServerFacts(at=at, missing=dict.fromkeys(get_args(ServerPart), why))

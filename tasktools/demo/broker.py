@@ -85,7 +85,7 @@ class DemoBroker(MemoryBroker):
             opening=opening,
             incident=None if incident is None else INCIDENTS[incident],
         )
-        server.listen(self._simulation.hear)
+        server.listen(self._simulation.handle_event)
         for function in FUNCTIONS:  # as if their messages had been seen
             self._functions.note(function.rpartition(":")[2], function)
         if opened:

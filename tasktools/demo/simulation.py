@@ -91,7 +91,7 @@ class Simulation:
         for worker in self._alive():
             worker.step(self.now)
 
-    def hear(self, body: bytes) -> None:
+    def handle_event(self, body: bytes) -> None:
         """Queue an event, from any thread; the next step answers it."""
         if any(question in body for question in _QUESTIONS):
             event = events.parse(body)
@@ -268,7 +268,7 @@ class Simulation:
         return self._incident.changed(fate, delivery, host, self._since_start)
 
     def reports(self, now: float) -> tuple[WorkerReport, ...]:
-        """Return the reports of all workers heard of within 30 s."""
+        """Return the reports of all workers with an event within 30 s."""
         return tuple(w.report() for w in self.workers if now - w.last_beat <= 30.0)
 
     def _running(self, topic: str) -> int:

@@ -41,7 +41,7 @@ class Cluster(Protocol):
         """Return the fate of a task that begins now on *host*."""
 
     def reports(self, now: float) -> tuple[WorkerReport, ...]:
-        """Return the reports of all workers heard of lately."""
+        """Return the reports of all workers with a recent event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class SimulatedWorker:
         self.disconnect()
 
     def answer(self, now: float) -> None:
-        """Answer `who_is_alive`, as every node does: with all it has heard of."""
+        """Answer `who_is_alive`, as every node does: with all workers that it knows."""
         workers = self._cluster.reports(now)
         self._broker.broadcast(WorkerList(sender_id=self.sender, workers=workers))
 

@@ -25,7 +25,7 @@ from tasktools.core.models import (
     TopicStats,
 )
 from tasktools.core.series import Series
-from tasktools.core.server_facts import ServerFacts, ServerPart, ServerQueue, nothing_told
+from tasktools.core.server_facts import ServerFacts, ServerPart, ServerQueue, all_missing
 from tasktools.diagnosis import changes, recent_past
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.history.recent import TopicHistory
@@ -131,7 +131,7 @@ def _server(
     except Closed:
         raise
     except BrokerError as error:
-        return nothing_told(at, str(error))
+        return all_missing(at, str(error))
 
 
 def _why_no_topics(report: TopicReport) -> str | None:

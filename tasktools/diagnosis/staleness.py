@@ -42,7 +42,7 @@ def stale_sources(facts: Facts) -> dict[str, str]:
     """
     stale = {}
     events = facts.state.events
-    if not events.ok:  # what was heard last is of before
+    if not events.ok:  # the last received events are old
         stale["events"] = events.note or "no events are received"
     elif facts.heard_since is not None and not facts.is_recorded and _lag(facts) > MAX_EVENT_LAG:
         stale["events"] = f"the events are {in_words(_lag(facts))} behind"

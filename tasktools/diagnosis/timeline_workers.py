@@ -10,7 +10,7 @@ from typing import Any, Final
 from tasktools.core.known_workers import GONE_AFTER
 from tasktools.core.timespans import in_words
 from tasktools.diagnosis.timeline_entry import Entry, clock
-from tasktools.history.changes import Changes, EventHeard, StateChange
+from tasktools.history.changes import Changes, RecordedEvent, StateChange
 
 _FIRST_LOOK: Final = 10.0
 """Seconds after the start of a recorder in which it learns of workers that ran before."""
@@ -19,7 +19,7 @@ _SILENT: Final = ("late", "gone")
 
 def worker_entries(changes: Changes) -> Iterator[Entry]:
     """Yield workers that came, said goodbye, fell silent, or were missing after a gap."""
-    moments: defaultdict[str, list[StateChange | EventHeard]] = defaultdict(list)
+    moments: defaultdict[str, list[StateChange | RecordedEvent]] = defaultdict(list)
     for change in changes.states:
         moments[change.worker_id].append(change)
     for event in changes.events:
@@ -57,9 +57,9 @@ class _Story:
             facts = {"host": sample.host, "topics": list(sample.topics)}
             self.facts = {name: value for name, value in facts.items() if value}
 
-    def take(self, change: StateChange | EventHeard) -> None:
+    def take(self, change: StateChange | RecordedEvent) -> None:
         """Process the next sample or event."""
-        if isinstance(change, EventHeard):
+        if isinstance(change, RecordedEvent):
             self._say(change)
             return
         self.know([change])
@@ -83,7 +83,7 @@ class _Story:
             begins += [self.changes.first] if change.at <= self.changes.first + _FIRST_LOOK else []
         return bool(begins)
 
-    def _say(self, event: EventHeard) -> None:
+    def _say(self, event: RecordedEvent) -> None:
         is_own = self.sender in (None, event.sender_id)
         if event.event == "register":
             self.sender = event.sender_id
@@ -127,7 +127,7 @@ class _Story:
             sentence += ": it is gone, and said no goodbye" if self.is_gone else ""
             self._add_silence(sentence, self.silent_since, until=None)
         elif self.is_there:
-            self._end_unheard()
+            self._end_unseen()
         return self.entries
 
     def _add_silence(self, sentence: str, since: float, *, until: float | None) -> None:
@@ -143,7 +143,7 @@ class _Story:
             severity="warning" if self.is_gone else "suspect",
         )
 
-    def _end_unheard(self) -> None:
+    def _end_unseen(self) -> None:
         """Add an entry for a worker that is missing from the last samples: it ended while nothing
         was recorded."""
         last_sample = self.changes.last_samples.get(self.worker_id)

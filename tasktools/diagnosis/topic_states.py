@@ -18,7 +18,7 @@ from tasktools.core.timespans import in_words
 from tasktools.core.trend import Trend, trend
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.diagnosis.service_times import usual_time
-from tasktools.diagnosis.worker_reports import why_untold
+from tasktools.diagnosis.worker_reports import why_no_task_events
 
 StateName = Literal[
     "stopped", "stalled", "falling behind", "draining", "steady", "clear", "cannot tell"
@@ -104,7 +104,7 @@ def topic_states_frame(states: Iterable[TopicState]) -> pd.DataFrame:
 
 def _samples(facts: Facts, entry: TopicFacts) -> TopicSamples:
     by_server = entry.queue.ready_series if entry.queue else None
-    is_told = why_untold(facts, entry) is None
+    is_told = why_no_task_events(facts, entry) is None
     candidates = [series for series in (entry.ready, by_server) if series]
     return TopicSamples(
         topic=entry.topic,

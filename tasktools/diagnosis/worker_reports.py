@@ -42,7 +42,7 @@ def why_silent(facts: Facts, topic: TopicFacts) -> str | None:
     return None if dialect.has_heartbeats else f"{dialect.workers} send no events"
 
 
-def why_untold(facts: Facts, topic: TopicFacts) -> str | None:
+def why_no_task_events(facts: Facts, topic: TopicFacts) -> str | None:
     """Return why no events report begin and end of tasks of *topic*, as a part of a sentence;
     `None` if they do."""
     if (why := why_silent(facts, topic)) is not None:
@@ -68,7 +68,7 @@ def needs_task_events(
     facts: Facts, topics: Iterable[TopicFacts], what: str
 ) -> Iterator[CannotTell]:
     """Yield `CannotTell` for each of *topics* without task events: *what* is unknown."""
-    return _needed(facts, topics, what, why_untold)
+    return _needed(facts, topics, what, why_no_task_events)
 
 
 def _needed(

@@ -70,7 +70,7 @@ class Attempts:
         self._open: dict[str, Attempt] = {}
         self._ended: dict[str, float] = {}
 
-    def hear(self, at: float, event: TaskEvent) -> None:
+    def handle_event(self, at: float, event: TaskEvent) -> None:
         """Process an event that arrived at *at*."""
         if event.kind == "task_started":
             self._begin(at, event)

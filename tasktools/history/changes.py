@@ -103,7 +103,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     released: float | None = None
 
 
-class EventHeard(MaskedStruct, frozen=True, kw_only=True):
+class RecordedEvent(MaskedStruct, frozen=True, kw_only=True):
     """An event of workers, settings or commands, as it is in the recording."""
 
     at: float
@@ -145,7 +145,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there were earlier failures, too many to read."""
     holds: tuple[Hold, ...] = ()
     brief_holds: int = 0
-    events: tuple[EventHeard, ...] = ()
+    events: tuple[RecordedEvent, ...] = ()
     settings: tuple[tuple[float, Mapping[str, TopicSettings]], ...] = ()
     settings_before: Mapping[str, TopicSettings] = {}
     topics: Mapping[str, TopicSeries] = {}
@@ -317,9 +317,9 @@ def _brief_holds(connection: sqlite3.Connection, params: Mapping[str, Any]) -> i
     return int(count)
 
 
-def _event(row: _EventRow) -> EventHeard:
+def _event(row: _EventRow) -> RecordedEvent:
     detail = msgspec.json.decode(row.detail)
-    return EventHeard(
+    return RecordedEvent(
         at=row.at / 1000,
         event=row.event,
         sender_id=row.sender,

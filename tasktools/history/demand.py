@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasktools.history import number_lists
+from tasktools.history.attempt_messages import MAX_DELAY_MS
 from tasktools.history.number_lists import UNKNOWN, Ints, by_topic
-from tasktools.history.pairing import MAX_DELAY_MS
 from tasktools.history.recorded_spans import Spans
 from tasktools.history.series import MISSING, fetch, names_of
 from tasktools.history.store import OUTCOMES

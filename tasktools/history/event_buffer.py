@@ -27,7 +27,7 @@ class Published(MaskedStruct, frozen=True):
     body: bytes
 
 
-class HeardEvents(msgspec.Struct):
+class BufferedEvents(msgspec.Struct):
     """The events and messages since the last tick: *count* events, of which *events* are stored,
     with their times of arrival.
 
@@ -57,10 +57,10 @@ class EventBuffer:
         self._max_events = max_events
         self._half_full = half_full
         self._lock = threading.Lock()
-        self._heard = HeardEvents()
+        self._heard = BufferedEvents()
         self._bytes = 0
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Store an event."""
         is_kept = isinstance(event, _KEPT_TYPES) or (
             isinstance(event, WorkerEvent) and event.kind != "heartbeat"
@@ -92,8 +92,8 @@ class EventBuffer:
         with self._lock:
             self._heard.missed = True
 
-    def take(self) -> HeardEvents:
+    def take(self) -> BufferedEvents:
         """Return the events and messages since the last call."""
         with self._lock:
-            batch, self._heard, self._bytes = self._heard, HeardEvents(), 0
+            batch, self._heard, self._bytes = self._heard, BufferedEvents(), 0
             return batch

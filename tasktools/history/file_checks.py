@@ -128,7 +128,7 @@ def bounded(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def errors_as_recording_error(path: Path) -> Iterator[None]:
     """Turn errors of SQLite, and those that wrong values cause, into `RecordingError`."""
     try:
         yield

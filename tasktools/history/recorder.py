@@ -122,7 +122,7 @@ class Recorder:
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(self.recording.write())
             hearing = stack.enter_context(contextlib.ExitStack())
-            hearing.callback(self._broker.listen(self._buffer.hear))
+            hearing.callback(self._broker.listen(self._buffer.handle_event))
             if self._session.messages:
                 why_not = why_no_copies(self._broker)
                 self.note = why_not and _NO_MESSAGES.format(why_not)
@@ -164,7 +164,7 @@ class Recorder:
 
     def _count_unwritten(self, writer: Writer) -> None:
         """Set `problem` to the data that the last tick could not write."""
-        writer.hear(self._buffer.take())
+        writer.add(self._buffer.take())
         if writer.waiting:
             self.problem = (
                 f"The last {writer.waiting:,} events or messages are not in {self.recording.name} "
@@ -177,9 +177,9 @@ class Recorder:
         """Whether the recorder has stopped: it or its cluster was closed, or its file is gone."""
         return self._stopping.is_set()
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Record an event that this process has sent; the broker need not deliver it back."""
-        self._buffer.hear(event)
+        self._buffer.handle_event(event)
 
     def _pair_attempts(self) -> None:
         """Pair starts and ends of tasks before the next tick, since there are many.
@@ -189,7 +189,7 @@ class Recorder:
         if self._ticking.acquire(blocking=False):
             try:
                 if self._writer is not None:
-                    self._writer.hear(self._buffer.take())
+                    self._writer.add(self._buffer.take())
             finally:
                 self._ticking.release()
 
@@ -221,7 +221,7 @@ class Recorder:
             if step:
                 why_late = f"the clock of this machine was {in_words(step)}"
             with self.recording.alone():
-                writer.hear(self._buffer.take())
+                writer.add(self._buffer.take())
                 writer.shift(snapshot.at, step)
                 writer.write(snapshot, why_late=before or why_late, is_last=is_last)
                 if (facts := self._server.take()) is not None:

@@ -20,7 +20,7 @@ from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import Properties, TaskMessage
 from tasktools.core.redaction import Redaction
 from tasktools.core.tasks import codec
-from tasktools.history import pairing, try_details
+from tasktools.history import attempt_messages, try_details
 from tasktools.history.extent import GapRow
 from tasktools.history.file_checks import Count, Real, Time
 from tasktools.history.series import Window, id_of
@@ -193,7 +193,7 @@ def failures(
     """Return failed attempts, with their messages if these were recorded (schema `FAILURES`)."""
     params = _params(connection, window, topic, limit=limit)
     rows = select(connection, _FailureRow, _FAILURES, params, duration=DURATION)
-    pairs = pairing.messages_by_attempt(connection, (row.task for row in rows))
+    pairs = attempt_messages.messages_by_attempt(connection, (row.task for row in rows))
     numbers = sorted({pairs[row.n] for row in rows if row.n in pairs})
     by_number = {message.n: message for message in messages(connection, numbers)}
     recovered = _recovered(connection, {row.task: row.ended for row in reversed(rows)})
@@ -217,7 +217,7 @@ def failures(
 
 def _recovered(connection: sqlite3.Connection, failed: dict[str, int]) -> dict[str, int]:
     """Return when tasks of *failed* (task ids and times) succeeded later, in ms."""
-    pairing.fill_wanted(connection, failed)
+    attempt_messages.fill_wanted(connection, failed)
     succeeded = connection.execute(
         "SELECT task, max(ended) FROM tries WHERE ended >= ? AND outcome = 0 "
         "AND task IN temp.wanted GROUP BY task",

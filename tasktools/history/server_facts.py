@@ -13,7 +13,7 @@ import msgspec
 
 from tasktools.brokers.base import Broker
 from tasktools.core.errors import BrokerError
-from tasktools.core.server_facts import ServerFacts, nothing_told
+from tasktools.core.server_facts import ServerFacts, all_missing
 from tasktools.history.store import number
 from tasktools.history.tables import Row, has_table, select
 
@@ -101,11 +101,11 @@ def decode(stored: bytes) -> ServerFacts:
 def server_facts(connection: sqlite3.Connection, at: float) -> ServerFacts:
     """Return the newest facts of at most 75 s before *at*; without any, all parts are missing."""
     if not has_table(connection, "server_facts"):
-        return nothing_told(at, "an older tasktools made this recording, which holds none of it")
+        return all_missing(at, "an older tasktools made this recording, which holds none of it")
     source = "FROM server_facts AS t WHERE at > ? AND at <= ? ORDER BY at DESC LIMIT 1"
     rows = select(connection, _Row, source, (number(at - _MAX_AGE_SECONDS), number(at)))
     if not rows:
-        return nothing_told(at, "the recording holds nothing of it from the minute before")
+        return all_missing(at, "the recording holds nothing of it from the minute before")
     return decode(rows[0].facts)
 
 

@@ -75,7 +75,7 @@ class File:
         Raises `RecordingError`, also if wrong values in the file cause an exception in the context.
         """
         file_checks.check_files(self.path)
-        with file_checks.damage_told(self.path):
+        with file_checks.errors_as_recording_error(self.path):
             connection = sqlite3.connect(
                 self._uri(), uri=True, timeout=sqlite_files.WAIT, check_same_thread=False
             )
@@ -121,7 +121,7 @@ class File:
     def distrusted(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Raise `RecordingError` for errors that earlier contents of the file cause."""
         with (
-            file_checks.damage_told(self.path),
+            file_checks.errors_as_recording_error(self.path),
             file_checks.bounded(connection, file_checks.ANSWER_WITHIN),
         ):
             yield

@@ -15,7 +15,7 @@ from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.redaction import Redaction
-from tasktools.history import pairing, records, try_details
+from tasktools.history import attempt_messages, records, try_details
 from tasktools.history.file_checks import Count, Flag, Real, Time
 from tasktools.history.records import RecordedMessage
 from tasktools.history.samples import Facts
@@ -109,7 +109,7 @@ def tasks(
         duration=DURATION,
         is_prompt="t.duration IS NOT NULL",
     )
-    pairing.fill_wanted(connection, (row.task for row in last_tries))
+    attempt_messages.fill_wanted(connection, (row.task for row in last_tries))
     until = {"until": window.until}
     counts = {"count": "count(*)"}
     tries = select(
@@ -143,7 +143,7 @@ def _bodies(
     }
     several = [task for task, of_task in messages.items() if of_task.count > 1]
     if several:
-        pairs = pairing.messages_by_attempt(connection, several)
+        pairs = attempt_messages.messages_by_attempt(connection, several)
         numbers |= {last.n: pairs[last.n] for last in last_tries if last.n in pairs}
     by_number = {
         message.n: message for message in records.messages(connection, sorted(numbers.values()))

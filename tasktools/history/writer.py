@@ -21,7 +21,7 @@ from tasktools.core.marks import Mark
 from tasktools.core.models import ClusterState, EventGap, Lock
 from tasktools.history import sessions, try_details
 from tasktools.history.attempts import Attempt, Attempts
-from tasktools.history.event_buffer import HeardEvents, Published
+from tasktools.history.event_buffer import BufferedEvents, Published
 from tasktools.history.file_checks import Count
 from tasktools.history.name_table import NameTable
 from tasktools.history.records import read
@@ -91,14 +91,14 @@ class Writer:
         if step:
             self.attempts.shift(now, step)
 
-    def hear(self, batch: HeardEvents) -> None:
+    def add(self, batch: BufferedEvents) -> None:
         """Add events and messages that are to be written."""
         self._heard += batch.count
         self.lost += batch.lost
         self._missed |= batch.missed
         for at, event in batch.events:
             if isinstance(event, TaskEvent):
-                self.attempts.hear(at, event)
+                self.attempts.handle_event(at, event)
             else:
                 self._events.append((at, event))
         self._messages.extend(batch.messages)

@@ -21,7 +21,14 @@ from prometheus_client.registry import Collector
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.errors import TaskToolsError
 from tasktools.diagnosis.looks import look
-from tasktools.metrics.families import FAMILIES, Labels, Reading, Samples, samples_of, topics_told
+from tasktools.metrics.families import (
+    FAMILIES,
+    Labels,
+    Reading,
+    Samples,
+    samples_of,
+    topics_with_task_events,
+)
 from tasktools.metrics.families import samples_of_counts as of_counts
 from tasktools.metrics.needed_workers import Needs
 from tasktools.metrics.queue_heads import QueueHeads
@@ -72,7 +79,7 @@ class Exporter(Collector):
         """Why the broker could not be asked at the last look; `None`: it could."""
 
     def __enter__(self) -> Self:
-        self._context.callback(self._cluster.broker.listen(self._counts.hear))
+        self._context.callback(self._cluster.broker.listen(self._counts.handle_event))
         thread = threading.Thread(target=self._run, name="tasktools-metrics", daemon=True)
         thread.start()
         # A broker that does not answer may hold up a look for longer.
@@ -100,7 +107,7 @@ class Exporter(Collector):
             else:
                 self.problem = reading.facts.missing.get("broker")
                 if reading.facts.state.events.ok:  # else what is counted as 0 is not known
-                    self._topics = topics_told(reading.facts)
+                    self._topics = topics_with_task_events(reading.facts)
                 self._last = _Look(time.monotonic(), reading.is_up, samples_of(reading))
             self._end.wait(max(began + self._every - time.monotonic(), 0.0))
 

@@ -18,7 +18,7 @@ from tasktools.core.models import Worker
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row, Severity
 from tasktools.diagnosis.readings import subscribers_of, subscribers_to
-from tasktools.diagnosis.worker_reports import why_untold
+from tasktools.diagnosis.worker_reports import why_no_task_events
 
 MAX_LABEL_VALUES: Final = 1_000
 """Topics, and workers, that have samples of their own; of more the first by name."""
@@ -209,10 +209,10 @@ def samples_of(reading: Reading) -> Samples:
     }
 
 
-def topics_told(facts: Facts) -> frozenset[str]:
+def topics_with_task_events(facts: Facts) -> frozenset[str]:
     """Return the topics with task events: for them a missing count is 0."""
     topics = facts.topics.items()
-    return frozenset(name for name, topic in topics if why_untold(facts, topic) is None)
+    return frozenset(name for name, topic in topics if why_no_task_events(facts, topic) is None)
 
 
 def samples_of_counts(counts: Mapping[str, Mapping[str, int]], topics: Iterable[str]) -> Samples:

@@ -30,7 +30,7 @@ class TaskCounts:
         self._lock = threading.Lock()
         self._counts: dict[str, Counter[Count]] = {}
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Count *event*."""
         if isinstance(event, TaskEvent):
             self._add(event.topic, _KINDS[event.kind], 1)

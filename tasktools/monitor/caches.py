@@ -21,7 +21,7 @@ class ErrorCache:
     def __init__(self, max_errors: int = _MAX_ERRORS) -> None:
         self._errors: BoundedDict[str, tuple[str | None, str | None]] = BoundedDict(max_errors)
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Store the error of *event*, if it has one."""
         if not isinstance(event, TaskEvent) or event.kind != "task_failed":
             return

@@ -45,7 +45,7 @@ def unconsumed(broker: Broker, topics: Iterable[object]) -> dict[str, str]:
     }
 
 
-def unheard(broker: Broker, topics: Iterable[str]) -> dict[str, str]:
+def topics_without_events(broker: Broker, topics: Iterable[str]) -> dict[str, str]:
     """Return those *topics* whose dialect has no worker events, each with the name of the dialect;
     topics that a worker with events consumes are left out."""
     try:

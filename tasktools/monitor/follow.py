@@ -120,7 +120,7 @@ class TaskTracker:
             return
         try:
             broker.cluster_state()  # first, so that it knows every task that we see events of
-            broker.listen(self.hear)
+            broker.listen(self.handle_event)
         except BrokerError as error:  # the next call tries again
             self.problem = f"tasks cannot be followed: {error}"
         else:
@@ -153,7 +153,7 @@ class TaskTracker:
                 else:
                     del self._tasks[message.task_id]
 
-    def hear(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Process an event."""
         if not isinstance(event, TaskEvent):
             return

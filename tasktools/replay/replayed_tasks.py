@@ -103,7 +103,7 @@ class Aftermath:
         self.total = len(replayed)
         self._task_ids = [f"{task_id}" for task_id in replayed.dropna().head(MAX_FOLLOWED)]
         self._began = time.monotonic()
-        self._unheard = consumption.unheard(self._broker, self._topics)
+        self._unheard = consumption.topics_without_events(self._broker, self._topics)
 
     def frame(self) -> pd.DataFrame:
         """Return how far the tasks have got (schema `AFTERMATH`)."""
@@ -160,14 +160,14 @@ class Aftermath:
         cause = None
         if state in ("failed", "unknown", "queued") and row.task_id in self._died:
             state, cause = "died", self._died[row.task_id]
-        elif state == "unknown" and not row.tries and not self._is_unheard(row.task_id):
+        elif state == "unknown" and not row.tries and not self._has_no_begin_event(row.task_id):
             state = "queued"
         if values["error_type"] is not None or values["error"] is not None:
             cause = fingerprint(values["error_type"], values["error"])
         duration = None if values["duration"] is None else row.duration.total_seconds()
         return (row.task_id, values["topic"], state, cause, values["worker_id"], duration)
 
-    def _is_unheard(self, task_id: str) -> bool:
+    def _has_no_begin_event(self, task_id: str) -> bool:
         """Whether the workers of this task send no event when they begin it."""
         return self._targets.get(task_id) in self._unheard
 

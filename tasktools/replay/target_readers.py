@@ -27,9 +27,9 @@ _NO_CONSUMER: Final = (
 )
 
 Audience = Literal["ours", "strangers", "nobody", "unknown"]
-"""The consumers of a queue: workers of tasktools alone, or nobody since it is for dead
-letters; consumers of which none sends heartbeats; nobody, and no worker that was heard of; or any
-of these, or peers."""
+"""The consumers of a queue. `ours`: workers of tasktools alone, or none as it is for dead letters.
+`strangers`: consumers of which none sends heartbeats. `nobody`: none, and no known worker.
+`unknown`: any of these, or peers."""
 
 
 class Readers:

@@ -120,7 +120,7 @@ class Seeded:
         self._clock = clock
         self._started_at = clock.time()
         self._stop = threading.Event()
-        broker.cluster_state()  # so that this cluster, at least, hears them from the beginning
+        broker.cluster_state()  # this client receives all their events
         for worker_id in RUNNING:
             broker.broadcast(self._event("register", worker_id))
         for started in self._starts():

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tasktools.core.models import Source
-from tasktools.core.server_facts import nothing_told
+from tasktools.core.server_facts import all_missing
 from tasktools.diagnosis import ranking
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import Row
@@ -184,7 +184,7 @@ def without_management(facts: Facts) -> Facts:
         for name, topic in facts.topics.items()
         if topic.is_topic
     }
-    server = nothing_told(facts.at, MANAGEMENT)
+    server = all_missing(facts.at, MANAGEMENT)
     return replace(
         facts,
         topics=topics,

@@ -20,7 +20,7 @@ def attempts() -> Attempts:
 
 
 def hear(attempts: Attempts, at: float, kind: Any, task_id: str = "t1", **fields: Any) -> None:
-    attempts.hear(T + at, task_event(kind, task_id, **fields))
+    attempts.handle_event(T + at, task_event(kind, task_id, **fields))
 
 
 def running(*task_ids: str, **fields: Any) -> list[RunningTask]:

@@ -211,8 +211,8 @@ def run_as_celery_tells(scene: Scene) -> None:
             task_event("task_started", f"t{number}", topic="emails", **told),
             task_event(kind, f"t{number}", topic="emails", **(told if customer == 3 else {})),
         ):
-            scene.recorder.hear(event)
-            scene.cluster._history.hear(event)  # as what marks say is heard
+            scene.recorder.handle_event(event)
+            scene.cluster._history.handle_event(event)  # as what marks say is heard
         scene.clock.advance(1)
     scene.tick()
 

@@ -507,11 +507,11 @@ def test_whether_a_lock_of_an_unknown_holder_is_orphaned_is_not_known(story: Sto
 
 
 def test_when_a_lock_was_last_heard_of_is_known(story: Story) -> None:
-    assert story.view.lock_heard("nightly") is None
+    assert story.view.last_lock_event("nightly") is None
     story.at(0, lock_event()).at(5, lock_event("lock_released"))
-    assert story.view.lock_heard("nightly") == T + 5
-    assert story.view.lock_heard("other") is None
-    assert story.at(9, lock_event()).view.lock_heard("nightly") == T + 9
+    assert story.view.last_lock_event("nightly") == T + 5
+    assert story.view.last_lock_event("other") is None
+    assert story.at(9, lock_event()).view.last_lock_event("nightly") == T + 9
 
 
 def test_an_update_of_settings_overrules_a_reply(story: Story) -> None:
@@ -605,7 +605,7 @@ def test_beyond_the_limit_the_oldest_lock_is_forgotten(story: Story) -> None:
     for name in "abcde":
         story.at(0, lock_event(lock=name))
     assert [lock.lock for lock in story.state(0).locks] == ["c", "d", "e"]
-    assert [story.view.lock_heard(name) for name in "bc"] == [None, T]
+    assert [story.view.last_lock_event(name) for name in "bc"] == [None, T]
 
 
 @pytest.mark.usefixtures("few")

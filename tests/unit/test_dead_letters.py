@@ -234,10 +234,10 @@ def test_events_of_a_peer_are_joined_by_the_id_of_the_task() -> None:
 
 def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
     errors = ErrorCache()
-    errors.hear(task_event("task_failed", "t", error="first", error_type="A"))
-    errors.hear(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
-    errors.hear(task_event("task_completed", "u"))
-    errors.hear(task_event("task_failed", "v"))
+    errors.handle_event(task_event("task_failed", "t", error="first", error_type="A"))
+    errors.handle_event(task_event("task_failed", "t", error="y" * 9999, error_type="B"))
+    errors.handle_event(task_event("task_completed", "u"))
+    errors.handle_event(task_event("task_failed", "v"))
     assert errors.get("t") == ("B", "y" * 2000)
     assert errors.get("u") is None
     assert errors.get("v") is None
@@ -246,7 +246,7 @@ def test_the_last_error_that_was_heard_counts_and_no_other_event() -> None:
 def test_errors_are_remembered_in_bounded_memory() -> None:
     errors = ErrorCache(max_errors=2)
     for task_id in ("a", "b", "a", "c"):
-        errors.hear(task_event("task_failed", task_id, error=task_id))
+        errors.handle_event(task_event("task_failed", task_id, error=task_id))
     assert [errors.get(task_id) for task_id in "abc"] == [(None, "a"), None, (None, "c")]
 
 

@@ -121,8 +121,8 @@ def test_a_task_that_is_past_its_time_to_live_is_unknown_until_it_is_heard_of() 
 def test_a_log_keeps_only_tasks_that_were_asked_for_and_forgets_the_oldest() -> None:
     log = TaskTracker(ManualClock(), max_tasks=3)
     log.add(["a", "b", "c"])
-    log.hear(task_event("task_started", "a"))
-    log.hear(task_event("task_started", "stranger"))
+    log.handle_event(task_event("task_started", "a"))
+    log.handle_event(task_event("task_started", "stranger"))
     log.add(["a", "d"])
     assert [s.state for s in log.tasks(["a", "b", "c", "d", "stranger"])] == [
         "running",
@@ -138,7 +138,7 @@ def test_only_what_arrived_is_queued() -> None:
     log = TaskTracker(ManualClock())
     messages = [replace(outgoing(), task_id=name) for name in ("a", "b", "c", "d")]
     log.add(["a", "b", "c", "d"])
-    log.hear(task_event("task_started", "d"))  # quicker than the confirm
+    log.handle_event(task_event("task_started", "d"))  # quicker than the confirm
     log.settle(messages, ["confirmed", "in doubt", "unroutable", "confirmed"])
     states = [story.state for story in log.tasks("abcd")]
     assert states == ["queued", "unknown", "unknown", "running"]

@@ -206,7 +206,7 @@ def test_a_failure_has_what_its_worker_told_besides(scene: Scene) -> None:
         TaskEvent(kind="task_failed", task_id="t1", **error, **fields),
         TaskEvent(kind="task_failed", task_id="t2", error="no", **as_values),
     ):
-        scene.recorder.hear(event)
+        scene.recorder.handle_event(event)
         scene.tick()
 
     failures = scene.history().failures().set_index("task_id")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasktools.history.pairing import AttemptOfTask, MessageOfTask, paired
+from tasktools.history.attempt_messages import AttemptOfTask, MessageOfTask, paired
 from tasktools.testing.factories import worker_event
 from tests.recorded import Scene
 

@@ -18,7 +18,7 @@ from tasktools.core.layout import FP
 from tasktools.core.models import TopicSettings
 from tasktools.core.routes import Binding, Exchange, Routes
 from tasktools.core.series import Series
-from tasktools.core.server_facts import ServerFacts, ServerQueue, nothing_told
+from tasktools.core.server_facts import ServerFacts, ServerQueue, all_missing
 from tasktools.history import server_facts
 from tasktools.history.broker import HistoryBroker
 from tasktools.history.store import File
@@ -164,7 +164,7 @@ def test_those_of_the_minute_before_stand_for_a_moment(
 ) -> None:
     facts = HistoryBroker(File(recorded), START + after).server_facts(["emails"])
     if ready is None:
-        assert facts == nothing_told(START + after, facts.missing["queues"])
+        assert facts == all_missing(START + after, facts.missing["queues"])
         assert "from the minute before" in facts.missing["alarms"]
     else:
         assert queue(facts).ready == ready

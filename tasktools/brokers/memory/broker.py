@@ -357,7 +357,7 @@ class MemoryBroker(CommonBroker):
         del tasks  # they come all the same
         self._check_open()
         stop = self._client.listen(callback)
-        self._subscribe()  # afterwards: a worker of our own is to hear the question
+        self._subscribe()  # afterwards: a worker in this process must receive the question
         return stop
 
     def cluster_state(self, *, settle: float = 0.0) -> ClusterState:

@@ -102,14 +102,14 @@ class Client:
     def listen(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call *callback* with every event from now on; returns a function to stop."""
 
-        def hear(sent: Sent) -> None:
+        def receive(sent: Sent) -> None:
             _body, event = sent
             if not isinstance(event, Unknown | Malformed):
                 callback(event)
 
         with self._server.now():
             self._check_open()
-            return self._server.add_listener(Listener(hear, owner=self))
+            return self._server.add_listener(Listener(receive, owner=self))
 
     def _send(self, now: float, event: Event) -> None:
         self._server.worker_exchange.send(now, events.encode(event))

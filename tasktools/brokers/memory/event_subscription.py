@@ -96,7 +96,7 @@ class WorkerExchange:
         with contextlib.suppress(ValueError):
             self.listeners.remove(listener)
 
-    def is_heard_by_others(self, owner: object) -> bool:
+    def has_other_listeners(self, owner: object) -> bool:
         """Whether anybody but *owner* has a listener."""
         return any(listener.owner is not owner for listener in self.listeners)
 

@@ -376,7 +376,7 @@ class MemoryServer:
         """Whether a session other than *session* could send an event."""
         with self.now():
             others = any(each is not session for each in self._sessions)
-            return others or self.worker_exchange.is_heard_by_others(session)
+            return others or self.worker_exchange.has_other_listeners(session)
 
     def broadcast(self, *bodies: bytes) -> None:
         """Send the raw events *bodies* to all subscribers and listeners."""

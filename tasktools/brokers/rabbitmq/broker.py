@@ -522,7 +522,7 @@ class RabbitMQBroker(CommonBroker):
     def acquire_lock(
         self, name: str, task_id: str | None = None, worker_id: str | None = None
     ) -> RabbitMQLock | None:
-        self._follow()  # to hear when an operator takes the lock away
+        self._follow()  # to learn that an operator has released the lock
         return self._locks.acquire(self.layout, name, task_id, worker_id)
 
     @changes

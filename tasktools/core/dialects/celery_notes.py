@@ -14,7 +14,7 @@ from tasktools.core.workload import live_workers
 _MAX_NAMED: Final = 3
 
 
-def unheard(exchange: str, why: Exception) -> str:
+def no_subscription(exchange: str, why: Exception) -> str:
     """Return in words that the events of Celery cannot be received."""
     grant = (
         f" Grant this user `read` on the exchange {exchange!r} and `write` on queues that begin "

@@ -26,7 +26,7 @@ from tasktools.diagnosis.readings import (
     needs_events,
     needs_server,
 )
-from tasktools.diagnosis.worker_reports import dialect_of, needs_task_events, why_untold
+from tasktools.diagnosis.worker_reports import dialect_of, needs_task_events, why_no_task_events
 
 _SECONDS: Final = 60.0
 """Seconds over which dead letters and failures are counted."""
@@ -80,7 +80,7 @@ def _in_words(
 ) -> str:
     if error is not None and share is not None:
         return f"{share:.0%} of the failures are {error!r}"
-    if (why := why_untold(facts, topic)) is not None:
+    if (why := why_no_task_events(facts, topic)) is not None:
         return f"its failures are not known, as {why}"
     if facts.heard_since is None:
         return "its failures are not known, as no events are received"
@@ -109,7 +109,7 @@ def _dead_growing(facts: Facts) -> Iterator[Judgement]:
         ends = _recent(facts, topic)
         failed = sum(not end.succeeded for end in ends)
         error, share = _frequent_error(ends)
-        is_told = facts.heard_since is not None and why_untold(facts, topic) is None
+        is_told = facts.heard_since is not None and why_no_task_events(facts, topic) is None
         span = series.window(_SECONDS).span
         others = _done(facts, topic, ends)
         dead_share = None if others is None else growth / (growth + others)

@@ -22,7 +22,7 @@ from tasktools.diagnosis.readings import (
     subscribers_of,
     subscribers_to,
 )
-from tasktools.diagnosis.worker_reports import needs_task_events, why_untold
+from tasktools.diagnosis.worker_reports import needs_task_events, why_no_task_events
 
 LOOP_SECONDS: Final = 20.0
 """Seconds over which a loop is judged."""
@@ -126,7 +126,7 @@ def republish_loop(facts: Facts) -> Iterator[Judgement]:
         if heard_for(facts) < LOOP_SECONDS:
             is_unheard = True
             continue
-        if why_untold(facts, topic) is not None:
+        if why_no_task_events(facts, topic) is not None:
             yield from needs_task_events(facts, [topic], "which tasks end")
             continue
         ends = _ends(facts, topic.topic)

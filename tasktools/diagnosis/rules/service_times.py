@@ -123,7 +123,7 @@ def _place(
             unplaced[name] = (change, sorted(topics))
             continue
         (topic,) = topics
-        others = seen.keys() - {name, None}  # an end of which no begin was heard has no name
+        others = seen.keys() - {name, None}  # an end without a received begin has no name
         is_only_name = not any(topic in seen[other] for other in others)
         if not (is_only_name and _begins_earlier(facts, topic, name)):
             risen[topic] = change

@@ -49,12 +49,12 @@ def worker_frozen(facts: Facts) -> Iterator[Judgement]:
         return
     subscribers = all_subscribers_of(facts)
     topics_of: defaultdict[str, list[TopicFacts]] = defaultdict(list)
-    is_unknown, unheard = False, list[TopicFacts]()
+    is_unknown, mute = False, list[TopicFacts]()
     for topic in judged_topics(facts):
         workers = subscribers.get(topic.topic, ())
         excess = (topic.consumers or 0) - sum(map(_speaks, workers))
         if why_silent(facts, topic) is not None:
-            unheard += [topic] if topic.consumers else []
+            mute += [topic] if topic.consumers else []
             continue
         if excess > 0 and heard_for(facts) < LATE_AFTER:
             is_unknown = True  # a worker that fell silent before we listened has no name
@@ -72,7 +72,7 @@ def worker_frozen(facts: Facts) -> Iterator[Judgement]:
             yield _frozen(facts, worker, consumed, subscribers, is_connected=is_connected)
     if is_unknown:
         yield needs_events(facts, "which worker a consumer belongs to")
-    yield from needs_heartbeats(facts, unheard, "which consumers are frozen")
+    yield from needs_heartbeats(facts, mute, "which consumers are frozen")
 
 
 def _silence(worker: Worker) -> float:

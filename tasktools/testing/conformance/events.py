@@ -220,11 +220,11 @@ class Events(Conformance):
     ) -> None:
         received: list[Event] = []
 
-        def hear(event: Event) -> None:
+        def receive(event: Event) -> None:
             received.append(event)
             raise LookupError("out of order")
 
-        broker.listen(hear)
+        broker.listen(receive)
         broker.broadcast(task_event("task_started"), task_event("task_completed"))
         eventually(lambda: len(tasks_in(received)) == 2)
         assert eventually(lambda: "out of order" in caplog.text)

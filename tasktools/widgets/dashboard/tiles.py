@@ -57,8 +57,8 @@ class Now:
         self._names = buffer.topics.names
         self._kept, self._workers = buffer.now.topics, buffer.now.workers
         state = self._workers[W_STATE]
-        unheard = np.isin(state, _LIVE) & np.isnan(self._workers[W_RUNNING])
-        self._is_told = not unheard.any()
+        without_tasks = np.isin(state, _LIVE) & np.isnan(self._workers[W_RUNNING])
+        self._all_report_tasks = not without_tasks.any()
         self._watched = buffer.watched
         self._is_heard = buffer.is_heard
         self._topics = [place for place in topics if place < self._kept.shape[1]]
@@ -103,7 +103,7 @@ class Now:
 
     def _oldest(self) -> Tile:
         ages = self._row(OLDEST)
-        if not ages and not (self._is_told and self._is_heard):
+        if not ages and not (self._all_report_tasks and self._is_heard):
             why = "no heartbeat has come yet" if self._is_heard else _NO_EVENTS
             return Tile("oldest", "Oldest running task", UNKNOWN, why)
         if not ages:

@@ -130,10 +130,10 @@ def test_counters_never_go_backwards_and_count_what_is_heard(demo: tt.Cluster) -
 def test_counts_are_of_the_events_of_each_topic() -> None:
     counts = TaskCounts()
     for kind in ("task_started", "task_failed", "task_started", "task_completed"):
-        counts.hear(TaskEvent(kind=kind, sender_id="w", task_id="1", topic="emails"))
-    counts.hear(TaskEvent(kind="task_failed", sender_id="w", task_id="2"))
-    counts.hear(CounterDelta(sender_id="w", topic="emails", counter="skipped", delta=2))
-    counts.hear(CounterDelta(sender_id="w", topic="emails", counter="error", delta=5))
+        counts.handle_event(TaskEvent(kind=kind, sender_id="w", task_id="1", topic="emails"))
+    counts.handle_event(TaskEvent(kind="task_failed", sender_id="w", task_id="2"))
+    counts.handle_event(CounterDelta(sender_id="w", topic="emails", counter="skipped", delta=2))
+    counts.handle_event(CounterDelta(sender_id="w", topic="emails", counter="error", delta=5))
     assert counts.by_topic("begun") == {"emails": 2}
     assert counts.by_topic("failed") == {"emails": 1}
     assert counts.by_topic("succeeded") == {"emails": 1}
@@ -202,7 +202,7 @@ def test_strange_names_are_escaped_and_two_alike_do_not_spoil_a_scrape() -> None
         exporter = Exporter(cluster, every=60, timeout=60, version="1")
         for topic in ('a"b\\c', "a\nb", "a\udce9", "a\\udce9"):
             event = TaskEvent(kind="task_failed", sender_id="w", task_id="1", topic=topic)
-            exporter._counts.hear(event)
+            exporter._counts.handle_event(event)
         with served(exporter, "127.0.0.1", 0) as port:
             text = scrape(port)
     shown = {dict(labels).get("topic") for name, labels in values(text) if "failed" in name}

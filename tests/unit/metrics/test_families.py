@@ -19,7 +19,7 @@ from tasktools.metrics.families import (
     Samples,
     samples_of,
     samples_of_counts,
-    topics_told,
+    topics_with_task_events,
 )
 from tasktools.metrics.needed_workers import samples_of_needs
 from tests.unit.diagnosis import facts_factory as make
@@ -126,7 +126,7 @@ def test_workers_that_send_nothing_are_not_none_and_have_not_failed_0_times() ->
     assert [samples.get(f"tasktools_{name}", []) for name in unknown] == [[]] * len(unknown)
     assert samples["tasktools_topic_queued_messages"] == [(("orders",), 0)]
     both = make.facts(make.topic(), make.topic("orders", dialect="dramatiq"))
-    assert topics_told(both) == {"emails"}
+    assert topics_with_task_events(both) == {"emails"}
 
 
 def test_a_broker_that_did_not_answer_is_not_up() -> None:

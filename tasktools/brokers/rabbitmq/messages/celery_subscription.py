@@ -165,7 +165,7 @@ class CelerySubscription:
             await topology.bind(session, self._queue, EVENTS, "#")
             self.is_bound = True
         except (PermissionDenied, QueueNotFound, Refused) as error:
-            self._problems["events"] = celery_notes.unheard(EVENTS, error)
+            self._problems["events"] = celery_notes.no_subscription(EVENTS, error)
 
     async def pause(self, session: Session, queue: str, *, paused: bool) -> None:
         """Unbind *queue* from the events if *paused*, since no listener takes events of tasks; else

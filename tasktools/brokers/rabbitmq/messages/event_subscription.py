@@ -133,7 +133,7 @@ class EventSubscription:
 
     def seconds_since_lock_event(self, name: str) -> float | None:
         """Return the seconds since the last event of the lock *name*; `None` if there was none."""
-        at = self._view.lock_heard(name)
+        at = self._view.last_lock_event(name)
         return None if at is None else self._clock.time() - self._watch.pending() - at
 
     def expect_answers(self, layout: Layout, management: Management, limit: float) -> None:
@@ -471,7 +471,7 @@ class EventSubscription:
                 await topology.bind(session, self._queue, quiet, "")
                 await topology.unbind(session, self._queue, exchange, "")
         except (PermissionDenied, QueueNotFound, Refused):
-            return  # no right to do so: we hear more than we need
+            return  # no right to do so: more events than needed are received
         self._is_without_tasks = not self._is_without_tasks
 
     async def _ask(self, session: Session, exchange: str) -> None:
