@@ -23,7 +23,7 @@ class WorkerSlots:
     capacity: int
     topics: tuple[str, ...]
     prefetch: Mapping[str, int]
-    """By topic; absent: unknown."""
+    """The prefetch by topic; a missing topic is unknown."""
     since: float = -math.inf
     until: float = math.inf
     """The end of the recorded time in which the worker was present, from `since` on; seconds since
@@ -40,7 +40,7 @@ class Evidence:
     """Share of the ended tries whose duration is known only from the arrival times of two events, 0
     to 1."""
     lost: int
-    """Tries whose end is not known, because their worker went or a gap began."""
+    """Tries whose end is not known, because their worker disappeared or a gap began."""
     backlog: int | None
     """Messages that waited when the recording began: tasks without an arrival."""
     at_limit: float | None

@@ -224,9 +224,8 @@ def _drawn(topic: TopicDemand, count: int, rng: np.random.Generator) -> Tasks:
 
 
 def merged(first: Tasks, second: Tasks) -> tuple[Tasks, IntArray]:
-    """Return the tasks of both in order of arrival, and for each the place that it had before.
-
-    The places of the second's follow those of the first's.
+    """Return the tasks of both in order of arrival, and the position of each in the list of all
+    *first* tasks followed by all *second* tasks.
     """
     times = np.concatenate([first.times, second.times])
     order = np.argsort(times, kind="stable")

@@ -40,13 +40,13 @@ class Pool:
 
     @property
     def capacity(self) -> int | None:
-        """The capacity of most workers; `None` without any."""
+        """The most frequent capacity of a worker; `None` without workers."""
         counts = Counter(worker.capacity for worker in self.workers)
         return max(counts, key=lambda size: (counts[size], size)) if counts else None
 
     @property
     def slots(self) -> int | None:
-        """The slots of all workers; `None` without any."""
+        """The slots of all workers; `None` without workers."""
         return sum(worker.capacity for worker in self.workers) if self.workers else None
 
     def of_workers(self, count: int) -> tuple[WorkerSlots, ...]:
@@ -114,13 +114,13 @@ class Model(Protocol):
         """Return the late shares of *topic* by number of units."""
 
     def waits(self, topic: str, units: int) -> FloatArray:
-        """Return the waits (s) of the tasks of *topic* that count."""
+        """Return the waits (s) of the counted tasks of *topic* (not those of a warm-up)."""
 
     def blocks(self, topic: str) -> Blocks:
         """Return the blocks of these tasks."""
 
     def times(self, topic: str) -> FloatArray:
-        """Return the arrivals of the tasks that count, in seconds since the epoch."""
+        """Return the arrivals of the counted tasks, in seconds since the epoch."""
 
 
 class TraceModel:
@@ -155,7 +155,7 @@ class TraceModel:
         return self._late
 
     def waits(self, topic: str, units: int) -> FloatArray:
-        """Return the waits (s) of the tasks that count."""
+        """Return the waits (s) of the counted tasks (not those of a warm-up)."""
         del topic
         if units not in self._waits:
             self._checkpoint()
@@ -220,7 +220,7 @@ class PoolModel:
         return self._late[topic]
 
     def waits(self, topic: str, units: int) -> FloatArray:
-        """Return the waits (s) of the tasks of *topic* that count."""
+        """Return the waits (s) of the counted tasks of *topic* (not those of a warm-up)."""
         if units not in self._simulated:
             self._checkpoint()
             waits = self._queues.waits(self._pool.of_workers(units))

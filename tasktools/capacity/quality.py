@@ -1,4 +1,4 @@
-"""Checks of a demand: whether enough was recorded to plan by it, in words."""
+"""Checks of whether a demand was recorded well enough for planning, in words."""
 
 from __future__ import annotations
 

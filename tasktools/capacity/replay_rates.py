@@ -105,7 +105,8 @@ def hours_of(
     backlog: int = 0,
     parts: Sequence[Demand] = (),
 ) -> LikeHours:
-    """Return the hours like the one that begins *at* (s), of *demand* or of *parts* of it.
+    """Return the recorded hours around the same time of day as *at* (s since the epoch), from
+    *demand* or from *parts* of it.
 
     Raises `NotRecorded` without any task of *topic*, or without a worker of it.
     """

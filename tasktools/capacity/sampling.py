@@ -34,7 +34,7 @@ class Span:
     """Length of each piece, in seconds."""
 
     def simulated(self, times: FloatArray) -> BoolArray:
-        """Return which of *times* are simulated."""
+        """Return a mask of *times* that are simulated: in a piece, or in the warm-up before it."""
         if self.starts is None:
             return np.ones(len(times), dtype=bool)
         piece = self._piece(times + _WARM_UP)
@@ -44,7 +44,7 @@ class Span:
         return early | self.counted(times)
 
     def counted(self, times: FloatArray) -> BoolArray:
-        """Return which of *times* are simulated and counted."""
+        """Return a mask of *times* that count in the results: those in a piece."""
         if self.starts is None:
             return np.ones(len(times), dtype=bool)
         piece = self._piece(times)
@@ -52,7 +52,7 @@ class Span:
         return answer
 
     def blocks(self, times: FloatArray) -> Blocks:
-        """Return the blocks of *times* that are counted."""
+        """Return the blocks of *times*, which are `counted`."""
         if self.starts is None:
             return blocks_of(times, self.since, self.until)
         pairs = ((self.starts % DAY) // (2 * HOUR)).astype(np.int64)

@@ -50,7 +50,7 @@ class Outlook:
     scenario: Scenario
     slots: int
     hours: pd.DataFrame = field(repr=False)
-    """By hour of the week (schema `HOURS`), of all topics of the pool."""
+    """Waits and utilisation by hour of the week (schema `HOURS`), of all topics of the pool."""
     wait: Share | None
     """Seconds, with its interval: the quantile of the waits of the topic; `None`: the tasks are too
     few, or the wait is endless."""

@@ -19,7 +19,7 @@ class ServiceTimes:
 
     values: FloatArray
     weights: FloatArray
-    """They add up to 1."""
+    """The weights of `values`; they add up to 1."""
     tries: int
     """Tries that it is made of, the censored ones included."""
     censored: int

@@ -18,7 +18,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     sample: Snapshot
     recent: RecentHistory
     address: str
-    """Of the cluster, also where this is a recording of it."""
+    """The address of the cluster; of a recording, that of the recorded cluster."""
 
 
 class Observing(ClusterBase):

@@ -141,8 +141,9 @@ class NamesToTopics:
     def by_topic(
         self, ended: Mapping[str, Histogram], finished: Mapping[str, int]
     ) -> dict[str, Histogram]:
-        """Return by topic the durations of the tasks that *ended* between two heartbeats, of
-        *finished* tasks in all; a topic with unassigned tasks is left out."""
+        """Return the durations of tasks by topic. *ended* has those of the tasks that ended between
+        two heartbeats by task name, *finished* the number of such tasks by topic. A topic is left
+        out if tasks of unknown topic may belong to it."""
         if len(finished) == 1:
             (only,) = finished
             for name in ended:

@@ -105,7 +105,7 @@ class QueueUnavailable(BrokerError):
     ) -> None:
         super().__init__(message)
         self.queue = queue
-        """Its name, where it is known."""
+        """The queue's name, where it is known."""
         self.why = why
         """The trouble with the queue, as part of a sentence."""
 

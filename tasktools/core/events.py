@@ -54,7 +54,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     running: int | None = None
     topics: tuple[str, ...] = ()
     topics_known: bool = True
-    """False: it has not said yet which topics it consumes; a worker of Celery is asked for them."""
+    """False: the worker has not reported yet which topics it consumes; a worker of Celery is
+    asked."""
     started_at: float | None = None
     last_heartbeat: float | None = None
     running_tasks: tuple[TaskOnWorker, ...] | None = None

@@ -264,7 +264,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int | None = None
     failed: int | None = None
     is_tasktools: bool = False
-    """It is a worker of tasktools, and obeys commands without running anything twice."""
+    """True for a worker of tasktools, which obeys commands without running a task twice."""
     draining: bool | None = None
     version: str | None = None
     """The version of tasktools, or of what else it runs; `None` for a peer, which does not tell."""

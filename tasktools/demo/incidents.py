@@ -77,4 +77,4 @@ INCIDENTS: Final = {
     "hung_tasks": Incident(kind="hung", topic="images", at=210.0),
     "slow_tasks": Incident(kind="slow", topic="emails", at=255.0),
 }
-"""By the name in ``demo://?incident=NAME``."""
+"""The incidents by the name in ``demo://?incident=NAME``."""

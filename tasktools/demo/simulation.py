@@ -30,9 +30,10 @@ _LIVES: Final = 900.0  # seconds that a worker's replacements live
 _NOTICED_AFTER: Final = 4.0  # seconds until the broker notices
 _BACK_AFTER: Final = 240.0  # seconds until another takes its place
 _MAX_DEAD: Final = 1_000
-"""Dead letters of a topic that lie at once."""
+"""Dead letters of a topic, at most."""
 _MAX_DEAD_OF_INCIDENT: Final = 10_000
-"""Those of the topic of an incident, which goes on for more than two hours; they take 30 MB."""
+"""Dead letters of the incident's topic, at most: it lasts for more than two hours. They take 30
+MB."""
 _MAX_WAITING_OF_INCIDENT: Final = 10_000
 _QUESTIONS: Final = (b"who_is_alive", b"config_request")
 _ADMIN: Final = "ad3150ff"

@@ -42,7 +42,7 @@ class _Traffic:
     topic: str
     tasks: int
     mean: float
-    """Of the service times, in seconds; they are lognormal with `sigma`."""
+    """The mean of the service times in seconds; they are lognormal with `sigma`."""
     sigma: float
     names: tuple[tuple[str, float], ...]
     """Tasks, and the share of each."""

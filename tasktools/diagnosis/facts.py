@@ -152,9 +152,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     locks_of_peers: Mapping[str, tuple[int | None, int | None]] = {}
     """Ready and unacknowledged tokens of each lock queue of the peer."""
     lock_holds: Mapping[str, tuple[float, ...]] = {}
-    """For how long (s) each lock was held before, as far as that was recorded."""
+    """Seconds for which each lock was held earlier, as far as recorded."""
     unconsumed_for: Mapping[str, float] = {}
-    """For how long (s, up to a day) topics with messages were recorded and never had a consumer."""
+    """Seconds (up to a day) for which topics with messages were recorded without ever having a
+    consumer."""
     own_queues: frozenset[str] = frozenset()
     is_recorded: bool = False
     sources: tuple[Source, ...] = ()

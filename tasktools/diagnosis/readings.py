@@ -71,8 +71,8 @@ def dead_ready_of(topic: TopicFacts) -> Series | None:
 
 
 def dead_arrivals_of(facts: Facts, topic: TopicFacts) -> Series | None:
-    """Return the number of dead letters without the decreases that runs of plans caused: its growth
-    is arrivals.
+    """Return the number of dead letters as if runs of plans had taken none: all of its growth is
+    arrivals.
 
     Messages taken by a run are added only once the broker's statistics surely include them: for
     some seconds the number may be too low, never too high.

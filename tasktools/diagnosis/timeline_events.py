@@ -131,7 +131,7 @@ def lock_entries(
 
 
 def _orphaned_at(hold: Hold, until: float, absences: Sequence[tuple[float, float]]) -> float | None:
-    """Return when the holder went while it held the lock."""
+    """Return when the holder disappeared while it held the lock."""
     return next((at for at, end in absences if hold.acquired <= at < until and end > at), None)
 
 

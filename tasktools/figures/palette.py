@@ -31,7 +31,7 @@ BARS: Final = {
     "light": ("#d6402f", "#fb921a", "#d9c06a", "#a8d3b4", "#d5d9dd"),
     "dark": ("#d6402f", "#d97b14", "#96803a", "#2f6b46", "#4a5056"),
 }
-"""Of a timeline: critical, warning, suspect, no trouble, not known."""
+"""Colours of a timeline's bars: critical, warning, suspect, no trouble, not known."""
 INK_ON_BAR: Final = {
     theme: ("#ffffff", "#111111", "#111111", ink, ink) for theme, ink in TEXT.items()
 }

@@ -35,7 +35,7 @@ _MIN_SHARE: Final = 0.003
 _CALM: Final = "no trouble"
 _UNKNOWN: Final = "not known"
 _STYLES: Final = ("critical", "warning", "suspect", _CALM, _UNKNOWN)
-"""Those of bars, the worst first."""
+"""Styles of bars, the worst first."""
 _SYMBOLS: Final = {
     "mark": "star",
     "settings": "diamond",

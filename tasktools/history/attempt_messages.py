@@ -20,7 +20,7 @@ from tasktools.history.store import OUTCOMES
 from tasktools.history.tables import select
 
 MAX_DELAY_MS: Final = 1_000
-"""By which an event or a message may arrive late."""
+"""The longest time by which an event or a message may arrive late."""
 # As likely as a delay of so many ms: that a recording began between
 _MISSED_MESSAGE_MS: Final = 20  # the first message and its attempt, if the first message is a retry
 _MISSED_ATTEMPT_MS: Final = 100  # the first attempt and the message of the next one

@@ -149,7 +149,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[tuple[float, Mapping[str, TopicSettings]], ...] = ()
     settings_before: Mapping[str, TopicSettings] = {}
     topics: Mapping[str, TopicSeries] = {}
-    """Of topics that were not always empty; they begin `LOOK_BACK` before *since*."""
+    """Series of topics that were not always empty, from `LOOK_BACK` before *since* on."""
 
     @property
     def heard_from(self) -> float | None:

@@ -52,8 +52,8 @@ WHERE t.topic IS NOT NULL AND t.started IS NOT NULL AND ifnull(m.attempts, 0) = 
         SELECT 1 FROM tries AS e WHERE e.outcome = 1 AND e.ended BETWEEN m.at - :late AND t.started
         AND e.task = t.task AND e.n < t.n)))
 """
-"""Of a task that was published again, the first try: none before it failed, though the message of
-its retry may have arrived after that had begun."""
+"""Waits of first tries, also of tasks that were published again. The message of a retry may arrive
+only after the retry has begun, so it is recognised by an earlier try that failed."""
 _MIN_DELAYS: Final = 3  # of a topic
 _MAX_DELAYS: Final = 20_000
 _DELAYS: Final = """

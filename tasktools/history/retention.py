@@ -15,7 +15,7 @@ from tasktools.history.tables import SAMPLES, Table
 MINUTE, TEN_MINUTES = 60_000, 600_000
 _HOUR_MS: Final = 3_600_000
 _COARSE_AFTER_SPANS: Final = 7.0
-"""In spans of full resolution: after that, one sample a minute becomes one in ten minutes."""
+"""The age, in spans of full resolution, at which one sample a minute becomes one in ten minutes."""
 _DELETED_SHARE: Final = 10  # 1/10 of a table is deleted at once if the file is too large
 _SHRUNK_TABLES: Final = (
     *("server_facts", "messages", "try_details", "tries", "events", "durations"),

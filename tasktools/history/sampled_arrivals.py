@@ -21,8 +21,9 @@ from tasktools.history.recorded_spans import Spans
 Floats = npt.NDArray[np.float64]
 
 _DEFICIT_SECONDS: Final = 60.0
-"""For so long an arrival may have been counted too early, as by a sample that is older than the
-start it is compared with. What leaves a queue otherwise (a purge) is forgotten after that."""
+"""Seconds by which an arrival may have been counted too early, as when the sample of the queue is
+older than the count of starts. Messages that left the queue otherwise (a purge) are ignored after
+this time."""
 _OF_TOPIC: Final = "FROM topic_samples WHERE topic = :topic AND at >= :since AND at < :until"
 _HELD: Final = "max(unacked - ifnull(running, 0), 0)"
 _WAITING: Final = f"queued + {_HELD}"

@@ -71,9 +71,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dialect: str | None = None
     sends_task_events: bool | None = None
     prefetch: tuple[tuple[str, int], ...] = ()
-    """By topic; missing in recordings of earlier versions, and of peers."""
+    """The prefetch by topic; missing for peers, and in recordings of earlier versions."""
     retries: tuple[tuple[str, RetryRule], ...] = ()
-    """By task name; likewise."""
+    """The retry rules by task name; missing in the same cases."""
 
     @classmethod
     def of(cls, worker: Worker) -> Facts:

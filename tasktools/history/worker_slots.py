@@ -38,9 +38,9 @@ class RecordedWorker(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int
     topics: tuple[str, ...]
     prefetch: Mapping[str, int]
-    """By topic; empty: it does not tell."""
+    """The prefetch by topic; empty: the worker does not report it."""
     retries: Mapping[str, RetryRule]
-    """By task name; empty: it does not tell."""
+    """The retry rules by task name; empty: the worker does not report them."""
     since: float
     until: float
 

@@ -13,7 +13,8 @@ import pandas as pd
 from tasktools.core.frames import export
 
 _COMPRESSION_LEVEL: Final = 6
-"""Of gzip. The highest makes a report 4 % smaller, and takes seven times as long."""
+"""The compression level of gzip. The highest makes a report 4 % smaller, and takes seven times as
+long."""
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True):

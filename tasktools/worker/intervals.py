@@ -10,18 +10,18 @@ class Intervals:
     """Intervals in seconds."""
 
     heartbeat: float = 3.0
-    """Between two heartbeats; peers call a worker late after 10 s of silence."""
+    """The time between two heartbeats; peers call a worker late after 10 s of silence."""
     send_retry: float = 1.0
-    """Before events are sent again that the broker did not take."""
+    """The wait before events that the broker did not take are sent again."""
     check: float = 30.0
-    """Between two checks for settings that were missed and for topics that cannot be consumed."""
+    """The time between two checks for missed settings and for topics that cannot be consumed."""
     store_settings: float = 0.5
     """The longest random delay before settings of a peer are stored, so that one of several
     workers stores them and the others see it."""
     put_off: float = 1.0
-    """Before a task that cannot run now is delivered again."""
+    """The wait before a task that cannot run now is delivered again."""
     settle_first: float = 0.5
-    """Before the first retry of a settlement; doubled for each further one."""
+    """The wait before the first retry of a settlement; doubled for each further one."""
     settle_most: float = 30.0
     """The longest pause between two retries of a settlement."""
 

@@ -20,7 +20,7 @@ WILL_NOT: Final = 0.9
 """Share of paths that must not end for the words "will not" to be used of the drain."""
 MAY_NOT: Final = 0.5
 _SECONDS_UP_TO: Final = 600.0
-"""Up to this horizon, moments are told to the second."""
+"""The longest horizon with which moments are shown to the second."""
 _BAND_POINTS: Final = 40
 
 

@@ -210,7 +210,7 @@ def opened(ledger: Ledger, address: str) -> Iterator[ForecastLog]:
 
 
 def crossing(queued: Series, level: float) -> float | None:
-    """Return when *queued* is first at or below *level*; `None`: it never is.
+    """Return when *queued* is first at or below *level*; `None` if it always stays above.
 
     >>> crossing(Series((0.0, 10.0, 20.0), (30.0, 20.0, 0.0)), 10.0)
     15.0

@@ -40,7 +40,7 @@ class Reading:
 
 
 def read(recent: RecentHistory, topic: str, at: float, timing: Timing) -> Reading:
-    """Return the past of *topic* before *at* (s since the epoch), as far as *recent* has it."""
+    """Return the past of *topic* before *at* (s since the epoch) from *recent*."""
     samples = recent.samples(topic, max(timing.window, timing.horizon) + timing.bin)
     times = samples["at"] / 1000
     is_counted = samples["queued"] != MISSING
@@ -126,7 +126,8 @@ def _known_bins(
 
 
 def _per_bin(times: FloatArray, counts: FloatArray, edges: FloatArray) -> FloatArray:
-    """Return how many of *counts*, each of the time since the sample before, fall into each bin."""
+    """Return the count in each bin; each of *counts* is spread evenly over the time since the
+    sample before."""
     return np.diff(np.interp(edges, times, np.cumsum(counts)))
 
 

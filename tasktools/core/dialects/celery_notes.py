@@ -42,8 +42,8 @@ def no_control(exchange: str) -> str:
 
 
 def unasked(exchange: str, why: Exception, permission: str) -> str:
-    """Return in words that the workers of Celery cannot be asked: for want of *permission*, or
-    for another reason."""
+    """Return a note that the workers of Celery cannot be queried; if this user lacks *permission*,
+    the note says so."""
     grant = f"; grant this user {permission} on the exchange {exchange!r}"
     advice = grant if isinstance(why, PermissionDenied) else ""
     return (

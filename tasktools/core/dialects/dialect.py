@@ -166,8 +166,8 @@ class Dialect(ABC):
         return value
 
     def resets(self, message: MessageBody, queue: str) -> Mapping[str, Change]:
-        """Return the changes to the JSON of *message* with which a worker of *queue*, into which it
-        is replayed, runs the task as a new one; empty if they were made already."""
+        """Return the changes to the JSON of *message* that a replay into *queue* makes, so that a
+        worker runs the task as a new one; empty if none are left to make."""
         del message, queue
         return {}
 

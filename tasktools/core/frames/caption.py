@@ -71,7 +71,7 @@ def _costs(attrs: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _readable(remarks: Iterator[str]) -> list[str]:
-    """Return *remarks* up to the first that fails: a user can store anything in attrs."""
+    """Return *remarks* up to the first that raises an error: a user can store anything in attrs."""
     made = []
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         for remark in remarks:

@@ -215,7 +215,7 @@ def _levels(
 
 
 def _hits(frame: pd.DataFrame, kinds: dict[str, Kind], alarm: Alarm) -> np.ndarray[Any, Any]:
-    """Return for each row whether *alarm* is true of it; an unknown value never is."""
+    """Return a mask of the rows for which *alarm* is true; it is false for an unknown value."""
     values = frame[alarm.column]
     if alarm.among:
         hits = values.isin(alarm.among).to_numpy(dtype=bool)

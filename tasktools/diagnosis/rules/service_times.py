@@ -239,12 +239,12 @@ def _compared(
 
 
 def _time_before(before: Sequence[_Slot], recent: float, min_count: int) -> int | None:
-    """Return how many slots of *before* are of the time before a rise to *recent* seconds; `None`:
-    there is no rise.
+    """Return the number of slots in *before* that precede a rise to *recent* seconds; `None`: there
+    is no rise.
 
-    *recent* is far more than the median of these slots, and than nearly all of them. A rise that
-    began earlier goes on in the other slots of *before*, however many there are: it never ended, as
-    in any few neighbours of them most are far more, too.
+    *recent* is far more than the median of these slots, and than nearly all of them. The rise
+    continues in the remaining slots of *before*, however many they are: of any few neighbouring
+    ones, most are far above that median, too.
     """
     least_after = _least_median_after([slot.seconds for slot in before])
     ascending: list[float] = []

@@ -29,9 +29,9 @@ class TopicFacts:
     mates: tuple[str, ...]
     """The other topics that share its workers."""
     workers: int | None
-    """Of its pool, at the end of what is recorded; `None`: none was recorded."""
+    """The number of workers of its pool at the end of the recording; `None`: none was recorded."""
     slots: int | None
-    """Of these workers."""
+    """The number of slots of these workers."""
     limit: int | None
     guess: int
     """Workers that are enough for the mean load; slots where none was recorded."""
@@ -78,7 +78,7 @@ class Facts:
     busiest: str
     """The topic whose tasks held slots longest; empty without any."""
     recorded: str
-    """For how long, in words."""
+    """The length of the recorded time, in words."""
     is_thin: bool
     """Whether that is too short for an answer to hold."""
     notes: tuple[str, ...]

@@ -24,7 +24,7 @@ _SECOND_LOOK_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 10.0
 _TIMELINE_SECONDS: Final = 30.0
 _RECORDED_SECONDS: Final = 3600.0
-"""Between two looks at a recording, which changes only if it goes on."""
+"""Seconds between two looks at a recording, which changes only if a recorder still writes it."""
 _COMPARED: Final = (
     *("field", "value", "failed", "rows", "share_failed", "share_succeeded", "risk_ratio", "p"),
 )
