@@ -155,7 +155,8 @@ def _at(is_unknown: BoolArray, values: FloatArray) -> FloatArray:
 def _spread(histogram: Histogram, count: int) -> FloatArray:
     """Return *count* durations, ascending, in the buckets of *histogram* and with its mean.
 
-    Within each bucket they lie at the same power of their rank, by which the mean is right.
+    Within each bucket, a duration lies at a power of its rank; the exponent is the one that gives
+    the mean.
     """
     bounds = sorted(histogram.buckets)
     above = max(histogram.count - sum(histogram.buckets.values()), 0)

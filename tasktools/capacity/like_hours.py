@@ -140,8 +140,8 @@ def like_hours(
 ) -> LikeHours:
     """Return the windows of *topic* for a replay of *messages* messages that begins *at* (s).
 
-    *demand* has service times of each topic of *pool*, which has workers. Traffic is that of the
-    *parts* of it that were read as a whole, if there are any.
+    *demand* has service times of each topic of *pool*; the pool has workers. The traffic is taken
+    from *parts* of the demand that were read as a whole, if there are any, else from *demand*.
     """
     topics = {
         name: demand.topics[name]

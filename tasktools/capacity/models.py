@@ -1,6 +1,6 @@
 """Models of how long tasks wait with a given number of slots or workers.
 
-A unit is a slot where a topic is alone on its workers, and a worker where topics share them.
+A unit is a slot if the workers have one topic, and a worker if topics share the workers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The history that a replay is simulated into: the last days, or those hours of them that are like
-the present one."""
+"""The history that a replay is simulated into: the last days, or only the hours around the same
+time of day."""
 
 from __future__ import annotations
 

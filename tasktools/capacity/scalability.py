@@ -52,7 +52,8 @@ class Scalability:
 def scalability_of(topic: TopicDemand) -> Scalability | None:
     """Return the fit of the service times of *topic* against the number of running tasks.
 
-    `None` where that is unknown, or where they do not surely rise.
+    `None` if the number of running tasks is unknown, or if service times do not significantly rise
+    with it.
     """
     if topic.running is None:
         return None

@@ -68,7 +68,7 @@ def recorded_seconds(demand: Demand) -> float:
 
 
 def with_hours(demand: Demand) -> Demand:
-    """Return *demand* with its arrivals by hour, which are missing in one built by hand."""
+    """Return *demand* with its arrivals by hour, which a demand built by hand does not have."""
     if len(demand.hours):
         return demand
     first, last = (demand.recorded[0][0], demand.recorded[-1][1]) if demand.recorded else (0, 0)

@@ -55,7 +55,7 @@ def url_of(address: str, port: int) -> str:
 
 
 def warnings(address: str, readable: str) -> list[str]:
-    """Return a warning if others than this machine can read what is served."""
+    """Return a warning if other machines can read what is served."""
     if is_loopback(address):
         return []
     return [f"note: everybody who can reach this address can {readable}; there is no password"]

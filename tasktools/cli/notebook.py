@@ -146,7 +146,8 @@ def _executed(file: Path, executed: Path, parameters: Mapping[str, Any]) -> str 
 
 
 def _record(executed: Path, path: Path) -> bytes:
-    """Return the executed notebook; it names the file it is stored in, not where it was run."""
+    """Return the executed notebook, with the path at which it is stored in its metadata, not that
+    of the temporary file."""
     contents = json.loads(executed.read_bytes())
     contents["metadata"]["papermill"]["output_path"] = str(path)
     return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8")

@@ -29,8 +29,8 @@ class DeadLetters(ClusterBase):
 
         All messages, or the first *limit*, are taken, shown and given back. The cost is decided
         before (``attrs["looks"]``): a look marks messages redelivered, and is refused where it
-        could make RabbitMQ drop one. Bodies are not kept. The error comes from the message, else
-        from a worker's event about its task that this `Cluster` received since its first call.
+        could make RabbitMQ drop one. Bodies are not kept. The error comes from the message, or else
+        from a worker's event that this `Cluster` received since its first call.
 
         Parameters
         ----------

@@ -123,7 +123,8 @@ class ClusterView:
         return frozenset(self._topics)
 
     def dialects(self) -> dict[str, str]:
-        """Return the topics that workers of other dialects than the layout's say they consume."""
+        """Return the dialect of each topic that workers of other dialects than the layout's report
+        as consumed."""
         reports = [known.report for known in self._workers.values()]
         return {
             topic: report.dialect

@@ -64,7 +64,7 @@ class Layout:
     def queue_arguments(self, topic: str) -> dict[str, str]:
         """Return the arguments of a task queue.
 
-        They equal those that a peer declares: with others, its declare would fail with a 406.
+        Peers declare the same arguments: with different ones, their declare would fail with a 406.
         """
         return {
             "x-dead-letter-exchange": self.dead_letter_exchange,

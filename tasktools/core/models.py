@@ -119,10 +119,10 @@ class TaskMessage(MaskedStruct, frozen=True, kw_only=True):
 
 
 class Outgoing(MaskedStruct, frozen=True, kw_only=True):
-    """One encoded message on its way to a topic, and the task that is in it.
+    """One encoded message to be sent to a topic, with the id and the name of its task.
 
-    It goes to the exchange for tasks, and is queued after *delay* seconds; with *queue* it is put
-    into that one by its name, now.
+    Without *queue* it goes to the exchange for tasks, and is queued after *delay* seconds; else it
+    is put directly into *queue* at once.
     """
 
     topic: str
@@ -215,7 +215,7 @@ class RetryRule(msgspec.Struct, frozen=True, array_like=True):
 class RunningTask(MaskedStruct, frozen=True, kw_only=True):
     """A task that a worker says it is executing. `started_at` is by our clock.
 
-    Arguments are missing where workers do not tell them, and text where they tell a ``repr``.
+    Arguments are missing if the worker does not report them, and text if it reports a ``repr``.
     """
 
     task_id: str
@@ -228,7 +228,7 @@ class RunningTask(MaskedStruct, frozen=True, kw_only=True):
 
 
 class PrefetchedTask(MaskedStruct, frozen=True, kw_only=True):
-    """A task that a worker has fetched and not begun, where workers tell it.
+    """A task that a worker has fetched and not begun, if its worker reports such tasks.
 
     With *eta* it is scheduled: the worker begins it at that time, by the publisher's clock.
     Arguments are as in `RunningTask`.

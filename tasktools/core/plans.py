@@ -121,7 +121,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         warnings: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
         rate_why: str | msgspec.UnsetType = msgspec.UNSET,
     ) -> Self:
-        """Make a plan, with its hash, which is the same once it was read back."""
+        """Make a plan, with its hash; a plan read from a file has the same hash."""
         plan = cls(
             verb=verb,
             cluster=cluster,
@@ -169,7 +169,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.cluster + (f" ({self.broker})" if self.broker else "")
 
     def is_same_as(self, other: Plan) -> bool:
-        """Whether *other* does the same to the same messages, by whatever address."""
+        """Whether *other* does the same to the same messages; the address of the broker may
+        differ."""
         if self.hash == other.hash:
             return True
         blank: dict[str, Any] = {"cluster": "", "hash": "", "broker": msgspec.UNSET}

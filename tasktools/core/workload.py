@@ -27,8 +27,8 @@ def without_gone(
 ) -> TopicReport:
     """Return *report* without the topics that the broker says are gone.
 
-    One that a live worker consumes or that runs a task stays, since its workers wait for a queue
-    that is not there; so do those that are *always_shown*.
+    A topic is kept if a live worker consumes it or runs a task of it, since its workers then wait
+    for a missing queue, or if it is in *always_shown*.
     """
     if all(stats.exists is not False for stats in report.topics):
         return report

@@ -173,8 +173,7 @@ def _flattened(
 ) -> Iterator[tuple[str, list[int], list[Any]]]:
     """Yield the paths below *name*, with the rows that have them and their values.
 
-    It goes through *values* by what they have in common, not one by one: dicts mostly have the
-    same keys.
+    Values of the same shape are processed together, for speed: dicts mostly have the same keys.
     """
     kinds = set(map(type, values))
     if depth >= _MAX_DEPTH or not any(issubclass(kind, _IS_NESTED) for kind in kinds):

@@ -28,8 +28,8 @@ class Finding(MaskedStruct, frozen=True, kw_only=True):
     *since* is when the condition began by its series (s since the epoch), *effect* the wait of a
     new task now (s). *needs_second_look*: its condition is no series, so it is found only if two
     looks 5 s apart see it. *needs* names the sources that it rests on, *age* is that of the oldest
-    (s). *topics* and *workers* are those that it concerns beside its subject: it explains symptoms
-    of them.
+    (s). *topics* and *workers* are further topics and workers that the finding concerns: it can
+    explain their symptoms.
     """
 
     check: str

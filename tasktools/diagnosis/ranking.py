@@ -171,7 +171,8 @@ def _place(rule: Rule, finding: Finding) -> _Place:
 
 
 def _causes(findings: Sequence[Finding], places: Mapping[str, _Place]) -> dict[str, str]:
-    """Return the finding that explains each other one, by its key; of several the first."""
+    """Return for each finding that another one explains, by its key, the key of its cause; of
+    several causes the first in rank."""
     by_subject: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     everywhere = []
     for finding in sorted(findings, key=lambda each: (places[each.key], each.subject)):

@@ -1,6 +1,6 @@
 """The worst finding of a cluster at a glance, as HTML beside the cluster in a notebook.
 
-It shows what is known at once: it waits neither for workers nor for a broker that does not answer.
+It shows the facts known at once, without waiting for workers or for a broker that does not answer.
 """
 
 from __future__ import annotations

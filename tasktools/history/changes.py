@@ -121,8 +121,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     may be at a tick, *every* the usual time between two ticks. *begins* are the times at which
     recorders began in it, *clusters* the addresses that were recorded. *states* begin before
     *since*, early enough to show the states at *since*; *last_samples* has the last sample of each
-    worker. *settings* are those that the broker stored, by time; *settings_before* those that were
-    sent to workers.
+    worker. *settings* are the settings stored by the broker, by time; *settings_before* the
+    settings sent to workers.
     """
 
     since: float

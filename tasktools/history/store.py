@@ -235,7 +235,7 @@ Recording = File | Memory
 def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     """Raise `RecordingError` for a database that is not a recording.
 
-    Returns whether it is empty, so that it can become one.
+    Returns whether the database is empty, so that it can become a recording.
     """
     is_empty = sqlite_files.is_empty(connection)  # asked first: another process may just create it
     (application,) = connection.execute("PRAGMA application_id").fetchone()

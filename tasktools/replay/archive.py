@@ -77,7 +77,7 @@ class Check:
     def warnings(self, source: str | None) -> Iterator[str]:
         """Yield warnings for the operator who restores the archive.
 
-        *source* is the queue that its messages were taken from, where the ledger tells it.
+        *source* is the queue that its messages were taken from, if the ledger has it.
         """
         moved = source is not None and source != self.queue
         if self.head_is_changed or moved:

@@ -54,7 +54,7 @@ class Account:
     def unfinished(cls, connection: sqlite3.Connection, plan: Plan) -> list[tuple[Account, Plan]]:
         """Return the unfinished runs, on any broker, that a run of *plan* must know of.
 
-        These are those of *plan* itself, and those of other plans on a queue of the same name
+        These are the runs of *plan* itself, and runs of other plans on a queue of the same name
         that left a message begun or confirmed, but not settled.
         """
         rows = connection.execute(

@@ -26,7 +26,7 @@ class BeginCounts:
     def begin(self, delivery: Delivery) -> int | None:
         """Count that the task of *delivery* begins.
 
-        Returns how often it began before if that is too often, else `None`."""
+        Returns the number of earlier begins if it has reached the limit, else `None`."""
         if self._limit is None or not delivery.redelivered:
             return None
         topic, task = delivery.topic, _identity(delivery)

@@ -27,7 +27,7 @@ class TimeLimitExceeded(BaseException):
 
 
 class Interruption:
-    """One call in this thread that can be interrupted from another, once.
+    """One call in this thread that another thread can interrupt, once.
 
     `fire` interrupts the call or does nothing, at whatever moment it is called.
     """

@@ -242,7 +242,7 @@ class CeleryEvents:
         return counted
 
     def _rejection(self, task_id: str) -> Iterable[Event]:
-        """Return the failure of a task that was rejected, if no other event tells of it."""
+        """Return the failure of a task that was rejected, if no other event reported it."""
         ended = self.workers.rejected.pop(task_id, None)
         if ended is None:
             return ()

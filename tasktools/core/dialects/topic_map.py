@@ -16,10 +16,10 @@ _TOPIC = "{topic}"
 class TopicMap:
     """The topics of *vhost*: those of the *dialects* in use there, and those *named* by the user.
 
-    *announced* has the names of the dialects of topics that their workers say they consume. A queue
-    that does not exist is one of the dialect that was announced for it, else of the first, in which
-    topics are created. *dead* is the name of dead-letter queues, as ``"{topic}.dlq"``, where that
-    was given.
+    *announced* has the dialect of each topic whose workers reported that they consume it, by name.
+    A queue that does not exist gets the announced dialect, else the first of *dialects*, in which
+    topics are created. *dead* is the name of dead-letter queues, as ``"{topic}.dlq"``, if the user
+    set it.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class Strip:
 
     @property
     def only(self) -> Cell:
-        """The value of a column that has one, with its date."""
+        """The only value of a column in a frame of one row, with its date."""
         (cell,) = self.cells
         return cell._replace(text=f"{self.day} {cell.text}") if self.day else cell
 
@@ -108,7 +108,8 @@ class Excerpt:
     index_name: str = ""
 
     def parted(self, room: int, gap: int) -> tuple[tuple[Strip, ...], tuple[Strip, ...]]:
-        """Return the strips that have room in *room* characters, *gap* between them, and others.
+        """Return the strips that fit into *room* characters, with *gap* characters between strips,
+        and the other strips.
 
         The last strip that is shown may get less room than it needs."""
         shown: list[Strip] = []

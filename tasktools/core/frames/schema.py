@@ -67,8 +67,8 @@ class Column:
 class Alarm:
     """An alarm for rows in which *column* has one of the values *among*, and its severity.
 
-    Without *among* it is any that is neither missing, 0 nor False. With *along* they are alarming
-    only where that column is above 0.
+    Without *among*, every value is alarming that is not missing, 0 or False. With *along*, rows are
+    alarming only if the column *along* is above 0.
     """
 
     column: str

@@ -109,8 +109,8 @@ class Composer:
         """Return the message for *payload*, with *headers* in the place where its dialect has
         headers.
 
-        *dialect* is that of *topic* where the caller knows it; else it is asked for, at most every
-        few seconds.
+        *dialect* is the dialect of *topic*; without it, the broker is asked, at most every few
+        seconds.
 
         Raises `InvalidTask` (a key or type that the topic's workers cannot read, a value that is
         not JSON, a priority outside 0 to 255, an invalid time) and `UnknownTask` (its workers find

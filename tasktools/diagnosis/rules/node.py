@@ -106,7 +106,7 @@ def _size(number: int) -> str:
 
 
 def _is_stopped(topic: TopicFacts) -> bool:
-    """Whether nothing is published any more; where that is not known, an alarm stops it anyway."""
+    """Whether publishing has stopped. If it is not known, it has: an alarm blocks publishers."""
     last = change_of(topic, "published", _QUIET_SECONDS)
     before = change_of(topic, "published", 60.0, at_least=_QUIET_SECONDS)
     return last is None or before is None or (last == 0 and before > 0)

@@ -149,10 +149,10 @@ def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) 
 def _is_another_mix(
     facts: Facts, topic: TopicFacts, risen: _Risen, names: dict[str, _Risen | None]
 ) -> bool:
-    """Whether no task takes longer: other tasks came, which always took longer.
+    """Whether no kind of task takes longer than before, but more tasks of a slower kind came.
 
-    Readings by name are of the last two minutes. Of a rise that began before them, the names of the
-    tasks that ended tell.
+    Readings by name are of the last two minutes. For a rise that began before the first reading,
+    the names of the ended tasks are compared.
     """
     if not names or any(names.values()):
         return False

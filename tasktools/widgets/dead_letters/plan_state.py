@@ -125,7 +125,7 @@ class PlanState(BrowseState):
 
     @traitlets.observe("topic")
     def _begin_anew(self, _change: Any) -> None:
-        """Empty what was meant for the tasks of another topic: where they go, and their edits."""
+        """Empty the target and the edits, which were meant for tasks of another topic."""
         self.to, self.edits = "", ()
 
     @traitlets.observe("looked")
@@ -161,7 +161,8 @@ class PlanState(BrowseState):
         self._derive_run()
 
     def _impact_asked(self) -> ImpactInputs | None:
-        """Return the replay that the form describes; `None` where it describes none."""
+        """Return the replay that the form describes; `None` if the form is for something else, or
+        incomplete."""
         messages, topic = len(self.table.selected), self.to.strip() or self.home
         is_rate = not self.rate.strip() or bool(self._rate and self._rate > 0)
         if not (self.is_replay and messages and topic and is_rate):

@@ -93,7 +93,7 @@ class Channel:
     def largest_properties(self) -> int:
         """Bytes that the properties of a message may take; 0 if there is no limit.
 
-        They go in one frame, together with 20 bytes of its own.
+        Properties are sent in one frame, which takes 20 bytes more.
         """
         frame_max: int = self.raw.connection.params.frame_max or 0
         return max(frame_max - 20, 0)

@@ -1,4 +1,4 @@
-"""One thread owns one pika connection; everybody else hands it coroutines.
+"""A connection to RabbitMQ: one thread owns it; other threads pass coroutines to that thread.
 
 A `Session` is one live connection, used only on the thread's event loop. `Connection.run`
 gives the caller's coroutine a session, connecting when there is none.

@@ -55,8 +55,8 @@ class Delivered(MaskedStruct, frozen=True, gc=False):
 class _Channel(channel.Channel):
     """A channel that still delivers messages while its consumer is being cancelled.
 
-    pika would reject such messages one by one, which counts against a delivery limit; here they
-    reach the callers, which hold them.
+    pika would reject such messages one by one, which counts against a delivery limit; here the
+    callers get and hold them.
     """
 
     def _on_deliver(self, method_frame: Any, header_frame: Any, body: bytes) -> None:

@@ -1,9 +1,9 @@
 """Delayed messages, which wait in a queue with a TTL.
 
-RabbitMQ expires messages at the head of a queue only, so there is one parking queue for each
-delay. A fanout exchange in front of it keeps the routing key, which is the topic: when the
-message expires it is dead-lettered to the task exchange, with that key. One parking queue
-serves all topics; it goes an hour after its last use, and its exchange with it.
+RabbitMQ expires messages at the head of a queue only, so there is one parking queue for each delay.
+A fanout exchange in front of it keeps the routing key, which is the topic: when the message expires
+it is dead-lettered to the task exchange, with that key. One parking queue serves all topics;
+RabbitMQ deletes it, with its exchange, an hour after its last use.
 """
 
 from __future__ import annotations
