@@ -84,8 +84,8 @@ def scenario_solver(demand: Demand, scenario: Scenario, checkpoint: Checkpoint) 
     if scenario.topic not in solver.loads:
         what = "arrived" if not len(recorded.arrivals) else "was seen to end"
         raise NotRecorded(
-            f"No task of {scenario.topic} {what} in what is recorded, so that nothing is known of "
-            "its waits; nothing was computed. Choose another topic, or record for longer."
+            f"No task of {scenario.topic} {what} in the recorded time, so its waits are not known; "
+            "nothing was computed. Choose another topic, or record for longer."
         )
     return solver
 

@@ -110,7 +110,7 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
         "--mask",
         multiple=True,
         metavar="NAME",
-        help="Mask what stands under this key too, like iban; any number of them. Those of "
+        help="Mask values under this key too, like iban; any number of them. Those of "
         "TASKTOOLS_MASK (iban,customer_name) always are.",
     )
     @functools.wraps(command)

@@ -93,7 +93,7 @@ def _counted(cluster: Cluster) -> Table:
     if not places:
         shown.attrs["notes"] = [*shown.attrs["notes"], *_failures_without(table)]
     else:
-        shown.attrs["notes"] = [*shown.attrs["notes"], "what they died of: tasktools dead TOPIC"]
+        shown.attrs["notes"] = [*shown.attrs["notes"], "why they died: tasktools dead TOPIC"]
     return shown
 
 

@@ -58,8 +58,8 @@ def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -
 _undecodable = click.option(
     "--undecodable",
     is_flag=True,
-    help="Send also what is no task, or what workers of fastpluggy cannot read and would take "
-    "again for ever.",
+    help="Also send messages that are no task, or that workers of fastpluggy cannot read and "
+    "would take again for ever.",
 )
 
 
@@ -104,8 +104,8 @@ def _chosen(cluster: Cluster, topic: str, choice: Choice, *, force: bool) -> Tab
     multiple=True,
     callback=_new_values,
     metavar="PATH=VALUE",
-    help="Change a value of each, like kwargs.to=a@b. What is JSON is what it is in JSON (5, true, "
-    "null, [1]), all else a text; the text 5 is '\"5\"'.",
+    help="Change a value of each, like kwargs.to=a@b. JSON is read as JSON (5, true, null, [1]), "
+    "anything else as text; the text 5 is '\"5\"'.",
 )
 @click.option(
     "--remove", "removed", multiple=True, metavar="PATH", help="Take a value out of each."
@@ -120,7 +120,7 @@ def _chosen(cluster: Cluster, topic: str, choice: Choice, *, force: bool) -> Tab
     "--keep-wait",
     callback=time_options.span,
     metavar="SPAN",
-    help="With --rate auto: what 95 % of live tasks may wait at this hour, like 30s.",
+    help="With --rate auto: the wait that 95 % of live tasks must stay below, like 30s.",
 )
 @click.option(
     "--history",

@@ -58,13 +58,13 @@ def tap(access: Access, *, name: str, max_age: float, max_bytes: int, yes: bool)
 @click.command()
 @_with_name
 @click.option(
-    "--delete", is_flag=True, help="Drop what it has kept, too; else that can still be read."
+    "--delete", is_flag=True, help="Delete the kept messages, too; else they can still be read."
 )
 @_with_yes
 @with_access
 def untap(access: Access, *, name: str, delete: bool, yes: bool) -> None:
     """Stop keeping published messages."""
-    rest = "what it has kept is dropped for good" if delete else "what it has kept stays"
+    rest = "the kept messages are deleted for good" if delete else "the kept messages stay"
     output.write(render.harmless(f"{name} is to keep nothing more; {rest}"))
     if not yes:
         output.remark(["Nothing was done. To do it: the same with --yes."])

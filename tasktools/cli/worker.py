@@ -25,7 +25,7 @@ from tasktools.worker.runner import POISON_LIMIT
     "TaskRegistry, when it does not use tasktools.task.",
 )
 @click.option(
-    "--topics", required=True, metavar="A,B", help="What to consume; '*' is every topic there is."
+    "--topics", required=True, metavar="A,B", help="The topics to consume; '*' is every topic."
 )
 @click.option("--capacity", type=click.IntRange(1), default=4, show_default=True)
 @click.option(

@@ -538,5 +538,5 @@ def _unsafe(state: ClusterState, worker: Worker, action: Action) -> UnsafePeerCo
         f"{action} was not sent to {worker.worker_id!r}, which is no worker of tasktools: {would}. "
         f"It runs {named or 'nothing'}; other peers run {others or 'no'} "
         f"task{'' if others == 1 else 's'}. "
-        "Pass force=True (on the command line --force) to send it all the same."
+        "Pass force=True (on the command line --force) to send it anyway."
     )

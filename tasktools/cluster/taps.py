@@ -240,7 +240,7 @@ class Tapping(Analysis):
         table.attrs["tap"] = tap
         if not len(table):
             table.attrs["notes"] += [
-                f"{tap} has nothing of what was asked for, from {moment(since):%d %b %H:%M:%S} UTC "
-                "on; it keeps only what is published after it was made"
+                f"{tap} has no such message, from {moment(since):%d %b %H:%M:%S} UTC on; it keeps "
+                "only messages published after it was made"
             ]
         return table

@@ -52,7 +52,7 @@ def check(verdict: Verdict, *, read_only: bool, force: bool) -> None:
     if verdict.cost is Cost.COULD_DROP and not force:
         raise LookRefused(
             f"Looking at {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
-            f"To look, {verdict.remedy}; cluster.peek(…, force=True) looks all the same, and so "
+            f"To look, {verdict.remedy}; cluster.peek(…, force=True) looks anyway, and so "
             "does 'tasktools dead TOPIC --force' at dead letters."
         )
     if read_only and verdict.drop_at is not None:
@@ -83,13 +83,13 @@ def check_run(verdict: Verdict, facts: QueueFacts, *, force: bool) -> None:
         raise LookRefused(
             f"A run on {verdict.queue!r} was refused: RabbitMQ takes back after {timeout:g} s what "
             "is held of it. The queue was not touched. First raise its consumer timeout; with "
-            "force=True (on the command line --force) it is tried all the same."
+            "force=True (on the command line --force) it is tried anyway."
         )
     if facts.consumers and (facts.single_active_consumer or facts.exclusive_consumer):
         raise LookRefused(
             f"A run on {verdict.queue!r} was refused: {verdict.why}. The queue was not touched. "
             "First end that consumer; with force=True (on the command line --force) it is tried "
-            "all the same."
+            "anyway."
         )
 
 

@@ -44,8 +44,8 @@ def _hazards(facts: QueueFacts, load: Load, fate: str | None) -> Iterator[Hazard
     if facts.unknown:
         unknown = " and ".join(facts.unknown)
         yield Hazard(
-            text=f"of {queue}, {unknown} could not be found out, so neither could whether it "
-            "drops, refuses or lets expire what it gets"
+            text=f"{unknown} of {queue} could not be found out, so it is not known whether the "
+            "queue drops, refuses or expires messages"
         )
     yield from _of_length(facts, load, fate)
     yield from _of_ttl(facts, fate)

@@ -150,7 +150,7 @@ class Aftermath:
         silent = registry.notes_of_silent(self._unheard.values())
         frame.attrs["notes"] = [*frame.attrs["notes"], *silent]
         if self._dead.refusal is not None:
-            why = f"what has died again could not be looked at: {self._dead.refusal}"
+            why = f"dead letters of replayed tasks could not be looked at: {self._dead.refusal}"
             frame.attrs["notes"] = [*frame.attrs["notes"], why]
         return frame
 

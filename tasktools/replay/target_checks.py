@@ -51,7 +51,7 @@ def _of_queue(broker: Broker, queue: str, load: Load) -> list[Hazard]:
         return []  # no message is put into it, and the plan says so for each
     except (PermissionDenied, BrokerTimeout, LookRefused) as error:
         return [
-            Hazard(text=f"what {queue!r} does to its messages could not be found out ({error})")
+            Hazard(text=f"the risks of {queue!r} for messages could not be found out ({error})")
         ]
     return target_risks.hazards(facts, load, broker.layout)
 

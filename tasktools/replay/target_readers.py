@@ -146,7 +146,7 @@ class Readers:
         if count:
             yield (
                 f"{count:,} of {len(rows):,} messages are not sent (skipped says why); to send "
-                "them all the same, make the plan with undecodable=True (on the command line "
+                "them anyway, make the plan with undecodable=True (on the command line "
                 "--undecodable)"
             )
 

@@ -41,7 +41,7 @@ def test_nothing_happens_without_yes(broker: MemoryBroker) -> None:
     assert not broker.untap("tasktools.tap")
     assert run("tap", "--yes").exit_code == 0
     result = run("untap", "--delete")
-    assert "is dropped for good" in result.stdout
+    assert "are deleted for good" in result.stdout
     assert "Nothing was done" in result.stderr
     assert broker.untap("tasktools.tap")
 

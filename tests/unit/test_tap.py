@@ -192,7 +192,7 @@ def test_a_tap_says_what_it_keeps_and_what_it_costs(scene: Scene) -> None:
 def test_a_tap_without_messages_says_from_when_on_it_has_none(cluster: tt.Cluster) -> None:
     """Issue 11: a fresh tap said only that there are no messages."""
     (note,) = (n for n in cluster.published().attrs["notes"] if n.startswith("tasktools.tap has"))
-    assert note.endswith("it keeps only what is published after it was made")
+    assert note.endswith("it keeps only messages published after it was made")
     send(cluster, 1)
     assert not [n for n in cluster.published().attrs["notes"] if n.startswith("tasktools.tap has")]
 

@@ -111,7 +111,7 @@ class MemoryConsumer:
         try:
             self._receive(delivery)
         except Exception:  # noqa: BLE001 - a stranger's code; it keeps what it has got
-            _log.exception("what receives the messages of %r failed", self.topic)
+            _log.exception("the receiver of the messages of %r failed", self.topic)
 
     def _wait(self, seconds: float | None) -> None:
         try:

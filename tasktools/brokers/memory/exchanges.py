@@ -52,7 +52,7 @@ class Overhearer:
         try:
             self._receive(key, amqp_properties.encode(as_on_the_wire(properties)), body)
         except Exception:  # noqa: BLE001 - a stranger's code; the message is published
-            _log.exception("what overhears the messages failed")
+            _log.exception("the receiver of copies of messages failed")
 
 
 class Exchanges:

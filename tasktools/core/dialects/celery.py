@@ -79,8 +79,8 @@ class Celery(Dialect):
     prefetch_setting: ClassVar[str] = "worker_prefetch_multiplier"
     processes: ClassVar[str] = "the pool's child process that runs it"
     after_death: ClassVar[str] = (
-        "what it held and had not begun is delivered again; a task that it was running is lost, "
-        "unless it has acks_late"
+        "the messages that it held and had not begun are delivered again; a task that it was "
+        "running is lost, unless it has acks_late"
     )
     consuming: ClassVar[str] = (
         "Workers of Celery are asked for their queues every 30 s: somebody may have called "

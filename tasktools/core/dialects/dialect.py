@@ -65,7 +65,7 @@ class Dialect(ABC):
     rejects_failures: ClassVar[bool] = False
     """Whether its workers reject the message of a task that has failed for good, as a rule: where
     nothing is dead-lettered it is lost."""
-    after_death: ClassVar[str] = "what it held is delivered again"
+    after_death: ClassVar[str] = "the messages that it held are delivered again"
     """The fate of the tasks of a worker whose process ends, as a clause of its own."""
     publishes_to_nobody: ClassVar[bool] = False
     """Whether its workers publish what no queue takes, as events while nobody listens."""

@@ -114,7 +114,7 @@ def _why_no_beat(facts: Facts) -> str | None:
     if not dialects or any(dialect.has_beats for dialect in dialects):
         return None
     titles = " and ".join(sorted(dialect.title for dialect in dialects))
-    return f"what starts periodic tasks of {titles} sends no heartbeats"
+    return f"the process that starts periodic tasks of {titles} sends no heartbeats"
 
 
 def _last_start(workers: Sequence[Worker]) -> float | None:

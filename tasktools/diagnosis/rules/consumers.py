@@ -249,7 +249,9 @@ def limit_orphaned(facts: Facts) -> Iterator[Judgement]:
         if running >= limit:
             continue
         if acked is None:
-            yield needs_server(facts, "samples", f"what is acknowledged of {topic.topic}")
+            yield needs_server(
+                facts, "samples", f"how many messages of {topic.topic} are acknowledged"
+            )
             continue
         suspects = _without_worker(facts, owners)
         yield Finding(

@@ -41,7 +41,7 @@ def _held_back(facts: Facts) -> Iterator[Judgement]:
         if _COMMAND not in dialect_of(facts, topic).commands or not topic.queued:
             continue
         if facts.heard_since is None or not facts.state.settled:
-            yield needs_events(facts, f"what workers of {topic.topic} run")
+            yield needs_events(facts, f"which tasks workers of {topic.topic} run")
             continue
         acked = change_of(topic, "acked", _SECONDS, at_least=_COVERED_SHARE * _SECONDS)
         held = _lowest(topic)

@@ -153,14 +153,14 @@ def _unknown_ages(facts: Facts, seconds: float) -> Iterator[CannotTell]:
     held = [topic for topic in judged_topics(facts) if topic.unacked is None or topic.unacked]
     if facts.heard_since is None:
         if held:
-            yield needs_events(facts, "what workers run")
+            yield needs_events(facts, "which tasks workers run")
         return
     unknown = count_without_age(facts)
     if unknown and heard_for(facts) < seconds:
         yield needs_events(facts, f"since when {counted(unknown, 'task', 'run')}")
     elif held and not facts.state.settled:
-        yield needs_events(facts, "what workers run")
-    yield from needs_heartbeats(facts, held, "what workers run")
+        yield needs_events(facts, "which tasks workers run")
+    yield from needs_heartbeats(facts, held, "which tasks workers run")
 
 
 def _nothing_acknowledged(facts: Facts) -> Iterator[Judgement]:

@@ -88,7 +88,7 @@ def _publisher_surge(facts: Facts) -> Iterator[Judgement]:
         published = topic.queue.published if topic.queue else None
         rates = _rates(published) if published else []
         if len(rates) < _SURGE_SAMPLES + _MIN_BASE_SAMPLES:
-            yield needs_server(facts, "samples", f"what is published to {topic.topic!r}")
+            yield needs_server(facts, "samples", f"the publish rate of {topic.topic!r}")
             continue
         newest = [rate for _, rate in rates[-_SURGE_SAMPLES:]]
         before = rates[-_SURGE_SAMPLES - _BASE_SAMPLES : -_SURGE_SAMPLES]
@@ -162,7 +162,7 @@ def _own_replay(facts: Facts) -> Iterator[Judgement]:
         changes = [change_of(each, "published", _REPLAY_SECONDS) for each in grown]
         published = [change for change in changes if change is not None]
         if len(published) < len(grown):
-            yield needs_server(facts, "samples", "what share of the arrivals a replay is")
+            yield needs_server(facts, "samples", "the share of a replay in the arrivals")
             continue
         lasting = max(facts.at - run.started_at, 1.0)
         sent = run.done * min(_REPLAY_SECONDS / lasting, 1.0)
@@ -203,9 +203,9 @@ def _too_few_workers(facts: Facts) -> Iterator[Judgement]:
     if not growing:
         return
     if facts.heard_since is None or not facts.state.settled:
-        yield needs_events(facts, "what workers run")
+        yield needs_events(facts, "which tasks workers run")
         return
-    yield from needs_heartbeats(facts, growing, "what workers run")
+    yield from needs_heartbeats(facts, growing, "which tasks workers run")
     subscribers = subscribers_of(facts)
     for topic in growing:
         workers = subscribers_to(subscribers, topic.topic)
@@ -284,7 +284,7 @@ def _too_few(topic: TopicFacts, workers: int, places: int, taken: str, running: 
 def _utilisation_high(facts: Facts) -> Iterator[Judgement]:
     if facts.heard_since is None:
         if any(topic.consumers != 0 for topic in judged_topics(facts)):
-            yield needs_events(facts, "what workers run")
+            yield needs_events(facts, "which tasks workers run")
         return
     pools: defaultdict[frozenset[str], list[Worker]] = defaultdict(list)
     for worker in live_workers(facts.state.workers):
@@ -335,7 +335,7 @@ def _always_busy(names: list[str], workers: list[Worker], places: int, mean: flo
 
 
 RULES: Final = (
-    Rule("own_replay", 6, _own_replay, "a run of one's own that fills a queue"),
+    Rule("own_replay", 6, _own_replay, "a run of this user that fills a queue"),
     Rule("publisher_surge", 6, _publisher_surge, "a publisher that sends far more than before"),
     Rule("too_few_workers", 6, _too_few_workers, "more work than places for it"),
     Rule("utilisation_high", 6, _utilisation_high, "workers without any reserve"),

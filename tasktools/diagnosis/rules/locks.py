@@ -138,7 +138,7 @@ def _token_lost(facts: Facts, name: str, lock: Lock | None) -> Finding | None:
         subject_kind="lock",
         subject=name,
         finding=(
-            f"The token of lock {name!r} is neither in its queue nor in anybody's hands, and "
+            f"The token of lock {name!r} is neither in its queue nor held by anybody, and "
             f"{why}: tasks that want the lock wait for ever."
         ),
         evidence={

@@ -168,7 +168,7 @@ def republish_loop(facts: Facts) -> Iterator[Judgement]:
             needs=("management", "events"),
         )
     if is_unknown:
-        yield needs_server(facts, "samples", "what is acknowledged and published")
+        yield needs_server(facts, "samples", "how many messages are acknowledged and published")
     if is_unheard:
         yield needs_events(facts, f"which tasks end ({LOOP_SECONDS:.0f} s are needed)")
 

@@ -199,7 +199,7 @@ def vanishing(facts: Facts) -> Iterator[Judgement]:
         if vanished >= MIN_VANISHED and vanished > MIN_VANISHED_SHARE * balances.published:
             yield _vanished(topic, queue, balances)
     if unknown:
-        yield needs_server(facts, "samples", f"what enters and leaves {named(unknown)}")
+        yield needs_server(facts, "samples", f"how many messages enter and leave {named(unknown)}")
 
 
 def _vanished(topic: TopicFacts, queue: ServerQueue, balances: Balances) -> Finding:
@@ -251,7 +251,7 @@ def _vanished(topic: TopicFacts, queue: ServerQueue, balances: Balances) -> Find
 
 
 RULES: Final = (
-    Rule("no_dead_lettering", 5, no_dead_lettering, "a queue that loses what workers reject"),
+    Rule("no_dead_lettering", 5, no_dead_lettering, "a queue that loses rejected messages"),
     Rule(
         "dead_letters_unbound", 5, dead_letters_unbound, "dead letters for which there is no queue"
     ),

@@ -106,7 +106,7 @@ def _churn(facts: Facts) -> Iterator[Judgement]:
             subject="connections",
             finding=(
                 f"At least {min(rates):.3g} connections a second are opened or closed, for 10 min, "
-                f"while about {connections} are open: a client connects anew for each message."
+                f"while about {connections} are open: a client opens a connection for each message."
             ),
             evidence={"opened or closed a second": min(rates), "connections": connections},
             remedy="Find the client in the list of connections, and let it keep its connection.",

@@ -112,7 +112,7 @@ def _poison(
         since=begins[0] if begins else min(orphan.silent_since for orphan in orphans),
         remedy=(
             "Revoke it: a worker then drops it when it comes next (and forgets that when it is "
-            "started anew). See in the worker's log what ends the process, or why it gives the "
+            "restarted). See in the worker's log what ends the process, or why it gives the "
             "message back."
             if is_revocable
             else "Take the message out of its queue while no worker holds it (stop its workers), "

@@ -53,7 +53,7 @@ def _prefetch_too_high(facts: Facts) -> Iterator[Judgement]:
         if topic.unacked != 0 and (topic.consumers is None or topic.consumers > 1)
     ]
     if shared and (facts.heard_since is None or not facts.state.settled):
-        yield needs_events(facts, "what workers run")
+        yield needs_events(facts, "which tasks workers run")
         return
     free, busy = _free_places(facts), _busy_workers(facts)
     subscribers = subscribers_of(facts)
@@ -87,7 +87,7 @@ def _judge(
 
 def _unknown(facts: Facts) -> CannotTell | None:
     if facts.server is None or facts.server.consumers is None:
-        return needs_server(facts, "consumers", "what each consumer holds")
+        return needs_server(facts, "consumers", "how many messages each consumer holds")
     if facts.server.connections is None:
         return needs_server(facts, "connections", "which consumer is of which worker")
     return None

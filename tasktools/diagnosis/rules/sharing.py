@@ -48,7 +48,7 @@ def _limit_saturated(facts: Facts) -> Iterator[Judgement]:
         if topic.queued and limit
     ]
     if waiting and (facts.heard_since is None or not facts.state.settled):
-        yield needs_events(facts, "what workers run")
+        yield needs_events(facts, "which tasks workers run")
         return
     subscribers = subscribers_of(facts)
     for topic, limit in waiting:
@@ -95,7 +95,7 @@ def _prefetch_hoarding(facts: Facts) -> Iterator[Judgement]:
             and (topic.unacked is None or topic.unacked >= _HOARD_MESSAGES)
         )
         if any(suspicious):
-            yield needs_server(facts, "consumers", "what each consumer holds")
+            yield needs_server(facts, "consumers", "how many messages each consumer holds")
         return
     by_queue: defaultdict[str, list[ServerConsumer]] = defaultdict(list)
     for consumer in server.consumers:

@@ -196,7 +196,7 @@ def _answer_html(state: CapacityState) -> str:
     """Return the answer for the present sliders, as far as it is computed."""
     facts, scenario = state.chosen, state.scenario
     if state.facts is None:
-        return html.status("Reading what is recorded …")
+        return html.status("Reading the recording …")
     warning = html.alert(state.facts.warning.capitalize()) if state.facts.warning else ""
     if state.missing_topic:
         warning += html.alert(

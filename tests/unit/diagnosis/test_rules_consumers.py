@@ -262,7 +262,7 @@ def test_an_orphaned_limit_cannot_be_told_without_queues_events_or_counters() ->
     assert len(unknown(limit_orphaned, unsettled)) == 1
     uncounted = make.without_part(orphaned(limited(ended=None)), "samples")
     assert unknown(limit_orphaned, uncounted) == [
-        "what is acknowledged of emails: needs the tag monitoring"
+        "how many messages of emails are acknowledged: needs the tag monitoring"
     ]
 
 

@@ -186,7 +186,7 @@ def test_tasks_that_a_killed_worker_of_celery_ran_are_lost() -> None:
         OF_CHECK["workers_gone"],
         make.facts(make.topic(queued=3, consumers=0), workers=[make.worker(silence=40.0)]),
     )
-    assert "what it held is delivered again" in str(own.remedy)
+    assert "the messages that it held are delivered again" in str(own.remedy)
 
 
 def test_nobody_is_missed_where_no_worker_is_heard() -> None:

@@ -134,7 +134,7 @@ def test_a_replay_that_fills_no_queue_is_no_finding() -> None:
 
 def test_without_samples_the_share_of_a_replay_is_not_known() -> None:
     facts = make.amqp_only(make.facts(topic(*SURGE), runs=(run(),)))
-    assert "what share of the arrivals" in why_unknown("own_replay", facts)
+    assert "share of a replay in the arrivals" in why_unknown("own_replay", facts)
 
 
 # --- too_few_workers --------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_over_amqp_alone_they_are_too_few_as_well() -> None:
 
 def test_until_all_workers_have_spoken_it_cannot_be_told() -> None:
     facts = make.facts(topic(*[6] * 12), workers=[BUSY], state={"settled": False})
-    assert "what workers run" in why_unknown("too_few_workers", facts)
+    assert "which tasks workers run" in why_unknown("too_few_workers", facts)
     assert "cannot be bound" in why_unknown("too_few_workers", make.deaf(facts))
 
 

@@ -146,7 +146,7 @@ def test_no_republish_loop() -> None:
 
 def test_a_republish_loop_cannot_be_told_without_counters_or_events() -> None:
     assert unknown(republish_loop, make.amqp_only(make.facts(republishing()))) == [
-        f"what is acknowledged and published: {make.NO_TAG}"
+        f"how many messages are acknowledged and published: {make.NO_TAG}"
     ]
     assert unknown(republish_loop, make.cold(make.facts(republishing()))) == [
         "which tasks end (20 s are needed): events are received for 0 s only"

@@ -206,10 +206,10 @@ def test_nothing_vanishes(queue: ServerQueue) -> None:
 def test_what_vanishes_cannot_be_told_without_counters() -> None:
     facts = make.facts(make.topic(queue=expiring()))
     assert unknown(vanishing, make.amqp_only(facts)) == [
-        f"what enters and leaves emails: {make.NO_TAG}"
+        f"how many messages enter and leave emails: {make.NO_TAG}"
     ]
     assert unknown(vanishing, make.without_part(facts, "samples")) == [
-        "what enters and leaves emails: needs the tag monitoring"
+        "how many messages enter and leave emails: needs the tag monitoring"
     ]
     absent = replace(facts.topics["emails"], exists=False, queue=None)
     assert findings(vanishing, make.facts(absent)) == []

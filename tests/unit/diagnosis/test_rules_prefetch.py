@@ -120,9 +120,9 @@ def test_what_each_consumer_holds_takes_the_tag_monitoring() -> None:
 
 
 def test_without_events_it_is_not_known_what_runs_and_for_how_long() -> None:
-    assert "what workers run" in why_unknown(make.deaf(pool()))
+    assert "which tasks workers run" in why_unknown(make.deaf(pool()))
     unsettled = replace(pool(), state=replace(pool().state, settled=False))
-    assert "what workers run" in why_unknown(unsettled)
+    assert "which tasks workers run" in why_unknown(unsettled)
     just_connected = replace(pool(age=None), heard_since=make.NOW - 9)
     assert "for how long tasks have run: events are received for 9 s" in why_unknown(just_connected)
     assert judging.only(RULE.judge, replace(just_connected, heard_since=make.NOW - 10))

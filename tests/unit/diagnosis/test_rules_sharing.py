@@ -80,9 +80,9 @@ def test_a_peers_limit_is_one_of_each_process() -> None:
 
 
 def test_without_events_what_runs_is_not_known() -> None:
-    assert "what workers run" in why_unknown("limit_saturated", make.deaf(limited()))
+    assert "which tasks workers run" in why_unknown("limit_saturated", make.deaf(limited()))
     unsettled = replace(limited(), state=replace(limited().state, settled=False))
-    assert "what workers run" in why_unknown("limit_saturated", unsettled)
+    assert "which tasks workers run" in why_unknown("limit_saturated", unsettled)
 
 
 # --- prefetch_hoarding ------------------------------------------------------------------

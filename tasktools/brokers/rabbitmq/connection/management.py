@@ -393,7 +393,7 @@ class Management:
         return f"{why} at {self.url}: HTTP {status}{_words(body)}"
 
     def _no_management_api(self, subject: str) -> ManagementUnavailable:
-        return self._unavailable(subject, f"what answers at {self.url} is no management API")
+        return self._unavailable(subject, f"the server at {self.url} is no management API")
 
     def _unavailable(self, subject: str, why: str) -> ManagementUnavailable:
         self._failures[subject] = (time.monotonic(), why)

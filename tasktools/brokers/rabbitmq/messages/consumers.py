@@ -231,7 +231,7 @@ class RabbitMQConsumer:
         try:
             self._receive(delivery)
         except Exception:  # noqa: BLE001 - a stranger's code; it keeps what it has got
-            _log.exception("what receives the messages of %r failed", self.topic)
+            _log.exception("the receiver of the messages of %r failed", self.topic)
 
     def _settled(self, stream: _BrokerConsumer) -> None:
         stream.unsettled -= 1

@@ -122,4 +122,4 @@ class PublishedCopies:
         try:
             callback(*what)
         except Exception:  # noqa: BLE001 - a stranger's code; the messages go on
-            _log.exception("what overhears the messages failed")
+            _log.exception("the receiver of copies of messages failed")

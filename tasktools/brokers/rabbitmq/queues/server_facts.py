@@ -205,8 +205,8 @@ class _Inquiry:
         busy = [name for name in ranked if _is_busy(name, entries[name])] or ranked[:1]
         if len(busy) > _MAX_SINGLE_QUEUES:
             self._missing["samples"] = (
-                f"only {_MAX_SINGLE_QUEUES} of {len(busy)} queues in which something lies or "
-                "moves were asked for what they did in the last minute"
+                f"samples of the last minute were read for only {_MAX_SINGLE_QUEUES} of "
+                f"{len(busy)} queues with messages or traffic"
             )
         return {
             name: {**entries[name], **entry}

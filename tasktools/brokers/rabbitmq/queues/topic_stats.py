@@ -137,8 +137,8 @@ def _sources(queues: Collection[str], findings: Findings) -> tuple[Source, Sourc
     note: str | None = None
     if findings.no_management is not None:
         note = (
-            f"{findings.no_management}; unacked and rates are missing, what was not probed, and "
-            "whether dead letters are kept (bindings cannot be seen)"
+            f"{findings.no_management}; unacked and rates are missing, so are arguments that "
+            "were not probed, and whether dead letters are kept (bindings cannot be seen)"
         )
         return broker, Source(name="management", ok=False, columns=from_list, note=note)
     columns = from_list if exact else (*from_broker, *from_list)
