@@ -33,7 +33,7 @@ class Inputs:
     arrivals: pd.DataFrame = field(repr=False)
     """Arrival rates by topic and hour of the week."""
     services: pd.DataFrame = field(repr=False)
-    """Service times by topic, and by task where messages tell its name."""
+    """Service times by topic, and by task name where messages have it."""
     bursts: pd.DataFrame = field(repr=False)
     """Burstiness of arrivals by topic."""
     quality: pd.DataFrame = field(repr=False)

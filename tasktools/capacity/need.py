@@ -92,8 +92,9 @@ class LateShares:
         return place
 
     def _crossing(self, part: int, guess: int, target: float) -> tuple[int, float]:
-        """Return the first position at which that part of the share (0: value, 1: low, 2: high) is
-        at most *target*, and the interpolated number of units there."""
+        """Return the first position at which the late share is at most *target*, and the
+        interpolated number of units there. *part* chooses the share's value (0), or its lower (1)
+        or upper (2) limit."""
         place = self._least(part, guess, target)
         before, after = self._number(place - 1), self._number(place)
         above, below = (

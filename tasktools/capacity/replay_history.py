@@ -43,7 +43,8 @@ class ReplayHistory:
         )
 
     def hours(self, topic: str, *, at: float, messages: int, backlog: int = 0) -> LikeHours:
-        """Return the hours like the one that begins *at*; raises `NotRecorded`, as `hours_of`."""
+        """Return the recorded hours around the same time of day as *at*; raises `NotRecorded`, as
+        `hours_of`."""
         return hours_of(
             self.demand,
             topic,

@@ -135,7 +135,7 @@ def _note(hours: LikeHours, impact: Impact | None) -> str | None:
 def choose_rate(question: RateQuestion, history: Cluster) -> ChosenRate:
     """Return the highest rate of a replay that keeps the waits of live tasks.
 
-    Raises `InvalidPlan` where too little was recorded to tell, or no rate keeps them.
+    Raises `InvalidPlan` if too little was recorded, or no rate keeps them.
     """
     limit, topic = question.wait_below, question.topic
     if question.messages > MAX_MESSAGES:

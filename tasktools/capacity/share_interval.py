@@ -93,7 +93,8 @@ def blocks_of(times: FloatArray, since: float, until: float) -> Blocks:
 
 
 def sampled_blocks(number: IntArray, strata: IntArray) -> Blocks:
-    """Return the blocks of tasks of samples: the *number* of each task's sample, and *strata*."""
+    """Return the blocks of tasks from a sampled recording, each sample a block: *number* is the
+    sample of each task, *strata* the stratum of each sample."""
     return _without_empty(number, strata)
 
 

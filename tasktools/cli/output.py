@@ -88,7 +88,7 @@ def draw(renderable: RenderableType, *, is_wide: bool = False) -> None:
 
 
 def renew(title: str) -> None:
-    """Begin the screen anew, or in a pipe a new paragraph, with *title*."""
+    """Clear the screen, or begin a new paragraph in a pipe, with *title*."""
     click.clear()  # a terminal only
     write(title if width() is not None else f"\n{title}")
 

@@ -22,7 +22,7 @@ _DECIMAL_COMMA: Final = re.compile(r"\s*\d+,\d+\s*")
 
 
 def read(text: str, *, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
-    """Return the tasks in *text*; its first character tells JSON lines from CSV.
+    """Return the tasks in *text*; its first character distinguishes JSON lines from CSV.
 
     Cells of CSV are separated by commas, semicolons or tabs, as its first line has them. Raises
     `InvalidTask`, with the line's number, for a line that does not make a task, for example one

@@ -40,7 +40,7 @@ class Histogram(msgspec.Struct, frozen=True, gc=False):
         return Histogram(self.count + other.count, self.sum + other.sum, buckets)
 
     def since(self, earlier: Histogram) -> Histogram | None:
-        """Return the counts since *earlier*; `None` if the counters started anew in between."""
+        """Return the counts since *earlier*; `None` if the counters were reset in between."""
         buckets = {
             bound: count - earlier.buckets.get(bound, 0) for bound, count in self.buckets.items()
         }

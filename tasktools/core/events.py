@@ -71,11 +71,12 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     tasktools: str | None = None
     """The version of tasktools that it is a worker of, which makes it obey commands."""
     draining: bool | None = None
-    """It takes no new tasks; only workers of tasktools tell."""
+    """Whether the worker takes no new tasks; reported only by workers of tasktools."""
     prefetch: Mapping[str, int] = {}
-    """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
+    """Unacknowledged messages that it holds at most, by topic; reported only by workers of
+    tasktools."""
     retries: Mapping[str, RetryRule] = {}
-    """The tries of its tasks, by task name; only workers of tasktools tell."""
+    """The retry rules of its tasks, by task name; reported only by workers of tasktools."""
     dialect: str | None = None
     """The dialect that it speaks, if that is not the one of the layout."""
     version: str | None = None
@@ -111,8 +112,8 @@ class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
 class TaskEvent(MaskedStruct, frozen=True, kw_only=True):
     """A task started or ended.
 
-    `task_name`, `traceback` and the arguments are missing where the worker does not tell them.
-    Arguments may be text, as a ``repr`` tells them.
+    `task_name`, `traceback` and the arguments are missing if the worker does not report them.
+    Arguments may be text, a ``repr``.
     """
 
     kind: Literal["task_started", "task_completed", "task_failed"]

@@ -203,7 +203,7 @@ class SeenMessage(MaskedStruct, frozen=True, kw_only=True):
 
 
 class RetryRule(msgspec.Struct, frozen=True, array_like=True):
-    """The retries that a worker allows a task if its message does not say.
+    """The retries that a worker allows a task whose message does not set them.
 
     `None` leaves the number of retries to the topic. *retry_delay* (s) is doubled with each retry.
     """
@@ -213,7 +213,7 @@ class RetryRule(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunningTask(MaskedStruct, frozen=True, kw_only=True):
-    """A task that a worker says it is executing. `started_at` is by our clock.
+    """A task that a worker reports as running. `started_at` is by our clock.
 
     Arguments are missing if the worker does not report them, and text if it reports a ``repr``.
     """
@@ -256,7 +256,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     topics: tuple[str, ...] = ()
     topics_known: bool = True
-    """False: it has not said yet which topics it consumes; a worker of Celery is asked for them."""
+    """False: the worker has not reported yet which topics it consumes; a worker of Celery is
+    asked."""
     started_at: datetime | None = None
     last_seen: datetime | None = None
     silence: float | None = None
@@ -267,15 +268,17 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """True for a worker of tasktools, which obeys commands without running a task twice."""
     draining: bool | None = None
     version: str | None = None
-    """The version of tasktools, or of what else it runs; `None` for a peer, which does not tell."""
+    """The version of tasktools, or of the other program that it runs; `None` for a peer, which does
+    not report it."""
     dialect: str | None = None
     """The dialect that it speaks, if that is not the one of the layout."""
     sends_task_events: bool | None = None
     """False: it begins tasks of which it sends no events; only of workers of Celery it is known."""
     prefetch: Mapping[str, int] = {}
-    """Unacknowledged messages that it holds at most, by topic; only workers of tasktools tell."""
+    """Unacknowledged messages that it holds at most, by topic; reported only by workers of
+    tasktools."""
     retries: Mapping[str, RetryRule] = {}
-    """The tries of its tasks, by task name; only workers of tasktools tell."""
+    """The retry rules of its tasks, by task name; reported only by workers of tasktools."""
     first_seen: datetime | None = None
     """Arrival of its first own event, by our clock."""
     stopped_at: datetime | None = None
@@ -377,7 +380,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[Worker, ...] = ()
     running: tuple[RunningTask, ...] = ()
     prefetched: tuple[PrefetchedTask, ...] = ()
-    """Tasks that workers have fetched and not begun; a peer does not tell them."""
+    """Tasks that workers have fetched and not begun; peers do not report them."""
     locks: tuple[Lock, ...] = ()
     settings: Mapping[str, TopicSettings] = {}
     counters: Mapping[str, TopicCounters] = {}
@@ -393,7 +396,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The broker's side of a topic. A field the broker could not tell is `None`."""
+    """The broker's side of a topic. A field that the broker could not report is `None`."""
 
     topic: str
     exists: bool | None

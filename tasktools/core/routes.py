@@ -1,4 +1,4 @@
-"""Routes through exchanges: which queues a routing key reaches, as far as that can be told."""
+"""Routes through exchanges: which queues a routing key reaches, as far as that is known."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ class Series(msgspec.Struct, frozen=True, gc=False):
         return window.values[-1] - window.values[0]
 
     def rate(self, seconds: float) -> float | None:
-        """Return the change a second over the last *seconds*; `None` as `change`."""
+        """Return the change per second over the last *seconds*; `None` where `change` returns
+        it."""
         change = self.change(seconds)
         return None if change is None else change / self.window(seconds).span
 

@@ -105,7 +105,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     resource: str
     node: str | None
-    """`None` where only a blocked connection tells of the alarm."""
+    """`None` if the alarm is known only from a blocked connection."""
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):

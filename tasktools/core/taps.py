@@ -91,7 +91,8 @@ def arguments(name: str, max_age: float, max_bytes: int) -> dict[str, Any]:
 
 
 def age(seconds: int) -> str:
-    """Return *seconds* as RabbitMQ writes an age, in the largest unit that tells it exactly."""
+    """Return *seconds* as RabbitMQ writes an age, in the largest unit of which it is a whole
+    number."""
     unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
     return f"{seconds // size}{unit}"
 

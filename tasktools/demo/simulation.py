@@ -120,7 +120,8 @@ class Simulation:
         self._publish([world.poison(self.now)])
 
     def _of_incident(self, node: world.Node) -> world.Node:
-        """Return *node*: the spare worker without the shop's topics if it must not help out."""
+        """Return *node*; if it is the spare worker and must not help in the incident, without
+        topics."""
         is_idle = self._incident is not None and not self._incident.spare_helps and node.any_topic
         return replace(node, topics=()) if is_idle else node
 
@@ -150,7 +151,8 @@ class Simulation:
         self._publish(arriving)
 
     def _most_waiting(self, topic: world.Topic) -> int:
-        """Return how many tasks of *topic* wait at most: of an incident they go on growing."""
+        """Return how many tasks of *topic* wait at most: those of an incident's topic keep
+        growing."""
         incident = self._incident
         is_slow = incident is not None and (incident.kind, incident.topic) == ("slow", topic.name)
         return _MAX_WAITING_OF_INCIDENT if is_slow else topic.at_most

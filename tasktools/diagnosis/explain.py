@@ -174,7 +174,8 @@ def _check_fields(fields: Sequence[str] | None, known: set[str], shared: set[str
 
 
 def _not_known(tasks: TaskRows) -> Iterator[str]:
-    """Yield a note on the columns that are not known of some tasks: that says nothing of them."""
+    """Yield a note on the columns that are not known for some tasks: a missing value is no
+    evidence."""
     parts = []
     for name in tasks.columns:
         is_unknown = tasks.unknown(name)

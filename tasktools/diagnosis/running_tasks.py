@@ -106,7 +106,7 @@ def speaking_workers(facts: Facts) -> dict[str, Worker]:
 
 
 def places_of(workers: Iterable[Worker]) -> int | None:
-    """Return how many tasks *workers* can run at once; `None` if one of them does not say."""
+    """Return how many tasks *workers* can run at once; `None` if one of them does not report it."""
     capacities = [worker.capacity for worker in workers]
     known = [capacity for capacity in capacities if capacity is not None]
     return sum(known) if known and len(known) == len(capacities) else None

@@ -150,7 +150,8 @@ def tries(connection: sqlite3.Connection, spans: Spans) -> dict[int, Tries]:
 
 
 def _tries(columns: list[Ints], spans: Spans) -> Tries:
-    """Return tries in order; each end is a duration (µs) or a time (ms), as its code says."""
+    """Return tries in order; the code of each end says whether it is a duration (µs) or a time
+    (ms)."""
     code, started, end = columns
     is_inside = _is_inside(started, spans)  # known at the end, or by a heartbeat: begun before
     order = np.argsort(started, kind="stable")

@@ -188,7 +188,8 @@ class DemandReader:
     def _max_retries(
         self, number: int, topic: str, settings: Mapping[str, TopicSettings]
     ) -> int | None:
-        """Return how often a task of the topic is tried again, as its tasks or settings say."""
+        """Return how often a task of the topic is retried, by the rules of its tasks or the topic's
+        settings."""
         most = {rule.max_retries for rule in self._rules(number, topic)}
         if len(most) == 1 and None not in most:
             return most.pop()

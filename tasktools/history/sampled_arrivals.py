@@ -59,7 +59,8 @@ class TopicSamples:
     queued: Floats
     """Messages in the queue; NaN where the broker could not be asked."""
     held: Floats
-    """Messages that workers hold and have not begun; NaN where only the management API tells."""
+    """Messages that workers hold and have not begun; NaN without the management API, which alone
+    counts them."""
     began: Floats
     published: Floats
     """New tasks of the time since the sample before; NaN where messages were not recorded."""

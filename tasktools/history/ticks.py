@@ -93,8 +93,8 @@ class TickReader:
         return events or "", topics or ""
 
     def failed(self, span: int) -> dict[str | None, int]:
-        """Return how many attempts failed in the last *span* ms, by topic; `None` are those of
-        tasks whose topic no event named."""
+        """Return how many attempts failed in the last *span* ms, by topic. The key `None` has those
+        of tasks whose topic no event named."""
         rows = self._connection.execute(
             "SELECT names.name, count(*) FROM tries LEFT JOIN names ON names.id = topic "
             "WHERE outcome = 1 AND ended > ? AND ended <= ? GROUP BY topic",

@@ -53,7 +53,8 @@ class QueueHead:
     def see(self, at: float, queued: float, arrived: float) -> None:
         """Note that *queued* of *arrived* messages are in the queue *at* (s).
 
-        With fewer arrivals than before, the queue was created anew, and counting starts again.
+        With fewer arrivals than before, the queue was deleted and created again, and counting
+        starts again.
         """
         if queued == 0 or arrived < self.arrived:
             self._steps.clear()

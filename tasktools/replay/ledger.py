@@ -71,7 +71,7 @@ def default_path() -> Path:
 
 
 class Ledger:
-    """The ledger in the file *path*. Thread-safe: each method opens the file anew."""
+    """The ledger in the file *path*. Thread-safe: each method opens the file again."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()

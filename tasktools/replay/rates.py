@@ -56,7 +56,7 @@ def checked_rate(rate: Rate | None) -> float | None:
 def checked_wait(rate: Rate | None, keep_wait_below: Span | None) -> float | None:
     """Return the seconds that waits must stay below; `None` if no rate is to be chosen.
 
-    Raises `InvalidPlan` where only one of the two arguments asks for a choice.
+    Raises `InvalidPlan` if only one of the two arguments asks for a choice.
     """
     if rate != AUTO:
         if keep_wait_below is not None:

@@ -18,7 +18,7 @@ def runs(
 ) -> tuple[Account | None, list[tuple[Account, Plan]]]:
     """Return the run of *plan* to continue, and the runs to settle before it.
 
-    Raises `InvalidPlan` where the first one cannot go on, and, unless *force*, where a run on what
+    Raises `InvalidPlan` if the first one cannot continue, and, unless *force*, where a run on what
     seems to be another broker had begun to send messages of *plan*.
     """
     same = None

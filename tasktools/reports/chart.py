@@ -114,7 +114,7 @@ def _line(trace: Any, scale: ValueAxis, axis: TimeAxis) -> Series:
 
 
 def _path(places: Iterable[float], heights: Iterable[float]) -> Iterator[str]:
-    """Yield the steps of a path, which begins anew after each missing value."""
+    """Yield the steps of a path, which begins again after each missing value."""
     step = "M"
     for x, y in zip(places, heights, strict=True):
         if np.isnan(y):

@@ -58,7 +58,7 @@ class LiveWidget(ipywidgets.VBox, Generic[S, F]):
         self._kept_at = float("-inf")
 
     def _is_known(self) -> bool:
-        """Whether there is data to show."""
+        """Whether the widget has data to show."""
         return not self.state.at_work
 
     def _ipython_display_(self) -> None:

@@ -325,7 +325,8 @@ class MemoryServer:
             self.exchanges.unroutable += 1
 
     def put(self, queue: str, body: bytes, properties: Properties | None = None) -> None:
-        """Put raw bytes into *queue*, as another program would; `Unroutable`, `PublishRefused`."""
+        """Put raw bytes into *queue*, as another program would. Raises `Unroutable`,
+        `PublishRefused`."""
         outcome = self.publish("", queue, body, properties or Properties())
         if outcome != "confirmed":
             raise Unroutable if outcome == "unroutable" else PublishRefused

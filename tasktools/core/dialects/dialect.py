@@ -75,7 +75,7 @@ class Dialect(ABC):
     """The way to let a worker send events of its tasks that sends none, as part of a sentence;
     `None`: all of its workers send them, or none can."""
     tells_prefetched: ClassVar[bool] = False
-    """Whether its workers tell which tasks they have fetched and not begun."""
+    """Whether its workers report which tasks they have fetched and not begun."""
     prefetch_setting: ClassVar[str] = "prefetch"
     """The name of the setting by which its workers fetch fewer messages."""
     processes: ClassVar[str] = "the worker"
@@ -83,7 +83,7 @@ class Dialect(ABC):
     has_beats: ClassVar[bool] = False
     """Whether the process that starts its periodic tasks sends heartbeats."""
     consuming: ClassVar[str] = "Its log says why it does not consume the queue."
-    """The reason why a worker may not consume a queue of which it says that it does, a sentence."""
+    """The reason why a worker may not consume a queue that it reports as consumed; a sentence."""
     commands: ClassVar[Collection[str]] = ()
     """The commands that its workers carry out, by their names in `Cluster`."""
     at_a_stop: ClassVar[str] = "looks the same"

@@ -50,8 +50,8 @@ class MessageBody:
 
     @property
     def encoding_problem(self) -> str | None:
-        """Why a program that reads JSON in plain UTF-8 alone cannot read the body; `None` if it
-        can."""
+        """The reason why a program that reads only plain UTF-8 JSON cannot read the body; `None` if
+        it can."""
         self._read()
         return None if self.is_strict else encoding_problem(self.plain)
 

@@ -1,4 +1,4 @@
-"""Bodies that were compressed or encoded on their way, as their properties say; bounded in size."""
+"""Bodies whose properties say that they are compressed or encoded; their size is bounded."""
 
 from __future__ import annotations
 

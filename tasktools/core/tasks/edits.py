@@ -174,7 +174,7 @@ def before_after(
     """Return for each of *edits* its path, the value before and the value after, for display.
 
     *row* has the columns of a dead letter, with secrets masked; new values under a name of a secret
-    are masked as well. `NOT_THERE` and `NOT_KNOWN` (the row does not tell) stand for no value.
+    are masked as well. `NOT_THERE` and `NOT_KNOWN` (the row does not show it) stand for no value.
     """
     return [
         (path, _before(row, path), _after(path, value, redaction)) for path, value in edits.items()

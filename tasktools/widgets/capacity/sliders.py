@@ -19,7 +19,7 @@ _LAYOUT: Final = {"width": "330px"}
 
 
 def factor(state: CapacityState, trait: str, description: str) -> Any:
-    """Return the slider of a factor."""
+    """Return a slider for *trait*, a factor by which recorded values are multiplied."""
     slider = ipywidgets.FloatSlider(
         min=LEAST_FACTOR,
         max=MOST_FACTOR,
@@ -35,7 +35,7 @@ def factor(state: CapacityState, trait: str, description: str) -> Any:
 
 
 def workers(state: CapacityState) -> Any:
-    """Return the slider of the workers, or of the slots where no worker was recorded."""
+    """Return the slider for the number of workers, or of slots if no worker was recorded."""
     slider = ipywidgets.IntSlider(
         min=1, max=10, value=1, style=_STYLE, layout=_LAYOUT, **_ON_RELEASE
     )
@@ -50,7 +50,7 @@ def workers(state: CapacityState) -> Any:
 
 
 def limits(state: CapacityState) -> Any:
-    """Return the slider of the limit."""
+    """Return the slider for the topic's limit."""
 
     def choices() -> tuple[int | None, ...]:
         return (None,) if state.chosen is None else state.chosen.limits

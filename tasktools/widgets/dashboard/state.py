@@ -63,7 +63,7 @@ class BoardState(SharedState):
             return by_name[name]
 
     def hide(self, topic: str) -> None:
-        """Hide the lines of *topic*, or show them again."""
+        """Hide the lines of *topic*; if they are hidden already, show them again."""
         with self.lock:
             if topic in self.hidden:
                 self.hidden = tuple(name for name in self.hidden if name != topic)
@@ -71,7 +71,7 @@ class BoardState(SharedState):
                 self.hidden = (*self.hidden, topic)
 
     def isolate(self, topic: str) -> None:
-        """Show only the lines of *topic*, or all lines again."""
+        """Show only the lines of *topic*; if it is alone already, show all lines again."""
         with self.lock:
             others = tuple(name for name in (*self.topics, "other") if name != topic)
             self.hidden = () if set(self.hidden) == set(others) else others

@@ -58,8 +58,8 @@ _COSTS_IN_WORDS: Final = {
 
 
 class BrowseState(SharedState):
-    """Set `topic` and call `look()`; then select dead letters with `group_by`, `choose` and
-    the table's `filter`, `sort` and selection."""
+    """The part of the state that shows and selects dead letters. Set `topic` and call `look()`;
+    then select with `group_by`, `choose` and the table's `filter`, `sort` and selection."""
 
     # set by the user
     topic = traitlets.Unicode()

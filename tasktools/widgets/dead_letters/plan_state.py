@@ -35,7 +35,8 @@ _ENTERED: Final = ("verb", "to", "edits", "rate", "archive", "busy", "looked")
 
 
 class PlanState(BrowseState):
-    """Set `verb` and the other fields for the selected rows, and call `make_plan()`."""
+    """The part of the state that plans an action on the selected rows. Set `verb` and the other
+    fields, and call `make_plan()`."""
 
     # set by the user
     verb = traitlets.Enum(("replay", "discard"), default_value="replay")

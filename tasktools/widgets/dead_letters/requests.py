@@ -37,7 +37,7 @@ class TopicVerdict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LookOrder:
-    """Look at the dead letters of *topic*."""
+    """An order to look at the dead letters of *topic*."""
 
     topic: str
     refusal: ClassVar[str] = "look_refusal"
@@ -68,7 +68,7 @@ class LookResult(MaskedRepr):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageOrder:
-    """Fetch the whole message *key* of *queue*."""
+    """An order to fetch the whole message *key* of *queue*."""
 
     queue: str
     key: str
@@ -98,7 +98,8 @@ class PlanInputs:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PlanOrder(MaskedRepr):
-    """Make a plan of *rows*; *edits* are in the form that `Cluster.plan_replay` takes."""
+    """An order to make a plan of *rows*; *edits* are in the form that `Cluster.plan_replay`
+    takes."""
 
     wanted: PlanInputs
     rows: pd.DataFrame
@@ -116,7 +117,7 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunOrder:
-    """Run *plan*, until *cancelled* is set."""
+    """An order to run *plan*, until *cancelled* is set."""
 
     plan: Plan
     reason: str

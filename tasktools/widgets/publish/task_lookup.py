@@ -43,8 +43,8 @@ def in_registry(registry: Registry | None, name: str) -> RegisteredTask | None:
 def resolver(broker: Broker, registry: Registry | None) -> Callable[[str], str]:
     """Return a function that turns a task's name into the name to publish.
 
-    It raises `UnknownTask`. Peers of layout `fp` need ``module:function``; other layouts take any
-    name.
+    The function raises `UnknownTask`. Peers of layout `fp` need ``module:function``; other layouts
+    take any name.
     """
     if not broker.layout.requires_functions:
         return str

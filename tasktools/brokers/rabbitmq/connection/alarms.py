@@ -71,7 +71,7 @@ class Alarms:
         return Blocked(_words(alarms), since)
 
     def listed(self) -> tuple[Alarm, ...]:
-        """Return the alarms that are on. Raises `BrokerError` where that cannot be told."""
+        """Return the alarms that are on. Raises `BrokerError` if that cannot be found out."""
         try:
             alarms = self._management.alarms()
         except ManagementUnavailable:

@@ -262,7 +262,7 @@ class Connection:
 
     @property
     def blocked(self) -> Blocked | None:
-        """The reason why the broker blocks publishers now, if it told this connection; else
+        """The reason why the broker blocks publishers now, if it notified this connection; else
         `None`."""
         outgoing = self._outgoing
         return outgoing.blocked if outgoing is not None and outgoing.is_open else None

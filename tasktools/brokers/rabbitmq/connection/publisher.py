@@ -82,7 +82,7 @@ class AcceptedPublishes:
 
 
 class Publisher:
-    """Publishes on one channel in confirm mode and tells each message's outcome.
+    """Publishes on one channel in confirm mode and reports each message's outcome.
 
     While `settled` is called with "refused", "unroutable" or "in doubt", `reason` holds the
     broker's words, if it gave any.

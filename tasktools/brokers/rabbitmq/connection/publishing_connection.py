@@ -80,7 +80,7 @@ class PublishingConnection:
     async def unproven_publisher(self) -> Publisher:
         """Return the publisher without asking first whether RabbitMQ takes messages.
 
-        For a caller whose own message will show it.
+        For callers that find it out by a message of their own.
         """
         async with self._opening:
             return await self._open_publisher()
@@ -110,7 +110,7 @@ class PublishingConnection:
         return self._publisher
 
     def check(self) -> None:
-        """Raise `PublishingBlocked` when RabbitMQ has told us of an alarm."""
+        """Raise `PublishingBlocked` if RabbitMQ has notified this connection of an alarm."""
         if self.blocked is not None:
             raise PublishingBlocked(
                 f"Nothing was sent: {self.blocked}. It blocks workers as well. Free memory or disk "

@@ -45,7 +45,7 @@ _ROUTES_SECONDS: Final = 5.0  # for which routes are recent enough in a large vh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listed:
-    """A queue as the management API lists it; `None` where it does not say."""
+    """A queue as the management API lists it; `None` where the list has no value."""
 
     arguments: QueueArguments | None = None
     policy: Mapping[str, Any] | None = None
@@ -192,7 +192,7 @@ class QueueInspector:
 
     def trouble(self, queue: str) -> str | None:
         """Return why the existing queue *queue* cannot be used; `None` if the management API does
-        not say."""
+        not show it."""
         try:
             # Asked for a queue whose node is down, 3.10 says that it does not exist; 4.3 is silent.
             entry = self._management.queues().get(queue, {})

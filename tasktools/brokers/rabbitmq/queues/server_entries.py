@@ -81,7 +81,7 @@ def queue(
 
 
 def facts(name: str, entry: Entry, server: tuple[int, int]) -> QueueFacts:
-    """Return the facts that decide about the messages of a listed queue."""
+    """Return the facts that decide what happens to the messages of a listed queue."""
     consumers = untrusted.count(entry.get("consumers")) or 0
     queue_type, policy = entry.get("type"), entry.get("effective_policy_definition")
     auto_delete = entry.get("auto_delete")

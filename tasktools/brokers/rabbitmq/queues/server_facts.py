@@ -191,7 +191,8 @@ class _Inquiry:
         return names & listed.keys()
 
     def _dead_letters_of(self, name: str, entry: Entry, routes: Routes) -> frozenset[str]:
-        """Return the queues that receive the dead letters of a queue, as far as the API tells."""
+        """Return the queues that receive the dead letters of a queue, as far as the API shows
+        them."""
         facts = server_entries.facts(name, entry, self._server)
         if facts.dead_letter_exchange is None:
             return frozenset()
