@@ -195,11 +195,20 @@ def vanishing(facts: Facts) -> Iterator[Judgement]:
         balances = Balances(queue, BALANCE_SECONDS, newest=_NEWEST)
         if balances.span < _VANISHING_SPAN:
             continue
-        vanished = balances.surely_vanished
+        vanished = balances.surely_vanished - _uncounted(topic, queue, balances.span)
         if vanished >= MIN_VANISHED and vanished > MIN_VANISHED_SHARE * balances.published:
             yield _vanished(topic, queue, balances)
     if unknown:
         yield needs_server(facts, "samples", f"how many messages enter and leave {named(unknown)}")
+
+
+def _uncounted(topic: TopicFacts, queue: ServerQueue, seconds: float) -> float:
+    """Return how many messages the statistics miss: they wait, as the broker itself counts, or
+    their tasks ended, as workers report."""
+    length = (queue.ready_series.last if queue.ready_series else None) or 0.0
+    waiting = (topic.queued or 0) - length
+    ended = growth_of(topic.ended, seconds) or 0.0
+    return max(waiting, 0.0) + max(ended - (growth_of(queue.acked, seconds) or 0.0), 0.0)
 
 
 def _vanished(topic: TopicFacts, queue: ServerQueue, balances: Balances) -> Finding:

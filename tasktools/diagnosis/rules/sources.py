@@ -21,6 +21,8 @@ def _statistics_stale(facts: Facts) -> Iterator[Judgement]:
         if source.ok and limit is not None and age is not None and age > limit:
             why = f"{source.name} are {in_words(age)} old, more than {limit:g} s"
             yield CannotTell(why=why, needs=(source.name,))
+        elif source.name == "management" and not source.ok and source.note is not None:
+            yield CannotTell(why=source.note, needs=(source.name,))  # it repeats old values
 
 
 def _blind(facts: Facts) -> Iterator[Judgement]:

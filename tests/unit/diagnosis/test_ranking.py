@@ -205,7 +205,7 @@ def test_a_row_says_how_old_its_sources_are_and_how_long_a_new_task_waits() -> N
     (row,) = rows(rule("a", 1, finding("a", needs=("events", "management"))), facts=facts)
     assert row.age == 3.0
     assert row.effect == pytest.approx(30.0)  # at one a second
-    still = make.topic(queued=30, queue=make.queue(acked=make.level(7)))
+    still = make.topic(queued=30, ended=make.level(), queue=make.queue(acked=make.level(7)))
     (row,) = rows(rule("a", 1, finding("a")), facts=make.facts(still))
     assert (row.effect, row.age) == (None, None)
 

@@ -193,7 +193,7 @@ def test_a_beat_of_celery_is_not_heard_whether_or_not_it_runs(check: str) -> Non
 def test_a_cause_explains_the_other_queues_of_its_workers() -> None:
     """All places are taken by tasks of `mail`, and nothing of `reports` is acknowledged either."""
     idle: dict[str, Any] = dict.fromkeys(["acked", "delivered"], make.level())
-    held = {"queued": 9, "unacked": 4}
+    held = {"queued": 9, "unacked": 4, "began": make.level(), "ended": make.level()}
 
     def still(name: str) -> TopicFacts:
         queue = make.queue(name, ready=9, unacked=4, unacked_series=make.level(4), **idle)

@@ -151,9 +151,14 @@ def expiring(**fields: Any) -> ServerQueue:
     return make.queue(**({"acked": still, "delivered": still} | fields))
 
 
+def unworked(queue: ServerQueue, **fields: Any) -> TopicFacts:
+    """Return the topic of *queue*, of which no task ends."""
+    return make.topic(queue=queue, **({"ended": make.level()} | fields))
+
+
 def test_messages_that_expire_without_dead_lettering_are_critical() -> None:
     facts = without_exchange(policy={"message-ttl": 2000})
-    topic = make.topic(queue=expiring(facts=facts), dead_queue=None, dead_lettering=False)
+    topic = unworked(expiring(facts=facts), dead_queue=None, dead_lettering=False)
     finding = only(vanishing, make.facts(topic))
     assert (finding.severity, finding.subject) == ("critical", "emails")
     assert finding.evidence["vanished"] == pytest.approx(45)
@@ -162,12 +167,12 @@ def test_messages_that_expire_without_dead_lettering_are_critical() -> None:
 
 
 def test_messages_that_expire_into_dead_letters_are_a_warning() -> None:
-    topic = make.topic(queue=expiring(), dead_ready=make.growing(0.9))
+    topic = unworked(expiring(), dead_ready=make.growing(0.9))
     finding = only(vanishing, make.facts(topic))
     assert finding.severity == "warning"
     assert finding.evidence["dead letters"] == pytest.approx(54)
     assert finding.call == "cluster.dead_letters('emails')"
-    still = only(vanishing, make.facts(make.topic(queue=expiring())))
+    still = only(vanishing, make.facts(unworked(expiring())))
     assert still.evidence["dead letters"] == 0
     assert "they are dead-lettered" in still.finding
 
@@ -177,7 +182,7 @@ def test_a_purge_is_suspected_at_most() -> None:
         ready_series=make.samples(0, 5, 10, 15, 20, 25, 30, 5, 10, 15, 20),
         published=make.samples(0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50),
     )
-    finding = only(vanishing, make.facts(make.topic(queue=purge)))
+    finding = only(vanishing, make.facts(unworked(purge)))
     assert finding.severity == "suspect"
     assert finding.against["a purge"] == "it was at once"
     assert finding.finding.endswith("all at once, as a purge does it.")
@@ -200,7 +205,17 @@ def test_a_purge_is_suspected_at_most() -> None:
     ids=["healthy", "rejected", "few", "a small share", "a new queue", "a burst acked later"],
 )
 def test_nothing_vanishes(queue: ServerQueue) -> None:
-    assert says_nothing(vanishing, make.facts(make.topic(queue=queue)))
+    assert says_nothing(vanishing, make.facts(unworked(queue)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"ended": make.growing(1.0)}, {"queued": 60, "ready": make.level(0)}],
+    ids=["their tasks ended", "they wait"],
+)
+def test_what_lagging_statistics_do_not_count_has_not_vanished(fields: dict[str, Any]) -> None:
+    """Injected on a real node: acknowledgements and lengths stood still, and publishes did not."""
+    assert says_nothing(vanishing, make.facts(unworked(expiring(), **fields)))
 
 
 def test_what_vanishes_cannot_be_told_without_counters() -> None:
