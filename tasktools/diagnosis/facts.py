@@ -43,6 +43,15 @@ class TaskEnd(MaskedStruct, frozen=True, kw_only=True, gc=False):
     error: str | None = None
 
 
+class EarlierEnd(msgspec.Struct, frozen=True, gc=False):
+    """The end of an attempt of an earlier time, and how long it took."""
+
+    at: float
+    topic: str | None
+    task_name: str | None
+    duration: float
+
+
 class TaskBegin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The begin of an attempt."""
 
@@ -140,6 +149,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     topics: Mapping[str, TopicFacts] = {}
     begins: tuple[TaskBegin, ...] = ()
     ends: tuple[TaskEnd, ...] = ()
+    earlier_ends: tuple[EarlierEnd, ...] = ()
+    """Some ends of the hour before *ends*, as far as that is recorded."""
     presence: tuple[Presence, ...] = ()
     orphans: tuple[Orphan, ...] = ()
     durations: Mapping[tuple[str, str], tuple[DurationReading, ...]] = {}
@@ -167,6 +178,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return _grouped(self.ends)
 
     @cached_property
+    def earlier_ends_by_topic(self) -> Mapping[str | None, tuple[EarlierEnd, ...]]:
+        """The earlier ends of each topic, in their order."""
+        return _grouped(self.earlier_ends)
+
+    @cached_property
     def durations_by_name(self) -> Mapping[str, tuple[DurationReading, ...]]:
         """The readings of each task name, of all workers."""
         by_name: defaultdict[str, list[DurationReading]] = defaultdict(list)
@@ -188,7 +204,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return _grouped(self.state.running)
 
 
-_Item = TypeVar("_Item", TaskEnd, RunningTask)
+_Item = TypeVar("_Item", TaskEnd, EarlierEnd, RunningTask)
 
 
 def _grouped(items: Iterable[_Item]) -> Mapping[str | None, tuple[_Item, ...]]:

@@ -46,6 +46,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         state = sample.state or _nothing_heard(sample.at, sample.why)
         histories, durations = recent.topics(), recent.durations()
         begins, ends = recent_past.begins(recent), recent_past.ends(recent, cluster.redaction)
+        earlier_ends = recent_past.earlier_ends(recent, ends, sample.at)
         if cluster.is_recorded:
             presence = recent_past.recorded_presence(recent)
             orphans = recent_past.recorded_orphans(state, recent, begins, ends)
@@ -85,6 +86,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         topics=_topics(cluster, state, report, server, settings, histories, durations),
         begins=begins,
         ends=ends,
+        earlier_ends=earlier_ends,
         presence=presence,
         orphans=orphans,
         durations=recent_past.durations(state),

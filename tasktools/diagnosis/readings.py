@@ -23,6 +23,8 @@ SILENT_AFTER: Final = 4.0
 """Seconds: a heartbeat is due every 3, and the longest silence of 13 healthy minutes was 3.03."""
 STATISTICS_LAG: Final = 8.0
 """Seconds that RabbitMQ's counters are behind, at most."""
+_FORGOTTEN_SECONDS: Final = 86_400.0
+"""Seconds without a consumer after which a topic counts as forgotten: a day."""
 _RATE_SECONDS: Final = 60.0
 """Seconds over which rates are computed: the length of the broker's samples."""
 
@@ -32,6 +34,11 @@ def judged_topics(facts: Facts) -> Iterator[TopicFacts]:
     for name, topic in facts.topics.items():
         if name not in facts.own_queues:
             yield topic
+
+
+def is_forgotten(facts: Facts, topic: TopicFacts) -> bool:
+    """Whether *topic* is known to have had no consumer for a day."""
+    return facts.unconsumed_for.get(topic.topic, 0.0) >= _FORGOTTEN_SECONDS
 
 
 def counter_of(topic: TopicFacts, counter: Counter) -> Series | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,12 +17,13 @@ from tasktools.core.models import (
     Worker,
 )
 from tasktools.core.redaction import Redaction
-from tasktools.diagnosis.facts import Presence, TaskBegin, TaskEnd
+from tasktools.diagnosis.facts import EarlierEnd, Presence, TaskBegin, TaskEnd
 from tasktools.diagnosis.readings import SILENT_AFTER
 from tasktools.history.recent import RecentHistory
 from tasktools.history.samples import Facts as WorkerFacts
 
 _ATTEMPTS_SECONDS: Final = 900.0
+_EARLIER_SECONDS: Final = 4500.0
 _PRESENCE_SECONDS: Final = 600.0
 _LOST_SECONDS: Final = 3600.0
 _HOLDS_SECONDS: Final = 86_400.0
@@ -57,6 +59,19 @@ def ends(recent: RecentHistory, redaction: Redaction) -> tuple[TaskEnd, ...]:
     )
 
 
+def earlier_ends(
+    recent: RecentHistory, later: Sequence[TaskEnd], now: float
+) -> tuple[EarlierEnd, ...]:
+    """Return some ends of the hour before those that are *later*."""
+    since, until = now - _EARLIER_SECONDS, now - _ATTEMPTS_SECONDS
+    if later:  # of a busy cluster only the latest are read
+        until = max(until, later[0].at)
+    return tuple(
+        EarlierEnd(row.ended / 1000, row.topic, row.name, row.duration)
+        for row in recent.some_durations(since, until)
+    )
+
+
 def begins(recent: RecentHistory) -> tuple[TaskBegin, ...]:
     """Return the begins of attempts of the last 15 minutes."""
     return tuple(
@@ -74,8 +89,7 @@ def unconsumed(recent: RecentHistory, report: TopicReport | None) -> dict[str, f
     """Return for how long topics with messages have had no consumer, by all that was recorded."""
     topics = () if report is None else report.topics
     waiting = [each.topic for each in topics if each.queued and each.consumers == 0]
-    spans = {topic: recent.unconsumed_for(topic, _UNCONSUMED_SECONDS) for topic in waiting}
-    return {topic: span for topic, span in spans.items() if span is not None}
+    return recent.unconsumed_for(waiting, _UNCONSUMED_SECONDS) if waiting else {}
 
 
 def durations(state: ClusterState) -> dict[tuple[str, str], tuple[DurationReading, ...]]:

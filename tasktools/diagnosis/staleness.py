@@ -140,6 +140,7 @@ def _without_events(facts: Facts) -> Facts:
         topics=topics,
         begins=(),
         ends=(),
+        earlier_ends=(),
         presence=(),
         orphans=(),
         durations={},

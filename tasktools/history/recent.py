@@ -37,6 +37,14 @@ _MIN_COARSE_STEP_MS: Final = 5_000
 _COARSE_STEPS: Final = 60
 MAX_ATTEMPTS: Final = 50_000
 """Begins, and ends, that are read at most: the latest."""
+_MAX_PAUSE_MS: Final = 1_200_000
+_MIN_KNOWN_SHARE: Final = 0.9
+"""Longest pause between the samples of a topic, and least share of them with a number of consumers,
+with which it is known that nobody consumed it."""
+_SLICE_EVERY_MS: Final = 21_000
+_SLICE_MS: Final = 3_000
+_MAX_IN_SLICE: Final = 100
+"""Slices of a longer time, and the attempts that are read of each."""
 _MAX_LOST: Final = 10_000
 _MAX_CHANGES: Final = 1_000
 _LOST: Final = OUTCOMES.index("lost")
@@ -69,6 +77,15 @@ class RecordedEnd(MaskedStruct, frozen=True, array_like=True):
     duration: Real | None
     error_type: str | None
     error: str | None
+
+
+class RecordedDuration(msgspec.Struct, frozen=True, array_like=True):
+    """The end of an attempt (ms) and how long it took, as its worker reported."""
+
+    ended: Time
+    topic: str | None
+    name: str | None
+    duration: Real
 
 
 class RecordedBegin(msgspec.Struct, frozen=True, array_like=True):
@@ -228,6 +245,24 @@ class RecentHistory:
         )
         return self._attempts(RecordedEnd, source, seconds, ids=(2, 3, 4))
 
+    def some_durations(self, since: float, until: float) -> list[RecordedDuration]:
+        """Return the durations of some attempts that ended from *since* to *until* (s), in order:
+        of 3 s in every 21."""
+        source = (
+            "SELECT ended, topic, name, duration FROM tries WHERE ended >= ? AND ended < ? "
+            f"AND outcome < {_LOST} AND duration IS NOT NULL ORDER BY ended LIMIT {_MAX_IN_SLICE}"
+        )
+        first, end = (
+            round(at * 1000) // _SLICE_EVERY_MS * _SLICE_EVERY_MS for at in (since, until)
+        )
+        rows: list[tuple[Any, ...]] = []
+        for begin in range(first, end, _SLICE_EVERY_MS):
+            rows += self._connection.execute(source, (begin, begin + _SLICE_MS)).fetchall()
+        names: dict[Any, str | None] = {None: None}
+        names |= names_of(self._connection, {n for row in rows for n in row[1:3]} - {None})
+        named = [(at, names[topic], names[name], took) for at, topic, name, took in rows]
+        return msgspec.convert(named, list[RecordedDuration])
+
     def begins(self, seconds: float) -> list[RecordedBegin]:
         """Return the begins of attempts of the last *seconds*, in order."""
         source = (
@@ -319,15 +354,31 @@ class RecentHistory:
             holds[row.lock].append(row.held / 1000)
         return holds
 
-    def unconsumed_for(self, topic: str, seconds: float) -> float | None:
-        """Return for how long (s) *topic* has been sampled within the last *seconds*, if it never
-        had a consumer; `None` if it had one."""
-        first, consumed = self._connection.execute(
-            "SELECT min(at), max(consumers) FROM topic_samples WHERE at > ? AND at <= ? "
-            "AND topic = (SELECT id FROM names WHERE name = ?)",
-            (*self._interval(seconds), topic),
+    def unconsumed_for(self, topics: Iterable[str], seconds: float) -> dict[str, float]:
+        """Return for how long (s) each of *topics* has been sampled within the last *seconds*,
+        without those that had a consumer, and those of which that is not known.
+
+        What was sampled before a pause of more than 20 minutes does not count: meanwhile, somebody
+        may have consumed them.
+        """
+        interval = self._interval(seconds)
+        (resumed,) = self._connection.execute(
+            "SELECT ifnull(max(at), 0) FROM (SELECT at, at - lag(at) OVER (ORDER BY at) AS pause "
+            f"FROM ticks WHERE topics_ok AND at > ? AND at <= ?) WHERE pause > {_MAX_PAUSE_MS}",
+            interval,
         ).fetchone()
-        return None if first is None or consumed else (self._at - int(first)) / 1000
+        source = (
+            "SELECT min(CASE WHEN at >= ? THEN at END), max(consumers), avg(consumers IS NOT NULL) "
+            "FROM topic_samples WHERE at > ? AND at <= ? "
+            "AND topic = (SELECT id FROM names WHERE name = ?)"
+        )
+        spans = {}
+        for topic in topics:
+            row = self._connection.execute(source, (resumed, *interval, topic)).fetchone()
+            first, consumed, known = row
+            if first is not None and not consumed and known >= _MIN_KNOWN_SHARE:
+                spans[topic] = (self._at - int(first)) / 1000
+        return spans
 
     def settings(self, seconds: float) -> Iterator[tuple[float, str, Mapping[str, Any]]]:
         """Yield when settings of topics were sent to workers in the last *seconds* (s), the topic,

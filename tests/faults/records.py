@@ -54,7 +54,13 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 # JSON has no tuples as keys: the durations become a list of (worker, task name, readings).
 _Durations = list[tuple[str, str, tuple[DurationReading, ...]]]
 _FIELDS: Final = {**get_type_hints(Facts), "durations": _Durations}
-_StoredFacts: Final[Any] = msgspec.defstruct("StoredFacts", list(_FIELDS.items()), kw_only=True)
+_ADDED: Final = ("earlier_ends",)
+"""Fields that facts of earlier runs do not have."""
+_StoredFacts: Final[Any] = msgspec.defstruct(
+    "StoredFacts",
+    [(name, kind, ()) if name in _ADDED else (name, kind) for name, kind in _FIELDS.items()],
+    kw_only=True,
+)
 _facts_decoder: Final = msgspec.json.Decoder(_StoredFacts)
 _line_decoder: Final = msgspec.json.Decoder(_Line)
 

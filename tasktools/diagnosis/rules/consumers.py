@@ -20,6 +20,7 @@ from tasktools.diagnosis.readings import (
     change_of,
     growth_of,
     is_connection_of,
+    is_forgotten,
     judged_topics,
     limit_of,
     needs_broker,
@@ -123,6 +124,8 @@ def no_consumer(facts: Facts) -> Iterator[Judgement]:
         grew = growth_of(topic.ready, _GROWTH_SECONDS)
         published = change_of(topic, "published", _GROWTH_SECONDS, at_least=10.0)
         is_fed = bool((grew or 0) > 0 or published)
+        if not is_fed and is_forgotten(facts, topic):
+            continue  # `forgotten_topic` says so, and since when
         is_heard = facts.heard_since is not None and why_silent(facts, topic) is None
         evidence: dict[str, Any] = {"queued": topic.queued, "consumers": 0}
         evidence |= {} if grew is None else {"grew in 60 s": grew}

@@ -10,12 +10,10 @@ from tasktools.core.plurals import counted
 from tasktools.core.timespans import in_words
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import CannotTell, Finding, Judgement, Rule
-from tasktools.diagnosis.readings import judged_topics, needs_server
+from tasktools.diagnosis.readings import is_forgotten, judged_topics, needs_server
 
 _SECONDS: Final = 60.0
 """Seconds over which publishes to the exchanges of both layouts are counted."""
-_FORGOTTEN_SECONDS: Final = 86_400.0
-"""Seconds without a consumer after which a topic counts as forgotten: a day."""
 
 
 def _two_layouts(facts: Facts) -> Iterator[Judgement]:
@@ -61,7 +59,7 @@ def _forgotten_topic(facts: Facts) -> Iterator[Judgement]:
         span = facts.unconsumed_for.get(topic.topic)
         if not topic.queued or topic.consumers != 0 or span is None:
             continue
-        if span < _FORGOTTEN_SECONDS:
+        if not is_forgotten(facts, topic):
             why = f"whether {topic.topic!r} was consumed in the last 24 h: that much is not "
             yield CannotTell(why=why + f"recorded, only {in_words(span)}", needs=("recording",))
             continue

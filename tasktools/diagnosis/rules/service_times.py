@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tasktools.core.models import DurationReading
 from tasktools.core.timespans import in_words
-from tasktools.diagnosis.facts import Facts, TaskEnd, TopicFacts
+from tasktools.diagnosis.facts import EarlierEnd, Facts, TaskEnd, TopicFacts
 from tasktools.diagnosis.finding import Finding, Judgement, Rule
 from tasktools.diagnosis.readings import (
     heard_for,
@@ -49,7 +49,7 @@ _MIN_ENDED_BEFORE: Final = 20
 """Least number of tasks that ended recently, and before: from heartbeats, and from single ends."""
 _MIN_SLOTS: Final = 8
 _MIN_SHARE: Final = 0.1
-"""Least number of slots of the time before, and their least share of those since: a batch of short
+"""Least number of slots of the time before, and its least share of the time since: a batch of short
 tasks is not what is usual."""
 _SAME_SHARE: Final = 0.5
 """Part of its share of the tasks now that a task name must have had before the rise."""
@@ -139,7 +139,8 @@ def _begins_earlier(facts: Facts, topic: str, name: str) -> bool:
 
 
 def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) -> _Risen | None:
-    by_ends = _by_ends(facts.ends_by_topic.get(topic.topic, ()), facts.at)
+    earlier = facts.earlier_ends_by_topic.get(topic.topic, ())
+    by_ends = _by_ends([*earlier, *facts.ends_by_topic.get(topic.topic, ())], facts.at)
     by_readings = _by_readings(topic.durations, facts.at)
     if by_readings is not None and _is_another_mix(facts, topic, by_readings, names):
         by_readings = None
@@ -172,7 +173,7 @@ def _is_known_before(readings: Iterable[DurationReading], since: float) -> bool:
     return len(filled) >= _MIN_SLOTS and _count(filled) >= _MIN_READ_BEFORE
 
 
-def _by_ends(ends: Sequence[TaskEnd], now: float) -> _Risen | None:
+def _by_ends(ends: Iterable[TaskEnd | EarlierEnd], now: float) -> _Risen | None:
     """Compare the durations that workers report with each end, by task name."""
     by_name: defaultdict[str | None, list[tuple[float, float]]] = defaultdict(list)
     for end in ends:
@@ -257,9 +258,10 @@ def _time_before(before: Sequence[_Slot], recent: float, min_count: int) -> int 
         far = _far((ascending[middle] + ascending[~middle]) / 2)
         high = ascending[math.ceil(_HIGH_SHARE * len(ascending)) - 1]
         has_risen = recent > max(far, _HIGHER_TIMES * high) and least_after[place + 1] > far
-        slots, later = place + 1, len(before) - place - 1
-        if has_risen and count >= min_count and slots >= max(_MIN_SLOTS, _MIN_SHARE * later):
-            boundary = slots
+        is_enough = place + 1 >= _MIN_SLOTS and count >= min_count
+        span, later = slot.at - before[0].at, before[-1].at - slot.at
+        if has_risen and is_enough and span >= _MIN_SHARE * later:
+            boundary = place + 1
     return boundary
 
 

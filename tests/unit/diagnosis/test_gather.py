@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -301,3 +303,47 @@ def test_a_topic_that_nobody_ever_consumed_is_known(scene: Scene) -> None:
     for facts in both(scene):
         assert facts.topics["emails"].consumers == 0
         assert facts.unconsumed_for == {"bills": 5.0}
+
+
+def test_what_was_before_a_long_gap_does_not_tell_that_nobody_consumed_a_topic(
+    scene: Scene,
+) -> None:
+    """Two samples a day apart said that for a day nobody did, whoever came in between."""
+    listen(scene)
+    scene.cluster.publish("emails", "shop:send")
+    scene.tick()
+    live(scene)
+    for seconds, known in ((600, 605.0), (1300, 0.0), (60, 60.0)):
+        scene.tick(seconds)
+        for facts in both(scene):
+            assert facts.unconsumed_for["emails"] == pytest.approx(known, abs=6)
+
+
+def test_a_topic_of_which_no_consumers_could_be_counted_is_not_forgotten(scene: Scene) -> None:
+    listen(scene)
+    scene.cluster.publish("emails", "shop:send")
+    scene.tick()
+    scene.recorder.close()
+    with closing(sqlite3.connect(scene.path)) as connection, connection:
+        connection.execute("UPDATE topic_samples SET consumers = NULL")
+    assert recorded(scene).unconsumed_for == {}
+
+
+def test_of_the_hour_before_some_durations_are_known(scene: Scene) -> None:
+    listen(scene)
+    for minute in range(40):
+        for second in range(30):
+            task_id = f"t{minute}-{second}"
+            scene.task("task_started", task_id)
+            scene.task("task_completed", task_id, duration=float(minute))
+            scene.tick(2.0)
+        live(scene)
+    for facts in both(scene):
+        assert all(end.at >= facts.at - 901 for end in facts.ends)
+        at = [end.at for end in facts.earlier_ends]
+        assert at == sorted(at)
+        assert at[-1] < facts.ends[0].at
+        assert len(at) == pytest.approx(25 * 60 / 21 * 1.5, rel=0.1)  # 3 s of 21, one every 2 s
+        assert {end.topic for end in facts.earlier_ends} == {"emails"}
+        for end in facts.earlier_ends:
+            assert end.duration == pytest.approx((end.at - START) / 60, abs=1.1)

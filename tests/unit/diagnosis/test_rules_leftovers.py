@@ -8,6 +8,7 @@ import pytest
 
 from tasktools.core.layout import FP, TASKWORKER
 from tasktools.diagnosis.facts import Facts
+from tasktools.diagnosis.ranking import judge
 from tasktools.diagnosis.rules import leftovers
 from tests.unit.diagnosis import facts_factory as make
 from tests.unit.diagnosis import judging
@@ -52,9 +53,9 @@ def test_over_amqp_alone_exchanges_cannot_be_told() -> None:
     assert why == [f"which exchanges there are: {make.NO_TAG}"]
 
 
-def waiting(span: float | None, *, queued: int = 5, consumers: int = 0) -> Facts:
+def waiting(span: float | None, *, queued: int = 5, consumers: int = 0, **fields: Any) -> Facts:
     recorded = {} if span is None else {"bills": span}
-    topic = make.topic("bills", queued=queued, consumers=consumers)
+    topic = make.topic("bills", queued=queued, consumers=consumers, **fields)
     return make.facts(topic, unconsumed_for=recorded)
 
 
@@ -76,3 +77,15 @@ def test_what_is_not_forgotten(facts: Facts) -> None:
 def test_a_day_must_be_recorded() -> None:
     (why,) = judging.unknown(RULES["forgotten_topic"], waiting(600))
     assert "not recorded, only 10 min" in why
+
+
+def test_of_a_forgotten_topic_the_missing_consumer_is_not_said_twice() -> None:
+    """Injected on a real node: `no_consumer` stood before `forgotten_topic`, of the same topic."""
+    for published, checks in (
+        (make.level(), ["forgotten_topic"]),
+        (make.growing(1.0), ["no_consumer", "forgotten_topic"]),
+    ):
+        queue = make.queue("bills", ready=5, consumers=0, published=published)
+        rows = judge(waiting(87_000, queue=queue)).rows
+        shown = [row.check for row in rows if row.verdict in ("found", "suspected")]
+        assert shown == checks

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tasktools.core.duration_histogram import Histogram
 from tasktools.core.models import DurationReading
-from tasktools.diagnosis.facts import Facts, TaskEnd
+from tasktools.diagnosis.facts import EarlierEnd, Facts, TaskEnd
 from tasktools.diagnosis.finding import CannotTell, Finding
 from tasktools.diagnosis.rules import service_times
 from tests.unit.diagnosis import facts_factory as make
@@ -144,6 +144,21 @@ def test_a_rise_is_still_one_when_it_has_lasted_longer_than_what_is_known_before
     risen = finding(make.facts(ends=(*earlier, *lasting, *ended[-10:])))
     assert risen.evidence["before"] == 0.1
     assert risen.since == pytest.approx(make.NOW - 329)
+
+
+def test_a_rise_is_one_for_as_long_as_the_hour_before_is_known() -> None:
+    long = make.ends(600, duration=0.8, every=1.5)
+    before = tuple(
+        EarlierEnd(make.NOW - 1000 - 21 * place + second, "emails", "send", 0.1)
+        for place in reversed(range(20))
+        for second in (0, 1)
+    )
+    risen = finding(make.facts(ends=long, earlier_ends=before))
+    assert (risen.evidence["before"], risen.evidence["seconds"]) == (0.1, 0.8)
+    assert risen.since == pytest.approx(long[0].at)
+    other = tuple(replace(end, task_name="report") for end in before)
+    for earlier in ((), other, before[-10:]):
+        assert judged(make.facts(ends=long, earlier_ends=earlier)) == []
 
 
 def test_a_rise_that_ended_in_between_is_none() -> None:
