@@ -115,7 +115,7 @@ def _inject(
             (fault, loud)
             for loud in (False, True)
             for fault in sorted(faults, key=lambda each: each.kind == "healthy")  # days come last
-            if alone is not loud and not (loud and fault.kind != "fault")
+            if alone is not loud and (fault.has_loud or not loud)
             if version_of(version) >= fault.since
         ]
         with ThreadPoolExecutor(lanes) as pool:

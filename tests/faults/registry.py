@@ -47,6 +47,7 @@ class Fault:
     open_files: int | None = None
     since: tuple[int, int] = (0, 0)
     management: bool = True
+    has_loud: bool = True
 
 
 FAULTS: Final[dict[str, Fault]] = {}
@@ -93,7 +94,17 @@ def healthy(name: str, *, watch: float, peer: int = 1, ours: int = 0) -> Callabl
     """Put down something that is no fault, however it looks."""
 
     def put_down(inject: Inject) -> Inject:
-        _add(Fault(name=name, inject=inject, kind="healthy", watch=watch, peer=peer, ours=ours))
+        _add(
+            Fault(
+                name=name,
+                inject=inject,
+                kind="healthy",
+                watch=watch,
+                peer=peer,
+                ours=ours,
+                has_loud=False,
+            )
+        )
         return inject
 
     return put_down
@@ -108,11 +119,13 @@ def unclear(
     ours: int = 0,
     own_node: bool = False,
     management: bool = True,
+    has_loud: bool = False,
 ) -> Callable[[Inject], Inject]:
     """Put down a case in which there is not enough evidence for any finding, and the checks
     *untold* say that they cannot tell.
 
-    Without *management*, the management API is not used.
+    Without *management*, the management API is not used. With *has_loud*, it is run with a loud
+    change beside it, too, as faults are.
     """
 
     def put_down(inject: Inject) -> Inject:
@@ -128,6 +141,7 @@ def unclear(
                 ours=ours,
                 own_node=own_node,
                 management=management,
+                has_loud=has_loud,
             )
         )
         return inject

@@ -41,7 +41,7 @@ def run(
         story = fault.inject(world)
         next(story)
         options = {} if fault.management else {"management_url": False}
-        cluster = world.connect(**options)
+        cluster = world.watched(**options)
         world.heals(cluster.close)
         watch = _Watch(cluster, recording)
         watch.go(fault.baseline)
@@ -52,7 +52,7 @@ def run(
         asking = _Asking(truth)
         watch.go(fault.watch)
         recording.injection(Injection(at=at, is_true=asking.answer(fault.watch + _TRUE_WITHIN)))
-        with world.connect(**options) as fresh:
+        with world.watched(**options) as fresh:
             watch = _Watch(fresh, recording, cold=True)
             watch.go(LOOK_SECONDS)
 

@@ -144,7 +144,8 @@ def _quiet(
     lines += [f"| --- | --- | --- | --- |{' --- |' if untold else ''}"]
     for each in _ordered(outcomes, faults, kind):
         false_findings = ", ".join(each.false) or "none"
-        cells = [each.fault, each.version, f"{each.watched_seconds / 60:.1f}", false_findings]
+        name = f"{each.fault}{' (loud)' if each.loud else ''}"
+        cells = [name, each.version, f"{each.watched_seconds / 60:.1f}", false_findings]
         if untold:
             checks = faults[each.fault].expect
             words = (f"`{check}`{' (not)' * (check in each.untold)}" for check in checks)

@@ -18,12 +18,16 @@ from urllib.parse import quote
 from pika.exceptions import AMQPError
 
 import tasktools as tt
+from tasktools.cluster.cluster import Cluster
+from tasktools.core.clock import ManualClock
 from tasktools.testing import RabbitMQNode
 from tests.faults.clients import Consumer, MadeWorker, Publisher, Traffic
 
 HERE: Final = Path(__file__).parent
 EXCHANGE: Final = "fp.tasks"
 _UP_SECONDS: Final = 120.0  # a worker of the peer starts in 4 s, on a busy machine in 40
+_DAY_SECONDS: Final = 90_000.0  # somewhat more than a day
+_STEP_SECONDS: Final = 600.0
 
 
 class Program:
@@ -58,6 +62,7 @@ class World:
         self.vhost = f"{name}-{uuid.uuid4().hex[:6]}"
         self.dsn = node.add_vhost(self.vhost)
         self._folder = folder
+        self._recording: Path | None = None
         self._peer_python = peer_python
         self._healers: list[Callable[[], object]] = []
         self._over = threading.Event()
@@ -250,6 +255,34 @@ class World:
         named = {name.replace("_", "-"): value for name, value in definition.items()}
         body = {"pattern": f"^{queue}$", "definition": named, "apply-to": "queues"}
         self.api("PUT", "policies", f"/{queue}", body)
+
+    def record_a_day(self) -> None:
+        """Make a recording of the vhost for `watched`, which goes on until the end.
+
+        Its day before now are answers of the node at this moment, sampled every ten minutes of a
+        clock that is set back.
+        """
+        path = self._folder / "day.db"
+        clock = ManualClock(time.time() - _DAY_SECONDS)
+        with self.connect() as now:
+            past = Cluster(now.broker, clock=clock)
+            with contextlib.closing(past.record(path, every=_STEP_SECONDS)) as recorder:
+                recorder.open()
+                while clock.time() + _STEP_SECONDS < time.time():
+                    recorder.tick()
+                    clock.advance(_STEP_SECONDS)
+        cluster = self.connect()
+        self.heals(cluster.close)
+        recorder = cluster.record(path)
+        self.heals(recorder.close)
+        recorder.start()
+        self._recording = path
+
+    def watched(self, **options: Any) -> tt.Cluster:
+        """Return what is judged: the recording, where there is one, or the vhost."""
+        if self._recording is not None:
+            return tt.connect(f"sqlite:///{self._recording}")
+        return self.connect(**options)
 
     def connect(self, **options: Any) -> tt.Cluster:
         """Connect to the vhost, as an operator."""

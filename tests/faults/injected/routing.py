@@ -73,3 +73,17 @@ def dead_full(world: World) -> Story:
     yield
     world.publish("bills", 7, key="dlx.bills", exchange="fp.dlx")
     yield lambda: world.ready("bills.dead") == 20
+
+
+@fault("forgotten_topic", "forgotten_topic:bills", peer=0)
+def forgotten_topic(world: World) -> Story:
+    """Messages lie in a topic that nobody has consumed for a day, as a recording tells."""
+    world.declare("bills")
+    world.publish("bills", 5)
+    time.sleep(65)  # until the minute in which they came is over
+    world.record_a_day()
+    world.start_peer("emails")
+    world.wait_consumed(emails=1)
+    world.emails.rate = 2.0
+    yield
+    yield lambda: world.ready("bills") == 5

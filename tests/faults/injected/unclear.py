@@ -56,6 +56,21 @@ def loop_without_management(world: World) -> Story:
     world.publish("bills", 1)
 
 
+_COLLECTORS = """
+[sys:{action}(whereis(Name)) || Name <- registered(),
+ lists:suffix("_metrics_collector", atom_to_list(Name))].
+"""
+
+
+@unclear("statistics_stale", "statistics_stale", watch=70, own_node=True, has_loud=True)
+def statistics_stale(world: World) -> Story:
+    """The collectors of statistics stand still: the management API goes on answering
+    with the last values, as if they were new."""
+    yield
+    world.node.ctl("eval", _COLLECTORS.format(action="suspend"))
+    world.heals(lambda: world.node.ctl("eval", _COLLECTORS.format(action="resume")))
+
+
 @unclear("old_dead_letters")
 def old_dead_letters(world: World) -> Story:
     """Dead letters lie there, and no new ones come."""
