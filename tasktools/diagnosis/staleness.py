@@ -92,13 +92,13 @@ def _uncounted_tasks(facts: Facts, seconds: float) -> int:
     tasks = 0.0
     for topic in facts.topics.values():
         counters = (topic.queue.acked, topic.queue.delivered_no_ack) if topic.queue else ()
-        changes = [each.change(seconds, at_least=0.0) for each in counters if each]
-        if any(changes):
+        moves = [each.change(seconds, at_least=0.0) for each in counters if each]
+        if any(moves):
             return 0
         if any(each.span >= 0.9 * seconds for each in counters if each):
             since, until = facts.at - seconds, facts.at - _COUNTED_AFTER_SECONDS
-            heard = [_change(counter, since, until) for counter in (topic.began, topic.ended)]
-            tasks += min(heard)
+            changes = [_change(each, since, until) for each in (topic.began, topic.ended)]
+            tasks += min(changes)
     return round(tasks)
 
 
