@@ -75,7 +75,7 @@ class _Patterns:
 
 
 def _with_none_taken(nodes: Iterable[_Patterns]) -> dict[_Patterns, None]:
-    """Return *nodes*, together with the nodes that follow a ``#`` which matches no word."""
+    """Return *nodes*, and the nodes reached from these if a following ``#`` matches no word."""
     closed: dict[_Patterns, None] = {}
     for node in nodes:
         reached: _Patterns | None = node

@@ -51,8 +51,9 @@ def _usual(ends: Iterable[TaskEnd], histograms: Iterable[Histogram]) -> UsualTim
 
 
 def _weighted(histogram: Histogram) -> list[tuple[float, int]]:
-    """Return the bounds of the buckets with their counts. Tasks beyond the last bound count as the
-    mean of the rest of the sum, at the largest possible value."""
+    """Return the bounds of the buckets with their counts. Tasks beyond the last bound get their
+    mean: the histogram's sum less the smallest possible sum of the other tasks, so it is an upper
+    limit."""
     bounds = sorted(histogram.buckets)
     weighted = [(bound, histogram.buckets[bound]) for bound in bounds]
     beyond = histogram.count - sum(weight for _, weight in weighted)

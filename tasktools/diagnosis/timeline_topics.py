@@ -31,7 +31,7 @@ Span = tuple[float, float]
 
 
 class _Stretch(msgspec.Struct):
-    """A state from *begin* on, as it was at its last look."""
+    """A time from *begin* on in which a topic has one state; *state* is the last sample of it."""
 
     begin: float
     state: TopicState

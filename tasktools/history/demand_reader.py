@@ -148,7 +148,8 @@ class DemandReader:
         return sampled_arrivals.topic_samples(self._connection, topic, self.since, self.until + 1)
 
     def _hourly(self, times: Floats, samples: TopicSamples | None, again: Floats) -> Floats:
-        """Return the arrivals in each hour; where only some hours are read, by the samples."""
+        """Return the arrivals in each hour; estimated from the samples if only some hours are
+        read."""
         edges = np.append(self.hours, self.hours[-1:] + _HOUR_MS / 1000)
         if samples is None or not self.is_sampled:
             return np.histogram(times, edges)[0].astype(np.float64)

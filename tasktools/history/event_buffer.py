@@ -57,7 +57,7 @@ class EventBuffer:
         self._max_events = max_events
         self._half_full = half_full
         self._lock = threading.Lock()
-        self._heard = BufferedEvents()
+        self._buffered = BufferedEvents()
         self._bytes = 0
 
     def handle_event(self, event: Event) -> None:
@@ -66,7 +66,7 @@ class EventBuffer:
             isinstance(event, WorkerEvent) and event.kind != "heartbeat"
         )
         with self._lock:
-            batch = self._heard
+            batch = self._buffered
             batch.count += 1
             if not is_kept:
                 return
@@ -83,17 +83,17 @@ class EventBuffer:
         with self._lock:
             self._bytes += len(body) + len(properties)
             if self._bytes > _MAX_BYTES:
-                self._heard.lost += 1
+                self._buffered.lost += 1
                 return
-            self._heard.messages.append(Published(self._clock.time(), topic, properties, body))
+            self._buffered.messages.append(Published(self._clock.time(), topic, properties, body))
 
     def missed(self) -> None:
         """Note that published messages did not arrive, or may not have."""
         with self._lock:
-            self._heard.missed = True
+            self._buffered.missed = True
 
     def take(self) -> BufferedEvents:
         """Return the events and messages since the last call."""
         with self._lock:
-            batch, self._heard, self._bytes = self._heard, BufferedEvents(), 0
+            batch, self._buffered, self._bytes = self._buffered, BufferedEvents(), 0
             return batch

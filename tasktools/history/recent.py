@@ -301,7 +301,8 @@ class RecentHistory:
         return select(self._connection, LostTask, source, self._interval(seconds))
 
     def _attempts(self, row: type[R], source: str, seconds: float, ids: Iterable[int]) -> list[R]:
-        """Return rows with names for the numbers in the columns *ids*."""
+        """Return rows, with the numbers in the columns *ids* replaced by the names that they stand
+        for."""
         rows = self._connection.execute(source, self._interval(seconds)).fetchall()
         numbers = {values[place] for place in ids for values in rows} - {None}
         names: dict[Any, str | None] = {None: None}

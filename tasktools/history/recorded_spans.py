@@ -54,7 +54,8 @@ def with_messages(connection: sqlite3.Connection, window: Window) -> Spans:
 
 
 def _had_messages(connection: sqlite3.Connection, until: int) -> bool:
-    """Whether messages from before *until* were counted, which are deleted since."""
+    """Whether messages were recorded before *until*, by their counts, although they may be deleted
+    by now."""
     query = "SELECT 1 FROM topic_samples WHERE at + span < ? AND published > 0 LIMIT 1"
     return connection.execute(query, (until,)).fetchone() is not None
 

@@ -103,7 +103,8 @@ def recorded(connection: sqlite3.Connection, window: Window) -> np.ndarray[Any, 
 
 
 def _gap_time(gaps: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """Return moments, and how much of the time before each is in *gaps* (in order); all in ms."""
+    """Return the borders of *gaps* (which are in order), and the total time in gaps before each
+    border; all in ms."""
     borders, lost = [0], [0]
     for since, until in gaps:
         begin = max(since, borders[-1])

@@ -108,7 +108,8 @@ def _histograms(
 def _of_attempts(
     measured: Columns, all_attempts: Columns, window: Window
 ) -> dict[Key, list[float]]:
-    """Return the rows of attempts by key; only a count where not all of them were *measured*."""
+    """Return the rows of attempts by key; if not all attempts of a key were *measured*, its row has
+    only a count."""
     every = window.every or 1
     spans = quantiles(measured, "took", window)
     values = zip(*(spans[name].tolist() for name in _COLUMNS[:5]), strict=True)
@@ -134,7 +135,8 @@ def _values(measured: Columns, key: Key, window: Window) -> list[float]:
 def _together(
     row: list[float] | None, histogram: Histogram, single: Iterable[float]
 ) -> list[float]:
-    """Return the row of *histogram* and the durations of *single* attempts together."""
+    """Return one row for *histogram* together with the durations of *single* attempts. If *row*,
+    that of the single attempts, has no durations, only the count is known."""
     if row is not None and np.isnan(row[1]):
         return [row[0] + histogram.count, *[np.nan] * 6]
     bounds = sorted(histogram.buckets)

@@ -58,8 +58,8 @@ def topic_series(connection: sqlite3.Connection, since: int, until: int) -> dict
 
 
 def _fill_steps(connection: sqlite3.Connection, since: int, until: int) -> None:
-    """Fill the table ``temp.steps`` with the intervals of which each becomes a sample; their starts
-    are multiples of their length."""
+    """Fill the table ``temp.steps`` with intervals, each of which becomes one sample; the starts of
+    intervals are multiples of their length."""
     step = max((until - since) // _MAX_SAMPLES, 1)
     starts = range(since // step * step, until, step)
     connection.execute(_STEPS)

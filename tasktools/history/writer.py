@@ -70,7 +70,7 @@ class Writer:
         self._names = NameTable(connection)
         self._topic_dialects = TopicDialects()
         self._rotation = WorkerRotation()
-        self._heard = 0
+        self._event_count = 0
         self._events: deque[tuple[float, Event]] = deque()
         self._messages: deque[Published] = deque()
         self._settings: bytes | None = None
@@ -93,7 +93,7 @@ class Writer:
 
     def add(self, batch: BufferedEvents) -> None:
         """Add events and messages that are to be written."""
-        self._heard += batch.count
+        self._event_count += batch.count
         self.lost += batch.lost
         self._missed |= batch.missed
         for at, event in batch.events:
@@ -140,7 +140,7 @@ class Writer:
         self.attempts.written()
         self._events.clear()
         self._messages.clear()
-        self._heard = self.lost = 0
+        self._event_count = self.lost = 0
         self._missed = False
         if snapshot.state is not None:
             self.count_from(snapshot.state)
@@ -183,7 +183,7 @@ class Writer:
         names, state = self._names, snapshot.state
         workers = () if state is None else state.workers
         due = self._rotation.due(workers, snapshot.at, everyone=everyone)
-        tick = tick_row(snapshot, self._heard, self._rotation.reach(snapshot.at))
+        tick = tick_row(snapshot, self._event_count, self._rotation.reach(snapshot.at))
         self._connection.execute(TICKS.add(), tick)
         rows = topic_rows(snapshot, self.attempts, published, names.id)
         self._many(TOPIC_SAMPLES.add(), rows)
@@ -271,7 +271,7 @@ class Writer:
         }
 
     def _write_marks(self) -> None:
-        """Write each mark once: those of this process arrive also as events."""
+        """Write each mark once: marks of this process also arrive as events."""
         rows = (
             {"mark": event.mark, "at": number(at), "text": event.text, "who": event.who}
             for at, event in self._events

@@ -25,7 +25,7 @@ __all__ = (
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import the runner when it is first used: most who import tasktools only look."""
+        """Import the runner when it is first used: most programs run no worker."""
         if name != "TaskRunner":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from tasktools.worker.runner import TaskRunner

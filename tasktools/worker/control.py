@@ -64,7 +64,7 @@ class ControlThread:
 
     def listen(self) -> None:
         """Begin to listen; events wait until `start`."""
-        self._stop_listening = self._broker.listen(self._heard, tasks=False)
+        self._stop_listening = self._broker.listen(self._queue_event, tasks=False)
 
     def start(self) -> None:
         """Start the thread, which handles waiting and new events."""
@@ -80,20 +80,20 @@ class ControlThread:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _heard(self, event: Event) -> None:
-        """Queue an event that concerns this worker (a listener: returns at once)."""
+    def _queue_event(self, event: Event) -> None:
+        """Queue an event if it concerns this worker. A listener: returns at once."""
         match event:
             case Question() | Command(target=self._worker_id):
                 self._inbox.put(event)
             case SettingsUpdate():
                 self._inbox.put(event)
-                self._heard_of(event.topic)
+                self._note_topics(event.topic)
             case TaskEvent(topic=str(topic)):
-                self._heard_of(topic)
+                self._note_topics(topic)
             case WorkerEvent():
-                self._heard_of(*event.worker.topics, *event.worker.requested_topics)
+                self._note_topics(*event.worker.topics, *event.worker.requested_topics)
 
-    def _heard_of(self, *topics: str) -> None:
+    def _note_topics(self, *topics: str) -> None:
         if not self._is_look_due and any(map(self._subscriptions.is_new, topics)):
             self._is_look_due = True
             self._inbox.put("look")

@@ -75,7 +75,7 @@ def _text(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str | None:
-    """Return the traceback, from the task's function on."""
+    """Return the traceback, without the frames before the task's function."""
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
         trace = trace.tb_next

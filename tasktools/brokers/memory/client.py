@@ -76,23 +76,23 @@ class Client:
 
     def state(self) -> ClusterState:
         """Return the state of the cluster from the events since `subscribe`."""
-        with self._heard() as view:
+        with self._subscribed_view() as view:
             return view.state(self._server.clock.time(), _source(view))
 
     def topics(self) -> frozenset[str]:
         """Return the topics that events named since `subscribe`."""
-        with self._heard() as view:
+        with self._subscribed_view() as view:
             return view.topics
 
     def may_learn_more(self) -> bool:
         """Whether another client may send events that complete the state."""
-        with self._heard() as view:
+        with self._subscribed_view() as view:
             if view.is_settled:
                 return False
         return self._server.is_anybody_but(self)
 
     @contextlib.contextmanager
-    def _heard(self) -> Iterator[ClusterView]:
+    def _subscribed_view(self) -> Iterator[ClusterView]:
         with self._server.now():
             self._check_open()
             if self._view is None:

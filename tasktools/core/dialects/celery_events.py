@@ -256,8 +256,8 @@ class CeleryEvents:
         return (_failure(task, hostname, raw, error),)
 
     def _count(self, task: CeleryTask, hostname: str, count: Count) -> tuple[CounterDelta, ...]:
-        """Count the outcome of *task* for its topic; later, if its producer has yet to name the
-        topic."""
+        """Count the outcome of *task* for its topic; if the topic is not known yet, keep it to be
+        counted later."""
         waiting = self.workers.uncounted.get(task.task_id, [])
         if len(waiting) < _MAX_UNCOUNTED:
             self.workers.uncounted.put(task.task_id, [*waiting, (hostname, count)])

@@ -120,7 +120,8 @@ def group_values(frame: pd.DataFrame, name: str) -> Sequence[Any]:
 
 
 class _Deaths:
-    """The known facts of the deaths of rows, by their *columns*."""
+    """Texts that stand for a row's missing error: why and where its message died, from
+    *columns*."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._columns = columns
@@ -133,7 +134,8 @@ class _Deaths:
         return [self.of(n) if is_missing(value) else value for n, value in enumerate(values)]
 
     def of(self, place: int) -> str | None:
-        """Return the known facts of the death of the row at *place*, if its error is not known."""
+        """Return the text for the row at *place*; `None` if its error is known, or the reason of
+        its death is not."""
         known = {name: values[place] for name, values in self._columns.items()}
         reason, topic = known.get("reason"), known.get("topic")
         errors = known.get("error_type"), known.get("error")

@@ -141,7 +141,8 @@ def _dead_growing(facts: Facts) -> Iterator[Judgement]:
 
 
 def _done(facts: Facts, topic: TopicFacts, ends: Sequence[TaskEnd]) -> float | None:
-    """Return how many tasks succeeded in the same time, or were acknowledged, if that is known."""
+    """Return how many tasks succeeded in the same time, else how many were acknowledged, if either
+    is known."""
     if heard_for(facts) >= _SECONDS and ends:
         return sum(end.succeeded for end in ends)
     return change_of(topic, "acked", _SECONDS, at_least=_SECONDS / 2)

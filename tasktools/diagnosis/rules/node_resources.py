@@ -116,7 +116,8 @@ def _churn(facts: Facts) -> Iterator[Judgement]:
 
 
 def _rates(counters: list[Series]) -> list[float]:
-    """Return by how much *counters* rose together a second, by minute; none if less is known."""
+    """Return the total rise of *counters* per second, between every two samples; empty if the
+    samples cover too little time."""
     both = total(*counters).window(_CHURN_SECONDS)
     if both.span < _CHURN_SECONDS:
         return []

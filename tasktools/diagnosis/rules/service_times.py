@@ -223,7 +223,8 @@ def _count(readings: Iterable[DurationReading]) -> int:
 def _compared(
     before: Sequence[_Slot], recent: Sequence[_Slot], min_before: int, task_name: str | None
 ) -> _Risen | None:
-    """Return the rise of *recent* over the time before it, in which *min_before* tasks ended."""
+    """Return the rise of *recent* over the time before it, in which at least *min_before* tasks
+    ended; `None` if there is none."""
     count = sum(slot.tasks for slot in recent)
     if count < _MIN_RECENT or sum(slot.tasks for slot in before) < min_before:
         return None
@@ -289,7 +290,7 @@ def _risen_names(facts: Facts) -> dict[str, _Risen | None]:
 
 
 def _alike(facts: Facts, name: str, risen: dict[str, _Risen | None]) -> list[str]:
-    """Return the other topics on the same hosts that rose too, if all of them did."""
+    """Return the other topics on the same hosts, if the service times of all of them rose, too."""
     by_topic = subscribers_of(facts)
     hosts = {worker.host for worker in by_topic.get(name, ()) if worker.host}
     there = {

@@ -198,7 +198,7 @@ def _closed_by_broker(code: int, text: str, dsn: DSN) -> BrokerError:
 
 
 def _loss(error: BaseException) -> str | None:
-    """Return why a connection was lost, where the system said so."""
+    """Return why a connection was lost, if the operating system reported it."""
     if isinstance(error, amqp.AMQPHeartbeatTimeout):
         return "no heartbeat came"
     reasons = [_os_reason(e) for e in _chain(error) if isinstance(e, OSError) and e.strerror]

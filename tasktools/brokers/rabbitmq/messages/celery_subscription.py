@@ -315,7 +315,7 @@ class CelerySubscription:
     async def _ask(
         self, session: Session, methods: Iterable[str], workers: list[str] | None = None
     ) -> None:
-        """Ask *workers*, or all, over the pidbox; without permission note that."""
+        """Ask *workers*, or all, over the pidbox; note a missing permission."""
         now = self._clock.time()
         if workers is None:
             self._asked_all_at = now

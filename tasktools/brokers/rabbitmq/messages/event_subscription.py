@@ -475,7 +475,8 @@ class EventSubscription:
         self._is_without_tasks = not self._is_without_tasks
 
     async def _ask(self, session: Session, exchange: str) -> None:
-        """Ask who is alive and which settings topics have; where that cannot be, just listen."""
+        """Ask who is alive and which settings topics have; if asking is not possible, only
+        listen."""
         with contextlib.suppress(BrokerError):
             outgoing = await session.outgoing()
             publisher = await outgoing.publisher()

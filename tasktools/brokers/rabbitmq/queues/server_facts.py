@@ -255,7 +255,7 @@ def _stopped(nodes: Iterable[Entry] | None) -> frozenset[str] | None:
 
 
 def _times(queues: Mapping[str, ServerQueue] | None) -> Series:
-    """Return a series with the newest sample times, to record 0 at them."""
+    """Return a series with the newest sample times, for series of 0."""
     each_series = [each.published for each in (queues or {}).values() if each.published]
     return max(each_series, key=lambda series: series.times[-1], default=Series())
 
