@@ -248,11 +248,11 @@ class ClusterBase:
         attrs["notes"] = [*attrs.get("notes", []), *notes]
 
     def _note_dialects_without_events(
-        self, attrs: dict[Any, Any], dialects: Iterable[str | None]
+        self, attrs: dict[Any, Any], dialects: Iterable[str | None], more: Iterable[str] = ()
     ) -> None:
-        """Note in *attrs* which dialects' workers send no events: for them, missing rows mean
-        nothing."""
-        notes = registry.notes_of_silent(dialects)
+        """Note in *attrs* which dialects' workers send no events, and *more* on workers whose task
+        events do not arrive: for them, missing rows mean nothing."""
+        notes = [*registry.notes_of_silent(dialects), *more]
         if notes:
             attrs["notes"] += notes
             attrs["unheard"] = True

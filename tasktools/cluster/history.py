@@ -15,7 +15,7 @@ from tasktools.core.frames.table import Table
 from tasktools.core.lazy_imports import pd
 from tasktools.core.models import Source
 from tasktools.core.timespans import Moment, Span, epoch, interval, seconds
-from tasktools.history import metrics, records, service_times, topic_dialects
+from tasktools.history import metrics, mute_workers, records, service_times, topic_dialects
 from tasktools.history.metrics import By
 from tasktools.history.retention import Retention
 from tasktools.history.series import Window
@@ -548,6 +548,7 @@ class Analysis(ClusterBase):
             has_gaps = question is not records.gaps and missing > 0
             note = self._history.note(connection, query.window, has_gaps=has_gaps)
             topics = topic_dialects.recorded(connection, query.window.until).values()
+            notes = mute_workers.notes(connection, query.window, question, answer)
         source = Source(name="recording", ok=not missing, columns=tuple(answer.columns), age=0.0)
         answer = self._sourced(answer, source)
         answer.attrs["recording"] = query.recording.name
@@ -555,5 +556,5 @@ class Analysis(ClusterBase):
             answer.attrs["notes"][0] = answer.attrs["recorded"] = note
         elif note is not None:
             answer.attrs["notes"].append(note)
-        self._note_dialects_without_events(answer.attrs, (each.dialect for each in topics))
+        self._note_dialects_without_events(answer.attrs, (t.dialect for t in topics), notes)
         return answer

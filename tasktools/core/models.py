@@ -393,6 +393,9 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks of workers that are gone, which began nowhere else since and did not end."""
     replaced: tuple[Worker, ...] = ()
     """Processes of the last minutes whose name another one has taken since."""
+    without_events: Mapping[str, str] = {}
+    """Why no events of workers of a dialect can be received, as parts of sentences; they may answer
+    all the same."""
 
 
 class TopicStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from tasktools.cluster.cluster import Cluster
 from tasktools.cluster.observation import Observation
 from tasktools.core import workload
 from tasktools.core.clock import moment
+from tasktools.core.dialects import registry
 from tasktools.core.errors import BrokerError, Closed
 from tasktools.core.known_workers import ONE_HEARTBEAT
 from tasktools.core.layout import OWN_QUEUES, PEER_LOCKS, topic_of_permit
@@ -59,7 +60,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
     report = sample.report or TopicReport(topics=(), sources=())
     settings = {**state.settings, **(sample.settings or {})}
     server = _server(cluster, sample.at, report, settings)
-    silent = workload.why_silent(state, report)
+    silent = workload.why_silent(state, report) or _why_no_events(state, report)
     if silent:
         heard_since = None
     runs, why_no_runs = changes.runs(cluster, observation.address, sample.at)
@@ -111,6 +112,16 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
 def _nothing_heard(at: float, why: str | None) -> ClusterState:
     events = Source(name="events", ok=False, note=why or _NO_ANSWER)
     return ClusterState(at=moment(at), events=events, settled=False)
+
+
+def _why_no_events(state: ClusterState, report: TopicReport) -> str | None:
+    """Return why no events arrive, where those of all topics cannot be received; `None` if some
+    can, or their dialects send none."""
+    names = {stats.dialect for stats in report.topics if registry.has_heartbeats(stats.dialect)}
+    if not names or not names <= state.without_events.keys():
+        return None
+    each = {name: state.without_events[name] for name in sorted(filter(None, names))}
+    return f"no events of {registry.workers_of(each)} arrive: {'; '.join(each.values())}"
 
 
 def _heard_since(observation: Observation, state: ClusterState) -> float | None:

@@ -54,7 +54,10 @@ def why_no_task_events(facts: Facts, topic: TopicFacts) -> str | None:
     )
     if not mute:
         return None
-    setting = dialect_of(facts, topic).events_setting
+    dialect = dialect_of(facts, topic)
+    if (why := facts.state.without_events.get(dialect.name)) is not None:
+        return f"no events of {named(mute)} arrive: {why}"
+    setting = dialect.events_setting
     advice = "" if setting is None else f" ({setting})"
     return f"{named(mute)} {agreeing(len(mute), 'send')} no events of tasks{advice}"
 

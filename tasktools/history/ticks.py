@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from tasktools.history import mute_workers
 from tasktools.history.series import Columns, fetch, names_of
 
 # Topics first, then their samples: the table is ordered by topic, then time.
@@ -101,6 +102,10 @@ class TickReader:
             (self.until - span, self.until),
         )
         return dict(rows.fetchall())
+
+    def mute_topics(self) -> frozenset[str]:
+        """Return the topics of workers whose events of tasks do not arrive."""
+        return mute_workers.recorded(self._connection, self.until).topics
 
     def names(self, numbers: list[int]) -> dict[int, str]:
         """Return the names that *numbers* stand for."""

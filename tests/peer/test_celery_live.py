@@ -224,6 +224,9 @@ def test_a_worker_that_tells_nothing_is_counted_by_what_it_answers(
     assert pd.isna(worker["succeeded"])
     assert pd.isna(worker["failed"])
     celery.let_go()
+    for answer in (cluster.failures(), cluster.task_events(), cluster.service_time()):
+        assert f"no events of tasks arrive from {quiet} (workers() says why)" in notes(answer)
+        assert answer.attrs["unheard"]
 
 
 def test_a_worker_that_is_killed_is_gone_and_its_task_is_an_orphan(
@@ -278,6 +281,36 @@ def test_commands_are_carried_out_and_what_does_not_fit_is_refused(
         reader.shutdown(quiet)
     cluster.shutdown(quiet)
     eventually(lambda: commanded()["state"] == "stopped")
+
+
+def test_who_may_not_hear_the_workers_takes_none_for_frozen_and_no_failure_for_none(
+    celery: CeleryPeer, rabbitmq: RabbitMQNode
+) -> None:
+    """Its workers answer all the same: what they say is up to 30 s old, but not late."""
+    rabbitmq.add_user("hard-of-hearing", "pw", tags="monitoring")
+    rabbitmq.allow("hard-of-hearing", celery.vhost.name, read="^(?!celeryev$).*")
+    dsn = celery.vhost.dsn.replace("//guest:guest@", "//hard-of-hearing:pw@")
+    url = celery.vhost.management_url
+    with tt.connect(dsn, management_url=url) as cluster:
+        worker = row(cluster.workers(), "worker_id", "w0@shop")
+        assert (worker["state"], worker["capacity"]) == ("alive", 2)
+        for number in range(20):
+            celery.submit("shop.fail", f"boom {number}")
+        heard = cluster.workers()["last_seen"].max()
+        eventually(lambda: (cluster.workers()["last_seen"].max() - heard).total_seconds() > 12)
+        assert row(cluster.workers(), "worker_id", "w0@shop")["state"] == "alive"
+        findings = tt.diagnose(cluster)
+        failures = cluster.failures("mail")
+        board = tt.widgets.dashboard(cluster, topics=["mail"])
+        try:
+            eventually(lambda: board.state.tiles)
+            eventually(lambda: board.state.tile("failures").note == "no events of tasks arrive")
+        finally:
+            board.close()
+    assert findings[findings["verdict"] == "found"].empty
+    unknown = findings[findings["verdict"] == "cannot tell"].set_index("check")["finding"]
+    assert "this user may not receive their events" in unknown["failing"]
+    assert "no events of tasks arrive from w0@shop" in notes(failures)
 
 
 def test_without_rights_a_note_says_what_cannot_be_known(

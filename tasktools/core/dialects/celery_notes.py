@@ -24,6 +24,18 @@ def no_subscription(exchange: str, why: Exception) -> str:
     return f"Celery is here, but its events cannot be received ({why}){advice}"
 
 
+def why_no_events(exchange: str, why: Exception | None = None) -> str:
+    """Return why no events of Celery's workers arrive, as a part of a sentence; *why* they are
+    refused, or `None` if there is no such *exchange*."""
+    match why:
+        case None:
+            return f"the exchange {exchange!r} of their events does not exist"
+        case PermissionDenied():
+            return f"this user may not receive their events (`read` on the exchange {exchange!r})"
+        case _:
+            return f"their events cannot be received ({why})"
+
+
 def no_events(exchange: str) -> str:
     """Return in words that Celery's workers send no events, not even heartbeats."""
     return (
@@ -61,7 +73,8 @@ def notes(
     """Yield notes on missing facts of Celery's live workers and their tasks."""
     live = [each.worker_id for each in live_workers(state.workers) if each.dialect == DIALECT]
     known = [worker for name in live if (worker := workers.known.get(name)) is not None]
-    if mute := [worker.worker_id for worker in known if worker.sends_task_events is False]:
+    mute = [worker.worker_id for worker in known if worker.sends_task_events is False]
+    if mute and workers.are_subscribed:
         yield (
             f"{len(mute)} of {len(live)} workers of Celery send no events of their tasks, so that "
             f"their failures, counts and durations are not known: {_named(mute)}; "

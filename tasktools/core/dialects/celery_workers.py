@@ -149,8 +149,11 @@ class CeleryWorker(MaskedRecord):
         self.finished_per_topic.clear()
         self.failed_per_topic.clear()
 
-    def report(self, kind: ReportKind, at: float | None) -> WorkerEvent:
-        """Return the worker's known state in the form of an event of a tasktools worker."""
+    def report(
+        self, kind: ReportKind, at: float | None, *, is_subscribed: bool = True
+    ) -> WorkerEvent:
+        """Return the worker's known state in the form of an event of a tasktools worker. Unless
+        *is_subscribed*, its events cannot be received, and only its answers tell of it."""
         knows_all = self.has_listed or self.processed_at_first == 0
         report = WorkerReport(
             worker_id=self.worker_id,
@@ -170,7 +173,7 @@ class CeleryWorker(MaskedRecord):
             failed_per_topic=dict(self.failed_per_topic),
             dialect=DIALECT,
             version=self.version,
-            sends_task_events=self.sends_task_events,
+            sends_task_events=self.sends_task_events if is_subscribed else False,
             heartbeat_every=self.heartbeat_every,
         )
         return WorkerEvent(kind=kind, sender_id=self.worker_id, worker=report)
@@ -189,6 +192,8 @@ class CeleryWorkers:
         """The times at which workers said that they stop."""
         self.rejected: BoundedDict[str, EndedTask] = BoundedDict(_MAX_ENDED)
         """The tasks that were rejected for good, of whose failure another event may come."""
+        self.are_subscribed = True
+        """Whether events of workers can be received; if not, only their answers are."""
         self.producers_tell = False
         """Whether producers send events, which may arrive later than those of workers."""
         self._topic_of_name: BoundedDict[str, str | None] = BoundedDict(_MAX_NAMES)
@@ -343,7 +348,8 @@ class CeleryWorkers:
                     self._drop_unlisted(worker, asked)
                 return None
         worker.heard_at, offset = arrived, worker.clock_offset
-        return worker.report("heartbeat", None if offset is None else arrived + offset)
+        at = None if offset is None else arrived + offset
+        return worker.report("heartbeat", at, is_subscribed=self.are_subscribed)
 
     def _run(
         self, worker: CeleryWorker, requests: Iterable[Request], asked: float, arrived: float

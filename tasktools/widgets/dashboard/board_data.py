@@ -84,6 +84,8 @@ class Board:
         self.failed: dict[str | None, int] = {}
         """The attempts that failed in the last minute, by topic (`None`: not told), as they were
         read last."""
+        self.mute: frozenset[str] = frozenset()
+        """The topics of whose tasks no events arrive: no failures are known there, not none."""
 
     # --- in the feed's thread -----------------------------------------------------------
 
@@ -122,9 +124,9 @@ class Board:
             with self._lock:
                 self._learn(buffer, reader, ticks)
                 buffer.add(ticks, ages_from=0 if is_new else since)
-        failed = reader.failed(FAILURES_MS)
+        failed, mute = reader.failed(FAILURES_MS), reader.mute_topics()
         with self._lock:
-            self.failed = failed
+            self.failed, self.mute = failed, mute
 
     def _learn(self, buffer: ColumnBuffer, reader: TickReader, ticks: Ticks) -> None:
         """Look up the names of topics and workers that are new."""
@@ -272,7 +274,9 @@ class Board:
         ended = series.of("throughput", listed)[:, -1:].ravel()
         nothing = 0.0 if buffer.watched >= MIN_WATCHED_SECONDS else np.nan
         names = [buffer.topics.names[place] for place in listed]
-        failed = np.array([self.failed.get(name, nothing) for name in names])
+        failed = np.array(
+            [self.failed.get(name, np.nan if name in self.mute else nothing) for name in names]
+        )
         consumers = np.full(len(buffer.topics.names), np.nan)
         consumers[: len(buffer.consumers)] = buffer.consumers
         rows = [now[QUEUED], running, capacity, ended, now[OLDEST], failed, now[DEAD]]

@@ -164,7 +164,13 @@ class BoardFeed(Feed):
             and self._is_over(newest, _SILENT_INTERVALS * buffer.interval + 1),
             "since": _since(buffer),
             "gaps": _gaps(buffer),
-            "tiles": Now(buffer, selection.topics, self._board.failed, self._thresholds).tiles(),
+            "tiles": Now(
+                buffer,
+                selection.topics,
+                self._board.failed,
+                self._thresholds,
+                mute=self._board.mute,
+            ).tiles(),
             "reading": "",
             "revision": self._revision,
         }

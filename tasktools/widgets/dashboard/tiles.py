@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from tasktools.widgets.dashboard.column_buffer import (
 UNKNOWN: Final = "?"
 _NO_TOPIC: Final = "of no known topic"
 _NO_EVENTS: Final = "no events of workers are received"
+_NO_TASK_EVENTS: Final = "no events of tasks arrive"
 MIN_WATCHED_SECONDS: Final = 55.0
 _LIVE: Final = (STATES.index("alive"), STATES.index("late"))
 
@@ -45,7 +46,8 @@ class Tile:
 
 class Now:
     """The last sample of *buffer*, of the wanted *topics*, and the number of attempts that *failed*
-    in the last minute, by topic; failures of unknown topics count if all topics are wanted."""
+    in the last minute, by topic; failures of unknown topics count if all topics are wanted. Of the
+    tasks of topics *mute* no events arrive."""
 
     def __init__(
         self,
@@ -53,7 +55,10 @@ class Now:
         topics: Sequence[int],
         failed: Mapping[str | None, int],
         thresholds: Mapping[str, float],
+        *,
+        mute: Collection[str] = (),
     ) -> None:
+        self._mute = mute
         self._names = buffer.topics.names
         self._kept, self._workers = buffer.now.topics, buffer.now.workers
         state = self._workers[W_STATE]
@@ -123,12 +128,17 @@ class Now:
             if topic in wanted
         }
         title = "Failures in a minute"
+        counted = mine - {*self._mute}
+        if mine and not counted and not failed:
+            return Tile("failures", title, UNKNOWN, _NO_TASK_EVENTS)
         if self._watched < MIN_WATCHED_SECONDS and not failed:
             why = (
                 f"none in {self._watched:.0f} s" if self._watched or self._is_heard else _NO_EVENTS
             )
             return Tile("failures", title, UNKNOWN, why)
-        return self._sum("failures", title, failed or dict.fromkeys(mine, 0.0))
+        known = failed or dict.fromkeys(counted, 0.0)
+        missing = len(mine - counted - known.keys())
+        return self._sum("failures", title, known, missing=missing)
 
     def _running(self) -> Tile:
         state = self._workers[W_STATE]

@@ -28,7 +28,7 @@ from tasktools.core.bounded_dict import BoundedDict
 from tasktools.core.clock import Clock
 from tasktools.core.dialects import celery_control, celery_inspect, celery_notes
 from tasktools.core.dialects.celery_events import CeleryEvents, Read
-from tasktools.core.dialects.celery_workers import CeleryWorker
+from tasktools.core.dialects.celery_workers import DIALECT, CeleryWorker
 from tasktools.core.errors import (
     BrokerError,
     ConnectionLost,
@@ -40,7 +40,7 @@ from tasktools.core.errors import (
     TaskToolsError,
 )
 from tasktools.core.events import WorkerEvent
-from tasktools.core.known_workers import GONE_AFTER, LATE_AFTER
+from tasktools.core.known_workers import GONE_AFTER, LATE_AFTER, ONE_HEARTBEAT
 from tasktools.core.models import ClusterState
 from tasktools.core.routes import Binding
 
@@ -121,6 +121,8 @@ class CelerySubscription:
         self._disconnected: set[str] = set()
         self._probed_at = float("-inf")
         self._problems: dict[str, str] = {}
+        self._why_no_events: str | None = None
+        """Why no events can be received, as a part of a sentence; `None` if they can."""
         self._may_ask = self._is_paused = False
         self._queue = ""
         self._answers: Channel | None = None
@@ -155,17 +157,20 @@ class CelerySubscription:
             await self._bind_events(session)
         if has_control and not self._may_ask:
             await self._prepare_answers(session)
+        self._events.workers.are_subscribed = self.is_bound
         if has_control and not has_events:
             self._problems["events"] = celery_notes.no_events(EVENTS)
+            self._why_no_events = celery_notes.why_no_events(EVENTS)
         if has_events and not has_control:
             self._problems["answers"] = celery_notes.no_control(_CONTROL)
 
     async def _bind_events(self, session: Session) -> None:
         try:
             await topology.bind(session, self._queue, EVENTS, "#")
-            self.is_bound = True
+            self.is_bound, self._why_no_events = True, None
         except (PermissionDenied, QueueNotFound, Refused) as error:
             self._problems["events"] = celery_notes.no_subscription(EVENTS, error)
+            self._why_no_events = celery_notes.why_no_events(EVENTS, error)
 
     async def pause(self, session: Session, queue: str, *, paused: bool) -> None:
         """Unbind *queue* from the events if *paused*, since no listener takes events of tasks; else
@@ -269,7 +274,13 @@ class CelerySubscription:
         notes = [*self._problems.values()]
         notes += celery_notes.notes(state, prefetched, self._events.workers, set(self._connected))
         note = "; ".join(filter(None, (state.events.note, *notes))) or None
-        return replace(state, prefetched=prefetched, events=replace(state.events, note=note))
+        without_events = {} if self._why_no_events is None else {DIALECT: self._why_no_events}
+        return replace(
+            state,
+            prefetched=prefetched,
+            events=replace(state.events, note=note),
+            without_events=without_events,
+        )
 
     # --- questions --------------------------------------------------------------------
 
@@ -399,7 +410,7 @@ class CelerySubscription:
         new = [worker.worker_id for worker in present if self._is_due(worker, now)]
         if new:
             await self._ask(session, celery_inspect.METHODS, new)
-        changed = [worker.worker_id for worker in present if self._has_changed(worker, now)]
+        changed = [worker.worker_id for worker in present if self._is_stale(worker, now)]
         if changed:
             await self._ask(session, ("active",), changed)
 
@@ -413,8 +424,12 @@ class CelerySubscription:
             self._again.put(worker.worker_id, (now + backoff.pause(), backoff))
         return now >= due
 
-    def _has_changed(self, worker: CeleryWorker, now: float) -> bool:
-        """Whether a worker without task events runs other tasks than its last answer listed."""
+    def _is_stale(self, worker: CeleryWorker, now: float) -> bool:
+        """Whether a worker without task events runs other tasks than its last answer listed, or
+        one whose heartbeats are not received has said nothing for as long as one of them takes."""
+        if not self.is_bound:
+            silent_since = max(worker.heard_at, self._asked.get(worker.worker_id, 0.0))
+            return now - silent_since >= ONE_HEARTBEAT
         if worker.sends_task_events or worker.active in (None, len(worker.running)):
             return False
         return worker.has_answered and now - self._asked.get(worker.worker_id, 0.0) >= _SOON_SECONDS
