@@ -166,7 +166,9 @@ def test_what_a_look_costs_is_said_before_it() -> None:
 def test_a_look_that_is_ordered_before_its_cost_is_known_follows_if_it_is_harmless() -> None:
     """Issue 15: such a click did nothing, and said nothing."""
     state = DeadLettersState(topic="emails")
+    assert state.takes_look
     assert not state.look()
+    assert not state.takes_look
     assert state.look_blockers == ("Finding out what a look would cost … A harmless look follows.",)
     state.judged = TopicVerdict("orders", HARMLESS)
     assert state.order is None

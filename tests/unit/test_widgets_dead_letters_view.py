@@ -49,6 +49,7 @@ class Screen(WidgetScreen[DeadLettersWidget]):
         self.until(lambda: not self.state.busy)
 
     def look(self) -> None:
+        self.until(lambda: self.state.can_look)
         self.press("Look")
         assert self.state.look_refusal == ""
 
@@ -163,6 +164,21 @@ def test_a_queue_that_is_gone_by_then_is_a_refusal_on_screen(
     assert "There is no topic" in screen.state.look_refusal
     assert 'role="alert"' in screen.html
     assert screen.state.problem == ""
+
+
+def test_a_click_before_the_cost_of_a_look_is_known_is_not_lost(
+    show: Show, broker: MemoryBroker
+) -> None:
+    """Issue 15: the button was off for a moment, or the click came too early: nothing happened."""
+    bury(broker)
+    screen = show(topic=TOPIC)
+    assert screen.state.judged is None
+    assert not screen.labelled("Look").disabled
+    screen.labelled("Look").click()
+    assert "A harmless look follows." in screen.html
+    screen.until(lambda: screen.state.looked)
+    screen.until(lambda: not screen.state.at_work)
+    assert screen.state.can_look
 
 
 def test_groups_are_listed_and_one_is_chosen_by_a_click(show: Show, broker: MemoryBroker) -> None:

@@ -81,6 +81,7 @@ class BrowseState(SharedState):
     cost = traitlets.Unicode()  # what a look costs, in words
     look_blockers = traitlets.Tuple()
     can_look = traitlets.Bool(default_value=False)
+    takes_look = traitlets.Bool(default_value=False)  # now, or once its cost is known
     group_choices = traitlets.Tuple(choices_of(None))  # (text, column or path)
     groups = traitlets.Instance(Groups, args=())
     words = traitlets.Unicode()  # the result of the last look, in words
@@ -129,7 +130,7 @@ class BrowseState(SharedState):
                 self.look_refusal = ""
                 self._give(LookOrder(self.topic), f"Looking at the dead letters of {self.topic} …")
                 return True
-            if self.look_blockers == (_ASKING,):
+            if self.takes_look:
                 self._early_look = self.topic
                 self._derive_look()
         return False
@@ -175,6 +176,7 @@ class BrowseState(SharedState):
         self.cost = "" if judged is None or refusal else _cost(judged)
         self.look_blockers = tuple(self._look_blockers(judged, refusal))
         self.can_look = not self.look_blockers
+        self.takes_look = self.can_look or self.look_blockers == (_ASKING,)
         self._derive_whole()
         if self._early_look and judged is not None:
             self._early_look = ""

@@ -37,7 +37,7 @@ _INDENT: Final = "2px 2px 2px 80px"
 def where(state: DeadLettersState) -> Any:
     """Return the list of topics and the *Look* button."""
     look = button(
-        state, "Look", state.look, style="primary", allowed="can_look", blockers="look_blockers"
+        state, "Look", state.look, style="primary", allowed="takes_look", blockers="look_blockers"
     )
     return column(
         step(1, "Look"),
