@@ -17,6 +17,7 @@ import click
 from tasktools.cli import output, render
 from tasktools.cli.connection_options import spoken
 from tasktools.core import files
+from tasktools.core.escaping import cut
 from tasktools.core.plans import RECORDING_DSN
 from tasktools.core.redaction import mask_text
 from tasktools.history.store import File
@@ -107,7 +108,8 @@ def _check_parameters(file: Path, parameters: Mapping[str, Any]) -> None:
     try:
         known = inspect_notebook(str(file))
     except Exception as error:  # a notebook may be broken in any way
-        why = mask_text(str(error) or type(error).__name__).splitlines()[0][:_MAX_ERROR_CHARS]
+        first = mask_text(str(error) or type(error).__name__).splitlines()[0]
+        why = cut(first, _MAX_ERROR_CHARS)
         raise click.ClickException(
             render.harmless(f"{file} is no notebook that can be run ({why}); nothing was run.")
         ) from error
@@ -138,7 +140,7 @@ def _executed(file: Path, executed: Path, parameters: Mapping[str, Any]) -> str 
             store_widget_state=False,  # megabytes, of widgets that nobody can use any more
         )
     except PapermillExecutionError as error:
-        why = mask_text(f"{error.ename}: {error.evalue}")[:_MAX_ERROR_CHARS]
+        why = cut(mask_text(f"{error.ename}: {error.evalue}"), _MAX_ERROR_CHARS)
         return render.harmless(f"Cell {error.exec_count} failed: {why}.")
     except (DeadKernelError, NoSuchKernel) as error:
         return render.harmless(f"The kernel did not run to the end ({type(error).__name__}).")

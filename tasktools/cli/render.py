@@ -20,6 +20,7 @@ from rich.text import Text
 
 from tasktools.cli.columns import Answer, in_order
 from tasktools.core import escaping
+from tasktools.core.escaping import shortened
 from tasktools.core.frames import caption, schemas
 from tasktools.core.frames.cell_text import as_json, words
 from tasktools.core.frames.export import is_missing, plain, records, rows
@@ -194,7 +195,7 @@ def _cell(value: Any, column: Column) -> Text:
     elif column.kind == "time":
         text = local(value)
     else:
-        text = _short(harmless(words(value, column.kind)))
+        text = shortened(harmless(words(value, column.kind)), _MAX_CELL_CHARS)
     return Text(text, style=_STYLES.get(text, "") if column.name in _STYLED else "")
 
 
@@ -212,12 +213,7 @@ def _arguments(row: Mapping[str, Any]) -> Text:
     if not arguments:
         return Text(_MISSING)
     texts = " ".join(as_json(value) for value in arguments if value)
-    return Text(_short(harmless(texts or "none")))
-
-
-def _short(text: str) -> str:
-    more = len(text) - _MAX_CELL_CHARS
-    return text if more <= 0 else f"{text[:_MAX_CELL_CHARS]} [+{more:,} characters]"
+    return Text(shortened(harmless(texts or "none"), _MAX_CELL_CHARS))
 
 
 # --- JSON ----------------------------------------------------------------------------

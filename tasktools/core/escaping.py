@@ -46,6 +46,32 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def last_lines(text: str, most: int) -> str:
+    r"""Return *text*, or the last lines of a long one after an ellipsis, of *most* characters in
+    all.
+
+    A line is not cut, unless it is the only one: nobody could tell a secret by its second half.
+
+    >>> last_lines("a b\nc d\ne f", 11), last_lines("a b\nc d\ne f", 10)
+    ('a b\nc d\ne f', '…\nc d\ne f')
+    """
+    if len(text) <= most:
+        return text
+    end = text[2 - most :]
+    _, line_end, whole = end.partition("\n")
+    return f"…\n{whole}" if line_end else f"…{end}"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return *text*, or the first *most* characters of a long one and how many more there are.
+
+    >>> shortened("publish", 7), shortened("publish", 3)
+    ('publish', 'pub… [+4 characters]')
+    """
+    more = len(text) - most
+    return text if more <= 0 else f"{text[:most]}… [+{more:,} characters]"
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 

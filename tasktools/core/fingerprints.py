@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from tasktools.core.escaping import cut
 from tasktools.core.redaction import mask_text
 
 VERSION: Final = 1
@@ -97,7 +98,9 @@ def fingerprints(
     place, why = _place(traceback)
     name = _line(error_type or "").rpartition(".")[2]
     kind = " in ".join(part for part in (name or "error", place) if part)
-    return Fingerprint(_shortened(kind), text, f"kind: {why}; fingerprint: {_why(name, text)}")
+    return Fingerprint(
+        cut(kind, _MAX_FINGERPRINT_CHARS), text, f"kind: {why}; fingerprint: {_why(name, text)}"
+    )
 
 
 def _why(name: str, text: str) -> str:
@@ -170,7 +173,8 @@ def fingerprint(error_type: str | None, error: str | None) -> str | None:
         return None
     kind = _line(error_type or "").rpartition(".")[2]
     text = _normalised(_line(error or "").removeprefix(f"{kind}: "))  # some name it in both
-    return _shortened(": ".join(part for part in (kind, text) if part)) or None
+    whole = ": ".join(part for part in (kind, text) if part)
+    return cut(whole, _MAX_FINGERPRINT_CHARS) or None
 
 
 def _line(text: str) -> str:
@@ -201,7 +205,3 @@ def _normalised(line: str) -> str:
 def _placeholder(match: re.Match[str]) -> str:
     kind = match.lastgroup
     return match[0] if kind == "code" else f"<{kind}>"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_FINGERPRINT_CHARS else text[: _MAX_FINGERPRINT_CHARS - 1] + "…"

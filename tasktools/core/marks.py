@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from tasktools.core import untrusted
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import cut, harmless
 from tasktools.core.masked_repr import MaskedStruct
 
 KIND: Final = "tasktools_mark"
@@ -56,7 +56,7 @@ def parse(sender: str, data: object) -> Mark | None:
     except ValueError:
         return None
     who = untrusted.text(fields.get("who"))
-    return Mark(sender_id=sender, mark=name, text=text, who=who and who[:_MAX_WHO_CHARS])
+    return Mark(sender_id=sender, mark=name, text=text, who=who and cut(who, _MAX_WHO_CHARS))
 
 
 def as_json(mark: Mark) -> dict[str, str | None]:

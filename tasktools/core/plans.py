@@ -16,7 +16,7 @@ import msgspec
 from tasktools.core import files, taps
 from tasktools.core.dialects import registry
 from tasktools.core.errors import InvalidPlan
-from tasktools.core.escaping import UNTYPESET
+from tasktools.core.escaping import UNTYPESET, cut
 from tasktools.core.frames import build, cell_text, schemas
 from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedStruct
@@ -251,7 +251,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for name, longest in names:
             if "\0" in name or len(name.encode()) > longest:
                 raise InvalidPlan(
-                    f"This is no plan ({name[:40]!r}… cannot be a name); nothing was done."
+                    f"This is no plan ({cut(name, 40)!r} cannot be a name); nothing was done."
                 )
 
     def save(self, path: str | os.PathLike[str]) -> None:

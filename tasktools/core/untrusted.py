@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasktools.core.escaping import cut
+
 _MAX_COUNT = 2**40  # thousands of them still add up to an Int64
 _MAX_SPAN = 1e10  # three centuries
 _MAX_NAME_BYTES = 255
@@ -21,7 +23,7 @@ def text(value: object) -> str | None:
 
 def label(value: object) -> str | None:
     """Return a non-empty string, cut to a length that can be shown, else `None`."""
-    return value[:_MAX_LABEL_CHARS] if isinstance(value, str) and value else None
+    return cut(value, _MAX_LABEL_CHARS) if isinstance(value, str) and value else None
 
 
 def name(value: object) -> str | None:

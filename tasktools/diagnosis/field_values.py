@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tasktools.core.escaping import cut
 from tasktools.core.frames import nested_paths
 
 Codes = np.ndarray[Any, np.dtype[np.int32]]
@@ -210,7 +211,7 @@ def _is_absent(value: Any) -> bool:
 def _text(value: Any) -> str:
     """Return a value in words: a text as it is, others as Python writes them."""
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= _MAX_LABEL_CHARS else f"{text[: _MAX_LABEL_CHARS - 1]}…"
+    return cut(text, _MAX_LABEL_CHARS)
 
 
 def _number(value: float) -> str:

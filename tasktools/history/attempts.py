@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
+from tasktools.core.escaping import cut
 from tasktools.core.events import TaskEvent
 from tasktools.core.masked_repr import MaskedRecord
 from tasktools.core.models import RunningTask
@@ -160,7 +161,7 @@ class Attempts:
         attempt.duration = event.duration
         if failed:
             attempt.error_type = event.error_type
-            attempt.error = event.error and event.error[:_MAX_ERROR_CHARS]
+            attempt.error = event.error and cut(event.error, _MAX_ERROR_CHARS)
             attempt.traceback = event.traceback
             attempt.args, attempt.kwargs = event.args, event.kwargs
         self._close(attempt, at, "failed" if failed else "succeeded")

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from tasktools.core.clock import moment
+from tasktools.core.escaping import cut
 from tasktools.history.file_checks import Time
 from tasktools.history.series import Window
 from tasktools.history.tables import select
@@ -77,13 +78,9 @@ def _gaps(connection: sqlite3.Connection, since: int, until: int) -> str:
     if not count:
         return WITHOUT_GAPS
     listed = [
-        f"{words(gap.since, gap.until)} ({gap.what}: {_shortened(gap.why)})"
+        f"{words(gap.since, gap.until)} ({gap.what}: {cut(gap.why, _MAX_REASON_CHARS)})"
         for gap in select(connection, GapRow, ordered, (since, until))
     ]
     more = count - len(listed)
     listed += [f"and {more:,} more (gaps() lists them)"] if more else []
     return f"with {count:,} {'gap' if count == 1 else 'gaps'}: {'; '.join(listed)}"
-
-
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[: _MAX_REASON_CHARS - 1]}…"

@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import msgspec
 
 from tasktools.core.errors import RecordingError, TaskToolsError
+from tasktools.core.escaping import cut
 
 ANSWER_WITHIN: Final = 60.0  # seconds
 OPEN_WITHIN: Final = 10.0  # seconds
@@ -90,7 +91,7 @@ def check_schema(
             continue
         if expected.get((kind, name)) != _normal(sql):
             raise RecordingError(
-                f"{path} is not a recording of tasktools: its {kind} {str(name)[:60]!r} is "
+                f"{path} is not a recording of tasktools: its {kind} {cut(str(name), 60)!r} is "
                 f"not one of a recorder; {_NOTHING_CHANGED}."
             )
 

@@ -12,6 +12,7 @@ from tasktools.brokers.mover import RawMessage
 from tasktools.core.amqp import properties as amqp_properties
 from tasktools.core.amqp.field_tables import BROKEN
 from tasktools.core.clock import moment
+from tasktools.core.escaping import cut
 from tasktools.core.fingerprints import VERSION, fingerprints
 from tasktools.core.frames import history_schemas as schemas
 from tasktools.core.frames.messages import PublishedMessages
@@ -253,7 +254,7 @@ def _failure_row(
         row.duration,
         recovered.get(row.task, -1) >= row.ended,
         error_type,
-        error and error[:_MAX_ERROR_CHARS],
+        error and cut(error, _MAX_ERROR_CHARS),
         *fingerprints(error_type, error, traceback),
         traceback,
         task.published_at,
@@ -337,7 +338,8 @@ def _events_of(row: _AttemptRow, redaction: Redaction) -> Iterator[tuple[Any, ..
         yield row.at, "seen", *task, None, None, None
     if row.ended is not None and row.outcome is not None:
         error = (
-            text and redaction.text(text)[:_MAX_ERROR_CHARS] for text in (row.error_type, row.error)
+            text and cut(redaction.text(text), _MAX_ERROR_CHARS)
+            for text in (row.error_type, row.error)
         )
         yield row.ended, OUTCOMES[row.outcome], *task, row.duration, *error
 

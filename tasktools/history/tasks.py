@@ -9,6 +9,7 @@ import msgspec
 
 from tasktools.core.clock import moment
 from tasktools.core.duration_histogram import RESOLUTION
+from tasktools.core.escaping import cut
 from tasktools.core.fingerprints import fingerprint
 from tasktools.core.frames import build
 from tasktools.core.frames import history_schemas as schemas
@@ -192,7 +193,7 @@ class _Rows:
             _time(last.started),
             _time(last.ended) if is_over else None,
             error_type,
-            error and error[:_MAX_ERROR_CHARS],
+            error and cut(error, _MAX_ERROR_CHARS),
             fingerprint(error_type, error),
             self._redaction.value(args),
             self._redaction.value(kwargs),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tasktools.core.bounded_dict import BoundedDict
+from tasktools.core.escaping import cut
 from tasktools.core.events import Event, TaskEvent
 from tasktools.core.models import TaskMessage
 
@@ -25,7 +26,7 @@ class ErrorCache:
         """Store the error of *event*, if it has one."""
         if not isinstance(event, TaskEvent) or event.kind != "task_failed":
             return
-        error = event.error_type, event.error and event.error[:_MAX_ERROR_CHARS]
+        error = event.error_type, event.error and cut(event.error, _MAX_ERROR_CHARS)
         if error != (None, None):
             self._errors.put(event.task_id, error)
 

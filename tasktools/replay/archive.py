@@ -21,6 +21,7 @@ import msgspec
 
 from tasktools.core import files
 from tasktools.core.errors import InvalidPlan
+from tasktools.core.escaping import cut
 from tasktools.core.masked_repr import MaskedStruct
 
 _FORMAT: Final = "tasktools archive 1"
@@ -208,7 +209,8 @@ def check(path: str) -> Check:
         if _is_changed(line, head):
             raise InvalidPlan(
                 f"Line {at + 2:,} of the archive {path} was changed after it was written (message "
-                f"{line.key[:80]}); nothing was done. Use an unchanged copy, or take the line out."
+                f"{cut(line.key, 80)}); nothing was done. Use an unchanged copy, or take the line "
+                "out."
             )
         numbers.add(line.n)
     return Check(

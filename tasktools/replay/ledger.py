@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 
 from tasktools.core.clock import moment
 from tasktools.core.errors import InvalidPlan, LedgerError, RecordingError
+from tasktools.core.escaping import cut
 from tasktools.core.frames import schemas
 from tasktools.core.frames.table import Table
 from tasktools.core.lazy_imports import pd
@@ -209,7 +210,7 @@ def _named(state: str, verb: str) -> str:
 
 def title_of(run: int, started_at: float, reason: str) -> str:
     """Return the name of a run in messages to operators."""
-    short = reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}…"
+    short = cut(reason, _MAX_REASON_CHARS)
     return f"run {run} of {moment(started_at):%Y-%m-%d %H:%M:%S} UTC ({short})"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tasktools.core.errors import LedgerError
+from tasktools.core.escaping import cut
 from tasktools.history import file_checks
 
 FORMAT: Final = 1
@@ -71,7 +72,7 @@ def check_messages(connection: sqlite3.Connection, run: int, count: int) -> None
 def damaged(run: object) -> LedgerError:
     """Return the error for a run whose rows tasktools cannot have written."""
     return LedgerError(
-        f"The ledger holds something that no run of tasktools writes (run {str(run)[:20]}); "
+        f"The ledger holds something that no run of tasktools writes (run {cut(str(run), 20)}); "
         "nothing was done. Move it away, or set TASKTOOLS_LEDGER to another file."
     )
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tasktools.core import untrusted
 from tasktools.core.errors import InvalidPlan
-from tasktools.core.escaping import exact
+from tasktools.core.escaping import cut, exact
 from tasktools.core.lazy_imports import pd
 from tasktools.core.plans import EXPIRED, Change, Planned, kind_of_source
 from tasktools.core.redaction import Redaction
@@ -253,8 +253,7 @@ def _arguments(
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}…"
+    return cut(repr(value), _MAX_VALUE_CHARS)
 
 
 class _Edits:

@@ -9,6 +9,7 @@ import msgspec
 import pandas as pd
 
 from tasktools import figures
+from tasktools.core.escaping import shortened
 from tasktools.core.frames import export
 from tasktools.core.frames.cell_text import as_json
 from tasktools.core.plurals import counted
@@ -21,7 +22,7 @@ from tasktools.reports.contents import MAX_FAILURES, Contents
 from tasktools.reports.drawing import Backdrop
 from tasktools.reports.embedded import Embedded, embedded
 from tasktools.reports.html import Child, Html, fragment, lines, tag
-from tasktools.reports.tables import facts, scrolled, shortened, table, words
+from tasktools.reports.tables import MAX_CELL_CHARS, facts, scrolled, table, words
 from tasktools.reports.timeline_chart import timeline_chart
 from tasktools.reports.verdicts import affected_topics, main_cause, verdicts
 
@@ -201,7 +202,7 @@ def _failures(contents: Contents) -> Html:
         title = tag(
             "summary",
             tag("strong", f"{group['count']:,} ×"),
-            tag("span", shortened(name)),
+            tag("span", shortened(name, MAX_CELL_CHARS)),
             tag("span", when, class_="note"),
         )
         example = examples.get(name)

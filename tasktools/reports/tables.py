@@ -9,13 +9,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from tasktools.core.escaping import exact
+from tasktools.core.escaping import exact, shortened
 from tasktools.core.frames import cell_text as in_words
 from tasktools.core.frames import export
 from tasktools.core.frames.cell_text import as_json
 from tasktools.reports.html import Child, Html, fragment, tag
 
-_MAX_CELL_CHARS: Final = 300
+MAX_CELL_CHARS: Final = 300
 _MISSING: Final = "–"  # noqa: RUF001
 _SHARES: Final = ("share", "utilisation")
 _NUMBERS: Final = (int, float, timedelta)
@@ -72,16 +72,10 @@ def words(value: Any, name: str = "") -> str:  # noqa: PLR0911 - one a type
             return exact(str(value))
 
 
-def shortened(text: str, most: int = _MAX_CELL_CHARS) -> str:
-    """Return *text*, or the beginning of a long one and the number of characters left out."""
-    more = len(text) - most
-    return text if more <= 0 else f"{text[:most]} [+{more:,} characters]"
-
-
 def _cell(name: str, value: Any) -> Html:
     value = _python(value)
     is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
-    text = shortened(words(value, name))
+    text = shortened(words(value, name), MAX_CELL_CHARS)
     kind = "number" if is_number and text != _MISSING else None
     return tag("td", text, class_="moment" if isinstance(value, pd.Timestamp) else kind)
 

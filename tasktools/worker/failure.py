@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Final
 
+from tasktools.core.escaping import cut
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import FailureReason
 from tasktools.worker.time_limit import TimeLimitExceeded
@@ -71,7 +72,7 @@ def _text(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception of a task that cannot even be printed
         return "(it cannot be printed)"
-    return text[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
+    return cut(text, _MAX_ERROR_CHARS).encode("utf-8", "replace").decode()
 
 
 def _traceback(error: BaseException) -> str | None:

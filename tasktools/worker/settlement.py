@@ -12,7 +12,7 @@ from tasktools.brokers.base import Broker
 from tasktools.core.backoff import Backoff
 from tasktools.core.clock import Clock, moment
 from tasktools.core.errors import BrokerError, Closed, UnknownDelivery
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import cut, harmless
 from tasktools.core.models import Delivery, Failure, TopicSettings
 from tasktools.core.redaction import mask_text
 from tasktools.core.tasks import retry
@@ -132,7 +132,7 @@ def _in_words(
     else:
         then = "it goes to the dead letters"
     task = delivery.task
-    error = trouble.error[:_MAX_ERROR_CHARS]
+    error = cut(trouble.error, _MAX_ERROR_CHARS)
     text = (
         f"task {task.task_id} ({task.task_name}) of topic {delivery.topic!r} failed: "
         f"{trouble.error_type}: {error}; {then}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from tasktools.core import untrusted
+from tasktools.core.escaping import cut, last_lines
 from tasktools.core.models import Failure, FailureReason
 
 REASON: Final = "x-tasktools-reason"
@@ -31,9 +32,9 @@ def to_headers(failure: Failure) -> dict[str, str]:
     """Return *failure* as headers; a long traceback is cut to its end, where the error is."""
     texts = {
         REASON: failure.reason,
-        ERROR_TYPE: failure.error_type[:_MAX_ERROR_CHARS],
-        ERROR: failure.error[:_MAX_ERROR_CHARS],
-        TRACEBACK: failure.traceback and failure.traceback[-_MAX_TRACEBACK_CHARS:],
+        ERROR_TYPE: cut(failure.error_type, _MAX_ERROR_CHARS),
+        ERROR: cut(failure.error, _MAX_ERROR_CHARS),
+        TRACEBACK: failure.traceback and last_lines(failure.traceback, _MAX_TRACEBACK_CHARS),
         WORKER: failure.worker_id,
         FAILED_AT: failure.failed_at.isoformat(),
         ATTEMPTS: None if failure.attempts is None else str(failure.attempts),

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from tasktools.core.dialects.tracebacks import last_error
+from tasktools.core.escaping import cut
 
 _MAX_CHARS: Final = 2_000
 _CALL: Final = re.compile(r"(?P<type>[^\W\d][\w.]*)\((?P<args>.*)\)", re.DOTALL)
@@ -24,7 +25,7 @@ def error_of(exception: str | None, traceback: str | None) -> tuple[str | None, 
     >>> error_of("Declined('no')", "Traceback …\n  File …\n    …\nshop.Declined: no")
     ('shop.Declined', 'no')
     """
-    exception = exception and exception[:_MAX_CHARS]
+    exception = exception and cut(exception, _MAX_CHARS)
     call = _CALL.fullmatch(exception or "")
     name = call["type"] if call else None
     if traceback is not None:

@@ -20,6 +20,7 @@ from tasktools.core.dialects.celery_workers import (
     EndedTask,
     ReportKind,
 )
+from tasktools.core.escaping import cut, last_lines
 from tasktools.core.events import REQUEUED, CounterDelta, Event, Malformed, TaskEvent
 
 _MAX_TEXT_CHARS: Final = 2_000
@@ -286,7 +287,7 @@ def _failure(
     error: tuple[str | None, str | None] | None = None,
 ) -> TaskEvent:
     traceback = untrusted.text(raw.traceback)
-    traceback = traceback and traceback[-_MAX_TRACEBACK_CHARS:]
+    traceback = traceback and last_lines(traceback, _MAX_TRACEBACK_CHARS)
     error_type, text = error or error_of(untrusted.text(raw.exception), traceback)
     return TaskEvent(
         kind="task_failed",
@@ -305,4 +306,4 @@ def _failure(
 
 def _text(value: object) -> str | None:
     text = untrusted.text(value)
-    return text and text[:_MAX_TEXT_CHARS]
+    return text and cut(text, _MAX_TEXT_CHARS)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasktools.core.escaping import exact, harmless
+from tasktools.core.escaping import cut, exact, harmless, shortened
 from tasktools.core.frames.cell_text import words
 from tasktools.core.frames.export import is_missing, plain
 from tasktools.core.frames.schema import DTYPES, Alarm, Kind, Schema, Severity
@@ -265,7 +265,7 @@ def _is_known(frame: pd.DataFrame, part: pd.DataFrame, name: str) -> bool:
 def _label(label: Any) -> str:
     parts = label if isinstance(label, tuple) else (label,)
     text = harmless(", ".join(map(str, parts)))
-    return text if len(text) <= NAME_CHARS else f"{text[: NAME_CHARS - 1]}…"
+    return cut(text, NAME_CHARS)
 
 
 # --- cells ---------------------------------------------------------------------------
@@ -297,8 +297,7 @@ def _cell(value: Any, kind: Kind, day: str) -> Cell:
     text = harmless(words(value, kind))
     most = _MAX_OBJECT_CHARS if kind == "object" else _MAX_CELL_CHARS
     if len(text) > most:
-        more = f"… [+{len(text) - most:,} characters]"
-        return Cell(text[:most] + more, text[:_MAX_TITLE_CHARS])
+        return Cell(shortened(text, most), cut(text, _MAX_TITLE_CHARS))
     return Cell(text, _exactly(value, kind))
 
 

@@ -17,6 +17,7 @@ from tasktools.core.dialects.dialect import Dialect
 from tasktools.core.dialects.draft import Draft
 from tasktools.core.dialects.envelope import FUNCTION
 from tasktools.core.errors import InvalidTask, UnknownTask
+from tasktools.core.escaping import cut
 from tasktools.core.layout import DEAD_SUFFIX, RESERVED, Layout
 from tasktools.core.models import Outgoing, Properties, TaskMessage
 
@@ -235,4 +236,4 @@ def why_no_queue(name: str) -> str | None:
 
 
 def _short(name: str) -> str:
-    return repr(name) if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]!r}…"
+    return repr(cut(name, _MAX_SHOWN_CHARS))

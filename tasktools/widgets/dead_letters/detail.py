@@ -13,11 +13,12 @@ import msgspec
 import pandas as pd
 
 from tasktools.core.amqp import failure_headers
+from tasktools.core.escaping import shortened
 from tasktools.core.masked_repr import MaskedRepr
 from tasktools.core.models import Death, SeenMessage
 from tasktools.widgets.dead_letters.requests import WholeMessage
 from tasktools.widgets.html import cell, facts, table, title
-from tasktools.widgets.table.columns import is_missing, shortened
+from tasktools.widgets.table.columns import is_missing
 
 _MAX_CHARS: Final = 20_000
 _FACTS: Final = (

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import cut, harmless
 from tasktools.core.frames.failure_groups import failure_groups, group_values
 from tasktools.widgets.table.columns import cell, is_missing
 
@@ -115,14 +115,15 @@ def groups_of(frame: pd.DataFrame, by: str, now: datetime) -> Groups:
 
 def _line(row: Any, by: str, now: datetime) -> Line:
     name = None if is_missing(row.group) else str(row.group)
+    example = "" if is_missing(row.example_error) else str(row.example_error)
     shown = _MISSING_NAMES.get(by, "not known") if name is None else name
     return Line(
         name=name,
-        title=_cut(shown),
+        title=cut(harmless(shown), _MAX_TEXT_CHARS),
         count=f"{row.count:,}",
         share=float(row.share),
         when=_span(row.first, row.last, now),
-        example=_cut("" if is_missing(row.example_error) else row.example_error),
+        example=cut(harmless(example), _MAX_TEXT_CHARS),
     )
 
 
@@ -130,8 +131,3 @@ def _span(first: Any, last: Any, now: datetime) -> str:
     """Return in words when the first and the last message of a group died."""
     since, until = cell(first, "time", now).text, cell(last, "time", now).text
     return since if since == until else f"{since} … {until}"
-
-
-def _cut(text: str) -> str:
-    shown = harmless(text)
-    return shown if len(shown) <= _MAX_TEXT_CHARS else f"{shown[:_MAX_TEXT_CHARS]}…"

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import pandas as pd
 
-from tasktools.core.escaping import harmless
+from tasktools.core.escaping import harmless, shortened
 from tasktools.core.frames import cell_text
 from tasktools.core.timespans import in_words
 
@@ -69,12 +69,6 @@ def text_of(value: Any, kind: Kind) -> str:
 def is_missing(value: Any) -> bool:
     """Whether *value* is `None`, `NA`, `NaT` or NaN."""
     return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124
-
-
-def shortened(text: str, max_chars: int) -> str:
-    """Return the first *max_chars* of *text*, and how many more there are."""
-    more = len(text) - max_chars
-    return text if more <= 0 else f"{text[:max_chars]} … [+{more:,} characters]"
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasktools.reports.tables import shortened, table, words
+from tasktools.core.escaping import shortened
+from tasktools.reports.tables import table, words
 
 
 @pytest.mark.parametrize(
@@ -42,5 +43,5 @@ def test_rows_that_are_left_out_are_counted() -> None:
 
 
 def test_what_is_left_out_of_a_long_text_is_counted() -> None:
-    assert shortened("a" * 1_010, 10) == "a" * 10 + " [+1,000 characters]"
+    assert shortened("a" * 1_010, 10) == "a" * 10 + "… [+1,000 characters]"
     assert shortened("short", 10) == "short"
