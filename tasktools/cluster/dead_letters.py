@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tasktools.brokers.base import Look
 from tasktools.cluster.base import ClusterBase
-from tasktools.core.errors import QueueNotFound
+from tasktools.core.errors import QueueNotFound, QueueUnavailable
 from tasktools.core.frames import messages, schemas
 from tasktools.core.frames.table import Table
 from tasktools.core.lazy_imports import pd
@@ -78,6 +78,7 @@ class DeadLetters(ClusterBase):
         if queue is None or not self.broker.queue_exists(queue):
             active_tasks.check_known(self.broker, self.broker.cluster_state(), topic)
         if queue is None:
+            self._check_usable(topic)
             raise QueueNotFound(
                 f"Where the dead letters of {topic!r} lie is not known: its queue names no "
                 "dead-letter queue that can be seen; nothing was changed. Name it, as in "
@@ -86,6 +87,18 @@ class DeadLetters(ClusterBase):
             )
         self._named.add(topic)
         return self._look(queue, topic, limit, force=force)
+
+    def _check_usable(self, topic: str) -> None:
+        """Raise `QueueUnavailable` if the queue of *topic* cannot be used: of such a queue neither
+        policy nor bindings are known."""
+        for stats in self.broker.topic_report([topic]).topics:
+            if stats.topic == topic and stats.trouble is not None:
+                raise QueueUnavailable(
+                    f"Where the dead letters of {topic!r} lie is not known, since {stats.trouble}; "
+                    "nothing was changed. Try again once that has ended.",
+                    queue=topic,
+                    why=stats.trouble,
+                )
 
     def peek(self, queue: str, limit: int | None = None, *, force: bool = False) -> pd.DataFrame:
         """Return the messages of any queue as `dead_letters` does. Nothing is consumed.

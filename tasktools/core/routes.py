@@ -118,6 +118,15 @@ class Routes(msgspec.Struct, frozen=True, dict=True):
                 patterns[binding.source].add(words, binding)
         return patterns
 
+    @cached_property
+    def _bound(self) -> frozenset[str]:
+        return frozenset(each.destination for each in self.bindings if not each.to_exchange)
+
+    def lists_bindings_of(self, queue: str) -> bool:
+        """Whether any binding of *queue* is listed, as at least that of the default exchange is;
+        RabbitMQ 3.10 lists none of a queue whose node is down."""
+        return queue in self._bound
+
     def bound_by_name(self, exchange: str) -> frozenset[str]:
         """Return the queues that *exchange* reaches by a binding with the queue's own name."""
         return frozenset(

@@ -75,12 +75,29 @@ def broken() -> Iterator[Broken]:
             for topic in (leaderless, minority):
                 for n in range(7):
                     cluster.publish(topic, "shop:send", args=[n], create=True)
+        declare_shop(second)
         second.kill()
         assert "given_up" in first.ctl("eval", KILL.format(queue="alive.dead"))
         broken = Broken(first, second.name, leaderless, minority, nodes[2])
         with broken.connect() as cluster:
             eventually(lambda: queued_of(cluster.topics(), minority) is pd.NA)
         yield broken
+
+
+def declare_shop(node: RabbitMQNode) -> None:
+    """Declare on *node*, in a vhost of its own, a queue as workers of Celery do; a policy and a
+    binding lead its dead letters to another queue."""
+    raw = Raw(node.add_vhost("shop"))
+    for exchange, kind in (("celeryev", "topic"), ("reports", "direct"), ("dead", "direct")):
+        raw.channel.exchange_declare(exchange, kind, durable=True)
+    raw.declare("reports")
+    raw.declare("reports.dlq")
+    raw.channel.queue_bind("reports", "reports", "reports")
+    raw.channel.queue_bind("reports.dlq", "dead", "reports")
+    definition = {"dead-letter-exchange": "dead"}
+    policy = {"pattern": "^reports$", "definition": definition}
+    node.request("PUT", "/api/policies/shop/dead", policy)
+    raw.connection.close()
 
 
 def declare_quorum(node: RabbitMQNode, other: RabbitMQNode) -> str:
@@ -268,3 +285,17 @@ def test_the_board_says_which_topics_it_cannot_count_and_why(broken: Broken) -> 
     assert f"emails: its node {broken.down} is down" in status
     assert f"{broken.leaderless}: it has no majority of its members" in status
     assert board.state.problem == ""
+
+
+def test_policy_and_bindings_of_a_queue_whose_node_is_down_are_not_taken_for_none(
+    broken: Broken,
+) -> None:
+    """Issue 11, row 5: no version lists its policy, 3.10 not even its bindings."""
+    url = broken.node.management_url
+    with tt.connect(f"{broken.node.dsn}shop", management_url=url) as cluster:
+        row = row_of(cluster.topics(), "reports")
+        assert row["dead_lettering"] is pd.NA
+        assert row["dialect"] in (pd.NA, "celery")
+        with pytest.raises(tt.QueueUnavailable, match=f"since its node {broken.down} is down"):
+            cluster.dead_letters("reports")
+        assert "did you mean" not in tt.drain_forecast(cluster, "reports").attrs["notes"]

@@ -146,7 +146,8 @@ def answer_of(cluster: Cluster, topic: str, level: float | None, timing: Timing)
             problem = str(error)
             made = _made(reading, level, timing, past, rng)
         note = _note(made, reading, level, at)
-        if not reading.queued and (hint := did_you_mean(topic, recent.topics())):
+        known = recent.topics()
+        if topic not in known and (hint := did_you_mean(topic, known)):
             note += f"; {hint}"
     return Answer(topic, at, level, reading, made, past, note, problem)
 

@@ -402,8 +402,9 @@ class Management:
 
 def _with_policy(queue: Mapping[str, Any], policies: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Return *queue* with its effective policy, taken from its entry in *policies*, the list
-    without statistics. RabbitMQ 3.10 leaves the policy out of that list where a queue has none."""
-    if _EFFECTIVE_POLICY in queue or policies is None:
+    without statistics. RabbitMQ 3.10 leaves the policy out of that list where a queue has none;
+    every version does where the node of a queue is down, whatever policy it has."""
+    if _EFFECTIVE_POLICY in queue or policies is None or queue.get("state") == "down":
         return queue
     has_one = policies.get("policy") or policies.get("operator_policy")
     definition = policies.get(_EFFECTIVE_POLICY, None if has_one else {})

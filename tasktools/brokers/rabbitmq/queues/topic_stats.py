@@ -198,7 +198,7 @@ def _row(topic_map: TopicMap, topic: str, findings: Findings) -> TopicStats:
         consumers=queue.consumers,
         dead_letter=dead_letter,
         dead_queue=dead_queue,
-        dialect=topic_map.dialect_of(topic).name,
+        dialect=_dialect(topic_map, topic, findings),
         unacked=None if queue.trouble else untrusted.count(entry.get("messages_unacknowledged")),
         publish_rate=_rate(rates, "publish_details", entry),
         ack_rate=_rate(rates, "ack_details", entry),
@@ -206,6 +206,13 @@ def _row(topic_map: TopicMap, topic: str, findings: Findings) -> TopicStats:
         dead_lettering=_dead_lettering(topic, findings) if queue.exists else None,
         trouble=queue.trouble,
     )
+
+
+def _dialect(topic_map: TopicMap, topic: str, findings: Findings) -> str | None:
+    """Return the dialect of *topic*; `None` where only bindings that are not listed show it."""
+    dialect, routes = topic_map.dialect_of(topic), findings.routes
+    is_hidden = topic in findings.troubles and routes and not routes.lists_bindings_of(topic)
+    return None if dialect.has_the_rest and is_hidden else dialect.name
 
 
 class _QueueCounts:
