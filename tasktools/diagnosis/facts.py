@@ -130,6 +130,8 @@ class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Counted up from the first sample, as `ended` is."""
     ended: Series | None = None
     durations: tuple[DurationReading, ...] = ()
+    earlier_durations: tuple[DurationReading, ...] = ()
+    """Some readings of the hour before these, as far as that is recorded."""
     had_consumer: bool | None = None
     """Whether a consumer or a subscriber was seen within the window."""
 

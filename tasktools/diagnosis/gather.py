@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, get_args
 
+from msgspec.structs import replace
+
 from tasktools.cluster.cluster import Cluster
 from tasktools.cluster.observation import Observation
 from tasktools.core import workload
@@ -46,6 +48,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         sample, recent = observation.sample, observation.recent
         state = sample.state or _nothing_heard(sample.at, sample.why)
         histories, durations = recent.topics(), recent.durations()
+        earlier_durations = recent.earlier_durations(recent_past.EARLIER_SECONDS)
         begins, ends = recent_past.begins(recent), recent_past.ends(recent, cluster.redaction)
         earlier_ends = recent_past.earlier_ends(recent, ends, sample.at)
         if cluster.is_recorded:
@@ -79,12 +82,16 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         *recorded_changes,
     )
     queues = server.queues or {}
+    topics = _topics(cluster, state, report, server, settings, histories, durations)
     return Facts(
         at=round(sample.at, 3),  # as the recording has it: the newest sample is not of the future
         heard_since=heard_since,
         state=state,
         layout=cluster.broker.layout,
-        topics=_topics(cluster, state, report, server, settings, histories, durations),
+        topics={
+            name: replace(topic, earlier_durations=earlier_durations.get(name, ()))
+            for name, topic in topics.items()
+        },
         begins=begins,
         ends=ends,
         earlier_ends=earlier_ends,

@@ -23,7 +23,7 @@ from tasktools.history.recent import RecentHistory
 from tasktools.history.samples import Facts as WorkerFacts
 
 _ATTEMPTS_SECONDS: Final = 900.0
-_EARLIER_SECONDS: Final = 4500.0
+EARLIER_SECONDS: Final = 4500.0
 _PRESENCE_SECONDS: Final = 600.0
 _LOST_SECONDS: Final = 3600.0
 _HOLDS_SECONDS: Final = 86_400.0
@@ -63,7 +63,7 @@ def earlier_ends(
     recent: RecentHistory, later: Sequence[TaskEnd], now: float
 ) -> tuple[EarlierEnd, ...]:
     """Return some ends of the hour before those that are *later*."""
-    since, until = now - _EARLIER_SECONDS, now - _ATTEMPTS_SECONDS
+    since, until = now - EARLIER_SECONDS, now - _ATTEMPTS_SECONDS
     if later:  # of a busy cluster only the latest are read
         until = max(until, later[0].at)
     return tuple(

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from tasktools.core.duration_histogram import Histogram, total_of
-from tasktools.diagnosis.facts import Facts, TaskEnd
+from tasktools.diagnosis.facts import EarlierEnd, Facts, TaskEnd
 
 _ENOUGH_TASKS: Final = 10
 """Tasks of a name of which the service times are judged by themselves, not with their topic's."""
@@ -31,19 +31,32 @@ class UsualTime(msgspec.Struct, frozen=True):
 
 def usual_time(facts: Facts, topic: str | None, task_name: str | None = None) -> UsualTime:
     """Return the usual duration of tasks of *topic*; that of *task_name* if enough of them
-    ended."""
+    ended.
+
+    Where hardly any ended lately, as while all of them hang, those of the hour before count too.
+    """
+    recent: tuple[TaskEnd | EarlierEnd, ...] = facts.ends_by_topic.get(topic, ())
+    earlier: tuple[TaskEnd | EarlierEnd, ...] = (
+        *recent,
+        *facts.earlier_ends_by_topic.get(topic, ()),
+    )
+    entry = facts.topics.get(topic) if topic is not None else None
+    readings = entry.durations if entry else ()
+    all_readings = (*readings, *entry.earlier_durations) if entry else ()
     if task_name is not None:
         histogram = facts.histograms_by_name.get(task_name)
-        ends = (end for end in facts.ends_by_topic.get(topic, ()) if end.task_name == task_name)
-        by_name = _usual(ends, [] if histogram is None else [histogram])
-        if by_name.count >= _ENOUGH_TASKS:
-            return by_name
-    entry = facts.topics.get(topic) if topic is not None else None
-    histograms = [reading.durations for reading in entry.durations] if entry else []
-    return _usual(facts.ends_by_topic.get(topic, ()), histograms)
+        for ends in (recent, earlier):
+            of_name = (end for end in ends if end.task_name == task_name)
+            by_name = _usual(of_name, [] if histogram is None else [histogram])
+            if by_name.count >= _ENOUGH_TASKS:
+                return by_name
+    usual = _usual(recent, (reading.durations for reading in readings))
+    if usual.count >= _ENOUGH_TASKS:
+        return usual
+    return _usual(earlier, (reading.durations for reading in all_readings))
 
 
-def _usual(ends: Iterable[TaskEnd], histograms: Iterable[Histogram]) -> UsualTime:
+def _usual(ends: Iterable[TaskEnd | EarlierEnd], histograms: Iterable[Histogram]) -> UsualTime:
     durations = [(end.duration, 1) for end in ends if end.duration is not None]
     durations += _weighted(total_of(histograms))
     count = sum(weight for _, weight in durations)

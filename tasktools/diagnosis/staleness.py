@@ -129,6 +129,7 @@ def _without_events(facts: Facts) -> Facts:
             began=None,
             ended=None,
             durations=(),
+            earlier_durations=(),
             had_consumer=topic.had_consumer or None,
         )
         for name, topic in facts.topics.items()

@@ -45,6 +45,8 @@ _SLICE_EVERY_MS: Final = 21_000
 _SLICE_MS: Final = 3_000
 _MAX_IN_SLICE: Final = 100
 """Slices of a longer time, and the attempts that are read of each."""
+_MAX_EARLIER: Final = 10_000
+"""Readings of durations by topic that are read at most, of earlier times."""
 _MAX_LOST: Final = 10_000
 _MAX_CHANGES: Final = 1_000
 _LOST: Final = OUTCOMES.index("lost")
@@ -61,6 +63,20 @@ SELECT {} FROM known CROSS JOIN topic_samples AS s
   ON s.topic = known.topic AND s.at >= :since AND s.at <= :until
 GROUP BY s.topic, CASE WHEN s.at > :fine THEN s.at / :step ELSE s.at / :coarse - 1000000000000 END
 ORDER BY s.topic, 2
+"""
+# The table is ordered by topic, then time, as that of samples.
+_EARLIER_DURATIONS: Final = f"""
+FROM (
+WITH RECURSIVE slices(at) AS (
+  SELECT ? UNION ALL SELECT at + 60000 FROM slices WHERE at + 60000 < ?),
+known(topic) AS (
+  SELECT min(topic) FROM durations
+  UNION ALL SELECT (SELECT min(topic) FROM durations WHERE topic > known.topic) FROM known
+  WHERE known.topic IS NOT NULL)
+SELECT d.topic, d.at, d.count, d.sum, d.buckets
+FROM known CROSS JOIN slices CROSS JOIN durations AS d
+ON d.topic = known.topic AND d.at >= slices.at AND d.at < min(slices.at + {_SLICE_MS}, ?)
+LIMIT {_MAX_EARLIER}) AS t ORDER BY at
 """
 _decode_buckets: Final = msgspec.json.Decoder(list[tuple[Real, Count]]).decode
 
@@ -212,7 +228,22 @@ class RecentHistory:
             f"FROM durations AS t WHERE at > ? AND at <= ? ORDER BY at DESC LIMIT {MAX_ATTEMPTS}"
         )
         rows = select(self._connection, _HistogramRow, source, (since, self._at))[::-1]
-        spans = self._spans(since)
+        return self._readings(rows, self._spans(since))
+
+    def earlier_durations(self, seconds: float) -> dict[str, tuple[DurationReading, ...]]:
+        """Return some of the durations by topic of the last *seconds* that `durations` does not
+        return: of 3 s in every minute."""
+        if not has_table(self._connection, "durations"):
+            return {}
+        until = self._first_tick()
+        since = max(self._at - round(seconds * 1000), 0)
+        rows = select(self._connection, _HistogramRow, _EARLIER_DURATIONS, (since, until, until))
+        return self._readings(rows, {})
+
+    @staticmethod
+    def _readings(
+        rows: Iterable[_HistogramRow], spans: Mapping[int, float]
+    ) -> dict[str, tuple[DurationReading, ...]]:
         readings: defaultdict[str, list[DurationReading]] = defaultdict(list)
         for row in rows:
             buckets = dict(_decode_buckets(row.buckets))

@@ -133,7 +133,7 @@ def _place(
 def _begins_earlier(facts: Facts, topic: str, name: str) -> bool:
     """Whether more of the past is known of *topic* than of the tasks called *name*: if the topic
     has no other tasks, its own readings are the better evidence."""
-    of_topic = facts.topics[topic].durations
+    of_topic = (*facts.topics[topic].earlier_durations, *facts.topics[topic].durations)
     first = min((reading.at for reading in of_topic), default=math.inf)
     return first < min(reading.at for reading in facts.durations_by_name[name])
 
@@ -141,7 +141,7 @@ def _begins_earlier(facts: Facts, topic: str, name: str) -> bool:
 def _of_topic(facts: Facts, topic: TopicFacts, names: dict[str, _Risen | None]) -> _Risen | None:
     earlier = facts.earlier_ends_by_topic.get(topic.topic, ())
     by_ends = _by_ends([*earlier, *facts.ends_by_topic.get(topic.topic, ())], facts.at)
-    by_readings = _by_readings(topic.durations, facts.at)
+    by_readings = _by_readings((*topic.earlier_durations, *topic.durations), facts.at)
     if by_readings is not None and _is_another_mix(facts, topic, by_readings, names):
         by_readings = None
     return by_ends or by_readings

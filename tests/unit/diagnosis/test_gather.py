@@ -347,3 +347,18 @@ def test_of_the_hour_before_some_durations_are_known(scene: Scene) -> None:
         assert {end.topic for end in facts.earlier_ends} == {"emails"}
         for end in facts.earlier_ends:
             assert end.duration == pytest.approx((end.at - START) / 60, abs=1.1)
+
+
+def test_of_the_hour_before_some_histograms_are_known(scene: Scene) -> None:
+    live(scene)
+    assert recorded(scene).topics == {}
+    for count in range(600):
+        scene.server.broadcast(heartbeat_of(10 + 2 * count))
+        scene.tick(3.0)
+    topic = recorded(scene).topics["emails"]
+    assert topic.durations[0].at > scene.clock.time() - 601
+    at = [reading.at for reading in topic.earlier_durations]
+    assert at == sorted(at)
+    assert at[-1] < topic.durations[0].at
+    assert len(at) == pytest.approx(20, abs=1)  # of 20 minutes before, a heartbeat in each
+    assert {reading.durations.count for reading in topic.earlier_durations} == {2}

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tasktools.core.duration_histogram import Histogram
 from tasktools.core.models import DurationReading
-from tasktools.diagnosis.facts import Facts
+from tasktools.diagnosis.facts import EarlierEnd, Facts
 from tasktools.diagnosis.finding import Finding
 from tasktools.diagnosis.rules import hung
 from tests.unit.diagnosis import facts_factory as make
@@ -120,6 +120,20 @@ def test_how_long_tasks_take_must_be_known_to_find_them_hanging() -> None:
         )
         == []
     )
+
+
+def test_workers_that_have_hung_for_long_still_hang() -> None:
+    """The demo: after 15 minutes without an end it was not known how long they take."""
+    ended = tuple(EarlierEnd(make.NOW - 1000 - n, "emails", "send", 0.1) for n in range(20, 0, -1))
+    long = four_running(1000) | {"ends": ()}
+    assert finding("workers_hung", make.facts(held(), **long)).severity == "suspect"
+    known = finding("workers_hung", make.facts(held(), **long, earlier_ends=ended))
+    assert known.severity == "critical"
+    usual = DurationReading(at=make.NOW - 1000, span=3, durations=Histogram(20, 2.0, {0.25: 20}))
+    by_histogram = replace(held(), earlier_durations=(usual,))
+    assert finding("workers_hung", make.facts(by_histogram, **long)).severity == "critical"
+    lately = long | {"ends": make.ends(20, duration=500.0, until=make.NOW - 30)}
+    assert judged("workers_hung", make.facts(held(), **lately, earlier_ends=ended)) == []
 
 
 # --- nothing_acknowledged ---------------------------------------------------------------

@@ -156,6 +156,9 @@ def test_a_rise_is_one_for_as_long_as_the_hour_before_is_known() -> None:
     risen = finding(make.facts(ends=long, earlier_ends=before))
     assert (risen.evidence["before"], risen.evidence["seconds"]) == (0.1, 0.8)
     assert risen.since == pytest.approx(long[0].at)
+    risen_before = readings(*[0.1] * 20, until=make.NOW - 700)
+    topic = make.topic(durations=readings(*[0.8] * 180), earlier_durations=risen_before)
+    assert finding(make.facts(topic)).since == pytest.approx(make.NOW - 540)
     other = tuple(replace(end, task_name="report") for end in before)
     for earlier in ((), other, before[-10:]):
         assert judged(make.facts(ends=long, earlier_ends=earlier)) == []
