@@ -15,7 +15,7 @@ def test_what_was_written_by_hand_is_kept(tmp_path: Path) -> None:
     written, current = file.read_text(), table.FILE.read_text()
     section = written[written.index("## On Celery") :]
     assert current.endswith(section)
-    note = written[written.index("The four healthy days") :].partition("\n\n")[0]
+    note = written[written.index("Healthy days 5 to 8") :].partition("\n\n")[0]
     assert note in current
 
 

@@ -11,7 +11,7 @@ from tasktools.core.server_facts import ServerNode
 from tasktools.core.timespans import in_words
 from tasktools.core.trend import trend
 from tasktools.diagnosis.facts import Facts
-from tasktools.diagnosis.finding import Finding, Judgement, Rule
+from tasktools.diagnosis.finding import Finding, Judgement, Rule, Severity
 from tasktools.diagnosis.readings import needs_server
 
 _DESCRIPTOR_SHARE: Final = 0.8
@@ -20,6 +20,9 @@ _DISK_SECONDS: Final = 86_400.0
 """A disk that will be full within so many seconds is a finding: a day."""
 _MIN_DISK_SECONDS: Final = 1_500.0
 """Seconds that samples must cover: log files and journals come and go within minutes."""
+_FORECAST_SPANS: Final = 24.0
+"""How far a trend may be continued, as a multiple of the time of its samples: an hour of samples is
+enough for a day. What is further away is suspected only."""
 _CHURN_SECONDS: Final = 600.0
 """Seconds for which connections must come and go without a pause."""
 _CHURN_SHARE: Final = 0.1
@@ -51,13 +54,14 @@ def _near(facts: Facts) -> Iterator[Judgement]:
                 "present rate; then all publishers are blocked.",
                 {"disk free": node.disk_free, "limit": node.disk_limit, "seconds left": left},
                 "Free disk space, or drain the deepest queues.",
+                "warning" if left <= _FORECAST_SPANS * _sampled(node) else "suspect",
             )
 
 
 def _until_full(node: ServerNode) -> float | None:
     """Return in how many seconds the disk is full at the latest; `None`: it need not be."""
     free, limit = node.disk_free_series, node.disk_limit
-    if not free or limit is None or node.disk_free is None or free.span < _MIN_DISK_SECONDS:
+    if not free or limit is None or node.disk_free is None or _sampled(node) < _MIN_DISK_SECONDS:
         return None
     growth = trend(free)
     if growth is None or growth.high >= 0:
@@ -65,16 +69,25 @@ def _until_full(node: ServerNode) -> float | None:
     return max(node.disk_free - limit, 0) / -growth.high
 
 
+def _sampled(node: ServerNode) -> float:
+    """Return how many seconds the samples of the free disk cover."""
+    return node.disk_free_series.span if node.disk_free_series else 0.0
+
+
 def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.3g} GB"
 
 
 def _short_of(
-    node: ServerNode, what: str, evidence: dict[str, float | None], remedy: str
+    node: ServerNode,
+    what: str,
+    evidence: dict[str, float | None],
+    remedy: str,
+    severity: Severity = "warning",
 ) -> Finding:
     return Finding(
         check="near",
-        severity="warning",
+        severity=severity,
         subject_kind="node",
         subject=node.name,
         finding=f"Node {node.name!r} {what}",

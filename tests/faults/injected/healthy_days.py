@@ -56,7 +56,7 @@ def _replace(running: list[Program], start: Callable[[], Program]) -> None:
 
 
 def _days() -> None:
-    for number in range(1, 5):
+    for number in range(1, 9):
 
         def day(world: World, seed: int = number) -> Story:
             yield from _day(world, seed)

@@ -61,6 +61,14 @@ def test_a_disk_that_will_be_full_within_a_day() -> None:
     assert judging.only(RULES["near"], noisy).subject == "rabbit@one"
 
 
+def test_a_trend_of_26_minutes_foretells_no_21_hours() -> None:
+    severities = {
+        rate: judging.only(RULES["near"], with_node(**disk(-rate * GB, minutes=26))).severity
+        for rate in (0.016, 0.04)  # full in 21 h, and in 8 h
+    }
+    assert severities == {0.016: "suspect", 0.04: "warning"}
+
+
 @pytest.mark.parametrize(
     ("free", "why"),
     [
