@@ -21,7 +21,7 @@ _DISK_SECONDS: Final = 86_400.0
 _MIN_DISK_SECONDS: Final = 1_500.0
 """Seconds that samples must cover: log files and journals come and go within minutes."""
 _FORECAST_SPANS: Final = 24.0
-"""How far a trend may be continued, as a multiple of the time of its samples: an hour of samples is
+"""The longest forecast, as a multiple of the time that its samples cover: an hour of samples is
 enough for a day. What is further away is suspected only."""
 _CHURN_SECONDS: Final = 600.0
 """Seconds for which connections must come and go without a pause."""
