@@ -187,7 +187,7 @@ def mark(access: Access, *, text: str) -> None:
         frame = cluster.mark(text)
     if not frame.attrs["sent"]:  # and this process ends
         raise click.ClickException(
-            render.harmless(f"Nothing was marked: {frame.attrs['sources']['events']['note']}.")
+            render.harmless(f"Nothing was marked: {frame.attrs['why_not_sent']}")
         )
     shown = f"Marked at {frame['at'][0]:%Y-%m-%d %H:%M:%S} UTC: {frame['text'][0]}"
     output.remark([render.harmless(shown)])

@@ -453,8 +453,10 @@ class Commands(Overview):
                 f"Worker {worker_id!r} does not take the command {action}; nothing was sent. {hint}"
             )
         if not taking:
+            hint = registry.takers_of(action) if live else "Look at workers()."
             raise CommandRefused(
-                f"No live worker takes the command {action}; nothing was sent. Look at workers()."
+                f"No live worker takes the command {action}{_why_none(state)}; nothing was sent. "
+                f"{hint}"
             )
         return taking
 
@@ -515,8 +517,14 @@ def _live_worker(state: ClusterState, worker_id: str) -> Worker:
         why = f"Worker {worker_id!r} is gone, silent for {worker.silence or 0:.0f} s"
     live = (known.worker_id for known in live_workers(state.workers))
     hint = did_you_mean(worker_id, live) or "look at workers(), or tasktools workers."
-    note = f" ({state.events.note})" if not state.events.ok and state.events.note else ""
-    raise UnknownWorker(f"{why}{note}; nothing was sent: {hint}")
+    raise UnknownWorker(f"{why}{_why_none(state)}; nothing was sent: {hint}")
+
+
+def _why_none(state: ClusterState) -> str:
+    """Return in brackets why workers may be there of which no events are received, or ""; events of
+    Celery alone may be missing."""
+    is_certain = state.events.ok and not state.without_events
+    return f" ({state.events.note})" if state.events.note and not is_certain else ""
 
 
 def _unsafe(state: ClusterState, worker: Worker, action: Action) -> UnsafePeerCommand:

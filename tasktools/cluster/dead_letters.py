@@ -13,6 +13,7 @@ from tasktools.core.frames import messages, schemas
 from tasktools.core.frames.table import Table
 from tasktools.core.lazy_imports import pd
 from tasktools.core.models import SeenMessage
+from tasktools.core.plurals import named
 from tasktools.core.topic_rules import check_queue_name
 from tasktools.monitor import active_tasks
 
@@ -79,6 +80,12 @@ class DeadLetters(ClusterBase):
             active_tasks.check_known(self.broker, self.broker.cluster_state(), topic)
         if queue is None:
             self._check_usable(topic)
+            if homes := self.broker.homes_of(topic):
+                raise QueueNotFound(
+                    f"{topic!r} is itself the queue with the dead letters of {named(homes)}; "
+                    f"nothing was changed. Name the topic, {homes[0]!r}, or look into the queue "
+                    "with peek()."
+                )
             raise QueueNotFound(
                 f"Where the dead letters of {topic!r} lie is not known: its queue names no "
                 "dead-letter queue that can be seen; nothing was changed. Name it, as in "

@@ -84,6 +84,7 @@ class Marks(Analysis):
         source = Source(name="events", ok=why is None, age=0.0, note=note)
         frame = self._frame(schemas.MARKS, [row], source)
         frame.attrs["sent"] = why is None
+        frame.attrs["why_not_sent"] = why
         return frame
 
     def _send_mark(self, mark: Mark) -> str | None:

@@ -327,3 +327,8 @@ def test_without_rights_a_note_says_what_cannot_be_known(
     assert "workers of Celery cannot be asked" in shown
     assert "`read` on the exchange 'reply.celery.pidbox'" in shown
     assert "pw" not in shown
+    with tt.connect(dsn, management_url=False) as deaf:
+        with pytest.raises(tt.CommandRefused, match=r"No live worker .*its events cannot be"):
+            deaf.enable_task_events()
+        with pytest.raises(tt.CommandRefused, match=r"No live worker .*its events cannot be"):
+            deaf.rate_limit("shop.fail", "1/s")

@@ -204,3 +204,40 @@ def test_over_amqp_alone_named_topics_are_told_by_their_arguments(
 def test_a_name_that_is_the_same_for_all_topics_is_refused(vhost: Vhost, dead: str) -> None:
     with pytest.raises(tt.MalformedDSN, match=r"nothing was contacted.*\{topic\}\.dlq"):
         tt.connect(vhost.dsn, dead=dead)
+
+
+def test_over_amqp_alone_dead_letters_belong_to_the_topic_whose_arguments_lead_them_there(
+    connect: Connect, raw: Raw
+) -> None:
+    """It was "no dead-letter queue": only the one topic that was asked for is known there."""
+    raw.channel.exchange_declare("celeryev", "topic", durable=True)
+    raw.declare("mail", x_dead_letter_exchange="", x_dead_letter_routing_key="mail.dlq")
+    raw.declare("mail.dlq")
+    body, properties = celery_message()
+    raw.put("mail", body, headers=dict(properties.headers), content_type="application/json")
+    reject(raw, "mail")
+    cluster = connect(management_url=False)
+    eventually(lambda: len(cluster.dead_letters("mail")))
+    plan = cluster.plan_replay(cluster.dead_letters("mail"))
+    assert list(plan.frame()["to"]) == ["mail"]
+
+
+def test_a_queue_of_dramatiq_is_known_by_the_name_of_its_dead_letter_queue(
+    connect: Connect, raw: Raw, rabbitmq: RabbitMQNode, vhost: Vhost
+) -> None:
+    """Who may not configure a queue cannot read its arguments: Celery claimed all such queues."""
+    raw.channel.exchange_declare("celeryev", "topic", durable=True)
+    declare_dramatiq(raw)
+    rabbitmq.add_user("onlooker", "pw")
+    rabbitmq.allow("onlooker", vhost.name, configure="^$", write="^$")
+    dsn = vhost.dsn.replace("//guest:guest@", "//onlooker:pw@")
+    cluster = connect(dsn, management_url=False, topics=["images"])
+    assert columns(cluster, "dialect", "dead_queue") == [("images", "dramatiq", "images.XQ")]
+
+
+def test_a_dead_letter_queue_that_is_named_as_a_topic_leads_to_the_topic(
+    connect: Connect, raw: Raw
+) -> None:
+    declare_dramatiq(raw)
+    with pytest.raises(tt.QueueNotFound, match=r"dead letters of images; .* topic, 'images'"):
+        connect().dead_letters("images.XQ")

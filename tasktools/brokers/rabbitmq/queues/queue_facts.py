@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -281,7 +281,16 @@ class QueueInspector:
         except ManagementUnavailable as error:
             homes = (dialect.home_of(queue) for dialect in self._choice.spoken)
             named = {next(filter(None, homes), queue)}
+            # The home of a queue is found by the arguments that were read of it before.
+            named |= {name for name, key in self._leading() if key == queue}
             return self._ask_queues(named, announced, str(error))[0]
+
+    def _leading(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the queues that are known to dead-letter into the queue named by their key, each
+        with that key."""
+        for name, (_, arguments) in self._arguments.items():
+            if arguments.dead_letter_exchange == "":
+                yield name, arguments.dead_letter_key
 
     def _map(
         self,
@@ -399,7 +408,7 @@ class QueueInspector:
     ) -> tuple[TopicMap, Findings]:
         """Return the state of *topics*, with the counts and arguments of their queues, asked one by
         one over AMQP."""
-        by_name = {self._choice.spoken[0].dead_queue(topic) for topic in topics} - {None}
+        by_name = {each.dead_queue(topic) for each in self._choice.spoken for topic in topics}
         counts = dict(self._count(topics | {name for name in by_name if name is not None}))
         arguments = self._arguments_of(
             topic for topic in topics if isinstance(counts.get(topic), QueueOk)
