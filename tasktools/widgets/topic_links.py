@@ -40,7 +40,8 @@ class NotebookLinks:
 
     def _repr_html_(self) -> str:
         links = [
-            f'<a href="{quote(path.as_posix())}">{escape(title)}</a>'
+            f'<a href="{quote(path.as_posix())}" style="text-decoration: underline">'
+            f"{escape(title)}</a>"
             for title, path in self.paths.items()
         ]
         shown = f"<b>{escape(harmless(self.topic))}</b>: {' · '.join(links) or _NONE}"

@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tasktools.testing import eventually
 from tasktools.testing.node import free_ports
+from tests.browser.accessibility import violations
 from tests.browser.lab import Outside
 from tests.browser.server import running_server
 from tests.jupyter import NOTEBOOKS
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[str]:
     """The address of the page of notebook 00, in a folder of its own."""
-    shutil.copy(NOTEBOOKS / "00_home.ipynb", tmp_path)
+    for name in ("00_home.ipynb", "03_dead_letters.ipynb"):
+        shutil.copy(NOTEBOOKS / name, tmp_path)
     (port,) = free_ports(1)
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "voila", str(tmp_path), "--no-browser", f"--port={port}"]
@@ -103,5 +105,8 @@ def test_links_to_notebooks_keep_the_theme_that_the_page_was_asked_for(
     for name in ("06_incident_investigation", "05_live_dashboard", "01_quickstart"):
         link = links.and_(page.get_by_role("link", name=name)).first
         expect(link).to_have_attribute("href", re.compile(r"\.ipynb\?theme=dark$"))
+    made = page.get_by_role("link", name="Dead letters").first
+    expect(made).to_have_attribute("href", re.compile(r"\?theme=dark$"))
+    assert violations(made.locator(".."))[0] == []
     page.goto(home, timeout=180_000)
     expect(links.first).to_have_attribute("href", re.compile(r"\.ipynb$"))

@@ -53,7 +53,9 @@ def test_each_notebook_that_takes_a_topic_has_a_copy_that_begins_with_it(
         assert before == after[:place] + after[place + 1 :]
         assert after[place - 1].startswith("topic = None")
     shown = links._repr_html_()
-    assert '<a href="topics/orders/03_dead_letters.ipynb">Dead letters</a>' in shown
+    assert (
+        '<a href="topics/orders/03_dead_letters.ipynb" style="text-decoration: underline">' in shown
+    )
     assert "Dead letters: topics/orders/03_dead_letters.ipynb" in repr(links)
 
 
