@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -198,3 +200,44 @@ def test_a_plain_queue_is_looked_into_and_replayed(
     assert "no stock" in shown[1]
     assert raw.bodies("orders") == bodies[:1]
     assert raw.bodies("orders.dlq") == bodies[1:]
+
+
+def test_a_dead_letter_of_a_first_worker_is_mended_and_replayed(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """how-to/try-with-a-broker.md, on the node that it starts."""
+    node, mail, work, die, mend = read_blocks("try-with-a-broker.md")
+    (tmp_path / "node.py").write_text(node.text, encoding="utf-8")
+    (tmp_path / "mail.py").write_text(mail.text, encoding="utf-8")
+    create, worker = work.commands
+    *publish, topics, dead = die.commands
+    with subprocess.Popen(
+        [sys.executable, "node.py"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        lines = [program.stdout.readline(), program.stdout.readline()]
+        (tmp_path / "cluster.sh").write_text("".join(lines), encoding="utf-8")
+
+        def run(command: str) -> str:
+            return shell(f". ./cluster.sh; {command}")
+
+        run(create)
+        runner = shell.start(f"sh -c '. ./cluster.sh; exec {worker}'")
+        try:
+            for command in publish:
+                run(command)
+            eventually(lambda: "bob is no address" in run(dead))
+            assert "emails" in run(topics)
+            planned, replayed, ledger = map(run, mend.commands)
+            assert "nothing has happened" in planned
+            assert "1 replayed, 1 succeeded" in replayed
+            assert "my first replay" in ledger
+        finally:
+            runner.terminate()
+            runner.wait()
+            program.communicate("\n")
+    assert program.returncode == 0
