@@ -221,7 +221,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return one row a message and edit (schema `PLANNED`)."""
         rows = [row for message in self.messages for row in _rows(message)]
         mark = {"demo": "DEMO"} if self.cluster.startswith(_DEMO_SCHEME) else {}
-        return build.frame_from(schemas.PLANNED, rows, plan=self.hash, cluster=self.place, **mark)
+        return build.frame_from(schemas.PLANNED, rows, plan=self.hash, cluster=self.cluster, **mark)
 
     # --- keeping it -----------------------------------------------------------------
 

@@ -240,7 +240,7 @@ def test_a_frame_has_a_row_for_each_message_and_edit() -> None:
     assert frame["to"].tolist() == ["emails"] * 3 + [pd.NA]
     assert frame["skipped"].tolist() == [pd.NA] * 3 + ["it is no task"]
     assert frame.attrs["plan"] == made.hash
-    assert frame.attrs["cluster"] == made.place
+    assert frame.attrs["cluster"] == made.cluster
     assert "demo" not in frame.attrs
 
 
