@@ -174,14 +174,21 @@ def _is_known_before(readings: Iterable[DurationReading], since: float) -> bool:
 
 
 def _by_ends(ends: Iterable[TaskEnd | EarlierEnd], now: float) -> _Risen | None:
-    """Compare the durations that workers report with each end, by task name."""
+    """Compare the durations that workers report with each end, by task name.
+
+    Peers tell names of tasks only in heartbeats, so that long tasks more often have one: an end
+    without a name may be of any that ended before.
+    """
     by_name: defaultdict[str | None, list[tuple[float, float]]] = defaultdict(list)
+    of_any = []
     for end in ends:
         if end.duration is not None:
             by_name[end.task_name].append((end.at, end.duration))
+            of_any.append((end.at, end.duration))
     for name, timed in by_name.items():
+        earlier = of_any if name is None else timed
         recent = _in_slots((at, duration) for at, duration in timed if at > now - _RECENT_ENDS)
-        before = _in_slots((at, duration) for at, duration in timed if at <= now - _RECENT_ENDS)
+        before = _in_slots((at, duration) for at, duration in earlier if at <= now - _RECENT_ENDS)
         risen = _compared(before, recent, _MIN_ENDED_BEFORE, name)
         if risen is not None:
             return risen

@@ -211,6 +211,17 @@ def test_readings_by_name_of_a_moment_before_a_rise_do_not_refute_it(slots: int)
     assert finding(make.facts(topic, durations=names, ends=same)).subject == "emails"
 
 
+@pytest.mark.parametrize("is_usual", [True, False])
+def test_tasks_without_a_name_may_be_of_any_that_ended_before(*, is_usual: bool) -> None:
+    """Issue 13, a healthy node: of the usual tasks of 3 s those before were heard with a name."""
+    before = list(make.ends(30, duration=0.3, every=3.6, task_name=None, until=make.NOW - 32))
+    if is_usual:
+        before[::7] = [replace(end, task_name="report", duration=3.0) for end in before[::7]]
+    recent = make.ends(8, duration=3.0, every=3.6, task_name=None)
+    rows = judged(make.facts(ends=(*before, *recent)))
+    assert len(rows) == (not is_usual)
+
+
 def test_long_tasks_that_are_usual_are_no_rise_when_some_come_together() -> None:
     mixed = readings(*[0.1, 0.3, 3.0] * 4, *[3.0] * 5, *[0.1] * 3)
     assert judged(make.facts(make.topic(durations=mixed))) == []
