@@ -82,7 +82,7 @@ def test_every_event_is_kept_beside_a_flood_of_heartbeats(
     assert counts["started"] == counts["succeeded"] == tasks / 2
     assert heard_events() == beats + tasks
     assert set(recorded.gaps()["what"]) <= {"samples"}  # a busy machine may delay a tick
-    assert len(recorded.workers()) == 3000
+    assert len(recorded.workers()) == min(beats, 3000)  # a starved speaker leaves beats out
     assert recorded.throughput(every="1h")["succeeded"].sum() == tasks / 2
 
 
