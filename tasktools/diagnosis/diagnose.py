@@ -30,6 +30,9 @@ def diagnose(
     minute of the management API, if the user may read it; checks that need events of a longer time
     answer `cannot tell` at first. The first call waits as `Cluster.workers` does.
 
+    Where at least 3 of the last 7 days are recorded, surges of publishers and service times are
+    compared with the same time of those days: a nightly batch is no finding.
+
     Parameters
     ----------
     cluster

@@ -25,6 +25,7 @@ from tasktools.core.models import (
 )
 from tasktools.core.series import Series
 from tasktools.core.server_facts import ServerFacts, ServerQueue
+from tasktools.history.earlier_days import EarlierDay
 
 ChangeKind = Literal["worker", "version", "setting", "queue", "run", "mark"]
 
@@ -132,6 +133,8 @@ class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
     durations: tuple[DurationReading, ...] = ()
     earlier_durations: tuple[DurationReading, ...] = ()
     """Some readings of the hour before these, as far as that is recorded."""
+    earlier_days: tuple[EarlierDay, ...] = ()
+    """Its arrivals and durations around the same time on up to 7 earlier days, if recorded."""
     had_consumer: bool | None = None
     """Whether a consumer or a subscriber was seen within the window."""
 

@@ -49,6 +49,7 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         state = sample.state or _nothing_heard(sample.at, sample.why)
         histories, durations = recent.topics(), recent.durations()
         earlier_durations = recent.earlier_durations(recent_past.EARLIER_SECONDS)
+        earlier_days = recent.earlier_days()
         begins, ends = recent_past.begins(recent), recent_past.ends(recent, cluster.redaction)
         earlier_ends = recent_past.earlier_ends(recent, ends, sample.at)
         if cluster.is_recorded:
@@ -89,7 +90,11 @@ def gather(cluster: Cluster, *, settle: float = ONE_HEARTBEAT) -> Facts:
         state=state,
         layout=cluster.broker.layout,
         topics={
-            name: replace(topic, earlier_durations=earlier_durations.get(name, ()))
+            name: replace(
+                topic,
+                earlier_durations=earlier_durations.get(name, ()),
+                earlier_days=earlier_days.get(name, ()),
+            )
             for name, topic in topics.items()
         },
         begins=begins,

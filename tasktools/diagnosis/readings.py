@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Final, Literal
 
 from tasktools.core.models import Worker
@@ -25,6 +26,10 @@ STATISTICS_LAG: Final = 8.0
 """Seconds that RabbitMQ's counters are behind, at most."""
 _FORGOTTEN_SECONDS: Final = 86_400.0
 """Seconds without a consumer after which a topic counts as forgotten: a day."""
+_MIN_DAYS: Final = 3
+"""Least number of earlier days from which one knows what is usual at a time of the day."""
+_USUAL_TIMES: Final = 1.5
+"""Most that a value may be, as a multiple of what is usual."""
 _RATE_SECONDS: Final = 60.0
 """Seconds over which rates are computed: the length of the broker's samples."""
 
@@ -261,3 +266,11 @@ def needs_events(facts: Facts, what: str) -> CannotTell:
 def heard_for(facts: Facts) -> float:
     """Return for how many seconds events were received without a gap; 0 if none are."""
     return 0.0 if facts.heard_since is None else max(facts.at - facts.heard_since, 0.0)
+
+
+def is_as_on_earlier_days(value: float | None, days: Sequence[float]) -> bool:
+    """Whether *value* is not far above what it was around the same time on most of *days*; False
+    where that is not known."""
+    if value is None or len(days) < _MIN_DAYS:
+        return False
+    return value <= _USUAL_TIMES * median(days)

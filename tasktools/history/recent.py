@@ -18,6 +18,7 @@ from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import DurationReading
 from tasktools.core.series import Series
 from tasktools.history import topic_samples
+from tasktools.history.earlier_days import EarlierDay, earlier_days
 from tasktools.history.extent import GapRow, clock
 from tasktools.history.file_checks import Count, Real, Time, time_of
 from tasktools.history.series import MISSING, Columns, fetch, names_of
@@ -322,6 +323,10 @@ class RecentHistory:
         """Return the arrivals of *topic* in the hours of the last *seconds* (as
         `arrivals_by_hour`)."""
         return topic_samples.arrivals_by_hour(self._connection, topic, *self._interval(seconds))
+
+    def earlier_days(self) -> dict[str, tuple[EarlierDay, ...]]:
+        """Return what each topic did around the same time on earlier days (as `earlier_days`)."""
+        return earlier_days(self._connection, self._at, self.some_durations)
 
     def lost(self, seconds: float) -> list[LostTask]:
         """Return the tasks of the last *seconds* that their workers did not end."""

@@ -19,6 +19,7 @@ from tasktools.diagnosis.readings import (
     begin_growing,
     change_of,
     heard_for,
+    is_as_on_earlier_days,
     judged_topics,
     limit_of,
     needs_events,
@@ -47,6 +48,10 @@ _SURGE_TIMES: Final = 3.0
 _SURGE_PER_SECOND: Final = 5.0
 """Least factor and least difference by which each of the newest samples exceeds those before; a
 batch that is published at once makes a single high sample."""
+_USUAL_SECONDS: Final = 600.0
+"""Seconds over which the arrivals of now are compared with those of earlier days."""
+_PEAK_TIMES: Final = 2.0
+"""Least factor between the busiest and the usual 10 minutes of a day with a peak at this time."""
 _BUSY_SHARE: Final = 0.9
 """Share of a topic's places that are taken where workers are too few, or have no reserve."""
 _MEAN_SHARE: Final = 0.75
@@ -93,8 +98,27 @@ def _publisher_surge(facts: Facts) -> Iterator[Judgement]:
         newest = [rate for _, rate in rates[-_SURGE_SAMPLES:]]
         before = rates[-_SURGE_SAMPLES - _BASE_SAMPLES : -_SURGE_SAMPLES]
         base = median(rate for _, rate in before)
-        if min(newest) >= max(_SURGE_TIMES * base, base + _SURGE_PER_SECOND):
+        is_high = min(newest) >= max(_SURGE_TIMES * base, base + _SURGE_PER_SECOND)
+        if is_high and not is_as_on_earlier_days(_arrived(topic), _peaks(topic)):
             yield _surge(topic, base, newest, since=_high_since(rates, 2 * base))
+
+
+def _arrived(topic: TopicFacts) -> float | None:
+    """Return how many messages arrived in the last 10 minutes: the begun tasks, and the growth of
+    the queue."""
+    began = topic.began.change(_USUAL_SECONDS) if topic.began else None
+    grew = topic.ready.change(_USUAL_SECONDS) if topic.ready else None
+    return None if began is None or grew is None else began + grew
+
+
+def _peaks(topic: TopicFacts) -> list[float]:
+    """Return how many messages arrived in the busiest 10 minutes around this time, on each earlier
+    day; 0 where no 10 minutes had far more than the others."""
+    return [
+        day.busiest if day.busiest >= _PEAK_TIMES * day.usual else 0.0
+        for day in topic.earlier_days
+        if day.busiest is not None and day.usual is not None
+    ]
 
 
 def _rates(counter: Series) -> list[tuple[float, float]]:
@@ -117,6 +141,7 @@ def _surge(topic: TopicFacts, base: float, newest: list[float], since: float) ->
     rate = sum(newest) / len(newest)
     acked = _rates(topic.queue.acked) if topic.queue and topic.queue.acked else []
     newest_acked = [each for _, each in acked[-_SURGE_SAMPLES:]]
+    peaks = _peaks(topic)
     return Finding(
         check="publisher_surge",
         severity="warning",
@@ -131,6 +156,7 @@ def _surge(topic: TopicFacts, base: float, newest: list[float], since: float) ->
             "before": round(base, 2),
             "grew in 15 s": _grew(topic),
             "queued": topic.queued,
+            "peak on earlier days": median(peaks) if peaks else None,
         },
         against={
             "acknowledged a second": round(sum(newest_acked) / len(newest_acked), 2)

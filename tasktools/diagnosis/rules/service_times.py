@@ -18,6 +18,7 @@ from tasktools.diagnosis.facts import EarlierEnd, Facts, TaskEnd, TopicFacts
 from tasktools.diagnosis.finding import Finding, Judgement, Rule
 from tasktools.diagnosis.readings import (
     heard_for,
+    is_as_on_earlier_days,
     judged_topics,
     may_move,
     needs_events,
@@ -90,10 +91,19 @@ def _service_time_risen(facts: Facts) -> Iterator[Judgement]:
     risen = {topic.topic: _of_topic(facts, topic, names) for topic in judged}
     unplaced = _place(facts, names, risen)
     for topic, change in sorted(risen.items()):
-        if change is not None:
+        if change is not None and not _is_usual_at_this_time(facts.topics[topic], change):
             yield _of_a_topic(topic, change, _alike(facts, topic, risen))
     for name, (change, topics) in sorted(unplaced.items()):
         yield _of_a_name(name, change, topics)
+
+
+def _is_usual_at_this_time(topic: TopicFacts, risen: _Risen) -> bool:
+    """Whether such tasks took as long around the same time on earlier days."""
+    days = [
+        day.duration if risen.task_name is None else day.durations.get(risen.task_name)
+        for day in topic.earlier_days
+    ]
+    return is_as_on_earlier_days(risen.recent, [each for each in days if each is not None])
 
 
 def _place(

@@ -14,6 +14,7 @@ import pytest
 from tasktools.cluster.cluster import Cluster
 from tasktools.core.clock import moment
 from tasktools.core.errors import Closed
+from tasktools.core.events import TaskOnWorker
 from tasktools.core.models import TopicSettings
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.gather import gather
@@ -362,3 +363,33 @@ def test_of_the_hour_before_some_histograms_are_known(scene: Scene) -> None:
     assert at[-1] < topic.durations[0].at
     assert len(at) == pytest.approx(20, abs=1)  # of 20 minutes before, a heartbeat in each
     assert {reading.durations.count for reading in topic.earlier_durations} == {2}
+
+
+def test_what_a_topic_did_at_this_time_of_earlier_days(scene: Scene) -> None:
+    """A batch of 60 in the middle of the hour, on four days; nothing of the rest of a day."""
+    scene.beat()
+    for day in range(4):
+        for minute in range(60):
+            if minute == 30:
+                for _ in range(60):
+                    scene.cluster.publish("emails", "shop:send")
+            tasks = [
+                TaskOnWorker(task_id=f"{day}-{minute}-{n}", topic="emails", task_name="shop:send")
+                for n in range(2)
+            ]
+            for task in tasks:
+                scene.task("task_started", task.task_id)
+            scene.say(worker_event("heartbeat", running=tasks))  # which has their names
+            scene.tick(2)
+            for task in tasks:
+                scene.task("task_completed", task.task_id, duration=2.0)
+            scene.beat()
+            scene.tick(58)
+        if day < 3:
+            scene.tick(86_400 - 3_600)
+    facts = recorded(scene, before=1_800)
+    days = facts.topics["emails"].earlier_days
+    assert [(day.usual, day.busiest) for day in days] == [(20.0, 80.0)] * 3
+    assert [day.duration for day in days] == [2.0] * 3
+    assert [day.durations for day in days] == [{"shop:send": 2.0}] * 3
+    assert live(scene).topics["emails"].earlier_days == ()

@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from tasktools.core.models import TopicSettings
+from tasktools.core.series import Series
 from tasktools.diagnosis.facts import Facts, OwnRun, TopicFacts
 from tasktools.diagnosis.finding import Finding
 from tasktools.diagnosis.rules import load
+from tasktools.history.earlier_days import EarlierDay
 from tests.unit.diagnosis import facts_factory as make
 from tests.unit.diagnosis import judging
 
@@ -91,6 +93,32 @@ def test_what_looks_like_a_surge(rates: tuple[float, ...], acked: float, why: st
 def test_a_process_that_has_just_connected_sees_a_surge() -> None:
     seen = make.cold(make.facts(replace(topic(*SURGE), ready=make.samples(400))))
     assert finding("publisher_surge", seen).severity == "warning"
+
+
+def batches(*busiest: float, usual: float = 20) -> tuple[EarlierDay, ...]:
+    return tuple(EarlierDay(busiest=most, usual=usual) for most in busiest)
+
+
+@pytest.mark.parametrize(
+    ("days", "peak", "why"),
+    [
+        (batches(400, 500, 450), None, "as many arrive every day at this time"),
+        (batches(400, 500), 450, "two days are too few"),
+        (batches(100, 120, 90, 110), 105, "far fewer arrive on other days"),
+        (batches(500, 480, 470, usual=450), 0, "that much arrives all day long, without a peak"),
+        (batches(500, 20, 20, 20), 0, "it was so on one day"),
+    ],
+)
+def test_a_batch_of_every_day_is_no_surge(
+    days: tuple[EarlierDay, ...], peak: float | None, why: str
+) -> None:
+    lasting = make.growing(0.1, seconds=600)  # 60 tasks began in 10 minutes, and 405 wait
+    each = topic(*SURGE, earlier_days=days, began=lasting)
+    ready = each.ready or Series()
+    before = Series((make.NOW - 600, *ready.times), (0.0, *ready.values))
+    surges = judged("publisher_surge", make.facts(replace(each, ready=before)))
+    peaks = [each.evidence["peak on earlier days"] for each in surges]
+    assert peaks == ([] if peak is None else [peak]), why
 
 
 def test_over_amqp_alone_a_surge_cannot_be_told() -> None:

@@ -12,6 +12,7 @@ from tasktools.core.models import DurationReading
 from tasktools.diagnosis.facts import EarlierEnd, Facts, TaskEnd
 from tasktools.diagnosis.finding import CannotTell, Finding
 from tasktools.diagnosis.rules import service_times
+from tasktools.history.earlier_days import EarlierDay
 from tests.unit.diagnosis import facts_factory as make
 from tests.unit.diagnosis import judging
 
@@ -45,6 +46,22 @@ def readings(*means: float, count: int = 3, until: float = make.NOW) -> tuple[Du
 
 
 RISEN = readings(*[0.1] * 12, *[0.8] * 8)
+
+
+@pytest.mark.parametrize(
+    ("durations", "is_risen"), [((0.7, 0.8, 0.9), False), ((0.1, 0.1, 0.8), True)]
+)
+def test_long_tasks_of_every_night_have_not_risen(
+    durations: tuple[float, ...],
+    is_risen: bool,  # noqa: FBT001
+) -> None:
+    days = tuple(EarlierDay(duration=each) for each in durations)
+    facts = make.facts(make.topic(durations=RISEN, earlier_days=days))
+    assert bool(judged(facts)) == is_risen
+    named = make.ends(30, duration=0.1, until=make.NOW - 30, task_name="shop:send")
+    named += make.ends(10, duration=0.8, every=2, task_name="shop:send")
+    days = tuple(EarlierDay(durations={"shop:send": each}, duration=9.0) for each in durations)
+    assert bool(judged(make.facts(make.topic(earlier_days=days), ends=named))) == is_risen
 
 
 def test_a_healthy_cluster_has_none() -> None:
