@@ -23,6 +23,8 @@ MAX_SAMPLE_AGE: Final = 15.0
 """Largest age (s) of the newest sample: RabbitMQ takes one every 5 s, and shows it 3 to 8 s
 later."""
 
+STATISTICS: Final = "the statistics of the management API"
+"""Begins what is said of them where they are stale."""
 _REPEATED_SECONDS: Final = (25.0, 45.0)
 _COUNTED_AFTER_SECONDS: Final = 10.0
 _MIN_UNCOUNTED: Final = 5
@@ -57,18 +59,14 @@ def stale_sources(facts: Facts) -> dict[str, str]:
         stale["events"] = f"the events are {in_words(_lag(facts))} behind"
     for source in facts.sources:
         if source.name == "management" and (source.age or 0.0) > MAX_SAMPLE_AGE:
-            stale["management"] = (
-                f"the statistics of the management API are {in_words(source.age or 0.0)} old"
-            )
+            stale["management"] = f"{STATISTICS} are {in_words(source.age or 0.0)} old"
     if "management" not in stale and "events" not in stale:
         uncounted = max(_uncounted_tasks(facts, seconds) for seconds in _REPEATED_SECONDS)
         missed = "no heartbeat" if _count_no_heartbeats(facts) else None
         if uncounted >= _MIN_UNCOUNTED:
             missed = f"none of {counted(uncounted, 'task')} that began and ended"
         if missed is not None:
-            stale["management"] = (
-                f"the statistics of the management API repeat old values: they count {missed}"
-            )
+            stale["management"] = f"{STATISTICS} repeat old values: they count {missed}"
     return stale
 
 

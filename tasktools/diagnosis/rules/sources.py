@@ -8,7 +8,7 @@ from typing import Final
 from tasktools.core.timespans import in_words
 from tasktools.diagnosis.facts import Facts
 from tasktools.diagnosis.finding import CannotTell, Judgement, Rule
-from tasktools.diagnosis.staleness import MAX_EVENT_LAG, MAX_SAMPLE_AGE
+from tasktools.diagnosis.staleness import MAX_EVENT_LAG, MAX_SAMPLE_AGE, STATISTICS
 
 _MAX_AGES: Final = {"events": MAX_EVENT_LAG, "management": MAX_SAMPLE_AGE}
 
@@ -21,8 +21,8 @@ def _statistics_stale(facts: Facts) -> Iterator[Judgement]:
         if source.ok and limit is not None and age is not None and age > limit:
             why = f"{source.name} are {in_words(age)} old, more than {limit:g} s"
             yield CannotTell(why=why, needs=(source.name,))
-        elif source.name == "management" and not source.ok and source.note is not None:
-            yield CannotTell(why=source.note, needs=(source.name,))  # it repeats old values
+        elif not source.ok and (source.note or "").startswith(STATISTICS):
+            yield CannotTell(why=source.note or "", needs=(source.name,))
 
 
 def _blind(facts: Facts) -> Iterator[Judgement]:

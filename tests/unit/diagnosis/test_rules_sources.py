@@ -42,8 +42,18 @@ def test_what_is_old_is_said(name: str, fresh: float, old: float) -> None:
 def test_the_whole_diagnosis_says_it() -> None:
     rows = {row.check: row for row in judge(aged("management", 40)).rows}
     assert rows["statistics_stale"].verdict == "cannot tell"
+    assert "of the management API are 40 s old" in rows["statistics_stale"].finding
     assert rows["blind"].verdict == "cannot tell"
     assert rows["publisher_surge"].verdict == "ruled out"  # nothing grows
+
+
+def test_a_management_api_that_does_not_answer_is_not_stale() -> None:
+    """Found on healthy days: while it was away, `blind` said so, and `statistics_stale` too."""
+    facts = make.amqp_only(make.facts())
+    away = Source(name="management", ok=False, note="no management API answers")
+    away_facts = replace(facts, sources=(*facts.sources, away))
+    assert judging.says_nothing(RULES["statistics_stale"], away_facts)
+    assert judging.unknown(RULES["blind"], away_facts)
 
 
 def repeated(tasks: float, *, acked: float = 0.0, **fields: Any) -> Facts:
