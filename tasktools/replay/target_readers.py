@@ -152,11 +152,13 @@ class Readers:
 
     def _dialect_of(self, queue: str) -> Dialect:
         """Return the dialect of the workers of *queue*: the layout's, which is strict, if one of
-        the layout's workers may consume it."""
+        the layout's workers may consume it; there are none where its exchanges do not exist."""
         if queue not in self._dialects:
             dialect = self._broker.dialect_of(queue)
-            if not dialect.takes_again and self._audience(queue) == "unknown":
-                dialect = self._broker.dialects[0]
+            spoken = self._broker.dialects
+            is_layout_used = not spoken[-1].has_the_rest
+            if not dialect.takes_again and is_layout_used and self._audience(queue) == "unknown":
+                dialect = spoken[0]
             self._dialects[queue] = dialect
         return self._dialects[queue]
 

@@ -241,3 +241,21 @@ def test_a_dead_letter_queue_that_is_named_as_a_topic_leads_to_the_topic(
     declare_dramatiq(raw)
     with pytest.raises(tt.QueueNotFound, match=r"dead letters of images; .* topic, 'images'"):
         connect().dead_letters("images.XQ")
+
+
+def test_who_receives_no_events_may_replay_to_celery_where_no_fastpluggy_worker_can_be(
+    connect: Connect, raw: Raw, rabbitmq: RabbitMQNode, vhost: Vhost
+) -> None:
+    """All was skipped: "a worker of the peers would take it again for ever"."""
+    declare_celery(raw, rabbitmq, vhost)
+    body, properties = celery_message()
+    raw.put("mail", body, headers=dict(properties.headers), content_type="application/json")
+    reject(raw, "mail")
+    rabbitmq.add_user("narrow", "pw", tags="management")
+    allowed = {"configure": "^tasktools", "write": "^(tasktools|amq.default|mail)"}
+    rabbitmq.allow("narrow", vhost.name, **allowed, read="^(tasktools|celery.dlq)")
+    cluster = connect(vhost.dsn.replace("//guest:guest@", "//narrow:pw@"))
+    eventually(lambda: len(cluster.dead_letters("mail")))
+    plan = cluster.plan_replay(cluster.dead_letters("mail"))
+    assert list(cluster.run(plan, reason="test")["outcome"]) == ["replayed"]
+    assert raw.bodies("mail") == [body]
