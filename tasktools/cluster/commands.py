@@ -23,6 +23,7 @@ from tasktools.core.events import Command
 from tasktools.core.lazy_imports import pd
 from tasktools.core.models import ClusterState, QueueType, TopicSettings, Worker
 from tasktools.core.suggestions import did_you_mean
+from tasktools.core.timespans import in_words
 from tasktools.core.topic_rules import check_name
 from tasktools.core.workload import is_live, live_workers
 from tasktools.monitor import active_tasks
@@ -514,7 +515,7 @@ def _live_worker(state: ClusterState, worker_id: str) -> Worker:
     elif worker.state == "stopped":
         why = f"Worker {worker_id!r} has stopped"
     else:
-        why = f"Worker {worker_id!r} is gone, silent for {worker.silence or 0:.0f} s"
+        why = f"Worker {worker_id!r} is gone, silent for {in_words(worker.silence or 0)}"
     live = (known.worker_id for known in live_workers(state.workers))
     hint = did_you_mean(worker_id, live) or "look at workers(), or tasktools workers."
     raise UnknownWorker(f"{why}{_why_none(state)}; nothing was sent: {hint}")

@@ -13,6 +13,7 @@ from tasktools.core.clock import moment
 from tasktools.core.duration_histogram import Histogram, between
 from tasktools.core.events import WorkerReport
 from tasktools.core.models import Worker, WorkerState
+from tasktools.core.timespans import in_words
 from tasktools.core.workload import live_workers
 
 ONE_HEARTBEAT: Final = 3.5
@@ -147,7 +148,7 @@ def note_of_clocks(workers: Sequence[Worker]) -> str | None:
     if not offsets:
         return None
     words = [
-        f"{name} by {abs(offset):,.0f} s ({'ahead' if offset > 0 else 'behind'})"
+        f"{name} by {in_words(abs(offset))} ({'ahead' if offset > 0 else 'behind'})"
         for name, offset in list(offsets.items())[:_MAX_NAMED_WORKERS]
     ]
     more = ", …" if len(offsets) > _MAX_NAMED_WORKERS else ""

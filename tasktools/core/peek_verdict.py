@@ -15,6 +15,7 @@ from tasktools.core import look_risks
 from tasktools.core.errors import LookRefused
 from tasktools.core.look_risks import COSTS, Cost, Risk
 from tasktools.core.queue_facts import UNLIMITED, KnownType, QueueFacts
+from tasktools.core.timespans import in_words
 
 __all__ = ["Cost", "QueueFacts", "Verdict", "check", "check_limit", "check_run", "judge"]
 
@@ -81,9 +82,9 @@ def check_run(verdict: Verdict, facts: QueueFacts, *, force: bool) -> None:
     timeout = facts.consumer_timeout
     if timeout is not None and timeout < _MIN_TIMEOUT_SECONDS:
         raise LookRefused(
-            f"A run on {verdict.queue!r} was refused: RabbitMQ takes back after {timeout:g} s what "
-            "is held of it. The queue was not touched. First raise its consumer timeout; with "
-            "force=True (on the command line --force) it is tried anyway."
+            f"A run on {verdict.queue!r} was refused: RabbitMQ takes back after "
+            f"{in_words(timeout)} what is held of it. The queue was not touched. First raise its "
+            "consumer timeout; with force=True (on the command line --force) it is tried anyway."
         )
     if facts.consumers and (facts.single_active_consumer or facts.exclusive_consumer):
         raise LookRefused(

@@ -22,6 +22,7 @@ from tasktools.core.lazy_imports import pd
 from tasktools.core.masked_repr import MaskedStruct
 from tasktools.core.models import BrokerIdentity
 from tasktools.core.plurals import counted
+from tasktools.core.timespans import in_words
 
 Verb = Literal["replay", "discard", "restore"]
 SourceKind = Literal["queue", "archive", "recording", "tap"]
@@ -297,7 +298,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def _lines(self) -> Iterator[str]:
         yield f"on {self.cluster}"
-        time = "" if self.seconds is None else f", {self.seconds:,.0f} s at {self.rate:g} a second"
+        time = (
+            "" if self.seconds is None else f", {in_words(self.seconds)} at {self.rate:g} a second"
+        )
         yield f"{cell_text.size(self.size)} of bodies{time}"
         if self.rate_why:
             yield f"rate chosen: {self.rate_why}"

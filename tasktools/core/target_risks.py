@@ -9,6 +9,7 @@ from typing import Final
 from tasktools.core.layout import Layout
 from tasktools.core.plurals import counted
 from tasktools.core.queue_facts import QueueFacts
+from tasktools.core.timespans import in_words
 
 _SHORT: Final = 60.0  # seconds within which a message may expire before a worker comes to it
 _SOON: Final = 3600.0  # seconds within which an unused queue may go before somebody uses it
@@ -53,15 +54,15 @@ def _hazards(facts: QueueFacts, load: Load, fate: str | None) -> Iterator[Hazard
         loses = facts.consumers == 0 and facts.expires <= _SOON
         yield Hazard(
             text=f"{queue} is deleted with its messages when nobody uses it for "
-            f"{facts.expires:g} s; it has {_consumers(facts.consumers)}",
+            f"{in_words(facts.expires)}; it has {_consumers(facts.consumers)}",
             loses=loses,
         )
     timeout = facts.consumer_timeout
     if timeout is not None and timeout < _USUAL_CONSUMER_TIMEOUT:
         yield Hazard(
             text=f"a message that a worker has fetched from {queue} and not acknowledged within "
-            f"{timeout:g} s is taken back (consumer timeout): a task that waits or runs longer "
-            "there is run again"
+            f"{in_words(timeout)} is taken back (consumer timeout): a task that waits or runs "
+            "longer there is run again"
         )
     if facts.auto_delete:
         yield Hazard(
@@ -109,7 +110,7 @@ def _of_ttl(facts: QueueFacts, fate: str | None) -> Iterator[Hazard]:
     ttl = facts.message_ttl
     if ttl is None:
         return
-    after = "at once, unless a worker is waiting" if ttl == 0 else f"after {ttl:g} s"
+    after = "at once, unless a worker is waiting" if ttl == 0 else f"after {in_words(ttl)}"
     what = "are dropped" if fate is None else f"go {fate}"
     yield Hazard(
         text=f"messages in {facts.queue!r} expire {after}: those that no worker has taken {what}",

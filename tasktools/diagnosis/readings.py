@@ -11,6 +11,7 @@ from typing import Final, Literal
 from tasktools.core.models import Worker
 from tasktools.core.series import Series
 from tasktools.core.server_facts import ServerConnection, ServerPart
+from tasktools.core.timespans import in_words
 from tasktools.core.workload import live_workers
 from tasktools.diagnosis.facts import Facts, TopicFacts
 from tasktools.diagnosis.finding import CannotTell
@@ -259,7 +260,7 @@ def needs_events(facts: Facts, what: str) -> CannotTell:
     if facts.heard_since is None:
         why = facts.missing.get("events", "no events are received")
     else:
-        why = f"events are received for {facts.at - facts.heard_since:.0f} s only"
+        why = f"events are received for {in_words(facts.at - facts.heard_since)} only"
     return CannotTell(why=f"{what}: {why}", needs=("events",))
 
 

@@ -17,6 +17,7 @@ from tasktools.core.lazy_imports import pd
 from tasktools.core.plans import EXPIRED, Change, Planned, kind_of_source
 from tasktools.core.redaction import Redaction
 from tasktools.core.tasks import edits as editing
+from tasktools.core.timespans import in_words
 from tasktools.replay.target_readers import Readers
 
 Edits = (
@@ -127,7 +128,7 @@ def warnings(frame: pd.DataFrame, rows: Sequence[Planned], now: datetime) -> Ite
     sent = frame[frame["key"].isin([row.key for row in rows if row.skipped is None])]
     if "ttl" in sent.columns and sent["ttl"].notna().any():
         ttl = sent["ttl"].dropna().dt.total_seconds()
-        span = f"{ttl.min():g} s" if ttl.min() == ttl.max() else f"{ttl.min():g} to {ttl.max():g} s"
+        span = " to ".join(dict.fromkeys(map(in_words, (ttl.min(), ttl.max()))))
         yield (
             f"{len(ttl):,} had a time to live of {span} before they died: they are sent without "
             "one, so they do not expire again"

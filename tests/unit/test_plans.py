@@ -182,7 +182,7 @@ def test_a_plan_says_what_would_happen() -> None:
     assert repr(made).splitlines() == [
         "<Plan: replay 3 messages of emails.dead to emails, elsewhere>",
         "  on memory://",
-        "  2 MB of bodies, 2 s at 2 a second",
+        "  2 MB of bodies, 1.5 s at 2 a second",
         "  to emails: 2, elsewhere: 1",
         "  edits kwargs.to of 1: 'a' → 'b'",
         "  skips 1: it is no task",

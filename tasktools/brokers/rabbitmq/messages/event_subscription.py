@@ -237,7 +237,7 @@ class EventSubscription:
         if silent_since is not None:
             age = self._clock.time() - silent_since
             why = self._why_unsubscribed if self._unsubscribed_since is not None else str(blocked)
-            notes.append(f"no events{f' for {age:.0f} s' if age >= 1 else ''}: {why}")
+            notes.append(f"no events{f' for {in_words(age)}' if age >= 1 else ''}: {why}")
         elif not self._can_mark:
             notes.append("how far the events lag cannot be measured (no write permission)")
         elif self._unmarked is not None:
