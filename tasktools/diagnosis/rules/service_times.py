@@ -172,15 +172,15 @@ def _is_another_mix(
     ends = [end for end in facts.ends_by_topic.get(topic.topic, ()) if end.task_name is not None]
     after = Counter(end.task_name for end in ends if end.at >= risen.since)
     before = Counter(end.task_name for end in ends if end.at < risen.since)
-    if not after or not before:
-        return True
+    if not after or before.total() < _MIN_READ_BEFORE:
+        return False  # peers name tasks in heartbeats only, and short ones seldom
     name, count = after.most_common(1)[0]
     return before[name] / before.total() < _SAME_SHARE * count / after.total()
 
 
 def _is_known_before(readings: Iterable[DurationReading], since: float) -> bool:
     filled = [each for each in readings if each.durations.count and each.at <= since]
-    return len(filled) >= _MIN_SLOTS and _count(filled) >= _MIN_READ_BEFORE
+    return len(filled) >= _MIN_SLOTS
 
 
 def _by_ends(ends: Iterable[TaskEnd | EarlierEnd], now: float) -> _Risen | None:

@@ -200,7 +200,8 @@ def test_a_batch_of_short_tasks_long_ago_is_not_what_was_usual() -> None:
         ({"send": 60, "report": 10}, {"send": 60, "report": 20}, True),
         ({"send": 60}, {"report": 60}, False),
         ({"send": 60, "report": 5}, {"send": 20, "report": 40}, False),
-        ({"send": 60}, {}, False),
+        ({"send": 60}, {}, True),
+        ({"send": 5}, {"report": 60}, True),
     ],
 )
 def test_readings_by_name_that_begin_after_a_rise_do_not_refute_it(
