@@ -293,7 +293,7 @@ class Unprintable(Exception):
         (KeyboardInterrupt(), "KeyboardInterrupt", ""),
         (GeneratorExit("x"), "GeneratorExit", "x"),
         (Unprintable(), f"{__name__}.Unprintable", "(it cannot be printed)"),
-        (ValueError("\udc80" + 5000 * "x"), "ValueError", "?" + 1999 * "x"),
+        (ValueError("\udc80" + 5000 * "x"), "ValueError", "?" + 1998 * "x" + "…"),
     ],
 )
 def test_whatever_a_task_raises_is_its_failure_and_not_the_workers(

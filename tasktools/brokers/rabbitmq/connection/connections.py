@@ -23,10 +23,10 @@ class Connections:
     ) -> None:
         self._dsn = dsn
         self._timeout = timeout
+        self.management = Management(dsn, management_url, timeout)  # first, since it checks its URL
         self.main = self._new("main")
         self.events = self._new("events")
         self.looks = self._new("looks")
-        self.management = Management(dsn, management_url, timeout)
         self._extra: list[Connection] = []
 
     def _new(self, purpose: str) -> Connection:
