@@ -87,7 +87,7 @@ def test_a_workers_clock_that_is_wrong_is_told_as_that(
     eventually(lambda: len(watching.broker.cluster_state().workers) == 2)
     workers = watching.workers()
     assert workers["state"].tolist() == ["alive", "alive"]
-    assert any("dreamer by 3,600 s (ahead)" in note for note in workers.attrs["notes"])
+    assert any("dreamer by 1 h (ahead)" in note for note in workers.attrs["notes"])
 
 
 def test_a_task_that_was_published_in_the_future_has_no_age(

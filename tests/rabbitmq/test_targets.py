@@ -80,7 +80,7 @@ HAZARDS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "refuses": ({"x_max_length": 10, "x_overflow": "reject-publish"}, "refuses more", False),
     "no ttl": ({"x_message_ttl": 0}, "expire at once", True),
     "short ttl": ({"x_message_ttl": 5_000}, "after 5 s: those that no worker has taken are", True),
-    "long ttl": ({"x_message_ttl": 86_400_000}, "after 86400 s", False),
+    "long ttl": ({"x_message_ttl": 86_400_000}, "after 1 d", False),
     "ttl that leads back": (
         {
             "x_message_ttl": 5_000,

@@ -294,5 +294,5 @@ def test_what_looks_like_it(topics: list[TopicFacts], workers: list[Any]) -> Non
 
 def test_ten_minutes_of_samples_are_needed() -> None:
     short = make.facts(busy_for(60), workers=[BUSY], heard_since=make.NOW - 60)
-    assert "60 s only" in why_unknown("utilisation_high", short)
+    assert "1 min only" in why_unknown("utilisation_high", short)
     assert "cannot be bound" in why_unknown("utilisation_high", make.deaf(short))
