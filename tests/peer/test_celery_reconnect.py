@@ -81,9 +81,9 @@ def test_what_was_not_heard_while_our_line_was_cut_is_a_gap_and_not_counted(
         third = celery.submit("shop.fail", "after")
         eventually(lambda: third in set(cluster.failures()["task_id"]))
         eventually(lambda: cluster.workers()["failed"].dropna().tolist() == [1])  # since the gap
-    workers = cluster.workers()
     listening = cluster.broker.cluster_state().listening_since
-    assert f"succeeded and failed are counted from {listening:%H:%M:%S} UTC" in notes(workers)
+    counted_from = f"succeeded and failed are counted from {listening:%H:%M:%S} UTC"
+    eventually(lambda: counted_from in notes(cluster.workers()))  # once the worker has answered
     assert "(events: the connection to RabbitMQ was lost" in notes(cluster.failures())
     with tt.connect(f"sqlite:///{file}") as recorded:
         assert recorded.gaps()["what"].tolist().count("events") == 1  # a tick may be late, too

@@ -18,6 +18,7 @@ from tasktools.brokers.rabbitmq.queues.topic_stats import Counts, Findings
 from tasktools.brokers.rabbitmq.queues.topology import QueueArguments
 from tasktools.core import untrusted
 from tasktools.core.dialects.choice import DialectChoice
+from tasktools.core.dialects.dialect import Dialect
 from tasktools.core.dialects.topic_map import TopicMap
 from tasktools.core.dialects.vhost import Vhost
 from tasktools.core.errors import (
@@ -408,11 +409,17 @@ class QueueInspector:
     ) -> tuple[TopicMap, Findings]:
         """Return the state of *topics*, with the counts and arguments of their queues, asked one by
         one over AMQP."""
-        by_name = {each.dead_queue(topic) for each in self._choice.spoken for topic in topics}
-        counts = dict(self._count(topics | {name for name in by_name if name is not None}))
-        arguments = self._arguments_of(
-            topic for topic in topics if isinstance(counts.get(topic), QueueOk)
-        )
+        first, *others = self._choice.spoken
+        counts = dict(self._count(topics | _dead_queues([first], topics)))
+        existing = {topic for topic in topics if isinstance(counts.get(topic), QueueOk)}
+        arguments = self._arguments_of(existing)
+        # The names of their dead-letter queues tell the topics of other dialects apart.
+        unclear = {
+            topic
+            for topic in existing - arguments.keys()
+            if counts.get(first.dead_queue(topic) or "") is None
+        }
+        counts |= self._count(_dead_queues(others, unclear) - counts.keys())
         facts = {
             name: _facts_of(name, arguments.get(name))
             for name, ok in counts.items()
@@ -461,6 +468,12 @@ class QueueInspector:
         if arguments is not None:
             self._arguments[queue] = (time.monotonic(), arguments)
         return arguments
+
+
+def _dead_queues(dialects: Iterable[Dialect], topics: Collection[str]) -> set[str]:
+    """Return the names that *dialects* give to the dead-letter queues of *topics*."""
+    names = (dialect.dead_queue(topic) for dialect in dialects for topic in topics)
+    return {name for name in names if name is not None}
 
 
 def _facts_of(queue: str, arguments: QueueArguments | None) -> QueueFacts:
