@@ -154,7 +154,7 @@ def no_consumer(facts: Facts) -> Iterator[Judgement]:
 
 def _growth(grew: float | None, published: float | None) -> str:
     if grew and grew > 0:
-        return f", {grew:.0f} more than a minute ago"
+        return f", and the queue grew by {grew:,.0f} in a minute"
     count = round(published or 0)
     return f", and {count:,} {agreeing(count, 'were')} published in a minute"
 

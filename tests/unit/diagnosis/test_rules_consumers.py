@@ -99,7 +99,7 @@ def test_a_growing_topic_that_nobody_consumes_is_critical() -> None:
     finding = only(no_consumer, make.facts(make.topic(), growing))
     assert (finding.severity, finding.subject) == ("critical", "bills")
     assert finding.finding == (
-        "Nobody consumes bills: 12 messages wait, 60 more than a minute ago."
+        "Nobody consumes bills: 12 messages wait, and the queue grew by 60 in a minute."
     )
     assert not finding.needs_second_look
 
